@@ -1,0 +1,137 @@
+//! What can go wrong with a weights file, each in one line: the rule, the value, the way out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a weights file could not be found, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb: `open`, `read`, `rename`.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The content is none of the formats read here.
+    #[error("{}: not a weights file: {found}; expected safetensors or PyTorch's zip format", path.display())]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// What it looks like instead.
+        found: String,
+    },
+    /// The file as a whole is damaged or lies about itself.
+    #[error("{}: invalid {format} file: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The format it was read as.
+        format: &'static str,
+        /// The rule that was broken, with the values.
+        reason: String,
+    },
+    /// One tensor of the file is damaged or cannot be represented.
+    #[error("{}: tensor {}: {reason}", path.display(), quoted(name))]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor, as named in the file.
+        name: String,
+        /// The rule that was broken, with the values.
+        reason: String,
+    },
+    /// A pickle asks for a class or function outside the allow-list. It was not run.
+    #[error(
+        "{}: the pickle asks for {}, which is not on the allow-list and was not run; \
+         in Python, save the tensors alone with torch.save(model.state_dict()) or convert them to safetensors",
+        path.display(), quoted(global)
+    )]
+    ForbiddenGlobal {
+        /// The file.
+        path: PathBuf,
+        /// `module.name` as the pickle spells it.
+        global: String,
+    },
+    /// A PyTorch file older than the zip format, or written on a big-endian machine.
+    #[error(
+        "{}: {found} is not read; re-save it in Python with \
+         torch.save(..., _use_new_zipfile_serialization=True) or convert it to safetensors",
+        path.display()
+    )]
+    UnsupportedPytorch {
+        /// The file.
+        path: PathBuf,
+        /// Which layout was found.
+        found: &'static str,
+    },
+    /// A tensor of integers or booleans was asked for as `f32`.
+    #[error("tensor {} holds {dtype}, which is not converted to f32; read its bytes instead", quoted(name))]
+    NotFloat {
+        /// The tensor.
+        name: String,
+        /// What it holds.
+        dtype: crate::Dtype,
+    },
+    /// A tensor given by the caller has a byte count that its shape and dtype do not explain.
+    #[error("tensor {}: {reason}", quoted(name))]
+    InvalidView {
+        /// The tensor.
+        name: String,
+        /// The rule that was broken, with the values.
+        reason: String,
+    },
+    /// No weights in a folder.
+    #[error("{}: no weights found; looked for {looked_for}", dir.display())]
+    NoWeights {
+        /// The folder.
+        dir: PathBuf,
+        /// Names and endings, in the order tried.
+        looked_for: String,
+    },
+    /// Several files with the same ending and no conventional name among them.
+    #[error("{}: several files could be the weights: {candidates}; name one of them instead of the folder", dir.display())]
+    AmbiguousWeights {
+        /// The folder.
+        dir: PathBuf,
+        /// The files, comma-separated.
+        candidates: String,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), action, source }
+    }
+
+    pub(crate) fn malformed(path: &Path, format: &'static str, reason: impl Into<String>) -> Self {
+        Self::Malformed { path: path.to_owned(), format, reason: reason.into() }
+    }
+
+    pub(crate) fn tensor(path: &Path, name: &str, reason: impl Into<String>) -> Self {
+        Self::Tensor { path: path.to_owned(), name: name.to_owned(), reason: reason.into() }
+    }
+}
+
+/// A name from a file, made safe for one line of a terminal: escaped, and cut after 120 characters.
+pub(crate) fn quoted(name: &str) -> String {
+    const SHOWN: usize = 120;
+    let ellipsis = if name.chars().nth(SHOWN).is_some() { "…" } else { "" };
+    let shown: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    format!("`{shown}{ellipsis}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn names_from_files_cannot_break_the_line() {
+        assert_eq!(quoted("a\nb\x1b[31m"), "`a\\nb\\u{1b}[31m`");
+        assert!(quoted(&"x".repeat(100_000)).len() < 200);
+    }
+}

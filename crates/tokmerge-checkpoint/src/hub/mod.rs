@@ -1,0 +1,248 @@
+//! The Hugging Face Hub: its shared cache first, the network for what is missing.
+//!
+//! `config.rs` is the environment contract, `cache.rs` the folder layout, `http.rs` one request; this file decides
+//! what to ask for.
+
+mod cache;
+mod config;
+mod error;
+mod http;
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use crate::bytes::read_text;
+use crate::discover::{CONFIG_NAME, Files, INDEX_NAME, PREPROCESSOR_NAME, WEIGHTS_NAMES};
+use crate::sharded::{self, MAX_INDEX};
+use crate::{RepoId, Revision};
+use cache::{Commit, RepoCache};
+pub use config::{Connectivity, HubConfig, Token};
+pub use error::HubError;
+use http::{Client, Found, Reply, Wanted};
+
+/// No file of a Vision Transformer comes near; guards the disk against an endless answer.
+const MAX_WEIGHTS: u64 = 128 << 30;
+const MAX_JSON: u64 = MAX_INDEX as u64;
+const CHUNK: usize = 1 << 18;
+
+/// How far a download is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The file's name in the repository.
+    pub file: &'a str,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes in all, where the Hub tells.
+    pub total: Option<u64>,
+}
+
+/// A client of the Hub and its cache.
+pub struct Hub {
+    client: Client,
+}
+
+impl Hub {
+    /// Makes a client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the endpoint is not an `http` or `https` address.
+    pub fn new(config: HubConfig) -> Result<Self, HubError> {
+        Ok(Self { client: Client::new(config)? })
+    }
+
+    /// The files of a model: the first conventional weights file (with its shards), `config.json` and
+    /// `preprocessor_config.json`.
+    ///
+    /// Weights in the cache are used without asking the Hub whether the revision has moved on. Configuration files
+    /// missing beside them are asked for; where the Hub cannot be reached then, they count as absent.
+    ///
+    /// # Errors
+    /// When the model is not in the cache and cannot be downloaded, or must not be.
+    pub fn fetch(&self, repo: &RepoId, revision: &Revision) -> Result<Files, HubError> {
+        self.fetch_with_progress(repo, revision, &mut |_| {})
+    }
+
+    /// As [`Hub::fetch`], telling how far each download is.
+    ///
+    /// # Errors
+    /// As [`Hub::fetch`].
+    pub fn fetch_with_progress(
+        &self,
+        repo: &RepoId,
+        revision: &Revision,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Files, HubError> {
+        let config = self.client.config();
+        let cache = RepoCache::new(&config.cache_dir, repo);
+        let cached = match cache.commit_of(revision) {
+            Some(commit) => cache.weights(&commit).map(|weights| (commit, weights)),
+            None => Err(format!("the revision {revision}")),
+        };
+        let mut download = Download {
+            client: &self.client,
+            cache: &cache,
+            repo,
+            at: revision.to_string(),
+            commit: None,
+            progress,
+        };
+        match (cached, config.connectivity) {
+            (Ok((commit, weights)), connectivity) => {
+                if connectivity == Connectivity::Online {
+                    download.complete(&commit);
+                }
+                let (config, preprocessor) =
+                    (cache.file(&commit, CONFIG_NAME), cache.file(&commit, PREPROCESSOR_NAME));
+                Ok(Files { weights, config, preprocessor })
+            }
+            (Err(missing), Connectivity::Offline) => Err(HubError::Offline {
+                repo: repo.clone(),
+                revision: revision.clone(),
+                missing,
+                cache_dir: config.cache_dir.clone(),
+            }),
+            (Err(_), Connectivity::Online) => download.all(revision),
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hub").field(self.client.config()).finish()
+    }
+}
+
+/// One model on its way into the cache.
+struct Download<'a> {
+    client: &'a Client,
+    cache: &'a RepoCache,
+    repo: &'a RepoId,
+    /// The revision to ask for: the commit, once it is known, so that all files are of one commit.
+    at: String,
+    commit: Option<Commit>,
+    progress: &'a mut dyn FnMut(Progress<'_>),
+}
+
+impl Download<'_> {
+    fn all(mut self, revision: &Revision) -> Result<Files, HubError> {
+        let config = self.file(CONFIG_NAME, MAX_JSON)?;
+        let preprocessor = self.file(PREPROCESSOR_NAME, MAX_JSON)?;
+        let weights = self.weights()?.ok_or_else(|| HubError::NoWeights {
+            repo: self.repo.clone(),
+            revision: revision.clone(),
+            looked_for: WEIGHTS_NAMES.join(", "),
+        })?;
+        if let Some(commit) = &self.commit {
+            // Last, so that a revision never points to a snapshot without weights.
+            self.cache.remember(revision, commit)?;
+        }
+        Ok(Files { weights, config, preprocessor })
+    }
+
+    fn weights(&mut self) -> Result<Option<PathBuf>, HubError> {
+        for name in WEIGHTS_NAMES {
+            let limit = if name == INDEX_NAME { MAX_JSON } else { MAX_WEIGHTS };
+            let Some(path) = self.file(name, limit)? else { continue };
+            if name == INDEX_NAME {
+                let unusable =
+                    |reason| Wanted { repo: self.repo, revision: &self.at, file: name }.unusable(reason);
+                let index = read_text(&path, MAX_JSON).map_err(|error| unusable(error.to_string()))?;
+                for shard in sharded::shard_names(index.as_bytes()).map_err(unusable)? {
+                    if self.file(&shard, MAX_WEIGHTS)?.is_none() {
+                        let reason = format!("it names {shard}, which the repository does not hold");
+                        return Err(
+                            Wanted { repo: self.repo, revision: &self.at, file: name }.unusable(reason)
+                        );
+                    }
+                }
+            }
+            return Ok(Some(path));
+        }
+        Ok(None)
+    }
+
+    /// Asks for configuration files that are neither cached nor known to be absent, until one attempt fails: the
+    /// weights are there, and a machine without a network should run.
+    fn complete(&mut self, commit: &Commit) {
+        self.at = commit.as_str().to_owned();
+        self.commit = Some(commit.clone());
+        for name in [CONFIG_NAME, PREPROCESSOR_NAME] {
+            let is_settled =
+                self.cache.file(commit, name).is_some() || self.cache.is_known_absent(commit, name);
+            if !is_settled && self.file(name, MAX_JSON).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One file into the cache; `None` where the repository has none of that name.
+    fn file(&mut self, name: &str, limit: u64) -> Result<Option<PathBuf>, HubError> {
+        let at = self.at.clone();
+        let wanted = Wanted { repo: self.repo, revision: &at, file: name };
+        match self.client.get(&wanted)? {
+            Reply::Missing { commit } => {
+                if let Some(commit) = commit {
+                    self.settle_on(&commit, &wanted)?;
+                }
+                if let Some(commit) = &self.commit {
+                    self.cache.remember_absent(commit, name)?;
+                }
+                Ok(None)
+            }
+            Reply::Found(found) => {
+                self.settle_on(&found.commit, &wanted)?;
+                let (commit, etag) = (found.commit.clone(), found.etag.clone());
+                self.store(found, &wanted, limit)?;
+                self.cache.link(&commit, name, &etag).map(Some)
+            }
+        }
+    }
+
+    fn settle_on(&mut self, commit: &Commit, wanted: &Wanted<'_>) -> Result<(), HubError> {
+        match &self.commit {
+            Some(known) if known != commit => {
+                Err(wanted.unusable(format!("it is of commit {}, not {}", commit.as_str(), known.as_str())))
+            }
+            _ => {
+                self.at = commit.as_str().to_owned();
+                self.commit = Some(commit.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// Streams the body into its blob, unless the blob is there.
+    fn store(&mut self, found: Found, wanted: &Wanted<'_>, limit: u64) -> Result<(), HubError> {
+        let Found { etag, size, mut body, .. } = found;
+        if let Some(size) = size.filter(|size| *size > limit) {
+            return Err(wanted.unusable(format!("it has {size} bytes; at most {limit} are downloaded")));
+        }
+        if self.cache.blob_len(&etag).is_some_and(|len| size.is_none_or(|size| size == len)) {
+            return Ok(());
+        }
+        let path = self.cache.blob_path(&etag);
+        let write_error = |source| HubError::Cache { path: path.clone(), action: "write", source };
+        let mut blob = self.cache.new_blob(&etag)?;
+        // One byte more than allowed, to tell a full body from an endless one.
+        let mut reader = body.with_config().limit(u64::MAX).reader().take(limit + 1);
+        let mut buffer = vec![0; CHUNK];
+        let mut received = 0;
+        loop {
+            let count = reader.read(&mut buffer).map_err(|error| self.client.body_error(error, wanted))?;
+            if count == 0 {
+                break;
+            }
+            blob.file().write_all(&buffer[..count]).map_err(write_error)?;
+            received += count as u64;
+            (self.progress)(Progress { file: wanted.file, received, total: size });
+        }
+        if received > limit || size.is_some_and(|size| size != received) {
+            let announced = size.map_or_else(|| format!("at most {limit}"), |size| size.to_string());
+            return Err(
+                wanted.unusable(format!("{received} bytes came where {announced} were expected; try again"))
+            );
+        }
+        blob.finish().map_err(write_error)
+    }
+}

@@ -1,0 +1,236 @@
+//! Names of classes, by index, from the files in which they usually come.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Names of classes and, where the file has them, their ids such as `n01440764`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassNames {
+    names: Vec<String>,
+    /// As long as `names`, or empty.
+    wnids: Vec<String>,
+}
+
+/// Why a file holds no class names.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabelsError {
+    /// The file could not be read.
+    #[error("{}: cannot be read as text: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Any of the others, met in a file.
+    #[error("{}: {source}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong with it.
+        source: Box<LabelsError>,
+    },
+    /// No names at all.
+    #[error("holds no class names; write one name per line, index<TAB>wnid<TAB>name, or a JSON list")]
+    Empty,
+    /// A line of a table that is no row of it.
+    #[error("line {line} is {found:?}, and each line must be index<TAB>wnid<TAB>name or index<TAB>name")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// The line.
+        found: String,
+    },
+    /// JSON that cannot be parsed, or of another form.
+    #[error("is not a JSON list of names nor an object like {{\"0\": \"tench\"}} ({reason})")]
+    Json {
+        /// What was found.
+        reason: String,
+    },
+    /// Indices with a hole, out of range, or twice the same.
+    #[error("class {index} {what}, and the indices of {count} classes must be 0 to {}, each once", count - 1)]
+    Index {
+        /// The index.
+        index: usize,
+        /// `is missing`, `is given twice` or `is out of range`.
+        what: &'static str,
+        /// Number of names.
+        count: usize,
+    },
+}
+
+impl ClassNames {
+    /// Reads a file; the form is found from the content, see [`parse`](Self::parse).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LabelsError> {
+        let path = path.as_ref().to_path_buf();
+        match std::fs::read_to_string(&path) {
+            Err(source) => Err(LabelsError::Io { path, source }),
+            Ok(text) => {
+                Self::parse(&text).map_err(|source| LabelsError::InFile { path, source: Box::new(source) })
+            }
+        }
+    }
+
+    /// Reads one of four forms: a table `index<TAB>wnid<TAB>name` or `index<TAB>name` (a first line that
+    /// does not begin with a number is a heading), one name per line, a JSON list of names, or a JSON
+    /// object from index to name, alone or as `id2label` of a Hugging Face `config.json`.
+    pub fn parse(text: &str) -> Result<Self, LabelsError> {
+        let text = text.trim_start_matches('\u{feff}');
+        let names = match text.trim_start().chars().next() {
+            None => return Err(LabelsError::Empty),
+            Some('[' | '{') => Self::from_json(text)?,
+            Some(_) if text.contains('\t') => Self::from_table(text)?,
+            Some(_) => {
+                let names: Vec<String> = text.trim_end().lines().map(|l| l.trim().to_string()).collect();
+                Self { names, wnids: Vec::new() }
+            }
+        };
+        if names.is_empty() { Err(LabelsError::Empty) } else { Ok(names) }
+    }
+
+    fn from_table(text: &str) -> Result<Self, LabelsError> {
+        let (mut rows, mut width) = (Vec::new(), None);
+        for (line, found) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+            let fields: Vec<&str> = found.split('\t').map(str::trim).collect();
+            let Ok(index) = fields[0].parse::<usize>() else {
+                if line == 0 {
+                    continue;
+                }
+                return Err(wrong_line(line, found));
+            };
+            if !matches!(fields.len(), 2 | 3) || *width.get_or_insert(fields.len()) != fields.len() {
+                return Err(wrong_line(line, found));
+            }
+            let wnid = if fields.len() == 3 { fields[1] } else { "" };
+            rows.push((index, (wnid.to_string(), fields[fields.len() - 1].to_string())));
+        }
+        let (wnids, names) = in_order(rows)?.into_iter().unzip();
+        Ok(Self { names, wnids: if width == Some(3) { wnids } else { Vec::new() } })
+    }
+
+    fn from_json(text: &str) -> Result<Self, LabelsError> {
+        let json = |reason: String| LabelsError::Json { reason };
+        let name = |value: &Value, at: &str| match value {
+            Value::String(name) => Ok(name.clone()),
+            other => Err(json(format!("the name of {at} is {}", shortened(other)))),
+        };
+        let value: Value = serde_json::from_str(text).map_err(|e| json(e.to_string()))?;
+        let names = match value.get("id2label").unwrap_or(&value) {
+            Value::Array(list) => {
+                list.iter().enumerate().map(|(i, v)| name(v, &i.to_string())).collect::<Result<_, _>>()?
+            }
+            Value::Object(map) => {
+                let row = |(key, value): (&String, &Value)| match key.parse::<usize>() {
+                    Ok(index) => Ok((index, name(value, key)?)),
+                    Err(_) => Err(json(format!("the key {key:?} is no index"))),
+                };
+                in_order(map.iter().map(row).collect::<Result<_, _>>()?)?
+            }
+            other => return Err(json(format!("found {}", shortened(other)))),
+        };
+        Ok(Self { names, wnids: Vec::new() })
+    }
+
+    /// Number of classes.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there are none, which [`parse`](Self::parse) does not let pass.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Name of class `index`.
+    pub fn name(&self, index: usize) -> Option<&str> {
+        self.names.get(index).map(String::as_str)
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Id of class `index` where the file has a column of them.
+    pub fn wnid(&self, index: usize) -> Option<&str> {
+        self.wnids.get(index).map(String::as_str)
+    }
+
+    /// Index by id. With it the classes of a dataset that holds only some of them find their places:
+    /// `folder.class_names()` are ids in ImageNet's layout.
+    pub fn index_of_wnid(&self) -> HashMap<&str, usize> {
+        self.wnids.iter().enumerate().map(|(index, wnid)| (wnid.as_str(), index)).collect()
+    }
+}
+
+fn wrong_line(line: usize, found: &str) -> LabelsError {
+    LabelsError::Line { line: line + 1, found: found.chars().take(60).collect() }
+}
+
+fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(60).collect()
+}
+
+/// Puts rows into the order of their indices, which must be 0 to n - 1.
+fn in_order<T>(rows: Vec<(usize, T)>) -> Result<Vec<T>, LabelsError> {
+    let count = rows.len();
+    let mut slots: Vec<Option<T>> = std::iter::repeat_with(|| None).take(count).collect();
+    for (index, row) in rows {
+        let wrong = |what| LabelsError::Index { index, what, count };
+        let slot = slots.get_mut(index).ok_or_else(|| wrong("is out of range"))?;
+        if slot.replace(row).is_some() {
+            return Err(wrong("is given twice"));
+        }
+    }
+    let present = |(index, slot): (usize, Option<T>)| {
+        slot.ok_or(LabelsError::Index { index, what: "is missing", count })
+    };
+    slots.into_iter().enumerate().map(present).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_gives_the_same_names() {
+        let names = ["tench", "goldfish, Carassius auratus"];
+        for text in [
+            "index\twnid\tname\n1\tn01443537\tgoldfish, Carassius auratus\n0\tn01440764\ttench\n",
+            "0\ttench\r\n1\tgoldfish, Carassius auratus\r\n",
+            "tench\ngoldfish, Carassius auratus\n",
+            "\u{feff}tench\r\ngoldfish, Carassius auratus\n\n",
+            r#"["tench", "goldfish, Carassius auratus"]"#,
+            r#"{"1": "goldfish, Carassius auratus", "0": "tench"}"#,
+            r#"{"id2label": {"0": "tench", "1": "goldfish, Carassius auratus"}, "hidden_size": 4}"#,
+        ] {
+            let got = ClassNames::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(got.names(), names, "{text}");
+            assert_eq!((got.len(), got.name(1), got.name(2)), (2, Some(names[1]), None));
+        }
+        let table = ClassNames::parse("0\tn01440764\ttench\n").unwrap();
+        assert_eq!((table.wnid(0), table.index_of_wnid()["n01440764"]), (Some("n01440764"), 0));
+    }
+
+    #[test]
+    fn errors_say_where_and_what() {
+        let text = |input: &str| ClassNames::parse(input).unwrap_err().to_string();
+        assert!(text(" \n").contains("no class names"));
+        assert!(text("index\tname\n").contains("no class names"));
+        assert!(text("[]").contains("no class names"));
+        assert!(text("0\ta\nx\tb").contains("line 2"));
+        assert!(text("0\ta\n1\tb\tc").contains("line 2"));
+        assert!(text("0\ta\tb\tc\td").contains("line 1"));
+        assert!(text("0\ta\n0\tb").contains("given twice"));
+        assert!(text("0\ta\n7\tb").contains("class 7 is out of range"));
+        assert!(text("0\ta\n18446744073709551615\tb").contains("out of range"));
+        assert!(text(r#"{"0": 5}"#).contains("name of 0 is 5"));
+        assert!(text(r#"{"zero": "a"}"#).contains("zero"));
+        assert!(text("[1, ").contains("JSON"));
+        let path = std::path::Path::new("/nowhere/labels.tsv");
+        assert!(ClassNames::open(path).unwrap_err().to_string().starts_with("/nowhere/labels.tsv"));
+    }
+}

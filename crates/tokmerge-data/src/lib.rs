@@ -1,0 +1,42 @@
+//! Images for token merging: decoding, preprocessing and loading, without any tensor type.
+//!
+//! | step | item | agrees with |
+//! |---|---|---|
+//! | decode | [`open_image`], [`decode_image`] under [`Limits`] | Pillow's `convert("RGB")`, after its EXIF turn |
+//! | resize | [`resize`] | Pillow, bit for bit |
+//! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit |
+//! | list | [`ImageFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
+//! | load | [`BatchLoader`] | order of the samples, whatever the number of workers |
+//!
+//! A preprocessing is read from a checkpoint's metadata by [`Preprocess::from_timm_config`] and
+//! [`Preprocess::from_hf_preprocessor`]. Every error is one line: the rule, the value that broke it, the
+//! way out. Bytes from outside are not trusted: sizes are checked in the header, before memory is taken.
+//!
+//! ```
+//! use tokmerge_data::{Preprocess, Rgb};
+//!
+//! let image = Rgb { width: 300, height: 200, data: vec![128; 300 * 200 * 3] };
+//! let preprocess = Preprocess::default();
+//! let mut pixels = vec![0.0; preprocess.output_len()];
+//! preprocess.apply(&image, &mut pixels)?;
+//! assert_eq!(pixels.len(), 3 * 224 * 224);
+//! # Ok::<(), tokmerge_data::PreprocessError>(())
+//! ```
+
+mod config;
+mod dataset;
+mod decode;
+mod labels;
+mod loader;
+mod resample;
+mod transform;
+
+pub use config::ConfigError;
+pub use dataset::{DatasetError, EXTENSIONS, ImageFolder, Sample};
+pub use decode::{ImageError, Limits, Rgb, decode_image, open_image};
+pub use labels::{ClassNames, LabelsError};
+pub use loader::{Batch, BatchLoader, LoaderError};
+pub use resample::{Interpolation, resize};
+pub use transform::{
+    CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess, PreprocessError,
+};

@@ -1,0 +1,104 @@
+//! Equality with Pillow and timm; the fixtures are made by the scripts beside them.
+
+mod common;
+
+use common::{Tensors, assert_same, crc32, image_of};
+use serde_json::Value;
+use tokmerge_data::{CropMode, Interpolation, Limits, Preprocess, Rgb, decode_image, resize};
+
+fn number(value: &Value) -> usize {
+    value.as_u64().unwrap() as usize
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+#[test]
+fn resizing_equals_pillow_bit_for_bit() {
+    let fixture = Tensors::fixture("resample.safetensors");
+    for case in fixture.cases() {
+        let image = image_of(&case);
+        let (width, height) = (number(&case["out"][0]), number(&case["out"][1]));
+        let got = resize(&image, width, height, Interpolation::from_name(text(&case["filter"])).unwrap());
+        assert_eq!((got.width, got.height), (width, height), "{case}");
+        if let Some(name) = case["tensor"].as_str() {
+            assert_eq!(fixture.shape(name), [height, width, 3]);
+            assert_same(&got.data, fixture.bytes(name), &case);
+        }
+        assert_eq!(u64::from(crc32(&got.data)), case["crc32"].as_u64().unwrap(), "{case}");
+    }
+}
+
+fn preprocess_of(case: &Value) -> Preprocess {
+    Preprocess {
+        input_size: (number(&case["size"][0]), number(&case["size"][1])),
+        crop_pct: case["crop_pct"].as_f64().unwrap(),
+        crop_mode: CropMode::from_name(text(&case["crop_mode"])).unwrap(),
+        interpolation: Interpolation::from_name(text(&case["interpolation"])).unwrap(),
+        mean: std::array::from_fn(|i| case["mean"][i].as_f64().unwrap() as f32),
+        std: std::array::from_fn(|i| case["std"][i].as_f64().unwrap() as f32),
+    }
+}
+
+fn planes(image: &Rgb) -> Vec<u8> {
+    (0..3).flat_map(|c| image.data.iter().skip(c).step_by(3).copied()).collect()
+}
+
+#[test]
+fn preprocessing_equals_timm_bit_for_bit() {
+    let fixture = Tensors::fixture("transform.safetensors");
+    for case in fixture.cases() {
+        let (image, preprocess) = (image_of(&case), preprocess_of(&case));
+        let bytes = planes(&preprocess.crop(&image).unwrap());
+        if let Some(name) = case["tensor"].as_str() {
+            assert_same(&bytes, fixture.bytes(name), &case);
+        }
+        assert_eq!(u64::from(crc32(&bytes)), case["crc32_u8"].as_u64().unwrap(), "{case}");
+        let mut out = vec![0.0; preprocess.output_len()];
+        preprocess.apply(&image, &mut out).unwrap();
+        let out: Vec<u8> = out.iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(u64::from(crc32(&out)), case["crc32_f32"].as_u64().unwrap(), "{case}");
+    }
+}
+
+#[test]
+fn every_byte_value_is_normalised_as_by_torch() {
+    let fixture = Tensors::fixture("transform.safetensors");
+    let clip_mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+    let clip_std = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+    for (name, mean, std) in [
+        ("imagenet", tokmerge_data::IMAGENET_MEAN, tokmerge_data::IMAGENET_STD),
+        ("half", tokmerge_data::HALF_MEAN, tokmerge_data::HALF_STD),
+        ("clip", clip_mean, clip_std),
+    ] {
+        let ramp = Rgb { width: 16, height: 16, data: (0..=255).flat_map(|v| [v; 3]).collect() };
+        let preprocess =
+            Preprocess { input_size: (16, 16), crop_pct: 1.0, mean, std, ..Preprocess::default() };
+        let mut out = vec![0.0; 768];
+        preprocess.apply(&ramp, &mut out).unwrap();
+        assert_eq!(out, fixture.f32(&format!("normalised_{name}")), "{name}");
+    }
+}
+
+#[test]
+fn decoding_equals_pillow_exactly_or_nearly_where_lossy() {
+    let fixture = Tensors::fixture("decode.safetensors");
+    let mut report = String::new();
+    let mut bad = Vec::new();
+    for case in fixture.cases() {
+        let (name, tolerance) = (text(&case["name"]), case["tolerance"].as_u64().unwrap() as u8);
+        let got = decode_image(fixture.bytes(&format!("{name}.file")), &Limits::default());
+        let got = got.unwrap_or_else(|e| panic!("{name}: {e}"));
+        let rgb = format!("{name}.rgb");
+        assert_eq!([got.height, got.width, 3].as_slice(), fixture.shape(&rgb), "{name}");
+        let differences = got.data.iter().zip(fixture.bytes(&rgb)).map(|(a, b)| a.abs_diff(*b));
+        let worst = differences.clone().max().unwrap();
+        let share = differences.filter(|d| *d > 0).count() as f64 / got.data.len() as f64;
+        report += &format!("{name:26} differs in {:6.2} % by at most {worst}\n", 100.0 * share);
+        if worst > tolerance {
+            bad.push(name.to_string());
+        }
+    }
+    assert!(bad.is_empty(), "beyond the tolerance: {bad:?}\n{report}");
+}

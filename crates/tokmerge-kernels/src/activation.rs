@@ -1,0 +1,231 @@
+//! Activation functions and their derivatives, in place, over `[rows, columns]` with any row stride.
+
+use crate::isa::Isa;
+use crate::math::{exp, normal_cdf, normal_density, sigmoid, tanh};
+use crate::parallel::{Shared, for_each_chunk};
+use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+
+/// A function applied to each element behind a linear layer.
+///
+/// Measured on -12..=12 against f64, the largest absolute errors are 2.1e-7 (GELU), 6.5e-8 (its tanh form),
+/// 1.4e-7 (quick), 3.3e-7 (SiLU) and 2.1e-7 (tanh), beyond a relative 1e-7 of the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// x.
+    Identity,
+    /// x Φ(x), with erf (PyTorch's default `GELU`).
+    Gelu,
+    /// The tanh approximation of GELU: x σ(2 √(2/π) (x + 0.044715 x³)).
+    GeluTanh,
+    /// x σ(1.702 x), as in CLIP.
+    QuickGelu,
+    /// max(x, 0).
+    Relu,
+    /// x σ(x), also called swish.
+    Silu,
+    /// tanh(x).
+    Tanh,
+}
+
+/// A function and its derivative, as a type, so that each gets a loop of its own.
+trait Curve {
+    fn value<S: Simd>(simd: S, x: S::V) -> S::V;
+    fn slope<S: Simd>(simd: S, x: S::V) -> S::V;
+}
+
+struct Gelu;
+struct GeluTanh;
+struct Relu;
+struct Tanh;
+/// x σ(βx), β = `THOUSANDTHS` / 1000: SiLU and quick GELU.
+struct Swish<const THOUSANDTHS: u32>;
+
+impl Curve for Gelu {
+    #[inline(always)]
+    fn value<S: Simd>(simd: S, x: S::V) -> S::V {
+        simd.mul(x, normal_cdf(simd, x))
+    }
+    #[inline(always)]
+    fn slope<S: Simd>(simd: S, x: S::V) -> S::V {
+        // Far out the density is 0, and infinity times it must not become NaN.
+        let near = simd.max(simd.splat(-1e4), simd.min(simd.splat(1e4), x));
+        simd.mul_add(near, normal_density(simd, near), normal_cdf(simd, x))
+    }
+}
+
+impl GeluTanh {
+    const SCALE: f32 = 1.595_769; // 2 √(2/π)
+    const CUBIC: f32 = 0.044_715;
+
+    /// The argument of the sigmoid.
+    #[inline(always)]
+    fn inner<S: Simd>(simd: S, x: S::V) -> S::V {
+        let cubic = simd.mul_add(simd.mul(x, x), simd.splat(Self::CUBIC), simd.splat(1.0));
+        simd.mul(simd.mul(x, simd.splat(Self::SCALE)), cubic)
+    }
+}
+
+impl Curve for GeluTanh {
+    #[inline(always)]
+    fn value<S: Simd>(simd: S, x: S::V) -> S::V {
+        simd.mul(x, sigmoid(simd, Self::inner(simd, x)))
+    }
+    #[inline(always)]
+    fn slope<S: Simd>(simd: S, x: S::V) -> S::V {
+        let near = simd.max(simd.splat(-1e4), simd.min(simd.splat(1e4), x));
+        let gate = sigmoid(simd, Self::inner(simd, near));
+        let square = simd.mul(near, near);
+        let inner_slope =
+            simd.mul_add(square, simd.splat(3.0 * Self::CUBIC * Self::SCALE), simd.splat(Self::SCALE));
+        let gate_slope = simd.mul(simd.mul(gate, simd.sub(simd.splat(1.0), gate)), inner_slope);
+        simd.mul_add(near, gate_slope, gate)
+    }
+}
+
+impl<const THOUSANDTHS: u32> Curve for Swish<THOUSANDTHS> {
+    #[inline(always)]
+    fn value<S: Simd>(simd: S, x: S::V) -> S::V {
+        let beta = simd.splat(THOUSANDTHS as f32 / 1000.0);
+        simd.mul(x, sigmoid(simd, simd.mul(x, beta)))
+    }
+    #[inline(always)]
+    fn slope<S: Simd>(simd: S, x: S::V) -> S::V {
+        let beta = simd.splat(THOUSANDTHS as f32 / 1000.0);
+        let near = simd.max(simd.splat(-1e4), simd.min(simd.splat(1e4), x));
+        let gate = sigmoid(simd, simd.mul(near, beta));
+        let gate_slope = simd.mul(simd.mul(gate, simd.sub(simd.splat(1.0), gate)), beta);
+        simd.mul_add(near, gate_slope, gate)
+    }
+}
+
+impl Curve for Relu {
+    #[inline(always)]
+    fn value<S: Simd>(simd: S, x: S::V) -> S::V {
+        simd.max(simd.splat(0.0), x)
+    }
+    #[inline(always)]
+    fn slope<S: Simd>(simd: S, x: S::V) -> S::V {
+        simd.select_greater(x, simd.splat(0.0), simd.splat(1.0), simd.splat(0.0))
+    }
+}
+
+impl Curve for Tanh {
+    #[inline(always)]
+    fn value<S: Simd>(simd: S, x: S::V) -> S::V {
+        tanh(simd, x)
+    }
+    #[inline(always)]
+    fn slope<S: Simd>(simd: S, x: S::V) -> S::V {
+        // 4σ(2x)(1 - σ(2x)), where 1 - tanh² would cancel.
+        let near = simd.max(simd.splat(-40.0), simd.min(simd.splat(40.0), x));
+        let power = exp(simd, simd.mul(near, simd.splat(-2.0)));
+        let below = simd.add(power, simd.splat(1.0));
+        simd.div(simd.mul(simd.splat(4.0), simd.div(power, below)), below)
+    }
+}
+
+/// Calls `$function::<S, _>` with the curve of an activation; nothing for the identity.
+macro_rules! with_curve {
+    ($activation:expr, $function:ident, $($argument:expr),*) => {
+        match $activation {
+            Activation::Identity => {}
+            Activation::Gelu => $function::<S, Gelu>($($argument),*),
+            Activation::GeluTanh => $function::<S, GeluTanh>($($argument),*),
+            Activation::QuickGelu => $function::<S, Swish<1702>>($($argument),*),
+            Activation::Relu => $function::<S, Relu>($($argument),*),
+            Activation::Silu => $function::<S, Swish<1000>>($($argument),*),
+            Activation::Tanh => $function::<S, Tanh>($($argument),*),
+        }
+    };
+}
+
+#[inline(always)]
+fn apply_curve<S: Simd, C: Curve>(simd: S, row: &mut [f32]) {
+    let mut at = 0;
+    while at < row.len() {
+        let v = load_at(simd, row, at);
+        store_at(simd, row, at, C::value(simd, v));
+        at += S::LANES;
+    }
+}
+
+#[inline(always)]
+fn apply_curve_to_rows<S: Simd, C: Curve>(
+    simd: S,
+    start: *mut f32,
+    stride: usize,
+    rows: usize,
+    columns: usize,
+) {
+    for r in 0..rows {
+        // SAFETY: `apply` promises that these rows are valid and ours.
+        let row = unsafe { std::slice::from_raw_parts_mut(start.add(r * stride), columns) };
+        apply_curve::<S, C>(simd, row);
+    }
+}
+
+/// Applies `activation` to `rows` rows of `columns` elements, `stride` apart.
+///
+/// # Safety
+/// Those elements are readable and writable, and nobody else accesses them meanwhile.
+#[inline(always)]
+pub(crate) unsafe fn apply<S: Simd>(
+    simd: S,
+    activation: Activation,
+    start: *mut f32,
+    stride: usize,
+    rows: usize,
+    columns: usize,
+) {
+    with_curve!(activation, apply_curve_to_rows, simd, start, stride, rows, columns);
+}
+
+#[inline(always)]
+fn multiply_slope<S: Simd, C: Curve>(simd: S, pre: &[f32], grad: &mut [f32]) {
+    let mut at = 0;
+    while at < pre.len() {
+        let slope = C::slope(simd, load_at(simd, pre, at));
+        let g = load_at(simd, grad, at);
+        store_at(simd, grad, at, simd.mul(g, slope));
+        at += S::LANES;
+    }
+}
+
+struct Backward<'a> {
+    activation: Activation,
+    pre: &'a [f32],
+    grad: &'a mut [f32],
+}
+
+impl Job for Backward<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        with_curve!(self.activation, multiply_slope, simd, self.pre, self.grad);
+    }
+}
+
+/// Elements of a task.
+const GRAIN: usize = 1 << 14;
+
+/// `grad *= activation'(pre)`: the gradient before the activation from the one behind it.
+///
+/// `pre` and `grad` have any shape, the same for both.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn activation_backward(activation: Activation, pre: &[f32], grad: &mut [f32]) {
+    assert_eq!(
+        pre.len(),
+        grad.len(),
+        "activation_backward: pre has {} elements, grad {}",
+        pre.len(),
+        grad.len()
+    );
+    let isa = Isa::current();
+    let grad = Shared::new(grad);
+    for_each_chunk(pre.len(), GRAIN, |range| {
+        // SAFETY: the ranges of different tasks do not overlap.
+        let grad = unsafe { grad.range(range.clone()) };
+        dispatch(isa, Backward { activation, pre: &pre[range], grad });
+    });
+}

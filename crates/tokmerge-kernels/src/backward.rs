@@ -1,0 +1,217 @@
+//! Gradients of linear layers and layer normalisation. Results are overwritten, not added to.
+//!
+//! Matrix products are those of the `gemm` crate on every instruction set. Sums over rows are taken in
+//! an order that does not depend on the number of threads.
+
+use crate::isa::Isa;
+use crate::norm::Norm;
+use crate::parallel::{Shared, for_each, for_each_chunk, part};
+use crate::product::{Matrix, Threads, multiply};
+use crate::scratch::Scratch;
+use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+
+/// Gradients of `x Wᵀ + b` with respect to `x`, `W` and `b`, those that are asked for.
+///
+/// `weight: [N, K]` as given to [`PackedLinear::new`](crate::PackedLinear::new), `x: [T, K]`,
+/// `grad: [T, N]` with respect to the output before any activation; `dx: [T, K]`, `dw: [N, K]`,
+/// `db: [N]`.
+///
+/// # Panics
+/// When lengths do not match.
+pub fn linear_backward(
+    weight: &[f32],
+    x: &[f32],
+    grad: &[f32],
+    dx: Option<&mut [f32]>,
+    dw: Option<&mut [f32]>,
+    db: Option<&mut [f32]>,
+) {
+    let Some([t, n, k]) = linear_shape(weight.len(), x.len(), grad.len()) else {
+        // No rows: nothing flows back.
+        dw.into_iter().chain(db).for_each(|sum| sum.fill(0.0));
+        assert!(dx.is_none_or(|dx| dx.is_empty()), "linear_backward: dx has elements, x none");
+        return;
+    };
+    if let Some(dx) = dx {
+        assert_eq!(dx.len(), t * k, "linear_backward: dx has {} elements, expected {t} x {k}", dx.len());
+        // SAFETY: the shapes were checked; `dx` is borrowed exclusively.
+        unsafe {
+            let (a, b) = (Matrix::rows(grad.as_ptr(), n), Matrix::rows(weight.as_ptr(), k));
+            multiply([t, k, n], 1.0, a, b, Matrix::rows(dx.as_mut_ptr(), k), Threads::Pool);
+        }
+    }
+    if let Some(dw) = dw {
+        assert_eq!(dw.len(), n * k, "linear_backward: dw has {} elements, expected {n} x {k}", dw.len());
+        // SAFETY: the shapes were checked; `dw` is borrowed exclusively.
+        unsafe {
+            let (a, b) = (Matrix::rows(grad.as_ptr(), n).t(), Matrix::rows(x.as_ptr(), k));
+            multiply([n, k, t], 1.0, a, b, Matrix::rows(dw.as_mut_ptr(), k), Threads::Pool);
+        }
+    }
+    if let Some(db) = db {
+        assert_eq!(db.len(), n, "linear_backward: db has {} elements, expected {n}", db.len());
+        column_sums(grad, db);
+    }
+}
+
+/// T, N and K from the three products of two of them; none where there are no rows.
+fn linear_shape(nk: usize, tk: usize, tn: usize) -> Option<[usize; 3]> {
+    if nk == 0 || tk == 0 || tn == 0 {
+        assert!(tk == 0 && tn == 0, "linear_backward: weight has {nk} elements, x {tk} and grad {tn}");
+        return None;
+    }
+    // T² = TK · TN / NK.
+    let square = tk as u128 * tn as u128 / nk as u128;
+    let t = square.isqrt() as usize;
+    let fits = t > 0 && tk.is_multiple_of(t) && tn.is_multiple_of(t) && (tk / t) * (tn / t) == nk;
+    assert!(
+        fits,
+        "linear_backward: no T, N, K with weight [N, K] of {nk} elements, x [T, K] of {tk} and grad [T, N] of {tn}"
+    );
+    Some([t, tn / t, tk / t])
+}
+
+/// Columns of a task.
+const COLUMNS: usize = 64;
+
+/// The sums of the columns of `rows: [_, sums.len()]`, in f64.
+fn column_sums(rows: &[f32], sums: &mut [f32]) {
+    let n = sums.len();
+    let sums = Shared::new(sums);
+    for_each(n.div_ceil(COLUMNS), |i| {
+        let columns = i * COLUMNS..((i + 1) * COLUMNS).min(n);
+        let mut totals = [0.0_f64; COLUMNS];
+        for row in rows.chunks_exact(n) {
+            for (total, &value) in totals.iter_mut().zip(&row[columns.clone()]) {
+                *total += f64::from(value);
+            }
+        }
+        // SAFETY: the columns of different tasks do not overlap.
+        let sums = unsafe { sums.range(columns) };
+        for (sum, total) in sums.iter_mut().zip(totals) {
+            *sum = total as f32;
+        }
+    });
+}
+
+/// Chunks in which the sums over rows are taken.
+const SUM_CHUNKS: usize = 64;
+/// The fewest rows worth a chunk.
+const SUM_ROWS: usize = 16;
+
+/// Gradients of [`layer_norm`](crate::layer_norm) with respect to `x`, the weight and the bias.
+///
+/// `x`, `grad`, `dx`: `[T, C]`; `dweight`, `dbias`: `[C]`.
+///
+/// # Panics
+/// When lengths do not match.
+pub fn layer_norm_backward(
+    norm: Norm<'_>,
+    x: &[f32],
+    grad: &[f32],
+    dx: &mut [f32],
+    dweight: &mut [f32],
+    dbias: &mut [f32],
+) {
+    let c = norm.weight.len();
+    norm.check("layer_norm_backward", c);
+    assert!(
+        c > 0 && x.len().is_multiple_of(c) && grad.len() == x.len() && dx.len() == x.len(),
+        "layer_norm_backward: x has {} elements, grad {} and dx {}, expected rows of {c}",
+        x.len(),
+        grad.len(),
+        dx.len()
+    );
+    assert!(
+        dweight.len() == c && dbias.len() == c,
+        "layer_norm_backward: dweight has {} elements and dbias {}, expected {c}",
+        dweight.len(),
+        dbias.len()
+    );
+    let rows = x.len() / c;
+    let chunks = rows.div_ceil(SUM_ROWS).min(SUM_CHUNKS);
+    let mut partial = Scratch::take(chunks * 2 * c);
+    let (shared_dx, shared_partial) = (Shared::new(dx), Shared::new(&mut partial));
+    for_each_chunk(chunks, 1, |chunk| {
+        for i in chunk {
+            let rows = part(rows, chunks, i);
+            let range = rows.start * c..rows.end * c;
+            // SAFETY: each chunk has rows and partial sums of its own.
+            let (dx, sums) =
+                unsafe { (shared_dx.range(range.clone()), shared_partial.range(i * 2 * c..(i + 1) * 2 * c)) };
+            dispatch(
+                Isa::current(),
+                NormBackward { norm, x: &x[range.clone()], grad: &grad[range], dx, sums },
+            );
+        }
+    });
+    dweight.fill(0.0);
+    dbias.fill(0.0);
+    for sums in partial.chunks_exact(2 * c) {
+        dweight.iter_mut().zip(&sums[..c]).for_each(|(total, sum)| *total += sum);
+        dbias.iter_mut().zip(&sums[c..]).for_each(|(total, sum)| *total += sum);
+    }
+}
+
+struct NormBackward<'a> {
+    norm: Norm<'a>,
+    x: &'a [f32],
+    grad: &'a [f32],
+    dx: &'a mut [f32],
+    /// Sums over the rows for the weight, then for the bias.
+    sums: &'a mut [f32],
+}
+
+impl Job for NormBackward<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let c = self.norm.weight.len();
+        self.sums.fill(0.0);
+        let (dweight, dbias) = self.sums.split_at_mut(c);
+        let mut at = 0;
+        while at < self.x.len() {
+            let (x, grad) = (&self.x[at..at + c], &self.grad[at..at + c]);
+            norm_row_backward(simd, &self.norm, x, grad, &mut self.dx[at..at + c], dweight, dbias);
+            at += c;
+        }
+    }
+}
+
+/// With x̂ the normalised row and g = grad ⊙ weight: dx = (g - mean(g) - x̂ mean(g ⊙ x̂)) / σ.
+#[inline(always)]
+fn norm_row_backward<S: Simd>(
+    simd: S,
+    norm: &Norm<'_>,
+    x: &[f32],
+    grad: &[f32],
+    dx: &mut [f32],
+    dweight: &mut [f32],
+    dbias: &mut [f32],
+) {
+    let (mean, inverse) = norm.moments(simd, x);
+    let (mean, inverse) = (simd.splat(mean), simd.splat(inverse));
+    let (mut sum, mut sum_normed) = (simd.splat(0.0), simd.splat(0.0));
+    let mut at = 0;
+    while at < x.len() {
+        let normed = simd.mul(simd.sub(load_at(simd, x, at), mean), inverse);
+        let grad = load_at(simd, grad, at);
+        store_at(simd, dweight, at, simd.mul_add(grad, normed, load_at(simd, dweight, at)));
+        store_at(simd, dbias, at, simd.add(grad, load_at(simd, dbias, at)));
+        // In padding lanes grad and weight are zero.
+        let g = simd.mul(grad, load_at(simd, norm.weight, at));
+        sum = simd.add(sum, g);
+        sum_normed = simd.mul_add(g, normed, sum_normed);
+        at += S::LANES;
+    }
+    let count = x.len() as f32;
+    let mean_g = simd.splat(simd.reduce_add(sum) / count);
+    let mean_normed = simd.splat(simd.reduce_add(sum_normed) / count);
+    at = 0;
+    while at < x.len() {
+        let normed = simd.mul(simd.sub(load_at(simd, x, at), mean), inverse);
+        let g = simd.mul(load_at(simd, grad, at), load_at(simd, norm.weight, at));
+        let v = simd.sub(simd.sub(g, mean_g), simd.mul(normed, mean_normed));
+        store_at(simd, dx, at, simd.mul(v, inverse));
+        at += S::LANES;
+    }
+}

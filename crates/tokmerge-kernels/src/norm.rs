@@ -1,0 +1,124 @@
+//! Layer normalisation over the last axis of `[rows, C]`, contiguous.
+
+use crate::isa::Isa;
+use crate::parallel::{Shared, for_each_chunk};
+use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+
+/// The parameters of a layer normalisation: `(x - mean) / sqrt(variance + eps) * weight + bias`.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// `[C]`.
+    pub weight: &'a [f32],
+    /// `[C]`.
+    pub bias: &'a [f32],
+    /// Added to the (biased) variance.
+    pub eps: f32,
+}
+
+impl Norm<'_> {
+    /// Panics unless `weight` and `bias` have `channels` elements.
+    pub(crate) fn check(&self, function: &str, channels: usize) {
+        assert!(
+            self.weight.len() == channels && self.bias.len() == channels,
+            "{function}: norm has {} weights and {} biases for rows of {channels}",
+            self.weight.len(),
+            self.bias.len()
+        );
+    }
+
+    /// Mean and 1 / sqrt(variance + eps) of a row.
+    #[inline(always)]
+    pub(crate) fn moments<S: Simd>(&self, simd: S, x: &[f32]) -> (f32, f32) {
+        let count = x.len() as f32;
+        let full = x.len() - x.len() % S::LANES;
+        let mut sum = simd.splat(0.0);
+        let mut at = 0;
+        while at < x.len() {
+            sum = simd.add(sum, load_at(simd, x, at));
+            at += S::LANES;
+        }
+        let mean = simd.reduce_add(sum) / count;
+        let centre = simd.splat(mean);
+        let mut squares = simd.splat(0.0);
+        at = 0;
+        while at < full {
+            let d = simd.sub(load_at(simd, x, at), centre);
+            squares = simd.mul_add(d, d, squares);
+            at += S::LANES;
+        }
+        // Padding lanes are not at the mean, so the tail is done without them.
+        let mut tail = 0.0;
+        while at < x.len() {
+            tail += (x[at] - mean) * (x[at] - mean);
+            at += 1;
+        }
+        let variance = (simd.reduce_add(squares) + tail) / count;
+        (mean, 1.0 / (variance + self.eps).sqrt())
+    }
+
+    /// Normalises one row.
+    #[inline(always)]
+    pub(crate) fn row<S: Simd>(&self, simd: S, x: &[f32], y: &mut [f32]) {
+        let (mean, inverse) = self.moments(simd, x);
+        let (centre, inverse) = (simd.splat(mean), simd.splat(inverse));
+        let mut at = 0;
+        while at < x.len() {
+            let v = simd.mul(simd.sub(load_at(simd, x, at), centre), inverse);
+            let v = simd.mul_add(v, load_at(simd, self.weight, at), load_at(simd, self.bias, at));
+            store_at(simd, y, at, v);
+            at += S::LANES;
+        }
+    }
+
+    /// Normalises rows of `weight.len()` elements.
+    #[inline(always)]
+    pub(crate) fn rows<S: Simd>(&self, simd: S, x: &[f32], y: &mut [f32]) {
+        let channels = self.weight.len();
+        let mut at = 0;
+        while at < x.len() {
+            self.row(simd, &x[at..at + channels], &mut y[at..at + channels]);
+            at += channels;
+        }
+    }
+}
+
+struct LayerNorm<'a> {
+    norm: Norm<'a>,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Job for LayerNorm<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.norm.rows(simd, self.x, self.y);
+    }
+}
+
+/// Elements of a task.
+pub(crate) const GRAIN: usize = 1 << 15;
+
+/// Normalises each row of `x: [rows, C]` into `y: [rows, C]`, C being the length of `norm.weight`.
+///
+/// # Panics
+/// When lengths do not match, or this CPU does not support `isa`.
+pub fn layer_norm(isa: Isa, norm: Norm<'_>, x: &[f32], y: &mut [f32]) {
+    let channels = norm.weight.len();
+    norm.check("layer_norm", channels);
+    assert_eq!(x.len(), y.len(), "layer_norm: x has {} elements, y {}", x.len(), y.len());
+    if x.is_empty() {
+        return;
+    }
+    assert!(
+        channels > 0 && x.len().is_multiple_of(channels),
+        "layer_norm: {} elements are not rows of {channels}",
+        x.len()
+    );
+    let y = Shared::new(y);
+    for_each_chunk(x.len() / channels, GRAIN / channels, |rows| {
+        let range = rows.start * channels..rows.end * channels;
+        // SAFETY: the rows of different tasks do not overlap.
+        let y = unsafe { y.range(range.clone()) };
+        dispatch(isa, LayerNorm { norm, x: &x[range], y });
+    });
+}

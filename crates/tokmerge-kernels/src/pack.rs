@@ -1,0 +1,240 @@
+//! Weights of a linear layer, rearranged once into the order in which the kernels read them.
+//!
+//! Panel `p` holds columns (output features) `p * width ..` of all of K, one step of K after the other,
+//! the last panel padded with zeros: `panels[p][k][column]`. At bf16 with a dot product of pairs a
+//! word holds two neighbouring values of K, an odd K padded with zero.
+
+use crate::isa::Isa;
+use crate::parallel::{Shared, for_each};
+use crate::scratch::Aligned;
+use std::fmt;
+use std::ops::Range;
+
+/// How the products of a linear layer are computed. Inputs, outputs and sums are always f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// f32 throughout.
+    F32,
+    /// Weights and activations rounded to bf16 (nearest, ties to even), products summed in f32. Twice
+    /// as fast where the CPU has bf16 dot products; elsewhere emulated at the speed of f32.
+    Bf16,
+}
+
+/// What the packed weights look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Panels for the register-blocked kernel; a word is one f32, or a pair of bf16.
+    Panels,
+    /// As given, `[N, K]`, for the `gemm` crate; "panels" are blocks of columns of one call.
+    Rows,
+}
+
+/// A weight `[N, K]` prepared for [`linear`](crate::linear) on one instruction set at one precision.
+#[derive(Clone)]
+pub struct PackedLinear {
+    isa: Isa,
+    precision: Precision,
+    in_features: usize,
+    out_features: usize,
+    words: Aligned,
+}
+
+/// Rows and columns of one call of the `gemm` crate. Fixed, so that the result of a row does not depend
+/// on how many there are.
+pub(crate) const GEMM_ROWS: usize = 64;
+const GEMM_COLUMNS: usize = 256;
+
+impl PackedLinear {
+    /// Packs `weight: [out_features, in_features]`, row-major (PyTorch's order).
+    ///
+    /// # Panics
+    /// When `weight` has another number of elements, or this CPU does not support `isa`.
+    #[must_use]
+    pub fn new(
+        isa: Isa,
+        precision: Precision,
+        weight: &[f32],
+        out_features: usize,
+        in_features: usize,
+    ) -> Self {
+        assert_eq!(
+            weight.len(),
+            out_features * in_features,
+            "PackedLinear: weight has {} elements, expected {out_features} x {in_features}",
+            weight.len()
+        );
+        assert!(
+            isa.is_supported(),
+            "PackedLinear: {isa} is not supported here; available: {:?}",
+            Isa::available()
+        );
+        let mut packed = Self { isa, precision, in_features, out_features, words: Aligned::default() };
+        packed.words = match packed.layout() {
+            Layout::Panels => packed.pack_panels(weight),
+            Layout::Rows => packed.pack_rows(weight),
+        };
+        packed
+    }
+
+    /// K, the length of an input row.
+    #[must_use]
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// N, the length of an output row.
+    #[must_use]
+    pub fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// The instruction set this was packed for.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The precision this was packed for.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Memory used by the packed weights, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.words.len() * size_of::<f32>()
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        if self.isa == Isa::Portable { Layout::Rows } else { Layout::Panels }
+    }
+
+    /// Whether operand words are pairs of bf16.
+    pub(crate) fn is_paired(&self) -> bool {
+        self.precision == Precision::Bf16 && self.isa.has_bf16_dot()
+    }
+
+    /// Whether activations must be converted with [`Simd::convert`](crate::simd::Simd::convert).
+    pub(crate) fn converts(&self) -> bool {
+        self.precision == Precision::Bf16
+    }
+
+    /// Operand words of a row of activations.
+    pub(crate) fn words_per_row(&self) -> usize {
+        if self.is_paired() { self.in_features.div_ceil(2) } else { self.in_features }
+    }
+
+    /// Rows of a strip, the unit in which rows are divided.
+    pub(crate) fn strip(&self) -> usize {
+        match self.isa {
+            Isa::Avx512 => 14,
+            Isa::Avx2 => 6,
+            Isa::Portable => GEMM_ROWS,
+        }
+    }
+
+    pub(crate) fn panel_width(&self) -> usize {
+        match self.isa {
+            Isa::Avx512 => 32,
+            Isa::Avx2 => 16,
+            Isa::Portable => GEMM_COLUMNS,
+        }
+    }
+
+    pub(crate) fn panels(&self) -> usize {
+        self.out_features.div_ceil(self.panel_width())
+    }
+
+    /// The output columns of a panel.
+    pub(crate) fn columns(&self, panel: usize) -> Range<usize> {
+        let width = self.panel_width();
+        panel * width..((panel + 1) * width).min(self.out_features)
+    }
+
+    /// The words of a panel.
+    pub(crate) fn panel(&self, panel: usize) -> &[f32] {
+        match self.layout() {
+            Layout::Panels => {
+                let len = self.words_per_row() * self.panel_width();
+                &self.words[panel * len..(panel + 1) * len]
+            }
+            Layout::Rows => {
+                let columns = self.columns(panel);
+                &self.words[columns.start * self.in_features..columns.end * self.in_features]
+            }
+        }
+    }
+
+    fn pack_panels(&self, weight: &[f32]) -> Aligned {
+        let (width, k) = (self.panel_width(), self.in_features);
+        let len = self.words_per_row() * width;
+        let mut words = Aligned::zeros(self.panels() * len);
+        let shared = Shared::new(&mut words);
+        for_each(self.panels(), |p| {
+            // SAFETY: each task has a panel of its own.
+            let panel = unsafe { shared.range(p * len..(p + 1) * len) };
+            for (j, column) in self.columns(p).enumerate() {
+                let row = &weight[column * k..(column + 1) * k];
+                if self.is_paired() {
+                    for (i, pair) in row.chunks(2).enumerate() {
+                        panel[i * width + j] = pair_word(pair);
+                    }
+                } else {
+                    for (i, &value) in row.iter().enumerate() {
+                        panel[i * width + j] = self.rounded(value);
+                    }
+                }
+            }
+        });
+        words
+    }
+
+    fn pack_rows(&self, weight: &[f32]) -> Aligned {
+        let mut words = Aligned::zeros(weight.len());
+        for (word, &value) in words.iter_mut().zip(weight) {
+            *word = self.rounded(value);
+        }
+        words
+    }
+
+    fn rounded(&self, value: f32) -> f32 {
+        match self.precision {
+            Precision::F32 => value,
+            Precision::Bf16 => half::bf16::from_f32(value).to_f32(),
+        }
+    }
+}
+
+impl fmt::Debug for PackedLinear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { isa, precision, in_features, out_features, .. } = self;
+        write!(f, "PackedLinear({in_features} -> {out_features}, {isa}, {precision:?})")
+    }
+}
+
+/// One or two values as a word of two bf16, the first one in the low half.
+fn pair_word(pair: &[f32]) -> f32 {
+    let half = |i: usize| u32::from(pair.get(i).map_or(0, |&v| half::bf16::from_f32(v).to_bits()));
+    f32::from_bits(half(0) | half(1) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_are_padded_and_bytes_count_the_padding() {
+        if Isa::available().contains(&Isa::Avx2) {
+            let packed = PackedLinear::new(Isa::Avx2, Precision::F32, &[1.0; 17 * 3], 17, 3);
+            assert_eq!(packed.bytes(), 2 * 16 * 3 * 4);
+            assert_eq!(packed.panel(1)[..3], [1.0, 0.0, 0.0]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "weight has 5 elements, expected 2 x 3")]
+    fn a_weight_of_another_size_is_rejected() {
+        let _ = PackedLinear::new(Isa::Portable, Precision::F32, &[0.0; 5], 2, 3);
+    }
+}

@@ -1,0 +1,194 @@
+//! AVX-512: 16 lanes, with a bf16 dot product where the CPU has one.
+
+use super::{Job, Simd};
+use std::arch::x86_64::*;
+use std::mem::transmute;
+
+/// Exists only on a CPU with AVX-512 F, BW, DQ and VL and, if `PAIRS`, BF16.
+///
+/// `PAIRS` says what an operand word of [`Simd::dot`] is: two bf16, or one f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512<const PAIRS: bool>(());
+
+/// Runs `job` compiled for AVX-512.
+///
+/// # Safety
+/// The CPU supports the features named.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn enter<J: Job>(job: J) {
+    job.run(Avx512::<false>(()));
+}
+
+/// Runs `job` compiled for AVX-512 with [`Simd::dot`] on pairs of bf16.
+///
+/// # Safety
+/// The CPU supports the features named.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(super) unsafe fn enter_bf16<J: Job>(job: J) {
+    job.run(Avx512::<true>(()));
+}
+
+const LANES: usize = 16;
+
+macro_rules! lane_wise {
+    ($($name:ident($($arg:ident),*) = $value:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: Self::V),*) -> Self::V {
+            // SAFETY: `self` exists only on a CPU with AVX-512.
+            unsafe { $value }
+        }
+    )*};
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn round_bf16(a: __m512) -> __m512 {
+    let bits = _mm512_castps_si512(a);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    let rounded = _mm512_and_si512(rounded, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+    // The carry would turn some NaN into infinity or zero.
+    _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), _mm512_castsi512_ps(rounded), a)
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+fn dot_pairs(a: __m512, b: __m512, c: __m512) -> __m512 {
+    // SAFETY: both types are 512 plain bits.
+    let (a, b) = unsafe { (transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b)) };
+    _mm512_dpbf16_ps(c, a, b)
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+fn to_pairs(a: __m512) -> __m256i {
+    // SAFETY: both types are 256 plain bits.
+    unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(a)) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn transpose(mut v: [__m512; LANES]) -> [__m512; LANES] {
+    let mut w = v;
+    for i in (0..LANES).step_by(2) {
+        w[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+        w[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+    // Now v[4g + c] takes column c of each 128-bit lane, for rows 4g..4g + 4.
+    for i in (0..LANES).step_by(4) {
+        v[i] = _mm512_shuffle_ps::<0x44>(w[i], w[i + 2]);
+        v[i + 1] = _mm512_shuffle_ps::<0xee>(w[i], w[i + 2]);
+        v[i + 2] = _mm512_shuffle_ps::<0x44>(w[i + 1], w[i + 3]);
+        v[i + 3] = _mm512_shuffle_ps::<0xee>(w[i + 1], w[i + 3]);
+    }
+    // What remains is a 4 x 4 transpose of 128-bit lanes for each c.
+    for c in 0..4 {
+        let low = _mm512_shuffle_f32x4::<0x44>(v[c], v[c + 4]);
+        let high = _mm512_shuffle_f32x4::<0xee>(v[c], v[c + 4]);
+        let low2 = _mm512_shuffle_f32x4::<0x44>(v[c + 8], v[c + 12]);
+        let high2 = _mm512_shuffle_f32x4::<0xee>(v[c + 8], v[c + 12]);
+        w[c] = _mm512_shuffle_f32x4::<0x88>(low, low2);
+        w[c + 4] = _mm512_shuffle_f32x4::<0xdd>(low, low2);
+        w[c + 8] = _mm512_shuffle_f32x4::<0x88>(high, high2);
+        w[c + 12] = _mm512_shuffle_f32x4::<0xdd>(high, high2);
+    }
+    w
+}
+
+impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
+    type V = __m512;
+    const LANES: usize = LANES;
+    // 28 accumulators, 2 weights and a broadcast fit 32 registers.
+    const ROWS: usize = 14;
+
+    lane_wise! {
+        add(a, b) = _mm512_add_ps(a, b);
+        sub(a, b) = _mm512_sub_ps(a, b);
+        mul(a, b) = _mm512_mul_ps(a, b);
+        div(a, b) = _mm512_div_ps(a, b);
+        min(a, b) = _mm512_min_ps(a, b);
+        max(a, b) = _mm512_max_ps(a, b);
+        mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c);
+        dot(a, b, c) = if PAIRS { dot_pairs(a, b, c) } else { _mm512_fmadd_ps(a, b, c) };
+        round(a) = _mm512_roundscale_ps::<0>(a);
+        scale(a, n) = _mm512_scalef_ps(a, n);
+        select_greater(a, b, x, y) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x);
+        round_bf16(a) = round_bf16(a);
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::V {
+        // SAFETY: `self` exists only on a CPU with AVX-512.
+        unsafe { _mm512_set1_ps(value) }
+    }
+    #[inline(always)]
+    fn reduce_add(self, a: Self::V) -> f32 {
+        // SAFETY: `self` exists only on a CPU with AVX-512.
+        unsafe { _mm512_reduce_add_ps(a) }
+    }
+    #[inline(always)]
+    fn reduce_max(self, a: Self::V) -> f32 {
+        // SAFETY: `self` exists only on a CPU with AVX-512.
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+    #[inline(always)]
+    fn prefetch(self, address: *const f32) {
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> Self::V {
+        // SAFETY: the caller promises LANES readable values.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, a: Self::V) {
+        // SAFETY: the caller promises LANES writable values.
+        unsafe { _mm512_storeu_ps(to, a) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(self, from: *const f32, count: usize) -> Self::V {
+        // SAFETY: the mask admits the `count` values that the caller promises, and no other is touched.
+        unsafe { _mm512_maskz_loadu_ps((1_u16 << count) - 1, from) }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, count: usize, a: Self::V) {
+        // SAFETY: the mask admits the `count` values that the caller promises, and no other is touched.
+        unsafe { _mm512_mask_storeu_ps(to, (1_u16 << count) - 1, a) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        let mut rows = [self.splat(0.0); LANES];
+        for (r, row) in rows.iter_mut().enumerate() {
+            // SAFETY: the caller promises LANES readable values in each of LANES rows.
+            *row = unsafe { self.load(from.add(r * from_stride)) };
+        }
+        // SAFETY: `self` exists only on a CPU with AVX-512.
+        let columns = unsafe { transpose(rows) };
+        for (c, column) in columns.into_iter().enumerate() {
+            // SAFETY: the caller promises LANES writable values in each of LANES rows.
+            unsafe { self.store(to.add(c * to_stride), column) }
+        }
+    }
+
+    #[inline(always)]
+    fn convert(self, row: &[f32], words: &mut [f32]) {
+        if !PAIRS {
+            return super::round_row(self, row, words);
+        }
+        let mut at = 0;
+        assert_eq!(row.len().div_ceil(2), words.len());
+        while at < row.len() {
+            let v = super::load_at(self, row, at);
+            let count = (words.len() - at / 2).min(LANES / 2);
+            // SAFETY: `self` exists only on a CPU with AVX-512 BF16 where PAIRS; the mask admits the
+            // `count` words that are left from `at / 2` on.
+            unsafe {
+                let to = words.as_mut_ptr().add(at / 2).cast::<i32>();
+                _mm256_mask_storeu_epi32(to, ((1_u16 << count) - 1) as u8, to_pairs(v));
+            }
+            at += LANES;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The vector operations kernels are written in, once for all instruction sets.
+//!
+//! A kernel is a [`Job`] with a body generic over [`Simd`]; [`dispatch`] runs it inside a function
+//! compiled for the instruction set. Everything between the two is `#[inline(always)]`, because code
+//! that is not inlined there would be compiled without those instructions. For the same reason vector
+//! code holds no closures.
+
+use crate::isa::Isa;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+/// Vectors of `LANES` f32. A value of the type is the proof that the CPU has the instructions.
+pub(crate) trait Simd: Copy + Send + Sync {
+    /// A vector.
+    type V: Copy;
+    /// Values in a vector.
+    const LANES: usize;
+    /// Columns of a weight panel.
+    const PANEL: usize = 2 * Self::LANES;
+    /// Rows of the largest register block, with two accumulators each.
+    const ROWS: usize;
+
+    fn splat(self, value: f32) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller one; `b` where either is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger one; `b` where either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the CPU has FMA.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `c + a · b` over operand words: f32 values, or pairs of bf16 (see [`Simd::convert`]).
+    fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// To the nearest integer, ties to even; for magnitudes below 2²².
+    fn round(self, a: Self::V) -> Self::V;
+    /// `a * 2^n` for integral `n` in -250..=250, with gradual underflow.
+    fn scale(self, a: Self::V, n: Self::V) -> Self::V;
+    /// `x` where `a > b`, `y` elsewhere and where either is NaN.
+    fn select_greater(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// To the nearest bf16, ties to even, as f32.
+    fn round_bf16(self, a: Self::V) -> Self::V;
+    fn reduce_add(self, a: Self::V) -> f32;
+    /// The largest lane; any lane where one is NaN.
+    fn reduce_max(self, a: Self::V) -> f32;
+    /// Asks for the cache line at `address`, which need not be valid.
+    fn prefetch(self, address: *const f32);
+
+    /// # Safety
+    /// `LANES` values are readable at `from`.
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    /// # Safety
+    /// `LANES` values are writable at `to`.
+    unsafe fn store(self, to: *mut f32, a: Self::V);
+    /// The first `count` lanes from memory, zeros in the others.
+    ///
+    /// # Safety
+    /// `count < LANES`, and `count` values are readable at `from`.
+    unsafe fn load_partial(self, from: *const f32, count: usize) -> Self::V;
+    /// Stores the first `count` lanes.
+    ///
+    /// # Safety
+    /// `count < LANES`, and `count` values are writable at `to`.
+    unsafe fn store_partial(self, to: *mut f32, count: usize, a: Self::V);
+    /// Transposes a block: `to[c * to_stride + r] = from[r * from_stride + c]`, `r, c < LANES`.
+    ///
+    /// # Safety
+    /// All these elements are readable and writable.
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+
+    /// Converts a row of activations into the words [`Simd::dot`] takes at bf16 precision: f32 rounded
+    /// to bf16, one word a value, unless the instruction set has a bf16 dot product (then pairs).
+    #[inline(always)]
+    fn convert(self, row: &[f32], words: &mut [f32]) {
+        round_row(self, row, words);
+    }
+}
+
+#[inline(always)]
+fn round_row<S: Simd>(simd: S, row: &[f32], rounded: &mut [f32]) {
+    assert_eq!(row.len(), rounded.len());
+    let mut at = 0;
+    while at < row.len() {
+        let v = load_at(simd, row, at);
+        store_at(simd, rounded, at, simd.round_bf16(v));
+        at += S::LANES;
+    }
+}
+
+/// Loads from `slice[at..]`, zeros behind its end.
+#[inline(always)]
+pub(crate) fn load_at<S: Simd>(simd: S, slice: &[f32], at: usize) -> S::V {
+    assert!(at <= slice.len());
+    let left = slice.len() - at;
+    // SAFETY: `left` values are readable from `at` on, and both branches read at most that many.
+    unsafe {
+        let from = slice.as_ptr().add(at);
+        if left >= S::LANES { simd.load(from) } else { simd.load_partial(from, left) }
+    }
+}
+
+/// Stores into `slice[at..]`, dropping the lanes behind its end.
+#[inline(always)]
+pub(crate) fn store_at<S: Simd>(simd: S, slice: &mut [f32], at: usize, v: S::V) {
+    assert!(at <= slice.len());
+    let left = slice.len() - at;
+    // SAFETY: `left` values are writable from `at` on, and both branches write at most that many.
+    unsafe {
+        let to = slice.as_mut_ptr().add(at);
+        if left >= S::LANES { simd.store(to, v) } else { simd.store_partial(to, left, v) }
+    }
+}
+
+/// Work that is written once for all instruction sets.
+pub(crate) trait Job {
+    /// Implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// Runs `job` compiled for `isa`.
+///
+/// # Panics
+/// When this CPU does not support `isa`.
+pub(crate) fn dispatch<J: Job>(isa: Isa, job: J) {
+    assert!(
+        isa.is_supported(),
+        "instruction set {isa} is not supported by this CPU; it has {:?}",
+        Isa::available()
+    );
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: support was checked above.
+        Isa::Avx512 => unsafe { avx512::enter(job) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: support was checked above.
+        Isa::Avx2 => unsafe { avx2::enter(job) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512 | Isa::Avx2 => unreachable!("checked above"),
+        Isa::Portable => job.run(portable::Portable),
+    }
+}
+
+/// Runs `job` with [`Simd::dot`] on pairs of bf16.
+///
+/// # Panics
+/// When this CPU has no such instruction.
+pub(crate) fn dispatch_bf16_pairs<J: Job>(job: J) {
+    assert!(Isa::Avx512.has_bf16_dot(), "bf16 dot products are not supported by this CPU");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: support was checked above.
+    unsafe {
+        avx512::enter_bf16(job);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    drop(job);
+}

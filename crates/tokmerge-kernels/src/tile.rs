@@ -1,0 +1,135 @@
+//! The register-blocked product that linear layers, attention and matching share.
+//!
+//! `[rows, K] · [K, PANEL]`: a value of `a` is broadcast per row and step and multiplied into two vectors
+//! of a panel. Every output element has one accumulator that runs over K in order, whatever the number
+//! of rows, so a row's result does not depend on its neighbours.
+
+use crate::simd::Simd;
+
+/// A tile of sums: two vectors per row.
+pub(crate) type Tile<V, const ROWS: usize> = [[V; 2]; ROWS];
+
+/// Where a tile reads: `a[r * a_stride + k]` and `panel[k * PANEL + column]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands {
+    pub(crate) a: *const f32,
+    pub(crate) a_stride: usize,
+    pub(crate) panel: *const f32,
+    pub(crate) k: usize,
+}
+
+/// Steps of K for which a panel is requested ahead of its use.
+const PREFETCH: usize = 8;
+
+/// `init + Σₖ a[r, k] · panel[k]` over operand words.
+///
+/// # Safety
+/// `a` is readable for `ROWS` rows of `k` words, `panel` for `k * PANEL` words.
+#[inline(always)]
+pub(crate) unsafe fn product<S: Simd, const ROWS: usize>(
+    simd: S,
+    operands: Operands,
+    init: [S::V; 2],
+) -> Tile<S::V, ROWS> {
+    let Operands { mut a, a_stride, mut panel, k } = operands;
+    let mut sums = [init; ROWS];
+    for _ in 0..k {
+        // SAFETY: `panel` has another PANEL words and each row of `a` another word, as the caller promises
+        // `k` of them; the last increment leaves both at most one behind the end.
+        unsafe {
+            let (b0, b1) = (simd.load(panel), simd.load(panel.add(S::LANES)));
+            simd.prefetch(panel.wrapping_add(PREFETCH * S::PANEL));
+            simd.prefetch(panel.wrapping_add(PREFETCH * S::PANEL + S::LANES));
+            for r in 0..ROWS {
+                let value = simd.splat(*a.add(r * a_stride));
+                sums[r][0] = simd.dot(value, b0, sums[r][0]);
+                sums[r][1] = simd.dot(value, b1, sums[r][1]);
+            }
+            a = a.add(1);
+            panel = panel.add(S::PANEL);
+        }
+    }
+    sums
+}
+
+/// `Σₖ (a[r, k] - panel[k])²`.
+///
+/// # Safety
+/// As [`product`].
+#[inline(always)]
+pub(crate) unsafe fn squared_distance<S: Simd, const ROWS: usize>(
+    simd: S,
+    operands: Operands,
+) -> Tile<S::V, ROWS> {
+    let Operands { mut a, a_stride, mut panel, k } = operands;
+    let mut sums = [[simd.splat(0.0); 2]; ROWS];
+    for _ in 0..k {
+        // SAFETY: as in `product`.
+        unsafe {
+            let (b0, b1) = (simd.load(panel), simd.load(panel.add(S::LANES)));
+            for r in 0..ROWS {
+                let value = simd.splat(*a.add(r * a_stride));
+                let (d0, d1) = (simd.sub(value, b0), simd.sub(value, b1));
+                sums[r][0] = simd.mul_add(d0, d0, sums[r][0]);
+                sums[r][1] = simd.mul_add(d1, d1, sums[r][1]);
+            }
+            a = a.add(1);
+            panel = panel.add(S::PANEL);
+        }
+    }
+    sums
+}
+
+/// What to do with strips of a compile-time number of rows.
+pub(crate) trait Strip<S: Simd> {
+    /// Handles rows `first..first + ROWS`; implementations are `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// The rows exist in the operands the implementation was made for.
+    unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize);
+}
+
+/// Cuts `rows` into strips of `S::ROWS` and the rest into strips of 8, 4, 2 and 1.
+///
+/// # Safety
+/// `strip` may be run on every one of `rows` rows.
+#[inline(always)]
+pub(crate) unsafe fn for_each_strip<S: Simd>(simd: S, rows: usize, strip: &mut impl Strip<S>) {
+    let mut first = 0;
+    while first < rows {
+        let count = strip_rows::<S>(rows - first);
+        // SAFETY: these rows are among `rows`.
+        unsafe { run_strip(simd, first, count, strip) };
+        first += count;
+    }
+}
+
+/// Rows of the next strip when `left` are left.
+#[inline(always)]
+pub(crate) fn strip_rows<S: Simd>(left: usize) -> usize {
+    if left >= S::ROWS {
+        return S::ROWS;
+    }
+    // The largest power of two.
+    1 << left.ilog2()
+}
+
+/// Runs `strip` on `count` rows, a number given by [`strip_rows`].
+///
+/// # Safety
+/// `strip` may be run on rows `first..first + count`.
+#[inline(always)]
+pub(crate) unsafe fn run_strip<S: Simd>(simd: S, first: usize, count: usize, strip: &mut impl Strip<S>) {
+    // SAFETY: the caller promises these rows.
+    unsafe {
+        match count {
+            14 if S::ROWS == 14 => strip.run::<14>(simd, first),
+            8 if S::ROWS > 8 => strip.run::<8>(simd, first),
+            6 if S::ROWS == 6 => strip.run::<6>(simd, first),
+            4 => strip.run::<4>(simd, first),
+            2 => strip.run::<2>(simd, first),
+            1 => strip.run::<1>(simd, first),
+            _ => unreachable!("no strip of {count} rows"),
+        }
+    }
+}

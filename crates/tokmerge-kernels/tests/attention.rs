@@ -1,0 +1,191 @@
+//! Attention and its gradient against f64 references.
+
+mod common;
+use common::{Random, assert_close, assert_same_bits, isas, threads};
+use tokmerge_kernels::{
+    HeadAggregation, Heads, Isa, Part, attention, attention_backward, head_mean, head_metric,
+};
+
+/// Results are averages of numbers below 1.
+const AVERAGES: f64 = 2e-6;
+
+/// `out` and `received` in f64.
+fn reference(heads: Heads, qkv: &[f64], offsets: &[usize], log_size: Option<&[f32]>) -> (Vec<f64>, Vec<f64>) {
+    let (h, d) = (heads.count, heads.dim);
+    let (width, rows) = (h * d, qkv.len() / (3 * h * d));
+    let (mut out, mut received) = (vec![0.0; rows * width], vec![0.0; rows]);
+    let at =
+        |row: usize, part: usize, head: usize, i: usize| qkv[row * 3 * width + part * width + head * d + i];
+    for item in offsets.windows(2) {
+        for head in 0..h {
+            for q in item[0]..item[1] {
+                let scores: Vec<f64> = (item[0]..item[1])
+                    .map(|k| {
+                        let dot: f64 = (0..d).map(|i| at(q, 0, head, i) * at(k, 1, head, i)).sum();
+                        dot * f64::from(heads.scale) + log_size.map_or(0.0, |s| f64::from(s[k]))
+                    })
+                    .collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
+                for (k, score) in (item[0]..item[1]).zip(&scores) {
+                    let p = (score - largest).exp() / sum;
+                    received[k] += p / (h * (item[1] - item[0])) as f64;
+                    for i in 0..d {
+                        out[q * width + head * d + i] += p * at(k, 2, head, i);
+                    }
+                }
+            }
+        }
+    }
+    (out, received)
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&v| f64::from(v)).collect()
+}
+
+fn run(
+    isa: Isa,
+    heads: Heads,
+    qkv: &[f32],
+    offsets: &[usize],
+    log_size: Option<&[f32]>,
+) -> (Vec<f32>, Vec<f32>) {
+    let rows = offsets[offsets.len() - 1];
+    let (mut out, mut received) = (vec![f32::NAN; rows * heads.count * heads.dim], vec![f32::NAN; rows]);
+    attention(isa, heads, qkv, offsets, log_size, &mut out, Some(&mut received));
+    let mut alone = vec![f32::NAN; out.len()];
+    attention(isa, heads, qkv, offsets, log_size, &mut alone, None);
+    assert_same_bits("with and without received", &out, &alone);
+    (out, received)
+}
+
+#[test]
+fn attention_equals_the_reference_for_any_head_and_item() {
+    for &isa in isas() {
+        for (count, dim) in [(1, 1), (3, 16), (2, 30), (2, 32), (6, 64), (2, 80), (1, 88), (2, 96)] {
+            let heads = Heads { count, dim, scale: 1.0 / (dim as f32).sqrt() };
+            let offsets = [0, 0, 1, 8, 8, 41, 140, 140];
+            let mut random = Random::new((count * 100 + dim) as u64);
+            let qkv = random.values(140 * 3 * count * dim, 2.0);
+            let log_size = random.values(140, 2.0);
+            for log_size in [None, Some(&log_size[..])] {
+                let (out, received) = run(isa, heads, &qkv, &offsets, log_size);
+                let (want, want_received) = reference(heads, &wide(&qkv), &offsets, log_size);
+                assert_close(&format!("{isa} {count}x{dim}"), &out, &want, AVERAGES);
+                assert_close(&format!("{isa} {count}x{dim} received"), &received, &want_received, AVERAGES);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_item_is_the_same_bit_for_bit_alone_and_in_any_batch() {
+    let heads = Heads { count: 3, dim: 40, scale: 0.2 };
+    let offsets = [0, 17, 17, 60, 257];
+    let row = 3 * heads.count * heads.dim;
+    let mut random = Random::new(5);
+    let qkv = random.values(257 * row, 1.0);
+    let log_size = random.values(257, 1.0);
+    for &isa in isas() {
+        let (out, received) = threads(1, || run(isa, heads, &qkv, &offsets, Some(&log_size)));
+        let (out4, received4) = threads(4, || run(isa, heads, &qkv, &offsets, Some(&log_size)));
+        assert_same_bits("threads", &out, &out4);
+        assert_same_bits("threads, received", &received, &received4);
+        for item in offsets.windows(2) {
+            let (a, b) = (item[0], item[1]);
+            let (alone, alone_received) =
+                run(isa, heads, &qkv[a * row..b * row], &[0, b - a], Some(&log_size[a..b]));
+            assert_same_bits("item", &alone, &out[a * row / 3..b * row / 3]);
+            assert_same_bits("item, received", &alone_received, &received[a..b]);
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_stay_in_their_item() {
+    let heads = Heads { count: 2, dim: 24, scale: 0.2 };
+    let mut qkv = Random::new(6).values(50 * 144, 1.0);
+    for &isa in isas() {
+        let (clean, _) = run(isa, heads, &qkv, &[0, 20, 50], None);
+        let kept = qkv.clone();
+        qkv[144 * 25 + 48] = f32::NAN;
+        qkv[144 * 30 + 50] = f32::INFINITY;
+        let (out, _) = run(isa, heads, &qkv, &[0, 20, 50], None);
+        assert_same_bits("the other item", &out[..20 * 48], &clean[..20 * 48]);
+        qkv = kept;
+    }
+}
+
+#[test]
+fn a_key_of_log_size_minus_infinity_is_not_seen() {
+    let heads = Heads { count: 1, dim: 16, scale: 0.25 };
+    let qkv = Random::new(9).values(10 * 48, 1.0);
+    let mut log_size = [0.0; 10];
+    log_size[9] = f32::NEG_INFINITY;
+    for &isa in isas() {
+        let (out, received) = run(isa, heads, &qkv, &[0, 10], Some(&log_size));
+        assert_eq!(received[9], 0.0);
+        let (without, _) = run(isa, heads, &qkv[..9 * 48], &[0, 9], None);
+        let without: Vec<f64> = wide(&without);
+        assert_close("without it", &out[..9 * 16], &without, 1e-6);
+    }
+}
+
+#[test]
+fn long_items_work() {
+    let heads = Heads { count: 1, dim: 32, scale: 0.3 };
+    let qkv = Random::new(11).values(601 * 96, 1.0);
+    let (want, _) = reference(heads, &wide(&qkv), &[0, 601], None);
+    for &isa in isas() {
+        assert_close("601 tokens", &run(isa, heads, &qkv, &[0, 601], None).0, &want, AVERAGES);
+    }
+}
+
+#[test]
+fn the_gradient_equals_finite_differences() {
+    let heads = Heads { count: 2, dim: 5, scale: 0.6 };
+    let offsets = [0, 3, 3, 10];
+    let mut random = Random::new(3);
+    let (qkv, grad) = (random.values(10 * 30, 1.5), random.values(10 * 10, 1.0));
+    let log_size = random.values(10, 1.0);
+    for &isa in isas() {
+        for log_size in [None, Some(&log_size[..])] {
+            let loss = |qkv: &[f64]| -> f64 {
+                let (out, _) = reference(heads, qkv, &offsets, log_size);
+                out.iter().zip(&grad).map(|(o, &g)| o * f64::from(g)).sum()
+            };
+            let want: Vec<f64> = (0..qkv.len())
+                .map(|i| {
+                    let (mut up, mut down) = (wide(&qkv), wide(&qkv));
+                    up[i] += 1e-5;
+                    down[i] -= 1e-5;
+                    (loss(&up) - loss(&down)) / 2e-5
+                })
+                .collect();
+            let mut dqkv = vec![f32::NAN; qkv.len()];
+            attention_backward(isa, heads, &qkv, &offsets, log_size, &grad, &mut dqkv);
+            assert_close(&format!("{isa}"), &dqkv, &want, 2e-6);
+        }
+    }
+}
+
+#[test]
+fn head_metrics_take_the_part_asked_for() {
+    let heads = Heads { count: 3, dim: 21, scale: 1.0 };
+    let qkv = Random::new(8).values(13 * 189, 1.0);
+    for &isa in isas() {
+        for (part, offset) in [(Part::Query, 0), (Part::Key, 63), (Part::Value, 126)] {
+            let (mut mean, mut concat) = (vec![0.0; 13 * 21], vec![0.0; 13 * 63]);
+            head_mean(isa, heads, &qkv, part, &mut mean);
+            head_metric(isa, heads, &qkv, part, HeadAggregation::Concat, &mut concat);
+            let at = |row: usize, i: usize| f64::from(qkv[row * 189 + offset + i]);
+            let want: Vec<f64> = (0..13 * 21)
+                .map(|i| (0..3).map(|h| at(i / 21, h * 21 + i % 21)).sum::<f64>() / 3.0)
+                .collect();
+            assert_close("mean", &mean, &want, 1e-6);
+            let want: Vec<f64> = (0..13 * 63).map(|i| at(i / 63, i % 63)).collect();
+            assert_close("concat", &concat, &want, 0.0);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Shapes, random numbers and comparisons shared by the tests against f64 references.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use tokmerge_kernels::{Isa, Precision};
+
+/// Numbers that look random and are the same everywhere.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn unit(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1_u64 << 24) as f32
+    }
+
+    /// Values in -scale..scale.
+    pub(crate) fn values(&mut self, len: usize, scale: f32) -> Vec<f32> {
+        (0..len).map(|_| (self.unit() * 2.0 - 1.0) * scale).collect()
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.unit() * end as f32) as usize % end
+    }
+}
+
+/// Every instruction set this CPU has; the missing ones are reported, they do not vanish.
+#[expect(clippy::print_stderr, reason = "a path that is not tested must be seen")]
+pub(crate) fn isas() -> &'static [Isa] {
+    for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
+        if !Isa::available().contains(&isa) {
+            eprintln!("SKIPPED: this CPU lacks {isa}, its kernels are NOT tested here");
+        }
+    }
+    Isa::available()
+}
+
+pub(crate) const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+pub(crate) fn threads<R: Send>(count: usize, f: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap().install(f)
+}
+
+/// As `precision` sees a value.
+pub(crate) fn seen(precision: Precision, value: f32) -> f64 {
+    match precision {
+        Precision::F32 => f64::from(value),
+        Precision::Bf16 => half::bf16::from_f32(value).to_f64(),
+    }
+}
+
+/// Panics unless |got - want| <= tolerance * (1 + |want|) everywhere, naming the worst element.
+#[track_caller]
+pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: lengths");
+    let error = |i: usize| {
+        let e = (f64::from(got[i]) - want[i]).abs() / (1.0 + want[i].abs());
+        if e.is_nan() { f64::INFINITY } else { e }
+    };
+    if let Some(worst) = (0..got.len()).max_by(|&a, &b| error(a).total_cmp(&error(b))) {
+        let e = error(worst);
+        assert!(
+            e <= tolerance,
+            "{what}: [{worst}] is {}, expected {} (error {e:e})",
+            got[worst],
+            want[worst]
+        );
+    }
+}
+
+#[track_caller]
+pub(crate) fn assert_same_bits(what: &str, a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len(), "{what}: lengths");
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        assert_eq!(a.to_bits(), b.to_bits(), "{what}: [{i}] is {a} and {b}");
+    }
+}
+
+/// x Wᵀ + b in f64, with operands as `precision` sees them.
+pub(crate) fn linear(
+    precision: Precision,
+    w: &[f32],
+    bias: Option<&[f32]>,
+    x: &[f32],
+    [n, k]: [usize; 2],
+) -> Vec<f64> {
+    let mut y = Vec::new();
+    for x in x.chunks_exact(k) {
+        for j in 0..n {
+            let sum: f64 = (0..k).map(|i| seen(precision, x[i]) * seen(precision, w[j * k + i])).sum();
+            y.push(sum + bias.map_or(0.0, |b| f64::from(b[j])));
+        }
+    }
+    y
+}
+
+pub(crate) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f64> {
+    let c = weight.len();
+    let mut y = Vec::new();
+    for row in x.chunks_exact(c) {
+        let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / c as f64;
+        let var = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / c as f64;
+        for i in 0..c {
+            let normed = (f64::from(row[i]) - mean) / (var + f64::from(eps)).sqrt();
+            y.push(normed * f64::from(weight[i]) + f64::from(bias[i]));
+        }
+    }
+    y
+}
+
+/// erf by its Taylor series, or the continued fraction of erfc where that converges.
+pub(crate) fn erf(x: f64) -> f64 {
+    if x.abs() < 3.0 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        return sum * 2.0 / std::f64::consts::PI.sqrt();
+    }
+    let a = x.abs();
+    let fraction = (1..200).rev().fold(a, |f, n| a + f64::from(n) / 2.0 / f);
+    (1.0 - (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())).copysign(x)
+}

@@ -1,0 +1,310 @@
+//! Linear layers, norms, activations and the fused feed-forward half against f64 references.
+
+mod common;
+use common::{PRECISIONS, Random, assert_close, assert_same_bits, erf, isas, threads};
+use proptest::prelude::*;
+use tokmerge_kernels::{
+    Activation, Epilogue, Isa, Mlp, Norm, PackedLinear, Precision, activation_backward, layer_norm, linear,
+    mlp, norm_linear,
+};
+
+/// Sums of up to 200 products of numbers below 1.
+const SUMS: f64 = 2e-6;
+/// bf16: an activation that the kernel and the reference round to different sides.
+const BF16_STAGE: f64 = 4e-3;
+
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Identity,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Relu,
+    Activation::Silu,
+    Activation::Tanh,
+];
+
+fn activate(activation: Activation, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match activation {
+        Activation::Identity => x,
+        Activation::Gelu => 0.5 * x * (1.0 + erf(x / 2.0_f64.sqrt())),
+        Activation::GeluTanh => {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
+        }
+        Activation::QuickGelu => x * sigmoid(1.702 * x),
+        Activation::Relu => x.max(0.0),
+        Activation::Silu => x * sigmoid(x),
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+struct Case {
+    k: usize,
+    n: usize,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    bias: Vec<f32>,
+    scale: Vec<f32>,
+    y: Vec<f32>,
+    norm: (Vec<f32>, Vec<f32>),
+}
+
+impl Case {
+    fn new(rows: usize, k: usize, n: usize) -> Self {
+        let mut random = Random::new((rows * 1000 + k * 10 + n) as u64);
+        Self {
+            k,
+            n,
+            x: random.values(rows * k, 2.0),
+            w: random.values(n * k, 1.0 / (k as f32).sqrt()),
+            bias: random.values(n, 0.5),
+            scale: random.values(n, 1.0),
+            y: random.values(rows * n, 1.0),
+            norm: (random.values(k, 1.5), random.values(k, 0.5)),
+        }
+    }
+
+    fn norm(&self) -> Norm<'_> {
+        Norm { weight: &self.norm.0, bias: &self.norm.1, eps: 1e-6 }
+    }
+
+    fn pack(&self, isa: Isa, precision: Precision) -> PackedLinear {
+        PackedLinear::new(isa, precision, &self.w, self.n, self.k)
+    }
+}
+
+fn check_linear(rows: usize, k: usize, n: usize) {
+    let case = Case::new(rows, k, n);
+    for &isa in isas() {
+        for precision in PRECISIONS {
+            let what = format!("{isa} {precision:?} {rows}x{k}x{n}");
+            let w = case.pack(isa, precision);
+            let plain = common::linear(precision, &case.w, Some(&case.bias), &case.x, [n, k]);
+            let mut y = vec![f32::NAN; rows * n];
+            linear(&w, Some(&case.bias), &case.x, Epilogue::Store, &mut y);
+            assert_close(&what, &y, &plain, SUMS);
+
+            let want = common::linear(precision, &case.w, None, &case.x, [n, k]);
+            linear(&w, None, &case.x, Epilogue::Store, &mut y);
+            assert_close(&format!("{what} without bias"), &y, &want, SUMS);
+
+            y.fill(f32::NAN);
+            linear(&w, Some(&case.bias), &case.x, Epilogue::Activate(Activation::Gelu), &mut y);
+            let want: Vec<f64> = plain.iter().map(|&v| activate(Activation::Gelu, v)).collect();
+            assert_close(&format!("{what} with GELU"), &y, &want, SUMS);
+
+            for scale in [None, Some(&case.scale[..])] {
+                y.copy_from_slice(&case.y);
+                linear(&w, Some(&case.bias), &case.x, Epilogue::Residual { scale }, &mut y);
+                let want: Vec<f64> = (0..rows * n)
+                    .map(|i| f64::from(case.y[i]) + plain[i] * scale.map_or(1.0, |s| f64::from(s[i % n])))
+                    .collect();
+                assert_close(&format!("{what} with residual"), &y, &want, SUMS);
+            }
+
+            let normed: Vec<f32> = common::layer_norm(&case.x, &case.norm.0, &case.norm.1, 1e-6)
+                .iter()
+                .map(|&v| v as f32)
+                .collect();
+            let want = common::linear(precision, &case.w, Some(&case.bias), &normed, [n, k]);
+            norm_linear(case.norm(), &w, Some(&case.bias), &case.x, Epilogue::Store, &mut y);
+            let tolerance = if precision == Precision::F32 { 2e-5 } else { BF16_STAGE };
+            // A variance of nearly nothing magnifies rounding.
+            if k > 4 {
+                assert_close(&format!("{what} behind a norm"), &y, &want, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_equals_the_reference_on_awkward_shapes() {
+    for (rows, k, n) in [
+        (0, 5, 7),
+        (1, 1, 1),
+        (1, 33, 70),
+        (2, 48, 32),
+        (13, 17, 33),
+        (15, 64, 31),
+        (71, 129, 65),
+        (200, 96, 260),
+    ] {
+        check_linear(rows, k, n);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn linear_equals_the_reference(rows in 0..90_usize, k in 1..150_usize, n in 1..140_usize) {
+        check_linear(rows, k, n);
+    }
+}
+
+#[test]
+fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch() {
+    let case = Case::new(203, 100, 83);
+    for &isa in isas() {
+        for precision in PRECISIONS {
+            let w = case.pack(isa, precision);
+            let run = |x: &[f32], threads_: usize| {
+                threads(threads_, || {
+                    let mut y = vec![0.0; x.len() / case.k * case.n];
+                    let epilogue = Epilogue::Activate(Activation::Gelu);
+                    norm_linear(case.norm(), &w, Some(&case.bias), x, epilogue, &mut y);
+                    y
+                })
+            };
+            let all = run(&case.x, 1);
+            for count in [2, 3, 7] {
+                assert_same_bits(&format!("{isa} {count} threads"), &run(&case.x, count), &all);
+            }
+            for (first, rows) in [(0, 1), (5, 1), (13, 2), (202, 1), (100, 103), (64, 64), (7, 90)] {
+                let part = run(&case.x[first * case.k..(first + rows) * case.k], 2);
+                let what = format!("{isa} {precision:?} rows {first} + {rows}");
+                assert_same_bits(&what, &part, &all[first * case.n..(first + rows) * case.n]);
+            }
+        }
+    }
+}
+
+fn check_mlp(rows: usize, c: usize, hidden: usize, activation: Activation, with_scale: bool) {
+    let first = Case::new(rows, c, hidden);
+    let second = Case::new(rows, hidden, c);
+    for &isa in isas() {
+        for precision in PRECISIONS {
+            let (fc1, fc2) = (first.pack(isa, precision), second.pack(isa, precision));
+            let parts = Mlp {
+                norm: first.norm(),
+                fc1: &fc1,
+                fc1_bias: Some(&first.bias),
+                activation,
+                fc2: &fc2,
+                fc2_bias: Some(&second.bias),
+                scale: with_scale.then_some(&second.scale[..]),
+            };
+            let run = |x: &[f32], count: usize| {
+                let mut x = x.to_vec();
+                threads(count, || mlp(&parts, &mut x));
+                x
+            };
+            let got = run(&first.x, 1);
+            let narrow = |v: Vec<f64>| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+            let normed = narrow(common::layer_norm(&first.x, &first.norm.0, &first.norm.1, 1e-6));
+            let inner = common::linear(precision, &first.w, Some(&first.bias), &normed, [hidden, c]);
+            let inner = narrow(inner.iter().map(|&v| activate(activation, v)).collect());
+            let outer = common::linear(precision, &second.w, Some(&second.bias), &inner, [c, hidden]);
+            let want: Vec<f64> = (0..rows * c)
+                .map(|i| {
+                    let scale = if with_scale { f64::from(second.scale[i % c]) } else { 1.0 };
+                    f64::from(first.x[i]) + scale * outer[i]
+                })
+                .collect();
+            let tolerance = if precision == Precision::F32 { 1e-5 } else { BF16_STAGE };
+            let what = format!("mlp {isa} {precision:?} {rows}x{c}x{hidden} {activation:?}");
+            assert_close(&what, &got, &want, tolerance);
+            assert_same_bits(&format!("{what} on 2 threads"), &run(&first.x, 2), &got);
+            assert_same_bits(&format!("{what} on 5 threads"), &run(&first.x, 5), &got);
+            for row in [0, rows / 2, rows.saturating_sub(1)].into_iter().filter(|&r| r < rows) {
+                let range = row * c..(row + 1) * c;
+                assert_same_bits(&format!("{what} row {row}"), &run(&first.x[range.clone()], 2), &got[range]);
+            }
+        }
+    }
+}
+
+#[test]
+fn mlp_equals_its_parts_and_each_row_alone() {
+    check_mlp(0, 16, 64, Activation::Gelu, false);
+    check_mlp(1, 24, 50, Activation::Silu, true);
+    check_mlp(197, 48, 99, Activation::Gelu, true);
+    check_mlp(430, 32, 65, Activation::QuickGelu, false);
+}
+
+/// Applies an activation through a linear layer with the identity as weight.
+fn through_layer(isa: Isa, activation: Activation, x: &[f32]) -> Vec<f32> {
+    let w = PackedLinear::new(isa, Precision::F32, &[1.0], 1, 1);
+    let mut y = vec![0.0; x.len()];
+    linear(&w, None, x, Epilogue::Activate(activation), &mut y);
+    y
+}
+
+#[test]
+fn activations_and_their_derivatives_are_accurate() {
+    let x: Vec<f32> = (-12_000..=12_000).map(|i| i as f32 / 1000.0).chain([-1e3, 1e3, -1e-6, 1e-6]).collect();
+    for &isa in isas() {
+        for activation in ACTIVATIONS {
+            let y = through_layer(isa, activation, &x);
+            let want: Vec<f64> = x.iter().map(|&v| activate(activation, f64::from(v))).collect();
+            assert_close(&format!("{isa} {activation:?}"), &y, &want, 2.5e-7);
+        }
+    }
+    for activation in ACTIVATIONS {
+        let mut grad = vec![2.0; x.len()];
+        activation_backward(activation, &x, &mut grad);
+        let slope = |x: f64| {
+            let h = 1e-5;
+            (activate(activation, x + h) - activate(activation, x - h)) / h
+        };
+        let want: Vec<f64> =
+            x.iter()
+                .map(|&v| {
+                    if activation == Activation::Relu {
+                        2.0 * f64::from(v > 0.0)
+                    } else {
+                        slope(f64::from(v))
+                    }
+                })
+                .collect();
+        assert_close(&format!("{activation:?}'"), &grad, &want, 2e-6);
+    }
+}
+
+#[test]
+fn layer_norm_equals_the_reference() {
+    for &isa in isas() {
+        for (rows, c) in [(0, 8), (1, 5), (3, 16), (7, 33), (90, 384), (5, 770)] {
+            let mut random = Random::new((rows + c) as u64);
+            let x: Vec<f32> = random.values(rows * c, 3.0).iter().map(|v| v + 5.0).collect();
+            let (weight, bias) = (random.values(c, 2.0), random.values(c, 1.0));
+            let mut y = vec![f32::NAN; rows * c];
+            layer_norm(isa, Norm { weight: &weight, bias: &bias, eps: 1e-6 }, &x, &mut y);
+            let want = common::layer_norm(&x, &weight, &bias, 1e-6);
+            assert_close(&format!("{isa} {rows}x{c}"), &y, &want, 5e-6);
+        }
+    }
+}
+
+#[test]
+fn a_row_of_nan_or_infinity_leaves_the_others_alone() {
+    let mut case = Case::new(40, 37, 45);
+    for &isa in isas() {
+        for precision in PRECISIONS {
+            let w = case.pack(isa, precision);
+            let mut clean = vec![0.0; 40 * 45];
+            linear(&w, Some(&case.bias), &case.x, Epilogue::Activate(Activation::Gelu), &mut clean);
+            let kept = case.x.clone();
+            case.x[3 * 37 + 36] = f32::NAN;
+            case.x[17 * 37] = f32::INFINITY;
+            let mut y = vec![0.0; 40 * 45];
+            linear(&w, Some(&case.bias), &case.x, Epilogue::Activate(Activation::Gelu), &mut y);
+            case.x = kept;
+            for row in 0..40 {
+                let range = row * 45..(row + 1) * 45;
+                if row == 3 {
+                    assert!(y[range].iter().all(|v| v.is_nan()));
+                } else if row != 17 {
+                    assert_same_bits(&format!("{isa} row {row}"), &y[range.clone()], &clean[range]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "linear: x has 10 and y 9 elements")]
+fn a_wrong_length_is_reported_with_its_values() {
+    let w = PackedLinear::new(Isa::Portable, Precision::F32, &[0.0; 15], 3, 5);
+    linear(&w, None, &[0.0; 10], Epilogue::Store, &mut [0.0; 9]);
+}

@@ -1,0 +1,208 @@
+//! The matchers that bipartite matching is compared with (ToMe, Table 2). They run on the host and are there to
+//! be measured, not to be fast; the output keeps the order of the tokens.
+
+use super::Tome;
+use super::partition::Random;
+use crate::plan::PlanBuilder;
+use crate::{Evidence, MergePlan, Similarity, Tokens, mergeable};
+
+/// The features of a batch on the host, normalised where the similarity asks for it.
+struct Features {
+    values: Vec<f32>,
+    dim: usize,
+    similarity: Similarity,
+}
+
+impl Features {
+    fn new(tome: &Tome, tokens: &Tokens, evidence: &Evidence) -> Self {
+        let features = evidence.features.clone().unwrap_or_else(|| tokens.x.clone().without_autodiff());
+        let [_, dim] = features.dims();
+        let mut values: Vec<f32> = features.into_data().iter::<f32>().collect();
+        if tome.similarity == Similarity::Cosine {
+            for row in values.chunks_exact_mut(dim.max(1)) {
+                normalise(row);
+            }
+        }
+        Self { values, dim, similarity: tome.similarity }
+    }
+
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.dim..(row + 1) * self.dim]
+    }
+
+    /// The larger the more alike; NaN counts as not alike at all. Between two single vectors softmax ranks
+    /// pairs as the dot product does.
+    fn alike(&self, a: &[f32], b: &[f32]) -> f32 {
+        let score: f32 = match self.similarity {
+            Similarity::Euclidean => a.iter().zip(b).map(|(a, b)| -(a - b) * (a - b)).sum(),
+            Similarity::Cosine | Similarity::Dot | Similarity::Softmax => {
+                a.iter().zip(b).map(|(a, b)| a * b).sum()
+            }
+        };
+        if score.is_nan() { f32::NEG_INFINITY } else { score }
+    }
+}
+
+fn normalise(row: &mut [f32]) {
+    let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    row.iter_mut().for_each(|value| *value /= norm);
+}
+
+/// Merges the most similar pair of an item, then the most similar pair of the others, and so on: no token is in
+/// two pairs. The later token of a pair goes into the earlier.
+pub(super) fn greedy(tome: &Tome, remove: usize, tokens: &Tokens, evidence: &Evidence) -> MergePlan {
+    let features = Features::new(tome, tokens, evidence);
+    let mut builder = PlanBuilder::new(tokens.layout.clone());
+    for item in 0..tokens.layout.items() {
+        let range = tokens.layout.range(item);
+        let count = mergeable(remove, range.len(), tokens.prefix);
+        let positions = tokens.prefix.min(range.len())..range.len();
+        let mut candidates: Vec<(f32, u32, u32)> = Vec::new();
+        for first in positions.clone() {
+            let a = features.row(range.start + first);
+            candidates.extend((first + 1..range.len()).map(|second| {
+                (features.alike(a, features.row(range.start + second)), first as u32, second as u32)
+            }));
+        }
+        candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut taken = vec![false; range.len()];
+        let mut pairs = Vec::with_capacity(count);
+        for (_, first, second) in candidates {
+            if pairs.len() == count {
+                break;
+            }
+            if !taken[first as usize] && !taken[second as usize] {
+                (taken[first as usize], taken[second as usize]) = (true, true);
+                pairs.push((second, first));
+            }
+        }
+        builder.item_without(&pairs);
+    }
+    builder.finish()
+}
+
+/// Lloyd's algorithm with as many clusters as tokens are to be left, from evenly spaced tokens.
+pub(super) fn kmeans(
+    tome: &Tome,
+    iterations: usize,
+    remove: usize,
+    tokens: &Tokens,
+    evidence: &Evidence,
+) -> MergePlan {
+    let features = Features::new(tome, tokens, evidence);
+    let mut builder = PlanBuilder::new(tokens.layout.clone());
+    for item in 0..tokens.layout.items() {
+        let range = tokens.layout.range(item);
+        let count = mergeable(remove, range.len(), tokens.prefix);
+        let first = tokens.prefix.min(range.len());
+        let points = range.len() - first;
+        let clusters = points - count;
+        if count == 0 {
+            builder.keep_item();
+            continue;
+        }
+        let rows = range.start + first..range.end;
+        let cluster_of = lloyd(&features, rows, clusters, iterations);
+        // The first member of a cluster keeps its place.
+        let mut representative = vec![u32::MAX; clusters];
+        let mut pairs = Vec::with_capacity(count);
+        for (point, &cluster) in cluster_of.iter().enumerate() {
+            let position = (first + point) as u32;
+            match representative[cluster] {
+                u32::MAX => representative[cluster] = position,
+                representative => pairs.push((position, representative)),
+            }
+        }
+        builder.item_without(&pairs);
+    }
+    builder.finish()
+}
+
+/// Cluster of every row; none is empty.
+fn lloyd(
+    features: &Features,
+    rows: std::ops::Range<usize>,
+    clusters: usize,
+    iterations: usize,
+) -> Vec<usize> {
+    let points = rows.len();
+    let mut centres: Vec<Vec<f32>> =
+        (0..clusters).map(|cluster| features.row(rows.start + cluster * points / clusters).to_vec()).collect();
+    let mut cluster_of = vec![0; points];
+    let mut score = vec![0.0; points];
+    for _ in 0..iterations {
+        for (point, row) in rows.clone().enumerate() {
+            let row = features.row(row);
+            (cluster_of[point], score[point]) = centres
+                .iter()
+                .map(|centre| features.alike(row, centre))
+                .enumerate()
+                .fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best });
+        }
+        fill_empty(&mut cluster_of, &score, clusters);
+        for (cluster, centre) in centres.iter_mut().enumerate() {
+            centre.fill(0.0);
+            let members = (0..points).filter(|&point| cluster_of[point] == cluster);
+            let mut count = 0.0;
+            for point in members {
+                count += 1.0;
+                for (sum, value) in centre.iter_mut().zip(features.row(rows.start + point)) {
+                    *sum += value;
+                }
+            }
+            centre.iter_mut().for_each(|value| *value /= count);
+            if features.similarity == Similarity::Cosine {
+                normalise(centre);
+            }
+        }
+    }
+    cluster_of
+}
+
+/// Gives every empty cluster the token that fits its own cluster worst.
+fn fill_empty(cluster_of: &mut [usize], score: &[f32], clusters: usize) {
+    let mut members = vec![0usize; clusters];
+    for &cluster in cluster_of.iter() {
+        members[cluster] += 1;
+    }
+    for empty in 0..clusters {
+        if members[empty] > 0 {
+            continue;
+        }
+        let worst = (0..cluster_of.len())
+            .filter(|&point| members[cluster_of[point]] > 1)
+            .min_by(|&a, &b| score[a].total_cmp(&score[b]));
+        if let Some(worst) = worst {
+            members[cluster_of[worst]] -= 1;
+            members[empty] = 1;
+            cluster_of[worst] = empty;
+        }
+    }
+}
+
+/// Drops random tokens, the same positions in every item of a length.
+pub(super) fn random_prune(tome: &Tome, layer: usize, remove: usize, tokens: &Tokens) -> MergePlan {
+    let mut builder = PlanBuilder::new(tokens.layout.clone());
+    for len in tokens.layout.lens() {
+        let mut positions: Vec<u32> = (tokens.prefix.min(len) as u32..len as u32).collect();
+        Random::new(tome.seed, layer, len).shuffle(&mut positions);
+        positions.truncate(mergeable(remove, len, tokens.prefix));
+        builder.item_dropping(&positions);
+    }
+    builder.finish()
+}
+
+/// Drops the tokens that receive the least attention, averaged over heads and queries (Kim et al., 2021).
+pub(super) fn attention_prune(remove: usize, tokens: &Tokens, evidence: &Evidence) -> MergePlan {
+    let received = evidence.received.as_deref().unwrap_or_default();
+    let mut builder = PlanBuilder::new(tokens.layout.clone());
+    for item in 0..tokens.layout.items() {
+        let range = tokens.layout.range(item);
+        let mut positions: Vec<u32> = (tokens.prefix.min(range.len()) as u32..range.len() as u32).collect();
+        let of = |position: &u32| received[range.start + *position as usize];
+        positions.sort_by(|a, b| of(a).total_cmp(&of(b)));
+        positions.truncate(mergeable(remove, range.len(), tokens.prefix));
+        builder.item_dropping(&positions);
+    }
+    builder.finish()
+}

@@ -1,0 +1,310 @@
+use super::{COMBINES, Combine, FEATURES, HEADS, MATCHERS, Matcher, PARTITIONS, SIMILARITIES, Tome};
+use crate::{
+    DROPPED, Evidence, KeyBias, Layout, MergePlan, Method, Reduction, Seat, Site, Step, Tokens, Trace,
+};
+use burn::tensor::{Device, Tensor, TensorData};
+use proptest::prelude::*;
+
+fn tensor(rows: usize, channels: usize, values: impl Fn(usize) -> f32) -> Tensor<2> {
+    let values: Vec<f32> = (0..rows * channels).map(values).collect();
+    Tensor::from_data(TensorData::new(values, [rows, channels]), &Device::flex())
+}
+
+/// Values that look random and are the same on every run.
+fn noise(seed: u64) -> impl Fn(usize) -> f32 {
+    move |index| {
+        let mut z = (index as u64).wrapping_add(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z >> 40) as f32 / (1u64 << 23) as f32) - 1.0
+    }
+}
+
+fn tokens(lens: &[usize], prefix: usize, seed: u64) -> Tokens {
+    let layout = Layout::from_lens(lens);
+    Tokens { x: tensor(layout.rows(), 6, noise(seed)), layout, prefix, size: None }
+}
+
+fn evidence(tokens: &Tokens, seed: u64) -> Evidence {
+    let rows = tokens.layout.rows();
+    let noise_of = noise(seed.wrapping_add(77));
+    Evidence {
+        features: Some(tensor(rows, 4, noise(seed.wrapping_add(5)))),
+        received: Some((0..rows).map(|row| noise_of(row) + 1.0).collect()),
+    }
+}
+
+fn values(x: Tensor<2>) -> Vec<f32> {
+    x.into_data().to_vec().unwrap()
+}
+
+fn plan(tome: &Tome, remove: usize, tokens: &Tokens, evidence: &Evidence) -> Option<MergePlan> {
+    Method::Tome(tome.clone()).plan(Step { layer: 3, site: Site::InsideBlock }, remove, tokens, evidence)
+}
+
+fn one_item(metric: &[[f32; 2]], prefix: usize) -> (Tokens, Evidence) {
+    let flat: Vec<f32> = metric.iter().flatten().copied().collect();
+    let tokens = tokens(&[metric.len()], prefix, 1);
+    let features = Some(tensor(metric.len(), 2, |index| flat[index]));
+    (tokens, Evidence { features, received: None })
+}
+
+#[test]
+fn the_best_pairs_merge_and_the_order_is_prefix_sources_destinations() {
+    // Positions: 0 class; odd 1, 3, 5 are destinations; even 2, 4 are sources. 4 fits 3 best, 2 fits 5 a bit.
+    let metric = [[9.0, 9.0], [0.0, 1.0], [1.0, -0.5], [-1.0, 0.0], [-1.0, 0.01], [1.0, 0.0]];
+    let (tokens, evidence) = one_item(&metric, 1);
+    let made = plan(&Tome::new(1), 1, &tokens, &evidence).unwrap();
+    // Output: class, 2, then 1, 3 (with 4), 5.
+    assert_eq!(made.dst(), [0, 2, 1, 3, 3, 4]);
+    assert_eq!(made.representative(), [0, 2, 1, 3, 5]);
+    let both = plan(&Tome::new(2), 2, &tokens, &evidence).unwrap();
+    assert_eq!(both.dst(), [0, 1, 3, 2, 2, 3]);
+    assert_eq!(both.to_string(), "item 0: 6 -> 4 tokens; 2 <- [3, 4]; 3 <- [2, 5]\n");
+}
+
+#[test]
+fn without_prefix_unmerged_sources_stay_in_order_of_similarity() {
+    // Sources 0, 2, 4; destinations 1, 3. Best similarities: 0 -> 0.1, 2 -> 1, 4 -> 0.7 or so.
+    let metric = [[0.1, -1.0], [1.0, 0.0], [2.0, 0.0], [1.0, 0.001], [1.0, -1.0]];
+    let (tokens, evidence) = one_item(&metric, 0);
+    let made = plan(&Tome::new(1), 1, &tokens, &evidence).unwrap();
+    assert_eq!(made.representative(), [4, 0, 1, 3]);
+}
+
+#[test]
+fn equal_similarities_go_to_the_lower_position() {
+    let (tokens, evidence) = one_item(&[[1.0, 0.0]; 7], 1);
+    let made = plan(&Tome::new(2), 2, &tokens, &evidence).unwrap();
+    assert_eq!(made.representative(), [0, 6, 1, 3, 5]);
+    assert_eq!(made.dst()[2], made.dst()[1]);
+    assert_eq!(made.dst()[4], made.dst()[1]);
+}
+
+#[test]
+fn greedy_takes_disjoint_pairs_from_the_best_down() {
+    let metric = [[5.0, 5.0], [1.0, 0.0], [1.0, 0.01], [1.0, 0.02], [-1.0, 0.0], [0.0, 1.0]];
+    let (tokens, evidence) = one_item(&metric, 1);
+    let greedy = Tome { matcher: Matcher::Greedy, ..Tome::new(2) };
+    let made = plan(&greedy, 2, &tokens, &evidence).unwrap();
+    let together = |a: usize, b: usize| made.dst()[a] == made.dst()[b];
+    assert!(together(1, 2) || together(2, 3), "{made}");
+    assert_eq!(made.output().rows(), 4);
+}
+
+#[test]
+fn kmeans_finds_obvious_clusters() {
+    let metric =
+        [[9.0, -9.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.01], [0.01, 1.0], [1.0, 0.02], [-1.0, -1.0]];
+    let (tokens, evidence) = one_item(&metric, 1);
+    let kmeans = Tome { matcher: Matcher::KMeans { iterations: 5 }, ..Tome::new(3) };
+    let made = plan(&kmeans, 3, &tokens, &evidence).unwrap();
+    assert_eq!(made.dst(), [0, 1, 2, 1, 2, 1, 3]);
+}
+
+#[test]
+fn attention_pruning_drops_the_least_attended() {
+    let tokens = tokens(&[5], 1, 1);
+    let received = Some(vec![0.0, 0.3, 0.1, 0.4, 0.2]);
+    let prune = Tome { matcher: Matcher::AttentionPrune, ..Tome::new(2) };
+    let made = plan(&prune, 2, &tokens, &Evidence { features: None, received }).unwrap();
+    assert_eq!(made.dst(), [0, 1, DROPPED, 2, DROPPED]);
+}
+
+#[test]
+fn every_way_to_combine_does_what_it_says() {
+    let tokens = Tokens {
+        x: tensor(4, 2, |index| [1.0, -4.0, 2.0, 8.0, 5.0, 5.0, 0.0, 0.0][index]),
+        layout: Layout::uniform(1, 4),
+        prefix: 0,
+        size: Some(vec![3.0, 1.0, 1.0, 1.0].into()),
+    };
+    // Rows 0 and 1 become row 1, whose place is row 1's.
+    let layout = Layout::uniform(1, 3);
+    let plan = MergePlan::new(vec![1, 1, 0, 2], vec![2, 1, 3], tokens.layout.clone(), layout).unwrap();
+    let merged = |combine| values(plan.merge(tokens.x.clone(), &tokens.sizes(), combine))[2..4].to_vec();
+    assert_eq!(merged(Combine::WeightedAverage), [1.25, -1.0]);
+    assert_eq!(merged(Combine::Average), [1.5, 2.0]);
+    assert_eq!(merged(Combine::Max), [2.0, 8.0]);
+    assert_eq!(merged(Combine::KeepOne), [2.0, 8.0]);
+    assert_eq!(tokens.merged(plan.merge(tensor(4, 2, |_| 0.0), &vec![1.0; 4].into(), Combine::Max), &plan).sizes().as_ref(), [1.0, 4.0, 1.0]);
+}
+
+#[test]
+fn specs_of_every_choice_read_back() {
+    let base = Tome::new(5);
+    let mut all = vec![base.clone()];
+    all.extend(MATCHERS.iter().map(|&(_, matcher)| Tome { matcher, ..base.clone() }));
+    all.extend(SIMILARITIES.iter().map(|&(_, similarity)| Tome { similarity, ..base.clone() }));
+    all.extend(COMBINES.iter().map(|&(_, combine)| Tome { combine, ..base.clone() }));
+    all.extend(PARTITIONS.iter().map(|&(_, partition)| Tome { partition, seed: 9, ..base.clone() }));
+    for (&(_, feature), &(_, heads)) in FEATURES.iter().zip(HEADS.iter().cycle()) {
+        all.push(Tome { features: crate::FeatureRequest { feature, heads }, ..base.clone() });
+    }
+    for tome in all {
+        let method = Method::Tome(tome);
+        assert_eq!(method.to_string().parse::<Method>().unwrap(), method, "{method}");
+    }
+    for spec in ["tome:r=16,inflect=-1", "tome:r=16,inflect=-1,rounding=exact", "tome:r=[3,2,1]"] {
+        assert_eq!(spec.parse::<Method>().unwrap().to_string(), spec);
+    }
+    for wrong in ["tome:r=-1", "tome:r=1.5", "tome:r=[1,x]", "tome:r=2,inflect=2", "tome:r=[1],inflect=1",
+        "tome:r=1,iterations=2", "tome:r=1,matcher=kmeans,iterations=0", "tome:r=99999999999999999999"] {
+        assert!(wrong.parse::<Method>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_schedule_that_asks_for_all_tokens_is_refused() {
+    let seat = Seat { depth: 12, tokens: 197, prefix: 1, key_bias: KeyBias::LogSize };
+    let error = Reduction::bind("tome:r=200".parse().unwrap(), &seat).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("200") && message.contains("197") && message.contains("98"), "{message}");
+    assert!(Reduction::bind("tome:r=[1,1,1,1,1,1,1,1,1,1,1,1,1]".parse().unwrap(), &seat).is_err());
+    assert!(Reduction::bind("tome:r=98".parse().unwrap(), &seat).is_ok());
+}
+
+#[test]
+fn auto_follows_the_weights() {
+    let merged = Tokens { size: Some(vec![2.0, 1.0].into()), ..tokens(&[2], 0, 1) };
+    for (spec, auto, biased) in [
+        ("tome:r=1", KeyBias::LogSize, true),
+        ("tome:r=1", KeyBias::None, false),
+        ("tome:r=1,prop_attn=on", KeyBias::None, true),
+        ("tome:r=1,prop_attn=off", KeyBias::LogSize, false),
+    ] {
+        let seat = Seat { depth: 2, tokens: 10, prefix: 0, key_bias: auto };
+        let reduction = Reduction::bind(spec.parse().unwrap(), &seat).unwrap();
+        assert_eq!(reduction.key_bias(&merged).is_some(), biased, "{spec}");
+        assert_eq!(reduction.key_bias(&tokens(&[2], 0, 1)), None, "sizes of one need no bias");
+    }
+}
+
+/// All matchers, by every partition where it matters.
+fn all_matchers() -> impl Iterator<Item = Tome> {
+    MATCHERS.iter().flat_map(|&(_, matcher)| {
+        PARTITIONS.iter().map(move |&(_, partition)| Tome { matcher, partition, ..Tome::new(1) })
+    })
+}
+
+fn is_pruning(tome: &Tome) -> bool {
+    matches!(tome.matcher, Matcher::RandomPrune | Matcher::AttentionPrune)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    /// What every method promises, over odd and even lengths, prefixes of 0 to 2 and ragged batches.
+    #[test]
+    fn contract(
+        lens in prop::collection::vec(0usize..14, 1..4), prefix in 0usize..3, remove in 0usize..9, seed: u64,
+    ) {
+        let tokens = tokens(&lens, prefix, seed);
+        let evidence = evidence(&tokens, seed);
+        for tome in all_matchers() {
+            let Some(plan) = plan(&tome, remove, &tokens, &evidence) else {
+                prop_assert!(lens.iter().all(|&len| crate::mergeable(remove, len, prefix) == 0));
+                continue;
+            };
+            // A plan is well formed and says what it did in numbers.
+            let rebuilt = MergePlan::new(plan.dst(), plan.representative(), plan.input().clone(), plan.output().clone());
+            prop_assert_eq!(rebuilt.as_ref(), Ok(&plan));
+            for (item, &len) in lens.iter().enumerate() {
+                prop_assert_eq!(plan.output().range(item).len(), len - crate::mergeable(remove, len, prefix));
+                // Prefix tokens stay in front and alone.
+                let groups = plan.groups(item);
+                for position in 0..prefix.min(len) {
+                    prop_assert_eq!(groups[position], Some(position as u32));
+                    prop_assert_eq!(groups.iter().filter(|g| **g == Some(position as u32)).count(), 1);
+                }
+            }
+            // Mass is conserved, except by pruning.
+            let merged = tokens.clone().merged(plan.merge(tokens.x.clone(), &tokens.sizes(), Combine::WeightedAverage), &plan);
+            let mass: f32 = merged.sizes().iter().sum();
+            if is_pruning(&tome) {
+                prop_assert_eq!(mass as usize, plan.output().rows());
+            } else {
+                prop_assert_eq!(mass as usize, tokens.layout.rows());
+            }
+            // Unmerging is a projection: doing it twice is doing it once.
+            let back = plan.unmerge(merged.x.clone());
+            let again = plan.unmerge(plan.merge(back.clone(), &tokens.sizes(), Combine::KeepOne));
+            prop_assert_eq!(values(again), values(back));
+            // A saved plan reads back.
+            let saved = serde_json::to_string(&plan).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<MergePlan>(&saved).unwrap(), &plan);
+        }
+    }
+
+    /// An item in a batch is treated as if it were alone.
+    #[test]
+    fn items_do_not_see_each_other(
+        lens in prop::collection::vec(0usize..14, 2..4), prefix in 0usize..3, remove in 1usize..7, seed: u64,
+    ) {
+        let batch = tokens(&lens, prefix, seed);
+        let all = evidence(&batch, seed);
+        for tome in all_matchers() {
+            let together = plan(&tome, remove, &batch, &all);
+            for item in 0..lens.len() {
+                let range = batch.layout.range(item);
+                let alone = Tokens {
+                    x: batch.x.clone().slice([range.clone(), 0..6]),
+                    layout: Layout::uniform(1, range.len()),
+                    prefix,
+                    size: None,
+                };
+                let its = Evidence {
+                    features: all.features.clone().map(|f| f.slice([range.clone(), 0..4])),
+                    received: all.received.clone().map(|received| received[range.clone()].to_vec()),
+                };
+                let expected = plan(&tome, remove, &alone, &its);
+                let groups = |plan: &Option<MergePlan>, item: usize| match plan {
+                    Some(plan) => plan.groups(item),
+                    None => (0..range.len() as u32).map(Some).collect(),
+                };
+                prop_assert_eq!(groups(&together, item), groups(&expected, 0));
+            }
+        }
+    }
+
+    #[test]
+    fn composition_is_associative_and_traces_follow_tokens(seed: u64, prefix in 0usize..3) {
+        let seat = Seat { depth: 3, tokens: 13, prefix, key_bias: KeyBias::LogSize };
+        let reduction = Reduction::bind("tome:r=2".parse().unwrap(), &seat).unwrap();
+        let (mut now, mut trace) = (tokens(&[13, 13], prefix, seed), Trace::default());
+        for layer in 0..3 {
+            let evidence = evidence(&now, seed.wrapping_add(layer));
+            now = reduction.apply(layer as usize, now, &evidence, &mut trace);
+        }
+        let plans: Vec<_> = trace.steps().iter().map(|(_, plan)| plan.clone()).collect();
+        prop_assert_eq!(plans[0].then(&plans[1]).then(&plans[2]), plans[0].then(&plans[1].then(&plans[2])));
+        let whole = trace.plan_until(None).unwrap();
+        let sizes = whole.sizes(None);
+        prop_assert_eq!(sizes.as_ref(), now.sizes().as_ref());
+        let expected: Vec<_> = [(13, 11), (11, 9), (9, 7)].map(|(attended, fed)| crate::LayerTokens { attended, fed }).to_vec();
+        prop_assert_eq!(trace.layer_tokens(1, 13, 3), expected.clone());
+        prop_assert_eq!(reduction.expected_tokens(13, 3), Some(expected));
+    }
+}
+
+#[test]
+fn features_of_the_block_input_merge_before_attention() {
+    let seat = Seat { depth: 2, tokens: 9, prefix: 1, key_bias: KeyBias::LogSize };
+    let reduction = Reduction::bind("tome:r=3,feature=x_pre".parse().unwrap(), &seat).unwrap();
+    let mut trace = Trace::default();
+    let merged = reduction.enter(0, tokens(&[9, 9], 1, 4), &mut trace);
+    assert_eq!(merged.layout, Layout::uniform(2, 6));
+    let after = reduction.apply(0, merged, &Evidence::default(), &mut trace);
+    assert_eq!((after.layout, trace.steps().len()), (Layout::uniform(2, 6), 1));
+    assert_eq!(trace.layer_tokens(0, 9, 1)[0].attended, 6);
+}
+
+#[test]
+fn features_that_are_not_numbers_still_make_a_plan() {
+    let broken = tensor(8, 4, |index| [f32::NAN, f32::INFINITY, 0.0][index % 3]);
+    let tokens = tokens(&[8], 1, 1);
+    let evidence = Evidence { features: Some(broken), received: Some(vec![f32::NAN; 8]) };
+    for tome in all_matchers() {
+        assert_eq!(plan(&tome, 3, &tokens, &evidence).unwrap().output().rows(), 5);
+    }
+}

@@ -1,0 +1,243 @@
+//! What sits in the seam of an encoder: a method, bound to a model.
+
+use crate::{Evidence, MergePlan, Method, ScheduleError, Tokens, Wants};
+use std::sync::Arc;
+
+/// Where in an encoder a method works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// Before a block: attention already sees the fewer tokens.
+    BeforeBlock,
+    /// Between the attention and the MLP of a block.
+    InsideBlock,
+}
+
+/// Whether merged tokens weigh more as keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyBias {
+    /// No: every token attends alike.
+    None,
+    /// `log(size)` on the logits of each key: proportional attention (ToMe, eq. 1).
+    LogSize,
+}
+
+/// What a method needs to know of the model that it will sit in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Blocks (`L`).
+    pub depth: usize,
+    /// Tokens per item entering the first block, prefix included.
+    pub tokens: usize,
+    /// Tokens that never merge.
+    pub prefix: usize,
+    /// What `auto` means for these weights: [`KeyBias::None`] for off-the-shelf MAE models (ToMe, Table 1f),
+    /// [`KeyBias::LogSize`] for all others.
+    pub key_bias: KeyBias,
+}
+
+/// A method that does not fit a model.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The schedule does not fit.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// A layer is asked to remove more tokens than there are.
+    #[error("layer {layer} is to remove {remove} tokens, but the image has {tokens} of which {prefix} never merge; r may be at most {most} here")]
+    TooMany {
+        /// Index of the layer.
+        layer: usize,
+        /// Tokens to remove.
+        remove: usize,
+        /// Tokens of an item.
+        tokens: usize,
+        /// Tokens that never merge.
+        prefix: usize,
+        /// Half of the others.
+        most: usize,
+    },
+}
+
+/// Where in the model a reduction is asked to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Index of the block, from 0.
+    pub layer: usize,
+    /// Where in it.
+    pub site: Site,
+}
+
+/// The plans of one forward pass, in order. Everything about where tokens went is in here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    steps: Vec<(Step, MergePlan)>,
+}
+
+impl Trace {
+    /// The recorded plans.
+    #[must_use]
+    pub fn steps(&self) -> &[(Step, MergePlan)] {
+        &self.steps
+    }
+
+    pub(crate) fn record(&mut self, step: Step, plan: MergePlan) {
+        self.steps.push((step, plan));
+    }
+
+    /// Where every original token is after block `layer` (all blocks if `None`); `None` if nothing has merged
+    /// until there.
+    #[must_use]
+    pub fn plan_until(&self, layer: Option<usize>) -> Option<MergePlan> {
+        self.steps
+            .iter()
+            .filter(|(step, _)| layer.is_none_or(|layer| step.layer <= layer))
+            .map(|(_, plan)| plan.clone())
+            .reduce(|first, next| first.then(&next))
+    }
+
+    /// Tokens of one item that attention and MLP of every block saw, of `tokens` that entered the first.
+    #[must_use]
+    pub fn layer_tokens(&self, item: usize, tokens: usize, depth: usize) -> Vec<LayerTokens> {
+        let mut now = tokens;
+        (0..depth)
+            .map(|layer| {
+                let mut seen = LayerTokens { attended: now, fed: now };
+                for (step, plan) in self.steps.iter().filter(|(step, _)| step.layer == layer) {
+                    now = plan.output().range(item).len();
+                    seen.fed = now;
+                    if step.site == Site::BeforeBlock {
+                        seen.attended = now;
+                    }
+                }
+                seen
+            })
+            .collect()
+    }
+}
+
+/// Tokens of one item that the two halves of a block see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerTokens {
+    /// By attention.
+    pub attended: usize,
+    /// By the MLP.
+    pub fed: usize,
+}
+
+/// A method bound to a model: which × how many × where.
+#[derive(Clone, Debug)]
+pub struct Reduction {
+    method: Method,
+    removes: Vec<usize>,
+    key_bias: KeyBias,
+    prefix: usize,
+}
+
+impl Reduction {
+    /// Binds a method to a model.
+    ///
+    /// # Errors
+    /// When the schedule is longer than the model is deep, or a layer is to remove more tokens than an image
+    /// has. Asking for more than half of what is left in a later layer is allowed: a layer removes what it can.
+    pub fn bind(method: Method, seat: &Seat) -> Result<Self, BindError> {
+        let removes = method.removes(seat.depth)?;
+        let most = seat.tokens.saturating_sub(seat.prefix) / 2;
+        if let Some((layer, &remove)) =
+            removes.iter().enumerate().find(|(_, remove)| **remove >= seat.tokens.max(1))
+        {
+            let (tokens, prefix) = (seat.tokens, seat.prefix);
+            return Err(BindError::TooMany { layer, remove, tokens, prefix, most });
+        }
+        let key_bias = method.key_bias(seat.key_bias);
+        Ok(Self { method, removes, key_bias, prefix: seat.prefix })
+    }
+
+    /// The reduction that does nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { method: Method::None, removes: Vec::new(), key_bias: KeyBias::None, prefix: 0 }
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The bias on the keys of the next attention, if these tokens are to have one. `[T]`.
+    #[must_use]
+    pub fn key_bias(&self, tokens: &Tokens) -> Option<Arc<[f32]>> {
+        match self.key_bias {
+            KeyBias::None => None,
+            KeyBias::LogSize => tokens.log_size(),
+        }
+    }
+
+    /// What block `layer` should report.
+    #[must_use]
+    pub fn wants(&self, layer: usize) -> Wants {
+        match self.removes.get(layer) {
+            Some(0) | None => Wants::default(),
+            Some(_) => self.method.wants(),
+        }
+    }
+
+    /// Before block `layer`.
+    #[must_use]
+    pub fn enter(&self, layer: usize, tokens: Tokens, trace: &mut Trace) -> Tokens {
+        if self.method.site() != Site::BeforeBlock || self.removes.get(layer).is_none_or(|&r| r == 0) {
+            return tokens;
+        }
+        let evidence = Evidence { features: Some(tokens.x.clone().without_autodiff()), received: None };
+        self.reduce(Step { layer, site: Site::BeforeBlock }, tokens, &evidence, trace)
+    }
+
+    /// Between the attention and the MLP of block `layer`.
+    #[must_use]
+    pub fn apply(&self, layer: usize, tokens: Tokens, evidence: &Evidence, trace: &mut Trace) -> Tokens {
+        if self.method.site() != Site::InsideBlock || self.removes.get(layer).is_none_or(|&r| r == 0) {
+            return tokens;
+        }
+        self.reduce(Step { layer, site: Site::InsideBlock }, tokens, evidence, trace)
+    }
+
+    fn reduce(&self, step: Step, tokens: Tokens, evidence: &Evidence, trace: &mut Trace) -> Tokens {
+        let Some(plan) = self.method.plan(step, self.removes[step.layer], &tokens, evidence) else {
+            return tokens;
+        };
+        let x = plan.merge(tokens.x.clone(), &tokens.sizes(), self.method.combine());
+        let merged = tokens.merged(x, &plan);
+        trace.record(step, plan);
+        merged
+    }
+
+    /// Tokens that attention and MLP of every block will see for an item of `tokens`; `None` where that depends
+    /// on the image.
+    #[must_use]
+    pub fn expected_tokens(&self, tokens: usize, depth: usize) -> Option<Vec<LayerTokens>> {
+        let mut now = tokens;
+        Some(
+            (0..depth)
+                .map(|layer| {
+                    let remove = self.removes.get(layer).copied().unwrap_or(0);
+                    let before = now;
+                    now -= self.method.removable(remove, now, self.prefix);
+                    let attended = if self.method.site() == Site::BeforeBlock { now } else { before };
+                    LayerTokens { attended, fed: now }
+                })
+                .collect(),
+        )
+    }
+
+    /// Multiply-adds that matching costs in block `layer` on an item of `tokens`, heads of `head_dim` channels,
+    /// tokens of `channels`. Counted as fvcore does: the products only.
+    #[must_use]
+    pub fn matching_macs(&self, layer: usize, tokens: usize, head_dim: usize, channels: usize) -> f64 {
+        match self.removes.get(layer) {
+            Some(&remove) if self.method.removable(remove, tokens, self.prefix) > 0 => {
+                self.method.matching_macs(tokens, remove, head_dim, channels)
+            }
+            _ => 0.0,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! How many tokens each layer removes (ToMe, eq. 2 and 3, appendix C).
+
+use serde::{Deserialize, Serialize};
+
+/// How many tokens every layer is to remove.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Schedule {
+    /// `r` in every layer (eq. 2).
+    Constant(usize),
+    /// From `r * (1 - inflect)` in the first layer linearly to `r * (1 + inflect)` in the last: `inflect = -1`
+    /// is the paper's decreasing schedule (eq. 3), 0 the constant one, 1 an increasing one.
+    Linear {
+        /// Mean tokens per layer.
+        r: usize,
+        /// In `[-1, 1]`.
+        inflect: f64,
+        /// What happens to fractions.
+        rounding: Rounding,
+    },
+    /// One number per layer; layers beyond the list remove nothing.
+    PerLayer(Vec<usize>),
+}
+
+/// What happens to the fractions of a linear schedule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rounding {
+    /// Every layer is truncated, as the published numbers were made: `(16, -1)` over 12 layers removes 187
+    /// tokens, not 192.
+    #[default]
+    Truncate,
+    /// Fractions carry over to the next layer, so that `r * L` tokens go in all.
+    Exact,
+}
+
+/// A schedule that does not fit a model.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// More entries than layers.
+    #[error("the schedule lists {given} layers but the model has {depth}; leave out the last {}", given - depth)]
+    TooManyLayers {
+        /// Entries in the list.
+        given: usize,
+        /// Blocks of the model.
+        depth: usize,
+    },
+    /// `inflect` outside `[-1, 1]`.
+    #[error("inflect must lie between -1 (decreasing) and 1 (increasing), not {0}")]
+    Inflect(f64),
+}
+
+impl Schedule {
+    /// Tokens to remove in each of `depth` layers, before any limit by the number of tokens.
+    ///
+    /// # Errors
+    /// When the list is longer than the model is deep, or `inflect` is outside `[-1, 1]`.
+    pub fn per_layer(&self, depth: usize) -> Result<Vec<usize>, ScheduleError> {
+        match self {
+            Self::Constant(r) => Ok(vec![*r; depth]),
+            Self::PerLayer(list) if list.len() > depth => {
+                Err(ScheduleError::TooManyLayers { given: list.len(), depth })
+            }
+            Self::PerLayer(list) => {
+                Ok(list.iter().copied().chain(std::iter::repeat(0)).take(depth).collect())
+            }
+            Self::Linear { inflect, .. } if !(-1.0..=1.0).contains(inflect) => {
+                Err(ScheduleError::Inflect(*inflect))
+            }
+            Self::Linear { r, inflect, rounding } => Ok(linear(*r, *inflect, *rounding, depth)),
+        }
+    }
+}
+
+fn linear(r: usize, inflect: f64, rounding: Rounding, depth: usize) -> Vec<usize> {
+    let r = r as f64;
+    // With one layer there is nowhere to interpolate to; the mean is all there is.
+    let last = depth.saturating_sub(1).max(1) as f64;
+    match rounding {
+        Rounding::Truncate => {
+            let first = (r * (1.0 - inflect)).trunc();
+            let step = ((2.0 * r - first) - first) / last;
+            (0..depth)
+                .map(|layer| if depth == 1 { r as usize } else { (first + step * layer as f64) as usize })
+                .collect()
+        }
+        Rounding::Exact => {
+            let first = r * (1.0 - inflect);
+            let step = 2.0 * r * inflect / last;
+            let mut removed = 0;
+            let mut ideal = 0.0;
+            (0..depth)
+                .map(|layer| {
+                    ideal += if depth == 1 { r } else { first + step * layer as f64 };
+                    let now = ideal.round() as usize - removed;
+                    removed += now;
+                    now
+                })
+                .collect()
+        }
+    }
+}
+
+/// How many of `remove` tokens a layer can remove from an item of `len` tokens, `prefix` of them protected: at
+/// most half of the others, since each merges into another.
+#[must_use]
+pub fn mergeable(remove: usize, len: usize, prefix: usize) -> usize {
+    remove.min(len.saturating_sub(prefix) / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rounding, Schedule, ScheduleError, mergeable};
+    use proptest::prelude::*;
+
+    fn linear(r: usize, inflect: f64, rounding: Rounding) -> Schedule {
+        Schedule::Linear { r, inflect, rounding }
+    }
+
+    #[test]
+    fn truncation_is_that_of_the_published_numbers() {
+        let decreasing = linear(16, -1.0, Rounding::Truncate).per_layer(12).unwrap();
+        assert_eq!(decreasing, [32, 29, 26, 23, 20, 17, 14, 11, 8, 5, 2, 0]);
+        assert_eq!(decreasing.iter().sum::<usize>(), 187);
+        let exact = linear(16, -1.0, Rounding::Exact).per_layer(12).unwrap();
+        assert_eq!(exact.iter().sum::<usize>(), 192);
+        assert_eq!(linear(8, 0.0, Rounding::Truncate).per_layer(3).unwrap(), [8, 8, 8]);
+        assert_eq!(linear(5, 0.3, Rounding::Truncate).per_layer(1).unwrap(), [5]);
+    }
+
+    #[test]
+    fn lists_are_padded_with_zeros_and_may_not_be_too_long() {
+        assert_eq!(Schedule::PerLayer(vec![4, 2]).per_layer(4).unwrap(), [4, 2, 0, 0]);
+        let error = Schedule::PerLayer(vec![1; 5]).per_layer(4).unwrap_err();
+        assert_eq!(error, ScheduleError::TooManyLayers { given: 5, depth: 4 });
+        assert!(linear(4, 1.5, Rounding::Exact).per_layer(4).is_err());
+        assert!(linear(4, f64::NAN, Rounding::Exact).per_layer(4).is_err());
+    }
+
+    /// Tokens left after the last layer: facts that follow from arithmetic alone.
+    #[test]
+    fn tokens_left_after_the_last_layer() {
+        for (depth, len, prefix, schedule, left) in [
+            (24, 197, 1, Schedule::Constant(8), 7),
+            (24, 197, 1, linear(8, -1.0, Rounding::Truncate), 16),
+            (12, 197, 1, Schedule::Constant(16), 11),
+            (12, 197, 1, Schedule::Constant(13), 41),
+            (32, 257, 1, Schedule::Constant(7), 33),
+            (24, 577, 1, Schedule::Constant(23), 25),
+            (12, 577, 1, Schedule::Constant(45), 42),
+            (24, 1025, 1, Schedule::Constant(40), 65),
+            (32, 1370, 1, Schedule::Constant(40), 90),
+            (24, 1569, 1, Schedule::Constant(65), 38),
+            (24, 1569, 1, linear(65, -1.0, Rounding::Truncate), 20),
+            (12, 513, 1, Schedule::Constant(40), 37),
+            (12, 198, 2, Schedule::Constant(16), 12),
+        ] {
+            let removed = schedule.per_layer(depth).unwrap();
+            let len = removed.iter().fold(len, |len, &remove| len - mergeable(remove, len, prefix));
+            assert_eq!(len, left, "{schedule:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn exact_schedules_remove_r_per_layer_on_average(
+            r in 0usize..200, inflect in -1.0f64..=1.0, depth in 1usize..64,
+        ) {
+            let layers = linear(r, inflect, Rounding::Exact).per_layer(depth).unwrap();
+            prop_assert_eq!(layers.iter().sum::<usize>(), r * depth);
+        }
+
+        #[test]
+        fn truncation_loses_less_than_one_token_per_layer(
+            r in 0usize..200, inflect in -1.0f64..=1.0, depth in 2usize..64,
+        ) {
+            let total: usize = linear(r, inflect, Rounding::Truncate).per_layer(depth).unwrap().iter().sum();
+            prop_assert!(total <= r * depth && total + depth >= r * depth);
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Vision Transformers as timm builds them: ViT (Dosovitskiy et al., 2021; AugReg, MAE and others), DeiT with
+//! and without distillation token, DeiT III, and variants with register tokens or average pooling.
+
+use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
+use crate::blocks::{truncated_normal, zeros};
+use crate::encoder::{Encoded, encode};
+use crate::flops::Cost;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, s};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokmerge_merge::{DROPPED, KeyBias, Layout, Reduction, Seat, Tokens, Trace};
+use tokmerge_ops::{Activation, Precision, merge_rows};
+
+/// What the head looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pool {
+    /// The class token (and the distillation token, where there is one).
+    Token,
+    /// The mean of the patch tokens, each weighted by its size.
+    Average,
+}
+
+/// Where the last norm stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NormPlace {
+    /// On all tokens before pooling (`norm`).
+    BeforePool,
+    /// On the pooled vector (`fc_norm`).
+    AfterPool,
+}
+
+/// Whether a class token leads the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClassToken {
+    /// None: such models pool by average.
+    Absent,
+    /// A class token.
+    Single,
+    /// A class and a distillation token with a head each; their logits are averaged (DeiT).
+    Distilled,
+}
+
+/// The shape of a Vision Transformer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VitConfig {
+    /// Height and width of the input in pixels.
+    pub img_size: (usize, usize),
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Colours.
+    pub in_chans: usize,
+    /// Outputs of the head; 0 for a model without one.
+    pub num_classes: usize,
+    /// Channels of a token (`C`).
+    pub embed_dim: usize,
+    /// Blocks (`L`).
+    pub depth: usize,
+    /// Heads (`H`).
+    pub num_heads: usize,
+    /// Hidden channels of the MLP.
+    pub mlp_dim: usize,
+    /// Whether queries, keys and values have a bias.
+    pub qkv_bias: bool,
+    /// Whether queries and keys are normalised per head.
+    pub qk_norm: bool,
+    /// Initial LayerScale, for models that have it.
+    pub layer_scale: Option<f64>,
+    /// Class and distillation token.
+    pub class_token: ClassToken,
+    /// Register tokens, after the class token.
+    pub reg_tokens: usize,
+    /// Whether prefix tokens go without a position embedding (timm's `no_embed_class`).
+    pub no_embed_class: bool,
+    /// Whether a norm precedes the first block (CLIP's `norm_pre`).
+    pub pre_norm: bool,
+    /// What the head looks at.
+    pub pool: Pool,
+    /// Where the last norm stands.
+    pub norm_place: NormPlace,
+    /// Epsilon of all norms.
+    pub norm_eps: f64,
+    /// Activation of the MLP.
+    #[serde(skip, default = "default_activation")]
+    pub activation: Activation,
+    /// What `prop_attn=auto` means for these weights.
+    #[serde(skip, default = "default_key_bias")]
+    pub key_bias: KeyBias,
+}
+
+fn default_activation() -> Activation {
+    Activation::Gelu
+}
+
+fn default_key_bias() -> KeyBias {
+    KeyBias::LogSize
+}
+
+/// An image size that does not fit a model.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+#[error(
+    "an image of {height}x{width} cannot be cut into patches of {patch}x{patch}; height and width must be multiples of {patch}, e.g. --img-size {suggested}"
+)]
+pub struct ImageSizeError {
+    height: usize,
+    width: usize,
+    patch: usize,
+    suggested: usize,
+}
+
+impl VitConfig {
+    /// A ViT with class token and learned positions for square images of 224 pixels.
+    #[must_use]
+    pub fn new(patch_size: usize, embed_dim: usize, depth: usize, num_heads: usize) -> Self {
+        Self {
+            img_size: (224, 224),
+            patch_size,
+            in_chans: 3,
+            num_classes: 1000,
+            embed_dim,
+            depth,
+            num_heads,
+            mlp_dim: 4 * embed_dim,
+            qkv_bias: true,
+            qk_norm: false,
+            layer_scale: None,
+            class_token: ClassToken::Single,
+            reg_tokens: 0,
+            no_embed_class: false,
+            pre_norm: false,
+            pool: Pool::Token,
+            norm_place: NormPlace::BeforePool,
+            norm_eps: 1e-6,
+            activation: default_activation(),
+            key_bias: default_key_bias(),
+        }
+    }
+
+    /// Tokens at the front that never merge: class, distillation, registers.
+    #[must_use]
+    pub fn prefix(&self) -> usize {
+        let class = match self.class_token {
+            ClassToken::Absent => 0,
+            ClassToken::Single => 1,
+            ClassToken::Distilled => 2,
+        };
+        class + self.reg_tokens
+    }
+
+    /// Rows and columns of patches.
+    #[must_use]
+    pub fn grid(&self) -> (usize, usize) {
+        (self.img_size.0 / self.patch_size, self.img_size.1 / self.patch_size)
+    }
+
+    /// Tokens entering the first block.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.grid().0 * self.grid().1 + self.prefix()
+    }
+
+    /// Rows of the position embedding for a grid.
+    #[must_use]
+    pub fn positions(&self, grid: (usize, usize)) -> usize {
+        grid.0 * grid.1 + if self.no_embed_class { 0 } else { self.prefix() }
+    }
+
+    /// What a reduction needs to know of this model.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        Seat { depth: self.depth, tokens: self.tokens(), prefix: self.prefix(), key_bias: self.key_bias }
+    }
+
+    /// The same model for images of another size; position embeddings are interpolated when weights load.
+    ///
+    /// # Errors
+    /// When height or width is not a multiple of the patch size.
+    pub fn with_img_size(self, (height, width): (usize, usize)) -> Result<Self, ImageSizeError> {
+        let patch = self.patch_size;
+        if height == 0 || width == 0 || height % patch != 0 || width % patch != 0 {
+            let suggested = (height.max(patch) + patch / 2) / patch * patch;
+            return Err(ImageSizeError { height, width, patch, suggested });
+        }
+        Ok(Self { img_size: (height, width), ..self })
+    }
+
+    /// What the model costs, for counting.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        let heads = match self.class_token {
+            ClassToken::Distilled => 2,
+            ClassToken::Absent | ClassToken::Single => 1,
+        };
+        Cost {
+            depth: self.depth,
+            channels: self.embed_dim,
+            head_dim: self.embed_dim / self.num_heads,
+            mlp_channels: self.mlp_dim,
+            embed_macs: (self.grid().0 * self.grid().1 * self.in_chans * self.patch_size * self.patch_size
+                * self.embed_dim) as f64,
+            head_macs: (heads * self.embed_dim * self.num_classes) as f64,
+            final_norm: self.norm_place,
+        }
+    }
+
+    /// A model with random weights.
+    #[must_use]
+    pub fn init(&self, precision: Precision, device: &Device) -> Vit {
+        let (channels, classes) = (self.embed_dim, self.num_classes);
+        let norm = || LayerNorm::new(channels, self.norm_eps, device);
+        let scale = || self.layer_scale.map(|initial| LayerScale::new(channels, initial, device));
+        let block = |_| Block {
+            norm1: norm(),
+            attn: Attention::new(
+                channels,
+                self.num_heads,
+                Bias::when(self.qkv_bias),
+                self.qk_norm.then_some(self.norm_eps),
+                precision,
+                device,
+            ),
+            ls1: scale(),
+            norm2: norm(),
+            mlp: Mlp::new(channels, self.mlp_dim, self.activation, precision, device),
+            ls2: scale(),
+        };
+        let head = || (classes > 0).then(|| Linear::new(channels, classes, Bias::Yes, precision, device));
+        let distilled = self.class_token == ClassToken::Distilled;
+        Vit {
+            patch_embed: PatchEmbed::new(
+                self.in_chans,
+                self.patch_size,
+                channels,
+                Bias::when(!self.pre_norm),
+                precision,
+                device,
+            ),
+            cls_token: (self.class_token != ClassToken::Absent).then(|| zeros([1, 1, channels], device)),
+            dist_token: distilled.then(|| zeros([1, 1, channels], device)),
+            reg_token: (self.reg_tokens > 0).then(|| zeros([1, self.reg_tokens, channels], device)),
+            pos_embed: truncated_normal([1, self.positions(self.grid()), channels], device),
+            norm_pre: self.pre_norm.then(norm),
+            blocks: (0..self.depth).map(block).collect(),
+            norm: (self.norm_place == NormPlace::BeforePool).then(norm),
+            fc_norm: (self.norm_place == NormPlace::AfterPool).then(norm),
+            head: head(),
+            head_dist: if distilled { head() } else { None },
+            config: self.clone(),
+        }
+    }
+}
+
+/// A Vision Transformer. Field names are timm's.
+#[derive(Module, Debug)]
+pub struct Vit {
+    patch_embed: PatchEmbed,
+    cls_token: Option<Param<Tensor<3>>>,
+    dist_token: Option<Param<Tensor<3>>>,
+    reg_token: Option<Param<Tensor<3>>>,
+    pos_embed: Param<Tensor<3>>,
+    norm_pre: Option<LayerNorm>,
+    blocks: Vec<Block>,
+    norm: Option<LayerNorm>,
+    fc_norm: Option<LayerNorm>,
+    head: Option<Linear>,
+    head_dist: Option<Linear>,
+    #[module(skip)]
+    config: VitConfig,
+}
+
+/// Logits, and where the tokens of every image went.
+#[derive(Clone, Debug)]
+pub struct Classified {
+    /// `[B, classes]`.
+    pub logits: Tensor<2>,
+    /// Tokens after the last block.
+    pub tokens: Tokens,
+    /// Every plan that was applied.
+    pub trace: Trace,
+}
+
+impl Vit {
+    /// The shape of this model.
+    #[must_use]
+    pub fn config(&self) -> &VitConfig {
+        &self.config
+    }
+
+    /// `images: [B, channels, height, width]` → logits.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn forward(&self, images: Tensor<4>, reduction: &Reduction) -> Classified {
+        let Encoded { tokens, trace } = self.forward_features(images, reduction);
+        let logits = self.forward_head(&tokens);
+        Classified { logits, tokens, trace }
+    }
+
+    /// `images: [B, channels, height, width]` → tokens after the last block, not normalised yet.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn forward_features(&self, images: Tensor<4>, reduction: &Reduction) -> Encoded {
+        let mut tokens = Tokens::new(self.embed(images), self.config.prefix());
+        if let Some(norm) = &self.norm_pre {
+            tokens.x = norm.forward(tokens.x);
+        }
+        encode(&self.blocks, tokens, reduction)
+    }
+
+    /// Final tokens → logits `[B, classes]`; the pooled vector `[B, C]` where the model has no head.
+    #[must_use]
+    pub fn forward_head(&self, tokens: &Tokens) -> Tensor<2> {
+        let normed = |x| normalised(x, self.norm.as_ref());
+        let fc_normed = |x| normalised(x, self.fc_norm.as_ref());
+        let head = |x: Tensor<2>, head: &Option<Linear>| match head {
+            Some(head) => head.forward(x),
+            None => x,
+        };
+        match (self.config.pool, self.config.class_token) {
+            // Norms are per row: only the rows that the head looks at need one.
+            (Pool::Token, ClassToken::Distilled) => {
+                let class = head(fc_normed(normed(prefix_rows(tokens, 0))), &self.head);
+                let distilled = head(fc_normed(normed(prefix_rows(tokens, 1))), &self.head_dist);
+                (class + distilled) / 2.0
+            }
+            (Pool::Token, _) => head(fc_normed(normed(prefix_rows(tokens, 0))), &self.head),
+            (Pool::Average, _) => {
+                let x = normed(tokens.x.clone());
+                head(fc_normed(average(&Tokens { x, ..tokens.clone() })), &self.head)
+            }
+        }
+    }
+
+    /// Patches, prefix tokens and positions: `[B, N, C]`.
+    fn embed(&self, images: Tensor<4>) -> Tensor<3> {
+        let [items, _, height, width] = images.dims();
+        assert_eq!((height, width), self.config.img_size, "images of the size that the model was made for");
+        let patches = self.patch_embed.forward(images);
+        let prefix: Vec<Tensor<3>> = [&self.cls_token, &self.dist_token, &self.reg_token]
+            .into_iter()
+            .flatten()
+            .map(|token| {
+                let token = token.val();
+                let [_, count, channels] = token.dims();
+                token.expand([items, count, channels])
+            })
+            .collect();
+        let with_prefix = |patches: Tensor<3>| {
+            if prefix.is_empty() { patches } else { Tensor::cat([prefix, vec![patches]].concat(), 1) }
+        };
+        let positions = self.pos_embed.val();
+        if self.config.no_embed_class {
+            with_prefix(patches + positions)
+        } else {
+            with_prefix(patches) + positions
+        }
+    }
+}
+
+/// `norm(x)`, or `x` where the model has no such norm.
+fn normalised(x: Tensor<2>, norm: Option<&LayerNorm>) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}
+
+/// One prefix token of every item: `[B, C]`.
+fn prefix_rows(tokens: &Tokens, index: usize) -> Tensor<2> {
+    match &tokens.layout {
+        Layout::Uniform { items, len } => {
+            let [_, channels] = tokens.x.dims();
+            let x = tokens.x.clone().reshape([*items, *len, channels]);
+            x.slice(s![.., index..=index, ..]).reshape([*items, channels])
+        }
+        Layout::Ragged { offsets } => {
+            let rows: Vec<i32> = offsets[..offsets.len() - 1].iter().map(|row| (row + index) as i32).collect();
+            tokens.x.clone().select(0, Tensor::from_data(rows.as_slice(), &tokens.device()))
+        }
+    }
+}
+
+/// The mean of every item's patch tokens, each weighted by its size: `[B, C]`.
+fn average(tokens: &Tokens) -> Tensor<2> {
+    let items = tokens.layout.items();
+    let mut item_of = vec![DROPPED; tokens.layout.rows()];
+    for item in 0..items {
+        let range = tokens.layout.range(item);
+        item_of[range.start + tokens.prefix..range.end].fill(item as u32);
+    }
+    merge_rows(tokens.x.clone(), &tokens.sizes(), &Arc::from(item_of), items)
+}

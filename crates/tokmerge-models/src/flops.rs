@@ -1,0 +1,164 @@
+//! What a forward pass costs, counted from shapes.
+
+use crate::families::vit::NormPlace;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use tokmerge_merge::{LayerTokens, Reduction};
+
+/// What counts as an operation. A multiply-add is one in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Convention {
+    /// As fvcore counts, and with it ToMe's tables: multiply-adds of all products, those of the matching
+    /// included, and 5 per element that a LayerNorm sees; softmax, GELU, biases and merging are free.
+    #[default]
+    Fvcore,
+    /// Multiply-adds of the model's products alone.
+    Macs,
+}
+
+impl fmt::Display for Convention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fvcore => "fvcore",
+            Self::Macs => "macs",
+        })
+    }
+}
+
+/// What the parts of an encoder cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    /// Blocks.
+    pub depth: usize,
+    /// Channels of a token.
+    pub channels: usize,
+    /// Channels of a head.
+    pub head_dim: usize,
+    /// Hidden channels of the MLP.
+    pub mlp_channels: usize,
+    /// Multiply-adds of the embedding, per image.
+    pub embed_macs: f64,
+    /// Multiply-adds of the head, per image.
+    pub head_macs: f64,
+    /// Whether the last norm sees all tokens or the pooled one.
+    pub final_norm: NormPlace,
+}
+
+impl Cost {
+    /// Billions of multiply-adds per image, for tokens as they were seen by each block.
+    #[must_use]
+    pub fn gmacs(&self, layers: &[LayerTokens], reduction: &Reduction, convention: Convention) -> f64 {
+        let (channels, hidden) = (self.channels as f64, self.mlp_channels as f64);
+        let (mut products, mut normed) = (self.embed_macs + self.head_macs, 0.0);
+        for (layer, tokens) in layers.iter().enumerate() {
+            let (attended, fed) = (tokens.attended as f64, tokens.fed as f64);
+            products += 4.0 * attended * channels * channels + 2.0 * attended * attended * channels;
+            products += 2.0 * fed * channels * hidden;
+            normed += (attended + fed) * channels;
+            if convention == Convention::Fvcore && tokens.fed < self.entering(layers, layer) {
+                let entering = self.entering(layers, layer);
+                products += reduction.matching_macs(layer, entering, self.head_dim, self.channels);
+            }
+        }
+        normed += match self.final_norm {
+            NormPlace::BeforePool => layers.last().map_or(0, |tokens| tokens.fed) as f64 * channels,
+            NormPlace::AfterPool => channels,
+        };
+        match convention {
+            Convention::Fvcore => (products + 5.0 * normed) / 1e9,
+            Convention::Macs => products / 1e9,
+        }
+    }
+
+    /// Tokens before anything merges in a block.
+    fn entering(&self, layers: &[LayerTokens], layer: usize) -> usize {
+        let before = layer.checked_sub(1).map(|before| layers[before].fed);
+        before.unwrap_or(layers[layer].attended).max(layers[layer].attended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Convention, Cost};
+    use crate::families::vit::{NormPlace, Pool, VitConfig};
+    use crate::registry::architecture;
+    use tokmerge_merge::{KeyBias, Method, Reduction, Seat};
+
+    fn gmacs(cost: &Cost, tokens: usize, spec: &str, convention: Convention) -> f64 {
+        let seat = Seat { depth: cost.depth, tokens, prefix: 1, key_bias: KeyBias::LogSize };
+        let reduction = Reduction::bind(spec.parse::<Method>().unwrap(), &seat).unwrap();
+        let layers = reduction.expected_tokens(tokens, cost.depth).unwrap();
+        cost.gmacs(&layers, &reduction, convention)
+    }
+
+    fn spec(r: usize) -> String {
+        if r == 0 { "none".to_owned() } else { format!("tome:r={r}") }
+    }
+
+    fn named(name: &str) -> VitConfig {
+        architecture(name).unwrap().config
+    }
+
+    /// An MAE model: average pooling with the norm behind it.
+    fn mae(name: &str) -> VitConfig {
+        VitConfig { pool: Pool::Average, norm_place: NormPlace::AfterPool, ..named(name) }
+    }
+
+    fn check(label: &str, cost: &Cost, tokens: usize, spec: &str, printed: &str) {
+        let digits = printed.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        let computed = gmacs(cost, tokens, spec, Convention::Fvcore);
+        assert_eq!(format!("{computed:.digits$}"), printed, "{label} {spec}: {computed}");
+    }
+
+    /// All 40 figures of ToMe's Tables 3, 4, 5, 7, 11 and 12.
+    #[test]
+    fn published_gflops_of_tome() {
+        let mut checked = 0;
+        let mut check = |label: &str, cost: &Cost, tokens, spec: &str, printed| {
+            check(label, cost, tokens, spec, printed);
+            checked += 1;
+        };
+        let small = named("deit_small_patch16_224");
+        let table_11a = [(0, "4.61"), (8, "3.43"), (9, "3.28"), (10, "3.14"), (12, "2.85"), (13, "2.71"), (14, "2.57"), (15, "2.43"), (16, "2.30")];
+        for (r, printed) in table_11a {
+            check("DeiT-S", &small.cost(), small.tokens(), &spec(r), printed);
+        }
+        let tiny = named("deit_tiny_patch16_224");
+        let table_11b = [(0, "1.26"), (8, "0.93"), (9, "0.89"), (10, "0.85"), (11, "0.81"), (12, "0.78"), (13, "0.74"), (14, "0.70"), (15, "0.66"), (16, "0.63")];
+        for (r, printed) in table_11b {
+            check("DeiT-Ti", &tiny.cost(), tiny.tokens(), &spec(r), printed);
+        }
+        let large = mae("vit_large_patch16_224");
+        for (spec, printed) in [("none", "61.6"), ("tome:r=8", "31.0"), ("tome:r=8,inflect=-1", "22.3")] {
+            check("MAE ViT-L", &large.cost(), large.tokens(), spec, printed);
+        }
+        let huge = mae("vit_huge_patch14_224");
+        for (spec, printed) in [("none", "167.4"), ("tome:r=7", "92.9"), ("tome:r=7,inflect=-1", "72.6")] {
+            check("MAE ViT-H", &huge.cost(), huge.tokens(), spec, printed);
+        }
+        // Video: 8 x 14 x 14 tubes of 2 x 16 x 16 pixels in colour, a class token, 400 classes.
+        let video = Cost { embed_macs: 1568.0 * 1536.0 * 1024.0, head_macs: 1024.0 * 400.0, ..large.cost() };
+        let table_12 = [(0, "598"), (10, "545"), (20, "493"), (30, "443"), (40, "394"), (45, "371"), (50, "348"), (55, "325"), (60, "303"), (64, "286"), (65, "281")];
+        for (r, printed) in table_12 {
+            check("video ViT-L", &video, 1569, &spec(r), printed);
+        }
+        check("video ViT-L", &video, 1569, "tome:r=65,inflect=-1", "184");
+        // Audio: 64 x 8 patches of 16 x 16 of a spectrogram, a class token, 527 classes.
+        let base = mae("vit_base_patch16_224");
+        let audio = Cost { embed_macs: 512.0 * 256.0 * 768.0, head_macs: 768.0 * 527.0, ..base.cost() };
+        for (r, printed) in [(0, "48.6"), (20, "36.3"), (40, "24.7")] {
+            check("audio ViT-B", &audio, 513, &spec(r), printed);
+        }
+        assert_eq!(checked, 40);
+    }
+
+    #[test]
+    fn pure_multiply_adds_leave_norms_and_matching_out() {
+        let small = named("deit_small_patch16_224");
+        for (r, expected) in [(0, 4.599), (13, 2.703), (16, 2.291)] {
+            let computed = gmacs(&small.cost(), small.tokens(), &spec(r), Convention::Macs);
+            assert!((computed - expected).abs() < 5e-4, "{computed} instead of {expected}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Transformers that leave room for token merging.
+//!
+//! A block has two halves, attention and MLP, and the encoder owns the seam between them: see [`encode`]. A
+//! model is written once, for training and inference on every device; it names no kernel, no backend and no
+//! merging method. Module fields carry timm's names, so a parameter's path is its key in a checkpoint; other
+//! spellings are translated in `key_map`.
+#![deny(missing_docs)]
+
+mod blocks;
+mod encoder;
+mod families;
+mod flops;
+mod key_map;
+mod load;
+mod pos_embed;
+mod registry;
+
+pub use blocks::{Attention, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
+pub use encoder::{Encoded, EncoderBlock, encode};
+pub use families::vit::{Classified, ClassToken, ImageSizeError, NormPlace, Pool, Vit, VitConfig};
+pub use flops::{Convention, Cost};
+pub use key_map::KeyMap;
+pub use load::{LoadError, LoadReport, load, parameters};
+pub use registry::{Architecture, UnknownModel, architecture, architectures};
+pub use tokmerge_ops::{Activation, Isa, IsaError, Precision};

@@ -1,0 +1,298 @@
+//! Multi-head self-attention within each item, with an optional bias per key, and what merging reads off it.
+
+use crate::backend::{Body, KernelOps, body};
+use crate::{Layout, pool};
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Dispatch, TensorMetadata};
+use burn::tensor::{Tensor, TensorData, activation::softmax, s};
+use burn_flex::{Flex, FlexTensor};
+use std::sync::Arc;
+use tokmerge_kernels as kernels;
+pub use tokmerge_kernels::Part;
+use tokmerge_kernels::{HeadAggregation, Heads, Isa};
+
+/// `softmax(q kᵀ * scale + log_size) v` within each item.
+///
+/// `qkv: [T, 3 * H * D]`, queries, keys and values side by side, heads inside each → `[T, H * D]`.
+/// `log_size: [T]` is added to the logits of its key: proportional attention (ToMe, eq. 1).
+pub fn attention(qkv: Tensor<2>, heads: Heads, log_size: Option<Arc<[f32]>>, layout: &Layout) -> Tensor<2> {
+    match body(&qkv) {
+        Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_attention(
+            qkv.into_dispatch(),
+            log_size,
+            heads,
+            layout.offsets(),
+        )),
+        Body::Composed => composed(qkv, heads, log_size.as_deref(), layout),
+    }
+}
+
+/// The attention every token receives: the mean over heads and over the queries of its item of its column of
+/// the softmax. `[T]`, summing to one in each item. Carries no gradient.
+pub fn attention_received(
+    qkv: Tensor<2>,
+    heads: Heads,
+    log_size: Option<&[f32]>,
+    layout: &Layout,
+) -> Vec<f32> {
+    let qkv = qkv.without_autodiff();
+    match (body(&qkv), qkv.clone().try_into_primitive::<Flex>()) {
+        (Body::Kernels, Ok(primitive)) => {
+            let primitive = primitive.to_contiguous();
+            let rows = layout.rows();
+            let mut out = pool::take(rows * heads.count * heads.dim);
+            let mut received = vec![0.0; rows];
+            kernels::attention(
+                Isa::current(),
+                heads,
+                primitive.storage(),
+                &layout.offsets(),
+                log_size,
+                &mut out,
+                Some(&mut received),
+            );
+            pool::give(pool::tensor(out, [rows, heads.count * heads.dim]));
+            received
+        }
+        _ => composed_received(qkv, heads, log_size, layout),
+    }
+}
+
+/// One part of `qkv: [T, 3 * H * D]` as features to compare tokens by: averaged over the heads (`[T, D]`), or
+/// all heads side by side (`[T, H * D]`). Carries no gradient.
+pub fn head_features(qkv: Tensor<2>, heads: Heads, part: Part, aggregation: HeadAggregation) -> Tensor<2> {
+    let qkv = qkv.without_autodiff();
+    let [rows, _] = qkv.dims();
+    match (aggregation, body(&qkv)) {
+        (HeadAggregation::Mean, Body::Kernels) => {
+            if let Ok(primitive) = qkv.clone().try_into_primitive::<Flex>() {
+                let primitive = primitive.to_contiguous();
+                let mut out = pool::take(rows * heads.dim);
+                kernels::head_mean(Isa::current(), heads, primitive.storage(), part, &mut out);
+                return Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, heads.dim]));
+            }
+            composed_features(qkv, heads, part, aggregation)
+        }
+        (aggregation, _) => composed_features(qkv, heads, part, aggregation),
+    }
+}
+
+fn composed_features(qkv: Tensor<2>, heads: Heads, part: Part, aggregation: HeadAggregation) -> Tensor<2> {
+    let [rows, _] = qkv.dims();
+    let width = heads.count * heads.dim;
+    let start = width
+        * match part {
+            Part::Query => 0,
+            Part::Key => 1,
+            Part::Value => 2,
+        };
+    let features = qkv.slice(s![.., start..start + width]);
+    match aggregation {
+        HeadAggregation::Concat => features,
+        HeadAggregation::Mean => {
+            features.reshape([rows, heads.count, heads.dim]).mean_dim(1).squeeze_dim(1)
+        }
+    }
+}
+
+/// Softmax probabilities `[B, H, N, N]` and values `[B, H, N, D]` of items of equal length.
+fn probabilities(
+    qkv: Tensor<2>,
+    heads: Heads,
+    log_size: Option<&[f32]>,
+    items: usize,
+    len: usize,
+) -> (Tensor<4>, Tensor<4>) {
+    let device = qkv.device();
+    let qkv = qkv.reshape([items, len, 3, heads.count, heads.dim]).permute([2, 0, 3, 1, 4]);
+    let part = |index: usize| -> Tensor<4> { qkv.clone().slice(s![index..=index, .., .., .., ..]).squeeze_dim(0) };
+    let mut logits = part(0).matmul(part(1).swap_dims(2, 3)) * heads.scale;
+    if let Some(log_size) = log_size {
+        let bias = TensorData::new(log_size.to_vec(), [items, 1, 1, len]);
+        logits = logits + Tensor::<4>::from_data(bias, &device);
+    }
+    (softmax(logits, 3), part(2))
+}
+
+pub(crate) fn composed(
+    qkv: Tensor<2>,
+    heads: Heads,
+    log_size: Option<&[f32]>,
+    layout: &Layout,
+) -> Tensor<2> {
+    let width = heads.count * heads.dim;
+    match layout {
+        Layout::Uniform { items, len } => {
+            let (probabilities, v) = probabilities(qkv, heads, log_size, *items, *len);
+            probabilities.matmul(v).swap_dims(1, 2).reshape([items * len, width])
+        }
+        Layout::Ragged { .. } => {
+            let items = (0..layout.items()).map(|item| layout.range(item)).filter(|range| !range.is_empty());
+            let parts: Vec<Tensor<2>> = items
+                .map(|range| {
+                    let log_size = log_size.map(|log_size| &log_size[range.clone()]);
+                    let alone = Layout::uniform(1, range.len());
+                    composed(qkv.clone().slice(s![range, ..]), heads, log_size, &alone)
+                })
+                .collect();
+            Tensor::cat(parts, 0)
+        }
+    }
+}
+
+fn composed_received(qkv: Tensor<2>, heads: Heads, log_size: Option<&[f32]>, layout: &Layout) -> Vec<f32> {
+    let mut received = Vec::with_capacity(layout.rows());
+    for item in 0..layout.items() {
+        let range = layout.range(item);
+        if range.is_empty() {
+            continue;
+        }
+        let log_size = log_size.map(|log_size| &log_size[range.clone()]);
+        let len = range.len();
+        let (probabilities, _) = probabilities(qkv.clone().slice(s![range, ..]), heads, log_size, 1, len);
+        let columns: Tensor<4> = probabilities.mean_dim(1).mean_dim(2);
+        received.extend(columns.into_data().iter::<f32>());
+    }
+    received
+}
+
+pub(crate) fn on_flex(
+    qkv: FlexTensor,
+    log_size: Option<&[f32]>,
+    heads: Heads,
+    offsets: &[usize],
+) -> FlexTensor {
+    let qkv = qkv.to_contiguous();
+    let (rows, width) = (qkv.shape()[0], heads.count * heads.dim);
+    let mut out = pool::take(rows * width);
+    kernels::attention(Isa::current(), heads, qkv.storage(), offsets, log_size, &mut out, None);
+    pool::give(qkv);
+    pool::tensor(out, [rows, width])
+}
+
+#[derive(Debug)]
+struct AttentionBackward;
+
+impl Backward<Flex, 1> for AttentionBackward {
+    type State = (FlexTensor, Option<Arc<[f32]>>, Heads, Arc<[usize]>);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (qkv, log_size, heads, offsets) = ops.state;
+        if let [Some(parent)] = ops.parents {
+            let mut dqkv = pool::take(qkv.shape().num_elements());
+            kernels::attention_backward(
+                Isa::current(),
+                heads,
+                qkv.storage(),
+                &offsets,
+                log_size.as_deref(),
+                grad.storage(),
+                &mut dqkv,
+            );
+            grads.register::<Flex>(parent.id, pool::tensor(dqkv, qkv.shape()));
+        }
+    }
+}
+
+pub(crate) fn tracked<C: CheckpointStrategy>(
+    qkv: FloatTensor<Autodiff<Flex, C>>,
+    log_size: Option<Arc<[f32]>>,
+    heads: Heads,
+    offsets: Arc<[usize]>,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let node = qkv.node();
+    let qkv = qkv.into_primitive().to_contiguous();
+    let out = on_flex(qkv.clone(), log_size.as_deref(), heads, &offsets);
+    match AttentionBackward.prepare::<C>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((qkv, log_size, heads, offsets), out),
+        OpsKind::UnTracked(prep) => prep.finish(out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, attention, attention_received, composed, composed_features, composed_received, head_features};
+    use crate::testing::{assert_close, devices, gradients_match, normal};
+    use crate::{HeadAggregation, Heads, Layout};
+    use std::sync::Arc;
+
+    const HEADS: [Heads; 3] = [
+        Heads { count: 1, dim: 64, scale: 0.125 },
+        Heads { count: 3, dim: 16, scale: 0.25 },
+        Heads { count: 2, dim: 5, scale: 0.4 },
+    ];
+
+    fn layouts() -> [Layout; 4] {
+        [
+            Layout::uniform(2, 19),
+            Layout::uniform(1, 1),
+            Layout::from_lens(&[7, 33, 1]),
+            Layout::from_lens(&[4, 0, 3]),
+        ]
+    }
+
+    fn log_sizes(rows: usize) -> Arc<[f32]> {
+        (0..rows).map(|row| ((row % 5 + 1) as f32).ln()).collect()
+    }
+
+    #[test]
+    fn kernel_equals_composed() {
+        let device = devices().plain;
+        for heads in HEADS {
+            for layout in layouts() {
+                let qkv = normal([layout.rows(), 3 * heads.count * heads.dim], 7, &device);
+                for log_size in [None, Some(log_sizes(layout.rows()))] {
+                    let y = attention(qkv.clone(), heads, log_size.clone(), &layout);
+                    let expected = composed(qkv.clone(), heads, log_size.as_deref(), &layout);
+                    assert_close(y, expected, 2e-5);
+                    let received = attention_received(qkv.clone(), heads, log_size.as_deref(), &layout);
+                    let expected = composed_received(qkv.clone(), heads, log_size.as_deref(), &layout);
+                    for (actual, expected) in received.iter().zip(&expected) {
+                        assert!((actual - expected).abs() < 1e-5, "{actual} instead of {expected}");
+                    }
+                    assert_eq!(received.len(), expected.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn features_equal_composed() {
+        let device = devices().plain;
+        for heads in HEADS {
+            let qkv = normal([11, 3 * heads.count * heads.dim], 8, &device);
+            for part in [Part::Query, Part::Key, Part::Value] {
+                for aggregation in [HeadAggregation::Mean, HeadAggregation::Concat] {
+                    assert_close(
+                        head_features(qkv.clone(), heads, part, aggregation),
+                        composed_features(qkv.clone(), heads, part, aggregation),
+                        1e-6,
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_equal_composed() {
+        let device = devices().tracked;
+        for heads in HEADS {
+            for layout in layouts() {
+                let qkv = normal([layout.rows(), 3 * heads.count * heads.dim], 9, &device);
+                for log_size in [None, Some(log_sizes(layout.rows()))] {
+                    gradients_match(
+                        &[qkv.clone()],
+                        |[qkv]| attention(qkv, heads, log_size.clone(), &layout),
+                        |[qkv]| composed(qkv, heads, log_size.as_deref(), &layout),
+                        2e-4,
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Which rows of a `[T, C]` tensor belong to which item of a batch.
+
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How the rows of a batch belong to its items.
+///
+/// Items of equal length are always `Uniform`, so two layouts are equal exactly when they describe the same
+/// rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layout {
+    /// Every item has `len` rows: a view `[items, len, C]` is free.
+    Uniform {
+        /// Items in the batch.
+        items: usize,
+        /// Rows per item.
+        len: usize,
+    },
+    /// Every item has its own number of rows: item `i` owns rows `offsets[i]..offsets[i + 1]`.
+    Ragged {
+        /// `items + 1` ascending offsets, the first 0.
+        offsets: Arc<[usize]>,
+    },
+}
+
+impl Layout {
+    /// Items of equal length.
+    #[must_use]
+    pub fn uniform(items: usize, len: usize) -> Self {
+        Self::Uniform { items, len }
+    }
+
+    /// Items with `lens` rows each; `Uniform` if all are equal.
+    #[must_use]
+    pub fn from_lens(lens: &[usize]) -> Self {
+        let first = lens.first().copied().unwrap_or(0);
+        if lens.iter().all(|&len| len == first) {
+            return Self::uniform(lens.len(), first);
+        }
+        let mut offsets = Vec::with_capacity(lens.len() + 1);
+        offsets.push(0);
+        for len in lens {
+            offsets.push(offsets[offsets.len() - 1] + len);
+        }
+        Self::Ragged { offsets: offsets.into() }
+    }
+
+    /// Items in the batch.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Uniform { items, .. } => *items,
+            Self::Ragged { offsets } => offsets.len() - 1,
+        }
+    }
+
+    /// Rows of all items together (`T`).
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Uniform { items, len } => items * len,
+            Self::Ragged { offsets } => offsets[offsets.len() - 1],
+        }
+    }
+
+    /// The rows of one item.
+    #[must_use]
+    pub fn range(&self, item: usize) -> Range<usize> {
+        match self {
+            Self::Uniform { len, .. } => item * len..(item + 1) * len,
+            Self::Ragged { offsets } => offsets[item]..offsets[item + 1],
+        }
+    }
+
+    /// Rows of each item, in order.
+    pub fn lens(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.items()).map(|item| self.range(item).len())
+    }
+
+    /// `items + 1` ascending offsets, the first 0.
+    #[must_use]
+    pub fn offsets(&self) -> Arc<[usize]> {
+        match self {
+            Self::Uniform { items, len } => (0..=*items).map(|item| item * len).collect(),
+            Self::Ragged { offsets } => offsets.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Layout;
+
+    #[test]
+    fn equal_lengths_are_uniform_and_ranges_tile_the_rows() {
+        assert_eq!(Layout::from_lens(&[4, 4]), Layout::uniform(2, 4));
+        assert_eq!(Layout::from_lens(&[]), Layout::uniform(0, 0));
+        let ragged = Layout::from_lens(&[3, 0, 5]);
+        assert_eq!((ragged.items(), ragged.rows()), (3, 8));
+        assert_eq!((ragged.range(0), ragged.range(1), ragged.range(2)), (0..3, 3..3, 3..8));
+        assert_eq!(ragged.lens().collect::<Vec<_>>(), [3, 0, 5]);
+        assert_eq!(Layout::uniform(2, 3).offsets().as_ref(), [0, 3, 6]);
+    }
+}

@@ -1,0 +1,34 @@
+//! The coarse tensor operations of tokmerge, on burn.
+//!
+//! One file per op. Each holds the public function, its *composed* body made of ordinary burn ops (what every
+//! backend without kernels runs, and the oracle of the tests), the body that calls `tokmerge-kernels` on
+//! burn's CPU backend (Flex), and the gradient. Model code calls the public functions and cannot tell which
+//! body runs.
+//!
+//! Rows everywhere: activations are `[T, C]`, the tokens of all items of a batch below each other; a [`Layout`]
+//! says which rows belong to which item.
+//!
+//! This is the only crate that names a burn backend.
+#![deny(missing_docs)]
+
+mod attention;
+mod backend;
+mod layout;
+mod linear;
+mod matching;
+mod merging;
+mod mlp;
+mod norm;
+mod packs;
+mod pool;
+#[cfg(test)]
+mod testing;
+
+pub use attention::{Part, attention, attention_received, head_features};
+pub use layout::Layout;
+pub use linear::{LinearWeights, linear, linear_residual, norm_linear};
+pub use matching::{Match, best_match};
+pub use merging::{DROPPED, gather_rows, merge_rows, merge_weights};
+pub use mlp::{MlpWeights, mlp_residual};
+pub use norm::{NormWeights, layer_norm};
+pub use tokmerge_kernels::{Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity};

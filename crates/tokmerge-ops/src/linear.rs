@@ -1,0 +1,427 @@
+//! Linear layers, with what usually precedes and follows them.
+
+use crate::backend::{Body, KernelOps, Maybe, body};
+use crate::norm::FlexNorm;
+use crate::{NormWeights, norm, packs, pool};
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, TensorMetadata};
+use burn::tensor::{FloatDType, Shape, Tensor, activation as act};
+use burn_flex::{Flex, FlexTensor};
+use tokmerge_kernels as kernels;
+use tokmerge_kernels::{Activation, Epilogue, Precision};
+
+/// The weights of a linear layer, as PyTorch stores them.
+#[derive(Clone, Debug)]
+pub struct LinearWeights {
+    /// `[N, K]`: outputs by inputs.
+    pub weight: Tensor<2>,
+    /// `[N]`.
+    pub bias: Option<Tensor<1>>,
+    /// What the products are computed in.
+    pub precision: Precision,
+}
+
+/// `x: [T, K]` → `activation(x Wᵀ + b): [T, N]`.
+pub fn linear(x: Tensor<2>, layer: LinearWeights, activation: Activation) -> Tensor<2> {
+    match body(&x) {
+        Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
+            x.into_dispatch(),
+            layer.weight.into_dispatch(),
+            Maybe::from_tensor(layer.bias),
+            activation,
+            layer.precision,
+        )),
+        Body::Composed => composed(x, layer, activation),
+    }
+}
+
+/// `x: [T, K]` → `activation(norm(x) Wᵀ + b): [T, N]`; the normalised rows are never stored as a whole.
+pub fn norm_linear(x: Tensor<2>, norm: NormWeights, layer: LinearWeights, activation: Activation) -> Tensor<2> {
+    match body(&x) {
+        Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_norm_linear(
+            x.into_dispatch(),
+            norm.weight.into_dispatch(),
+            norm.bias.into_dispatch(),
+            norm.eps,
+            layer.weight.into_dispatch(),
+            Maybe::from_tensor(layer.bias),
+            activation,
+            layer.precision,
+        )),
+        Body::Composed => composed(norm::composed(x, norm), layer, activation),
+    }
+}
+
+/// `residual + scale * (x Wᵀ + b)`: `x: [T, K]`, `residual: [T, N]` → `[T, N]`.
+///
+/// `scale: [N]` is LayerScale's gamma, or the constant by which some families divide their branches.
+pub fn linear_residual(
+    x: Tensor<2>,
+    layer: LinearWeights,
+    scale: Option<Tensor<1>>,
+    residual: Tensor<2>,
+) -> Tensor<2> {
+    match body(&x) {
+        Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_linear_residual(
+            x.into_dispatch(),
+            layer.weight.into_dispatch(),
+            Maybe::from_tensor(layer.bias),
+            Maybe::from_tensor(scale),
+            residual.into_dispatch(),
+            layer.precision,
+        )),
+        Body::Composed => composed_residual(x, layer, scale, residual),
+    }
+}
+
+/// Values rounded to bf16 and back, as the bf16 kernels see them.
+fn rounded<const D: usize>(x: Tensor<D>, precision: Precision) -> Tensor<D> {
+    match precision {
+        Precision::F32 => x,
+        Precision::Bf16 => {
+            let dtype = x.dtype();
+            x.cast(FloatDType::BF16).cast(dtype)
+        }
+    }
+}
+
+pub(crate) fn composed(x: Tensor<2>, layer: LinearWeights, activation: Activation) -> Tensor<2> {
+    let precision = layer.precision;
+    let y = rounded(x, precision).matmul(rounded(layer.weight, precision).transpose());
+    let y = match layer.bias {
+        Some(bias) => y + bias.unsqueeze::<2>(),
+        None => y,
+    };
+    match activation {
+        Activation::Identity => y,
+        Activation::Gelu => act::gelu(y),
+        Activation::GeluTanh => act::gelu_approximate(y),
+        Activation::QuickGelu => y.clone() * act::sigmoid(y * 1.702),
+        Activation::Relu => act::relu(y),
+        Activation::Silu => act::silu(y),
+        Activation::Tanh => y.tanh(),
+    }
+}
+
+pub(crate) fn composed_residual(
+    x: Tensor<2>,
+    layer: LinearWeights,
+    scale: Option<Tensor<1>>,
+    residual: Tensor<2>,
+) -> Tensor<2> {
+    let y = composed(x, layer, Activation::Identity);
+    match scale {
+        Some(scale) => residual + y * scale.unsqueeze::<2>(),
+        None => residual + y,
+    }
+}
+
+/// `residual + scale * y` on backend primitives.
+pub(crate) fn add_scaled<B: Backend>(
+    residual: FloatTensor<B>,
+    y: FloatTensor<B>,
+    scale: Option<FloatTensor<B>>,
+) -> FloatTensor<B> {
+    let y = match scale {
+        Some(scale) => {
+            let channels = scale.shape().num_elements();
+            B::float_mul(y, B::float_reshape(scale, Shape::from(vec![1, channels])))
+        }
+        None => y,
+    };
+    B::float_add(residual, y)
+}
+
+/// A contiguous bias on Flex.
+pub(crate) fn flat(bias: Option<&FlexTensor>) -> Option<FlexTensor> {
+    bias.map(FlexTensor::to_contiguous)
+}
+
+pub(crate) fn on_flex(
+    x: FlexTensor,
+    weight: &FlexTensor,
+    bias: Option<&FlexTensor>,
+    activation: Activation,
+    precision: Precision,
+) -> FlexTensor {
+    let (x, bias, pack) = (x.to_contiguous(), flat(bias), packs::packed(weight, precision));
+    let rows = x.shape()[0];
+    let mut y = pool::take(rows * pack.out_features());
+    let epilogue = epilogue(activation);
+    kernels::linear(&pack, bias.as_ref().map(FlexTensor::storage), x.storage(), epilogue, &mut y);
+    pool::give(x);
+    pool::tensor(y, [rows, pack.out_features()])
+}
+
+pub(crate) fn normed_on_flex(
+    x: FlexTensor,
+    norm: &FlexNorm,
+    weight: &FlexTensor,
+    bias: Option<&FlexTensor>,
+    activation: Activation,
+    precision: Precision,
+) -> FlexTensor {
+    let (x, bias, pack) = (x.to_contiguous(), flat(bias), packs::packed(weight, precision));
+    let rows = x.shape()[0];
+    let mut y = pool::take(rows * pack.out_features());
+    let bias = bias.as_ref().map(FlexTensor::storage);
+    kernels::norm_linear(norm.view(), &pack, bias, x.storage(), epilogue(activation), &mut y);
+    pool::give(x);
+    pool::tensor(y, [rows, pack.out_features()])
+}
+
+pub(crate) fn residual_on_flex(
+    x: FlexTensor,
+    weight: &FlexTensor,
+    bias: Option<&FlexTensor>,
+    scale: Option<&FlexTensor>,
+    residual: FlexTensor,
+    precision: Precision,
+) -> FlexTensor {
+    let (x, bias, scale) = (x.to_contiguous(), flat(bias), flat(scale));
+    let pack = packs::packed(weight, precision);
+    let epilogue = Epilogue::Residual { scale: scale.as_ref().map(FlexTensor::storage) };
+    let y = in_place(residual, |y| {
+        kernels::linear(&pack, bias.as_ref().map(FlexTensor::storage), x.storage(), epilogue, y);
+    });
+    pool::give(x);
+    y
+}
+
+/// Runs `change` on the values of `tensor`: in its own buffer if nobody else holds it, else in a copy.
+pub(crate) fn in_place(tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let mut tensor = tensor.to_contiguous();
+    if let Some(values) = tensor.try_storage_mut::<f32>() {
+        change(values);
+        return tensor;
+    }
+    let mut values = pool::take(tensor.shape().num_elements());
+    values.copy_from_slice(tensor.storage());
+    change(&mut values);
+    pool::tensor(values, tensor.shape())
+}
+
+fn epilogue(activation: Activation) -> Epilogue<'static> {
+    match activation {
+        Activation::Identity => Epilogue::Store,
+        activation => Epilogue::Activate(activation),
+    }
+}
+
+/// With a bias three parents, without it two.
+#[derive(Debug)]
+struct LinearBackward;
+
+/// What the gradient needs: input, weight, bias, activation.
+type LinearState = (FlexTensor, FlexTensor, Option<FlexTensor>, Activation);
+
+fn linear_gradients(
+    (x, weight, bias, activation): &LinearState,
+    grad: FlexTensor,
+    wanted: [bool; 3],
+) -> [Option<FlexTensor>; 3] {
+    let [out_features, in_features] = weight.shape().dims();
+    let grad = match activation {
+        Activation::Identity => grad.to_contiguous(),
+        activation => {
+            let pre = on_flex(x.clone(), weight, bias.as_ref(), Activation::Identity, Precision::F32);
+            in_place(grad, |grad| kernels::activation_backward(*activation, pre.storage(), grad))
+        }
+    };
+    let mut buffers = [x.shape().num_elements(), out_features * in_features, out_features]
+        .into_iter()
+        .zip(wanted)
+        .map(|(len, wanted)| wanted.then(|| pool::take(len)));
+    let (mut dx, mut dw, mut db) =
+        (buffers.next().flatten(), buffers.next().flatten(), buffers.next().flatten());
+    kernels::linear_backward(
+        weight.storage(),
+        x.storage(),
+        grad.storage(),
+        dx.as_deref_mut(),
+        dw.as_deref_mut(),
+        db.as_deref_mut(),
+    );
+    [
+        dx.map(|grad| pool::tensor(grad, x.shape())),
+        dw.map(|grad| pool::tensor(grad, weight.shape())),
+        db.map(|grad| pool::tensor(grad, [out_features])),
+    ]
+}
+
+impl Backward<Flex, 3> for LinearBackward {
+    type State = LinearState;
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node);
+        let wanted = [0, 1, 2].map(|i| ops.parents[i].is_some());
+        let made = linear_gradients(&ops.state, grad, wanted);
+        for (parent, grad) in ops.parents.into_iter().zip(made) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                grads.register::<Flex>(parent.id, grad);
+            }
+        }
+    }
+}
+
+impl Backward<Flex, 2> for LinearBackward {
+    type State = LinearState;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node);
+        let [to_x, to_weight] = ops.parents;
+        let made = linear_gradients(&ops.state, grad, [to_x.is_some(), to_weight.is_some(), false]);
+        for (parent, grad) in [to_x, to_weight].into_iter().zip(made) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                grads.register::<Flex>(parent.id, grad);
+            }
+        }
+    }
+}
+
+pub(crate) fn tracked<C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+    weight: FloatTensor<Autodiff<Flex, C>>,
+    bias: Option<FloatTensor<Autodiff<Flex, C>>>,
+    activation: Activation,
+    precision: Precision,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let (to_x, to_weight, to_bias) = (x.node(), weight.node(), bias.as_ref().map(|bias| bias.node()));
+    let (x, weight) = (x.into_primitive().to_contiguous(), weight.into_primitive().to_contiguous());
+    let bias = bias.map(|bias| bias.into_primitive());
+    let y = on_flex(x.clone(), &weight, bias.as_ref(), activation, precision);
+    let state = (x, weight, bias, activation);
+    match to_bias {
+        Some(to_bias) => {
+            match LinearBackward.prepare::<C>([to_x, to_weight, to_bias]).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep.finish(state, y),
+                OpsKind::UnTracked(prep) => prep.finish(y),
+            }
+        }
+        None => match LinearBackward.prepare::<C>([to_x, to_weight]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LinearWeights, composed, composed_residual, linear, linear_residual, norm_linear};
+    use crate::testing::{assert_close, devices, gradients_match, normal};
+    use crate::{Activation, NormWeights, Precision, norm};
+    use burn::tensor::Tensor;
+
+    const ACTIVATIONS: [Activation; 7] = [
+        Activation::Identity,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Tanh,
+    ];
+
+    fn layer(inputs: usize, outputs: usize, device: &burn::tensor::Device) -> LinearWeights {
+        LinearWeights {
+            weight: normal([outputs, inputs], 1, device) * (inputs as f32).powf(-0.5),
+            bias: Some(normal([outputs], 2, device)),
+            precision: Precision::F32,
+        }
+    }
+
+    #[test]
+    fn kernels_equal_composed() {
+        let device = devices().plain;
+        for (rows, inputs, outputs) in [(1, 1, 1), (5, 48, 33), (31, 64, 192), (0, 4, 4)] {
+            let x = normal([rows, inputs], 3, &device);
+            for activation in ACTIVATIONS {
+                let layer = layer(inputs, outputs, &device);
+                assert_close(
+                    linear(x.clone(), layer.clone(), activation),
+                    composed(x.clone(), layer.clone(), activation),
+                    3e-5,
+                );
+                let norm = NormWeights {
+                    weight: normal([inputs], 4, &device),
+                    bias: normal([inputs], 5, &device),
+                    eps: 1e-6,
+                };
+                assert_close(
+                    norm_linear(x.clone(), norm.clone(), layer.clone(), activation),
+                    composed(norm::composed(x.clone(), norm), layer, activation),
+                    3e-5,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_kernel_equals_composed_on_rounded_values() {
+        let device = devices().plain;
+        let x = normal([9, 65], 3, &device);
+        let layer = LinearWeights { precision: Precision::Bf16, ..layer(65, 40, &device) };
+        assert_close(
+            linear(x.clone(), layer.clone(), Activation::Gelu),
+            composed(x, layer, Activation::Gelu),
+            1e-3,
+        );
+    }
+
+    #[test]
+    fn residual_is_added_in_place_only_when_nobody_else_holds_it() {
+        let device = devices().plain;
+        let (x, residual) = (normal([6, 10], 1, &device), normal([6, 20], 2, &device));
+        let layer = layer(10, 20, &device);
+        for scale in [None, Some(normal([20], 3, &device))] {
+            let held = residual.clone();
+            let y = linear_residual(x.clone(), layer.clone(), scale.clone(), residual.clone());
+            assert_close(y, composed_residual(x.clone(), layer.clone(), scale, residual.clone()), 3e-5);
+            assert_close(held, residual.clone(), 0.0);
+        }
+    }
+
+    #[test]
+    fn gradients_equal_composed() {
+        let device = devices().tracked;
+        let inputs =
+            [normal([7, 12], 1, &device), normal([9, 12], 2, &device), normal([1, 9], 3, &device)];
+        let weights = |[x, weight, bias]: [Tensor<2>; 3]| {
+            let layer =
+                LinearWeights { weight, bias: Some(bias.squeeze_dim(0)), precision: Precision::F32 };
+            (x, layer)
+        };
+        for activation in ACTIVATIONS {
+            gradients_match(
+                &inputs,
+                |inputs| {
+                    let (x, layer) = weights(inputs);
+                    linear(x, layer, activation)
+                },
+                |inputs| {
+                    let (x, layer) = weights(inputs);
+                    composed(x, layer, activation)
+                },
+                2e-4,
+            );
+        }
+        let scale = normal([9], 5, &device);
+        let residual = normal([7, 9], 6, &device);
+        gradients_match(
+            &inputs,
+            |inputs| {
+                let (x, layer) = weights(inputs);
+                linear_residual(x, layer, Some(scale.clone()), residual.clone())
+            },
+            |inputs| {
+                let (x, layer) = weights(inputs);
+                composed_residual(x, layer, Some(scale.clone()), residual.clone())
+            },
+            1e-4,
+        );
+    }
+}

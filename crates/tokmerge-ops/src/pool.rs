@@ -1,0 +1,73 @@
+//! Buffers that outlive the op that made them.
+//!
+//! A Transformer asks for the same few sizes over and over. Outputs are taken from here and inputs that an op
+//! was the last to hold are given back, so that in the steady state no op allocates, zeroes or faults in
+//! memory. Buffers hold stale values; every kernel writes its whole output.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{Bytes, DType, Shape};
+use burn_flex::{FlexTensor, Layout};
+use std::sync::{Mutex, PoisonError};
+
+/// Buffers kept at most. Beyond this the smallest is dropped: a forward pass holds a handful at a time.
+const MAX_BUFFERS: usize = 32;
+
+static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+/// A buffer of `len` values, whatever they are.
+pub(crate) fn take(len: usize) -> Vec<f32> {
+    let reused = {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        // The smallest that fits, but none more than twice as large: a tiny output must not pin a huge buffer.
+        let fit = (0..free.len())
+            .filter(|&i| free[i].capacity() >= len && free[i].capacity() <= 2 * len.max(1024))
+            .min_by_key(|&i| free[i].capacity());
+        fit.map(|i| free.swap_remove(i))
+    };
+    let mut buffer = reused.unwrap_or_default();
+    // Values up to the old length stay as they are; only what was never written is zeroed.
+    buffer.resize(len, 0.0);
+    buffer
+}
+
+/// Wraps a filled buffer as a tensor.
+pub(crate) fn tensor(buffer: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(buffer), Layout::contiguous(shape.into()), DType::F32)
+}
+
+/// Gives a tensor's buffer back if nobody else holds it.
+pub(crate) fn give(tensor: FlexTensor) {
+    let whole = tensor.is_contiguous()
+        && tensor.layout().start_offset() == 0
+        && tensor.bytes().len() == tensor.shape().num_elements() * size_of::<f32>();
+    if !(whole && tensor.dtype() == DType::F32 && tensor.is_unique()) {
+        return;
+    }
+    if let Ok(buffer) = tensor.into_data().into_parts().0.try_into_vec::<f32>() {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(buffer);
+        if free.len() > MAX_BUFFERS
+            && let Some(smallest) = (0..free.len()).min_by_key(|&i| free[i].capacity())
+        {
+            free.swap_remove(smallest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{give, take, tensor};
+
+    #[test]
+    fn a_tensor_nobody_holds_gives_its_buffer_back() {
+        let mut buffer = take(70_001);
+        buffer[70_000] = 3.5;
+        let address = buffer.as_ptr();
+        let held = tensor(buffer, [70_001]);
+        let other = held.clone();
+        give(held);
+        assert_ne!(take(70_001).as_ptr(), address, "a shared buffer must not be reused");
+        give(other);
+        assert_eq!(take(70_001).as_ptr(), address);
+    }
+}

@@ -1,0 +1,225 @@
+//! Groups as an SVG document: the input beside one path per token, its number and size shown on hover.
+
+use std::fmt::Write;
+
+use crate::error::Result;
+use crate::layout::{Grid, Layout};
+use crate::outline::path_data;
+use crate::picture::{Picture, Rgb};
+use crate::render::{DROPPED, HATCH, hatch};
+use crate::style::{Fill, Style};
+
+/// Draws the input beside its groups, as the text of an SVG file.
+///
+/// The right half holds one path per token, filled and bordered as [`render`](crate::render) does, with
+/// the token's number and size as its tooltip; pointing at a token shows the pixels beneath. `caption` (model,
+/// merge spec, token counts) is written above and names the document; an empty one takes no space. The
+/// input is embedded as PNG once, so the file needs no other.
+///
+/// # Errors
+/// As [`render`](crate::render), and when the input cannot be compressed.
+pub fn svg(
+    picture: &Picture,
+    grid: Grid,
+    groups: &[Option<u32>],
+    style: &Style,
+    caption: &str,
+) -> Result<String> {
+    let layout = Layout::new(picture, grid, groups, style)?;
+    let png = base64(&picture.png()?);
+    let page = Page::new(&layout, caption);
+    Ok(document(&layout, &page, style, &png))
+}
+
+/// White pixels between the input and the groups.
+pub(crate) fn gap(side: usize) -> usize {
+    (side / 2).max(1)
+}
+
+/// Where things go, in pixels.
+struct Page {
+    caption: Vec<String>,
+    font: usize,
+    top: usize,
+    gap: usize,
+    width: usize,
+    height: usize,
+}
+
+impl Page {
+    fn new(layout: &Layout, caption: &str) -> Self {
+        let gap = gap(layout.side);
+        let width = 2 * layout.width + gap;
+        let font = (width / 44).clamp(10, 28);
+        // Sans-serif letters are about 0.55 of the font size wide.
+        let caption = wrap(&printable(caption), width * 20 / (font * 11));
+        let top = match caption.len() {
+            0 => 0,
+            lines => (lines * font * 14 + font * 4) / 10,
+        };
+        Self { caption, font, top, gap, width, height: layout.height + top }
+    }
+}
+
+fn document(layout: &Layout, page: &Page, style: &Style, png: &str) -> String {
+    let Layout { width, height, .. } = *layout;
+    let Page { top, font, .. } = *page;
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}">"#,
+        page.width, page.height
+    );
+    if !page.caption.is_empty() {
+        let _ = writeln!(out, "<title>{}</title>", escape(&page.caption.join(" ")));
+    }
+    out.push_str("<style>path:hover{fill-opacity:.25}</style>\n");
+    let _ = writeln!(out, r##"<rect width="100%" height="100%" fill="#fff"/>"##);
+    for (line, text) in page.caption.iter().enumerate() {
+        let y = font * (line * 14 + 11) / 10;
+        let text = escape(text);
+        let _ = writeln!(
+            out,
+            r##"<text y="{y}" font-family="system-ui,sans-serif" font-size="{font}" fill="#222">{text}</text>"##
+        );
+    }
+    let smooth = if style.upscale > 1 { r#" image-rendering="pixelated""# } else { "" };
+    let _ = writeln!(
+        out,
+        r#"<image id="input" y="{top}" width="{width}" height="{height}" preserveAspectRatio="none"{smooth} href="data:image/png;base64,{png}"/>"#
+    );
+    let _ = writeln!(
+        out,
+        r#"<svg x="{}" y="{top}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">"#,
+        width + page.gap
+    );
+    let _ = writeln!(out, r##"<use href="#input" y="-{top}"/>"##);
+    write_dropped(&mut out, layout);
+    write_tokens(&mut out, layout, style);
+    out.push_str("</svg>\n</svg>\n");
+    out
+}
+
+fn write_dropped(out: &mut String, layout: &Layout) {
+    let dropped = layout.token_of.iter().filter(|token| token.is_none()).count();
+    if dropped == 0 {
+        return;
+    }
+    let (line, every) = hatch(layout.side);
+    // As in `render`: the points of a tile at which (x + y) % every < line.
+    let _ = writeln!(
+        out,
+        concat!(
+            r#"<pattern id="dropped" width="{every}" height="{every}" patternUnits="userSpaceOnUse">"#,
+            r#"<rect width="{every}" height="{every}" fill="{ground}"/>"#,
+            r#"<path d="M0 0H{line}L0 {line}ZM{every} 0V{line}L{line} {every}H0Z" fill="{hatch}"/></pattern>"#
+        ),
+        every = every,
+        line = line,
+        ground = hex(DROPPED),
+        hatch = hex(HATCH)
+    );
+    let _ = writeln!(
+        out,
+        r##"<path fill="url(#dropped)" fill-rule="evenodd" shape-rendering="crispEdges" d="{}"><title>dropped: {}</title></path>"##,
+        path_data(layout, None, 0),
+        share(dropped, layout.token_of.len())
+    );
+}
+
+fn write_tokens(out: &mut String, layout: &Layout, style: &Style) {
+    let opacity = match style.fill {
+        Fill::Mean => "",
+        // Filled but not seen, so that the pointer still finds it.
+        Fill::Original => r#" fill-opacity="0""#,
+    };
+    let border = layout.border;
+    let _ = writeln!(
+        out,
+        r#"<g fill-rule="evenodd" shape-rendering="crispEdges" stroke-width="{border}"{opacity}>"#
+    );
+    for (index, token) in layout.tokens.iter().enumerate() {
+        let stroke = if border > 0 { format!(r#" stroke="{}""#, hex(token.border)) } else { String::new() };
+        let _ = writeln!(
+            out,
+            r#"<path fill="{}"{stroke} d="{}"><title>token {}: {}</title></path>"#,
+            hex(token.mean),
+            path_data(layout, Some(index), border),
+            token.id,
+            share(token.patches, layout.token_of.len())
+        );
+    }
+    out.push_str("</g>\n");
+}
+
+/// "9 of 196 patches".
+fn share(patches: usize, all: usize) -> String {
+    format!("{patches} of {all} {}", if all == 1 { "patch" } else { "patches" })
+}
+
+fn hex([red, green, blue]: Rgb) -> String {
+    format!("#{red:02x}{green:02x}{blue:02x}")
+}
+
+/// The text with every character XML 1.0 cannot hold replaced.
+fn printable(text: &str) -> String {
+    let allowed = |c: char| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || c.is_whitespace();
+    text.chars().map(|c| if allowed(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+/// The text as XML character data.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Words in lines of at most `letters` letters; a longer word has a line to itself.
+fn wrap(text: &str, letters: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= letters => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Standard base64 with padding (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().enumerate().fold(0, |bits, (i, &byte)| bits | u32::from(byte) << (16 - 8 * i));
+        for i in 0..4 {
+            let letter = ALPHABET[(bits >> (18 - 6 * i)) as usize & 63];
+            out.push(if i <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_agrees_with_rfc_4648() {
+        for (text, code) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(text.as_bytes()), code);
+        }
+        assert_eq!(base64(&[251, 255, 254]), "+//+");
+    }
+
+    #[test]
+    fn captions_wrap_at_words() {
+        assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrap("abcdefgh i", 3), ["abcdefgh", "i"]);
+        assert!(wrap(" ", 3).is_empty());
+    }
+}
