@@ -1,1 +1,38 @@
-fn main() {}
+//! The `tokmerge` command line.
+//!
+//! `main` is the table of contents: one module per command, arguments in `args`, and nothing that a library
+//! user would miss: everything real is in the `tokmerge` crate.
+
+mod args;
+mod commands;
+mod output;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Buffers come and go in the same sizes all the time; this allocator keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = tokmerge::Isa::from_env().map_err(anyhow::Error::from).and_then(|_| match cli.command {
+        Command::Classify(args) => commands::classify::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
+        Command::Info(args) => commands::info::run(&args),
+        Command::Viz(args) => commands::viz::run(&args),
+        Command::Models(args) => commands::list::models(&args),
+        Command::Methods(args) => commands::list::methods(&args),
+    });
+    match result {
+        Ok(code) => code,
+        // Whoever reads our output has had enough: not an error.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -55,3 +55,23 @@ pub struct Evidence {
     /// `[T]`, summing to one in every item.
     pub received: Option<Vec<f32>>,
 }
+
+impl Evidence {
+    /// The features that were asked for. `[T, D]`.
+    ///
+    /// # Panics
+    /// When the block did not answer: comparing anything else would be wrong in silence.
+    #[must_use]
+    pub fn features(&self) -> Tensor<2> {
+        self.features.clone().expect("a block answers what Wants::features asks for")
+    }
+
+    /// The attention received that was asked for. `[T]`.
+    ///
+    /// # Panics
+    /// When the block did not answer.
+    #[must_use]
+    pub fn received(&self) -> &[f32] {
+        self.received.as_deref().expect("a block answers what Wants::received asks for")
+    }
+}

@@ -243,8 +243,7 @@ impl MergePlan {
     /// are gathered, so that the gradient goes to the winners.
     fn maximum(&self, x: Tensor<2>) -> Tensor<2> {
         let [_, channels] = x.dims();
-        let values = x.clone().without_autodiff().into_data();
-        let values = values.as_slice::<f32>().unwrap_or_default();
+        let values: Vec<f32> = x.clone().without_autodiff().into_data().iter::<f32>().collect();
         let mut winner: Vec<i32> = Vec::with_capacity(self.representative.len() * channels);
         for &row in self.representative.iter() {
             winner.extend(std::iter::repeat_n(row as i32, channels));

@@ -43,7 +43,7 @@ pub enum BindError {
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
     /// A layer is asked to remove more tokens than there are.
-    #[error("layer {layer} is to remove {remove} tokens, but the image has {tokens} of which {prefix} never merge; r may be at most {most} here")]
+    #[error("layer {layer} is to remove {remove} tokens, but the image has {tokens} of which {prefix} never merge; r must be below {tokens}, and a layer never removes more than half of the others, {most} here")]
     TooMany {
         /// Index of the layer.
         layer: usize,
@@ -101,7 +101,7 @@ impl Trace {
         let mut now = tokens;
         (0..depth)
             .map(|layer| {
-                let mut seen = LayerTokens { attended: now, fed: now };
+                let mut seen = LayerTokens::unmerged(now);
                 for (step, plan) in self.steps.iter().filter(|(step, _)| step.layer == layer) {
                     now = plan.output().range(item).len();
                     seen.fed = now;
@@ -118,10 +118,20 @@ impl Trace {
 /// Tokens of one item that the two halves of a block see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerTokens {
+    /// Before anything merges in the block.
+    pub entered: usize,
     /// By attention.
     pub attended: usize,
     /// By the MLP.
     pub fed: usize,
+}
+
+impl LayerTokens {
+    /// A block in which nothing merges.
+    #[must_use]
+    pub fn unmerged(tokens: usize) -> Self {
+        Self { entered: tokens, attended: tokens, fed: tokens }
+    }
 }
 
 /// A method bound to a model: which × how many × where.
@@ -162,6 +172,16 @@ impl Reduction {
     #[must_use]
     pub fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// Refuses a model that this reduction was not bound to.
+    ///
+    /// # Panics
+    /// When the model has another number of blocks.
+    pub fn assert_fits(&self, depth: usize) {
+        let bound = self.removes.len();
+        let free = self.method == Method::None;
+        assert!(free || bound == depth, "bound to a model of {bound} blocks, run in one of {depth}");
     }
 
     /// The bias on the keys of the next attention, if these tokens are to have one. `[T]`.
@@ -223,7 +243,7 @@ impl Reduction {
                     let before = now;
                     now -= self.method.removable(remove, now, self.prefix);
                     let attended = if self.method.site() == Site::BeforeBlock { now } else { before };
-                    LayerTokens { attended, fed: now }
+                    LayerTokens { entered: before, attended, fed: now }
                 })
                 .collect(),
         )

@@ -19,16 +19,14 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Tokens as they come from an embedding `[B, N, C]`, the first `prefix` of each item protected.
+    /// Tokens as they come from an embedding, `x: [B * N, C]`, the first `prefix` of each item protected.
+    ///
+    /// # Panics
+    /// When the layout is of another number of rows.
     #[must_use]
-    pub fn new(embedded: Tensor<3>, prefix: usize) -> Self {
-        let [items, len, channels] = embedded.dims();
-        Self {
-            x: embedded.reshape([items * len, channels]),
-            layout: Layout::uniform(items, len),
-            prefix,
-            size: None,
-        }
+    pub fn new(x: Tensor<2>, layout: Layout, prefix: usize) -> Self {
+        assert_eq!(x.dims()[0], layout.rows(), "a layout says whose each row is");
+        Self { x, layout, prefix, size: None }
     }
 
     /// The same tokens with other values.

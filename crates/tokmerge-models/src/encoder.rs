@@ -23,7 +23,11 @@ pub struct Encoded {
 }
 
 /// Runs the blocks, reducing tokens on the way. Nothing is stored between calls.
+///
+/// # Panics
+/// When the reduction was bound to a model of another depth.
 pub fn encode<B: EncoderBlock>(blocks: &[B], mut tokens: Tokens, reduction: &Reduction) -> Encoded {
+    reduction.assert_fits(blocks.len());
     let mut trace = Trace::default();
     for (layer, block) in blocks.iter().enumerate() {
         tokens = reduction.enter(layer, tokens, &mut trace);

@@ -56,9 +56,8 @@ impl Cost {
             products += 4.0 * attended * channels * channels + 2.0 * attended * attended * channels;
             products += 2.0 * fed * channels * hidden;
             normed += (attended + fed) * channels;
-            if convention == Convention::Fvcore && tokens.fed < self.entering(layers, layer) {
-                let entering = self.entering(layers, layer);
-                products += reduction.matching_macs(layer, entering, self.head_dim, self.channels);
+            if convention == Convention::Fvcore {
+                products += reduction.matching_macs(layer, tokens.entered, self.head_dim, self.channels);
             }
         }
         normed += match self.final_norm {
@@ -71,10 +70,16 @@ impl Cost {
         }
     }
 
-    /// Tokens before anything merges in a block.
-    fn entering(&self, layers: &[LayerTokens], layer: usize) -> usize {
-        let before = layer.checked_sub(1).map(|before| layers[before].fed);
-        before.unwrap_or(layers[layer].attended).max(layers[layer].attended)
+    /// Millions of values that products write, per image: what timm lists as activations.
+    #[must_use]
+    pub fn mega_activations(&self, heads: usize, layers: &[LayerTokens]) -> f64 {
+        let (channels, hidden) = (self.channels as f64, self.mlp_channels as f64);
+        let entering = layers.first().map_or(0, |tokens| tokens.entered) as f64;
+        let per_block = layers.iter().map(|tokens| {
+            let (attended, fed) = (tokens.attended as f64, tokens.fed as f64);
+            5.0 * attended * channels + heads as f64 * attended * attended + fed * (hidden + channels)
+        });
+        (entering * channels + per_block.sum::<f64>() + self.head_macs / channels) / 1e6
     }
 }
 

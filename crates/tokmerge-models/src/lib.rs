@@ -7,19 +7,23 @@
 #![deny(missing_docs)]
 
 mod blocks;
+mod configure;
 mod encoder;
 mod families;
 mod flops;
 mod key_map;
 mod load;
+mod model;
 mod pos_embed;
 mod registry;
 
 pub use blocks::{Attention, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
+pub use configure::ConfigureError;
 pub use encoder::{Encoded, EncoderBlock, encode};
 pub use families::vit::{Classified, ClassToken, ImageSizeError, NormPlace, Pool, Vit, VitConfig};
 pub use flops::{Convention, Cost};
 pub use key_map::KeyMap;
 pub use load::{LoadError, LoadReport, load, parameters};
+pub use model::{Described, Model, ModelError, ModelOptions, Weights, describe};
 pub use registry::{Architecture, UnknownModel, architecture, architectures};
 pub use tokmerge_ops::{Activation, Isa, IsaError, Precision};

@@ -120,7 +120,7 @@ pub fn load(model: Vit, checkpoint: &Checkpoint) -> Result<(Vit, LoadReport), Lo
     }
     let left = checkpoint.names().filter(|name| !used.contains(*name)).map(str::to_owned);
     // A headless model leaves the head of its checkpoint behind.
-    let is_head = |name: &str| config.num_classes == 0 && (name.starts_with("head.") || name.starts_with("classifier."));
+    let is_head = |name: &str| config.num_classes == 0 && map.is_head(name);
     (report.expendable, report.unused) = left.partition(|name| map.is_expendable(name) || is_head(name));
     let unused = report.unused.clone();
     for (name, near) in &mut report.missing {

@@ -1,7 +1,7 @@
 //! Model names as timm spells them, and what they mean.
 
 use crate::families::vit::{ClassToken, NormPlace, Pool, VitConfig};
-use tokmerge_data::{HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess};
+use tokmerge_data::{CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess};
 use tokmerge_merge::KeyBias;
 
 /// What a model name stands for.
@@ -23,6 +23,19 @@ pub struct Architecture {
 pub struct UnknownModel {
     given: String,
     hint: String,
+}
+
+impl UnknownModel {
+    /// The error for a name, with the nearest known one as a hint.
+    pub(crate) fn new(given: &str) -> Self {
+        let arch = given.split('.').next().unwrap_or(given);
+        let nearest = NAMES.iter().map(|known| (strsim::damerau_levenshtein(arch, known), known)).min();
+        let hint = match nearest {
+            Some((distance, known)) if distance <= arch.len() / 3 => format!(" (did you mean {known}?)"),
+            _ => String::new(),
+        };
+        Self { given: given.to_owned(), hint }
+    }
 }
 
 /// Channels, blocks, heads and hidden channels of the named sizes.
@@ -67,7 +80,6 @@ const NAMES: &[&str] = &[
     "vit_medium_patch16_reg1_gap_256",
     "vit_medium_patch16_reg4_gap_256",
     "vit_base_patch16_reg4_gap_256",
-    "vit_base_patch16_reg8_gap_256",
     "deit_tiny_patch16_224",
     "deit_small_patch16_224",
     "deit_base_patch16_224",
@@ -96,15 +108,7 @@ pub fn architectures() -> impl Iterator<Item = Architecture> {
 /// # Errors
 /// When the name follows none of the known patterns; the message suggests the nearest name.
 pub fn architecture(name: &str) -> Result<Architecture, UnknownModel> {
-    read(name).ok_or_else(|| {
-        let arch = name.split('.').next().unwrap_or(name);
-        let nearest = NAMES.iter().map(|known| (strsim::damerau_levenshtein(arch, known), known)).min();
-        let hint = match nearest {
-            Some((distance, known)) if distance <= arch.len() / 3 => format!(" (did you mean {known}?)"),
-            _ => String::new(),
-        };
-        UnknownModel { given: name.to_owned(), hint }
-    })
+    read(name).ok_or_else(|| UnknownModel::new(name))
 }
 
 /// The parts of a name that choose a variant.
@@ -170,6 +174,7 @@ fn vit(parts: &Parts<'_>) -> Option<VitConfig> {
             })
         }
         [registers, "gap"] => Some(VitConfig {
+            layer_scale: (parts.size == "medium").then_some(1e-5),
             class_token: ClassToken::Absent,
             no_embed_class: true,
             reg_tokens: registers.strip_prefix("reg")?.parse().ok().filter(|count| (1..=64).contains(count))?,
@@ -196,17 +201,20 @@ fn deit3(parts: &Parts<'_>) -> Option<VitConfig> {
     Some(VitConfig { no_embed_class: true, layer_scale: Some(1e-6), ..sized(parts)? })
 }
 
-/// The tag that timm resolves a bare name to.
+/// The tag that timm resolves a bare name to; `untrained` where it has no weights.
 fn default_tag(family: &str, parts: &Parts<'_>) -> String {
     match (family, parts.size, parts.patch, parts.img_size, parts.variants.as_slice()) {
         ("deit" | "deit3", ..) => "fb_in1k",
+        (_, "medium", _, 240, ["gap"]) => "sw_in12k",
         (_, "medium", _, _, ["gap"]) => "sw_in12k_ft_in1k",
-        (_, _, _, _, [_, "gap"]) => "sbb_in1k",
-        (_, _, _, _, ["gap"]) => "in1k_ijepa",
+        (_, "medium", _, _, ["reg1", "gap"]) => "sbb_in1k",
+        (_, "medium", _, _, ["reg4", "gap"]) => "sbb_in12k_ft_in1k",
+        (_, "huge", _, _, ["gap"]) => "in1k_ijepa",
+        (_, _, _, _, [_, ..]) | (_, "giant" | "gigantic", ..) | (_, "large", 14, ..) => "untrained",
+        (_, "small", 8, ..) => "dino",
         (_, "base", 8 | 16, 224, _) => "augreg2_in21k_ft_in1k",
         (_, "large", 32, 384, _) => "orig_in21k_ft_in1k",
-        (_, "large", 32, 224, _) => "orig_in21k",
-        (_, "large" | "huge", 14, ..) => "orig_in21k",
+        (_, "large", 32, 224, _) | (_, "huge", 14, ..) => "orig_in21k",
         _ => "augreg_in21k_ft_in1k",
     }
     .to_owned()
@@ -217,12 +225,15 @@ fn preprocess(family: &str, parts: &Parts<'_>, tag: &str) -> Preprocess {
     let imagenet = family != "vit" || tag.starts_with("mae") || tag.starts_with("dino") || tag.contains("ijepa");
     let (mean, std) = if imagenet { (IMAGENET_MEAN, IMAGENET_STD) } else { (HALF_MEAN, HALF_STD) };
     let crop_pct = match (family, parts.img_size) {
-        ("vit", _) if parts.variants.contains(&"gap") && !tag.contains("ijepa") => 0.95,
+        ("vit", _) if tag.starts_with("sw_") => 0.95,
+        ("vit", ..384) if tag.starts_with("sbb") => 0.95,
         ("deit3", _) if tag.starts_with("fb_in22k") => 1.0,
         (_, 384..) => 1.0,
         _ => 0.9,
     };
-    Preprocess { input_size: (parts.img_size, parts.img_size), crop_pct, mean, std, ..Preprocess::default() }
+    let crop_mode = if tag.starts_with("sw_") && parts.img_size == 384 { CropMode::Squash } else { CropMode::Center };
+    let input_size = (parts.img_size, parts.img_size);
+    Preprocess { input_size, crop_pct, crop_mode, mean, std, ..Preprocess::default() }
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ pub(crate) fn composed(
                     composed(qkv.clone().slice(s![range, ..]), heads, log_size, &alone)
                 })
                 .collect();
-            Tensor::cat(parts, 0)
+            if parts.is_empty() { qkv.slice(s![.., 0..width]) } else { Tensor::cat(parts, 0) }
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod attention;
 mod backend;
+mod embed;
 mod layout;
 mod linear;
 mod matching;
@@ -25,6 +26,7 @@ mod pool;
 mod testing;
 
 pub use attention::{Part, attention, attention_received, head_features};
+pub use embed::{assemble, patchify};
 pub use layout::Layout;
 pub use linear::{LinearWeights, linear, linear_residual, norm_linear};
 pub use matching::{Match, best_match};

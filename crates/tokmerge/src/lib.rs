@@ -1,1 +1,38 @@
-//! tokmerge
+//! tokmerge makes pretrained Vision Transformers faster by merging their redundant tokens.
+//!
+//! This crate is the door: it re-exports what users need from the crates behind it.
+#![doc = include_str!("../../../README.md")]
+#![deny(missing_docs)]
+
+mod classify;
+mod picture;
+
+pub use burn::tensor::Device;
+pub use classify::{ClassNamesSource, Classification, Ranked, classify};
+pub use picture::{PictureError, picture};
+pub use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelSource};
+pub use tokmerge_data::{
+    BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Limits, Preprocess,
+    Rgb, Sample, decode_image, open_image,
+};
+pub use tokmerge_eval::{
+    Accuracy, BenchOptions, EvalError, EvalOptions, Labels, Prediction, Speed, Spread, bench, evaluate, top,
+    wilson,
+};
+pub use tokmerge_merge::{
+    BindError, LayerTokens, METHODS, MergePlan, MergeSpec, Method, MethodInfo, Reduction, SpecError, Tokens,
+    Tome, Trace,
+};
+pub use tokmerge_models::{
+    Architecture, Classified, Convention, Cost, Described, Isa, IsaError, LoadReport, Model, ModelError,
+    ModelOptions, Precision, UnknownModel, Vit, VitConfig, Weights, architecture, architectures, describe,
+};
+pub use tokmerge_viz::{Format, Style};
+
+/// Runs the work of this process on `threads` threads.
+///
+/// # Errors
+/// When it was called before, or work has started already.
+pub fn set_threads(threads: usize) -> Result<(), rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()
+}

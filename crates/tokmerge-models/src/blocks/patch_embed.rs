@@ -3,7 +3,7 @@
 use super::layers::{Bias, truncated_normal, zeros};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use tokmerge_ops::{Activation, LinearWeights, Precision, linear};
+use tokmerge_ops::{Activation, LinearWeights, Precision, linear, patchify};
 
 /// A convolution whose stride is its size, stored as one and computed as a linear layer over patches.
 #[derive(Module, Debug)]
@@ -37,28 +37,19 @@ impl PatchEmbed {
         Self { proj: PatchProjection { weight, bias, precision } }
     }
 
-    /// `images: [B, channels, height, width]` → `[B, N, C]`, patches row by row.
+    /// `images: [B, channels, height, width]` → `[B * N, C]`, patches row by row.
     ///
     /// # Panics
     /// When height or width is not a multiple of the patch size; the model checks that first.
     #[must_use]
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
-        let [items, in_chans, height, width] = images.dims();
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let weight = self.proj.weight.val();
-        let [embed_dim, _, patch, _] = weight.dims();
-        assert!(
-            height % patch == 0 && width % patch == 0,
-            "an image of {height}x{width} cannot be cut into patches of {patch}"
-        );
-        let (rows, columns) = (height / patch, width / patch);
-        let flat = in_chans * patch * patch;
-        let patches: Tensor<6> = images.reshape([items, in_chans, rows, patch, columns, patch]);
-        let patches = patches.permute([0, 2, 4, 1, 3, 5]).reshape([items * rows * columns, flat]);
+        let [embed_dim, in_chans, patch, _] = weight.dims();
         let layer = LinearWeights {
-            weight: weight.reshape([embed_dim, flat]),
+            weight: weight.reshape([embed_dim, in_chans * patch * patch]),
             bias: self.proj.bias.as_ref().map(Param::val),
             precision: self.proj.precision,
         };
-        linear(patches, layer, Activation::Identity).reshape([items, rows * columns, embed_dim])
+        linear(patchify(images, patch), layer, Activation::Identity)
     }
 }

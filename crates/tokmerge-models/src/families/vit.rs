@@ -4,16 +4,16 @@
 use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
 use crate::encoder::{Encoded, encode};
-use crate::flops::Cost;
+use crate::flops::{Convention, Cost};
+use crate::load::parameters;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokmerge_merge::{DROPPED, KeyBias, Layout, Reduction, Seat, Tokens, Trace};
-use tokmerge_ops::{Activation, Precision, merge_rows};
+use tokmerge_merge::{DROPPED, KeyBias, LayerTokens, Layout, Reduction, Seat, Tokens, Trace};
+use tokmerge_ops::{Activation, Precision, assemble, merge_rows};
 
 /// What the head looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// The class token (and the distillation token, where there is one).
     Token,
@@ -22,7 +22,7 @@ pub enum Pool {
 }
 
 /// Where the last norm stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormPlace {
     /// On all tokens before pooling (`norm`).
     BeforePool,
@@ -31,7 +31,7 @@ pub enum NormPlace {
 }
 
 /// Whether a class token leads the tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClassToken {
     /// None: such models pool by average.
     Absent,
@@ -42,8 +42,7 @@ pub enum ClassToken {
 }
 
 /// The shape of a Vision Transformer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VitConfig {
     /// Height and width of the input in pixels.
     pub img_size: (usize, usize),
@@ -82,19 +81,9 @@ pub struct VitConfig {
     /// Epsilon of all norms.
     pub norm_eps: f64,
     /// Activation of the MLP.
-    #[serde(skip, default = "default_activation")]
     pub activation: Activation,
     /// What `prop_attn=auto` means for these weights.
-    #[serde(skip, default = "default_key_bias")]
     pub key_bias: KeyBias,
-}
-
-fn default_activation() -> Activation {
-    Activation::Gelu
-}
-
-fn default_key_bias() -> KeyBias {
-    KeyBias::LogSize
 }
 
 /// An image size that does not fit a model.
@@ -132,8 +121,8 @@ impl VitConfig {
             pool: Pool::Token,
             norm_place: NormPlace::BeforePool,
             norm_eps: 1e-6,
-            activation: default_activation(),
-            key_bias: default_key_bias(),
+            activation: Activation::Gelu,
+            key_bias: KeyBias::LogSize,
         }
     }
 
@@ -202,6 +191,19 @@ impl VitConfig {
             head_macs: (heads * self.embed_dim * self.num_classes) as f64,
             final_norm: self.norm_place,
         }
+    }
+
+    /// Number of parameters.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        parameters(&self.init(Precision::F32, &Device::default()))
+    }
+
+    /// Billions of multiply-adds of one image without merging, as fvcore counts.
+    #[must_use]
+    pub fn unmerged_gmacs(&self) -> f64 {
+        let tokens = LayerTokens::unmerged(self.tokens());
+        self.cost().gmacs(&vec![tokens; self.depth], &Reduction::none(), Convention::Fvcore)
     }
 
     /// A model with random weights.
@@ -304,7 +306,7 @@ impl Vit {
     /// When the images are not of the size in [`config`](Self::config).
     #[must_use]
     pub fn forward_features(&self, images: Tensor<4>, reduction: &Reduction) -> Encoded {
-        let mut tokens = Tokens::new(self.embed(images), self.config.prefix());
+        let mut tokens = self.embed(images);
         if let Some(norm) = &self.norm_pre {
             tokens.x = norm.forward(tokens.x);
         }
@@ -335,29 +337,30 @@ impl Vit {
         }
     }
 
-    /// Patches, prefix tokens and positions: `[B, N, C]`.
-    fn embed(&self, images: Tensor<4>) -> Tensor<3> {
+    /// Patches, prefix tokens and positions.
+    fn embed(&self, images: Tensor<4>) -> Tokens {
         let [items, _, height, width] = images.dims();
         assert_eq!((height, width), self.config.img_size, "images of the size that the model was made for");
+        let (channels, prefix) = (self.config.embed_dim, self.config.prefix());
         let patches = self.patch_embed.forward(images);
-        let prefix: Vec<Tensor<3>> = [&self.cls_token, &self.dist_token, &self.reg_token]
+        let positions: Tensor<2> = self.pos_embed.val().squeeze_dim(0);
+        let tokens: Vec<Tensor<2>> = [&self.cls_token, &self.dist_token, &self.reg_token]
             .into_iter()
             .flatten()
-            .map(|token| {
-                let token = token.val();
-                let [_, count, channels] = token.dims();
-                token.expand([items, count, channels])
-            })
+            .map(|token| token.val().squeeze_dim(0))
             .collect();
-        let with_prefix = |patches: Tensor<3>| {
-            if prefix.is_empty() { patches } else { Tensor::cat([prefix, vec![patches]].concat(), 1) }
-        };
-        let positions = self.pos_embed.val();
-        if self.config.no_embed_class {
-            with_prefix(patches + positions)
+        let tokens = if tokens.is_empty() {
+            Tensor::zeros([0, channels], &patches.device())
         } else {
-            with_prefix(patches) + positions
-        }
+            Tensor::cat(tokens, 0)
+        };
+        let (tokens, positions) = if self.config.no_embed_class || prefix == 0 {
+            (tokens, positions)
+        } else {
+            (tokens + positions.clone().slice(s![..prefix, ..]), positions.slice(s![prefix.., ..]))
+        };
+        let x = assemble(patches, tokens, positions);
+        Tokens::new(x, Layout::uniform(items, self.config.tokens()), prefix)
     }
 }
 

@@ -65,6 +65,10 @@ pub(super) fn is_expendable(name: &str) -> bool {
     name.contains("pooler.") || name.ends_with("mask_token")
 }
 
+pub(super) fn is_head(name: &str) -> bool {
+    ["classifier.", "cls_classifier.", "distillation_classifier."].iter().any(|start| name.starts_with(start))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Key, KeyMap};

@@ -44,4 +44,12 @@ impl KeyMap {
             Self::HuggingFace => hugging_face::is_expendable(name),
         }
     }
+
+    /// Tensors of the classifier's head.
+    pub(crate) fn is_head(self, name: &str) -> bool {
+        match self {
+            Self::Timm => timm::is_head(name),
+            Self::HuggingFace => hugging_face::is_head(name),
+        }
+    }
 }

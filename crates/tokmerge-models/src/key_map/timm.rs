@@ -10,7 +10,16 @@ pub(super) fn key(path: &str, exists: &dyn Fn(&str) -> bool) -> Key {
     Key::One(wrapped.unwrap_or_else(|| path.to_owned()))
 }
 
+/// The name inside the wrapper.
+fn unwrapped(name: &str) -> &str {
+    WRAPPERS.iter().rev().find_map(|wrapper| name.strip_prefix(wrapper)).unwrap_or(name)
+}
+
 /// The tanh layer of ImageNet-21k pretraining, MAE's decoder, and a mask token.
 pub(super) fn is_expendable(name: &str) -> bool {
-    ["pre_logits.", "decoder_", "mask_token"].iter().any(|start| name.starts_with(start))
+    ["pre_logits.", "decoder_", "mask_token"].iter().any(|start| unwrapped(name).starts_with(start))
+}
+
+pub(super) fn is_head(name: &str) -> bool {
+    ["head.", "head_dist."].iter().any(|start| unwrapped(name).starts_with(start))
 }

@@ -14,8 +14,8 @@ struct Features {
 }
 
 impl Features {
-    fn new(tome: &Tome, tokens: &Tokens, evidence: &Evidence) -> Self {
-        let features = evidence.features.clone().unwrap_or_else(|| tokens.x.clone().without_autodiff());
+    fn new(tome: &Tome, evidence: &Evidence) -> Self {
+        let features = evidence.features();
         let [_, dim] = features.dims();
         let mut values: Vec<f32> = features.into_data().iter::<f32>().collect();
         if tome.similarity == Similarity::Cosine {
@@ -51,7 +51,7 @@ fn normalise(row: &mut [f32]) {
 /// Merges the most similar pair of an item, then the most similar pair of the others, and so on: no token is in
 /// two pairs. The later token of a pair goes into the earlier.
 pub(super) fn greedy(tome: &Tome, remove: usize, tokens: &Tokens, evidence: &Evidence) -> MergePlan {
-    let features = Features::new(tome, tokens, evidence);
+    let features = Features::new(tome, evidence);
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for item in 0..tokens.layout.items() {
         let range = tokens.layout.range(item);
@@ -89,7 +89,7 @@ pub(super) fn kmeans(
     tokens: &Tokens,
     evidence: &Evidence,
 ) -> MergePlan {
-    let features = Features::new(tome, tokens, evidence);
+    let features = Features::new(tome, evidence);
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for item in 0..tokens.layout.items() {
         let range = tokens.layout.range(item);
@@ -194,7 +194,7 @@ pub(super) fn random_prune(tome: &Tome, layer: usize, remove: usize, tokens: &To
 
 /// Drops the tokens that receive the least attention, averaged over heads and queries (Kim et al., 2021).
 pub(super) fn attention_prune(remove: usize, tokens: &Tokens, evidence: &Evidence) -> MergePlan {
-    let received = evidence.received.as_deref().unwrap_or_default();
+    let received = evidence.received();
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for item in 0..tokens.layout.items() {
         let range = tokens.layout.range(item);

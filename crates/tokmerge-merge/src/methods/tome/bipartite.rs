@@ -4,14 +4,13 @@ use super::Tome;
 use super::partition::{Random, Split};
 use crate::plan::PlanBuilder;
 use crate::{Evidence, MergePlan, Tokens, mergeable};
-use std::cmp::Ordering;
 use tokmerge_ops::{Match, best_match};
 
 /// One accepted proposal: a source and the destination it merges into, as positions within the item.
 type Pair = (u32, u32);
 
 pub(super) fn plan(tome: &Tome, layer: usize, remove: usize, tokens: &Tokens, evidence: &Evidence) -> MergePlan {
-    let features = evidence.features.clone().unwrap_or_else(|| tokens.x.clone());
+    let features = evidence.features();
     let splits = splits(tome, layer, tokens);
     let rows: Vec<(Vec<u32>, Vec<u32>)> = splits
         .iter()
@@ -75,8 +74,8 @@ fn accept(remove: usize, tokens: &Tokens, splits: &[Split], found: &Match) -> Me
         let mut order: Vec<u32> = (0..count as u32).collect();
         // The best first, ties and NaN settled by position.
         order.sort_unstable_by(|&a, &b| {
-            let (first, second) = (best[a as usize], best[b as usize]);
-            second.partial_cmp(&first).unwrap_or(Ordering::Equal).then(a.cmp(&b))
+            let score = |source: u32| Some(best[source as usize]).filter(|s| !s.is_nan()).unwrap_or(f32::NEG_INFINITY);
+            score(b).total_cmp(&score(a)).then(a.cmp(&b))
         });
         let (merged, unmerged) = order.split_at_mut(accepted);
         if tokens.prefix > 0 {

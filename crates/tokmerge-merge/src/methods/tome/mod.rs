@@ -230,13 +230,17 @@ impl Tome {
                 });
             }
         }
+        let feature = options.choice("feature", FEATURES)?;
+        if matcher == Matcher::AttentionPrune && feature == Feature::BlockInput {
+            return Err(SpecError::Conflict {
+                method: INFO.name.to_owned(),
+                reason: "feature=x_pre merges before attention, when matcher=attention_prune knows nothing yet; leave feature out".to_owned(),
+            });
+        }
         Ok(Self {
             schedule,
             matcher,
-            features: FeatureRequest {
-                feature: options.choice("feature", FEATURES)?,
-                heads: options.choice("heads", HEADS)?,
-            },
+            features: FeatureRequest { feature, heads: options.choice("heads", HEADS)? },
             similarity: options.choice("distance", SIMILARITIES)?,
             combine: options.choice("combine", COMBINES)?,
             partition: options.choice("partition", PARTITIONS)?,

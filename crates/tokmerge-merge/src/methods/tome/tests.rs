@@ -149,7 +149,7 @@ fn specs_of_every_choice_read_back() {
         assert_eq!(spec.parse::<Method>().unwrap().to_string(), spec);
     }
     for wrong in ["tome:r=-1", "tome:r=1.5", "tome:r=[1,x]", "tome:r=2,inflect=2", "tome:r=[1],inflect=1",
-        "tome:r=1,iterations=2", "tome:r=1,matcher=kmeans,iterations=0", "tome:r=99999999999999999999"] {
+        "tome:r=1,matcher=attention_prune,feature=x_pre", "tome:r=1,iterations=2", "tome:r=1,matcher=kmeans,iterations=0", "tome:r=99999999999999999999"] {
         assert!(wrong.parse::<Method>().is_err(), "{wrong}");
     }
 }
@@ -281,7 +281,7 @@ proptest! {
         let whole = trace.plan_until(None).unwrap();
         let sizes = whole.sizes(None);
         prop_assert_eq!(sizes.as_ref(), now.sizes().as_ref());
-        let expected: Vec<_> = [(13, 11), (11, 9), (9, 7)].map(|(attended, fed)| crate::LayerTokens { attended, fed }).to_vec();
+        let expected: Vec<_> = [(13, 11), (11, 9), (9, 7)].map(|(entered, fed)| crate::LayerTokens { entered, attended: entered, fed }).to_vec();
         prop_assert_eq!(trace.layer_tokens(1, 13, 3), expected.clone());
         prop_assert_eq!(reduction.expected_tokens(13, 3), Some(expected));
     }

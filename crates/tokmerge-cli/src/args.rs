@@ -1,0 +1,389 @@
+//! What a user can type. Names are timm's where timm has the option.
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
+use tokmerge::{
+    Convention, CropMode, Device, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions, Precision, Weights,
+};
+
+/// Makes pretrained Vision Transformers faster by merging their redundant tokens.
+#[derive(Parser, Debug)]
+#[command(name = "tokmerge", version, about, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Say what is on photographs
+    Classify(ClassifyArgs),
+    /// Measure accuracy on a folder of images, with and without merging
+    Eval(EvalArgs),
+    /// Measure speed on random images, with and without merging
+    Bench(BenchArgs),
+    /// Show size, cost and token counts of a model, without running it
+    Info(InfoArgs),
+    /// Draw which patches of a photograph have merged
+    Viz(VizArgs),
+    /// List the models known by name
+    Models(ListArgs),
+    /// List the merging methods and their options
+    Methods(ListArgs),
+}
+
+/// Which model, and how it runs.
+#[derive(Args, Debug)]
+pub(crate) struct ModelArgs {
+    /// timm name such as vit_tiny_patch16_224, local-dir:PATH, or hf-hub:org/name[@rev]
+    #[arg(short, long, value_name = "MODEL", env = "TOKMERGE_MODEL")]
+    pub(crate) model: String,
+    /// Weights file, safetensors or PyTorch; without it they come from where --model points
+    #[arg(short, long, value_name = "FILE", env = "TOKMERGE_WEIGHTS", conflicts_with = "random_weights")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Random weights: for speed, not for predictions
+    #[arg(long)]
+    pub(crate) random_weights: bool,
+    /// Side of the input image, or HEIGHTxWIDTH; position embeddings are interpolated
+    #[arg(long, value_name = "SIZE", value_parser = img_size)]
+    pub(crate) img_size: Option<(usize, usize)>,
+    /// What products are computed in
+    #[arg(long, value_enum, default_value_t = Dtype::F32, env = "TOKMERGE_DTYPE")]
+    pub(crate) dtype: Dtype,
+    /// Where the model runs
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device, env = "TOKMERGE_DEVICE")]
+    pub(crate) device: DeviceName,
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "N", value_parser = at_least_one, env = "TOKMERGE_THREADS")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// How images are prepared, where not as the model's metadata says.
+#[derive(Args, Debug)]
+pub(crate) struct PreprocessArgs {
+    /// Part of the resized image that the crop keeps
+    #[arg(long, value_name = "FRACTION", value_parser = crop_pct)]
+    pub(crate) crop_pct: Option<f64>,
+    /// How the image is fitted: center, squash or border
+    #[arg(long, value_name = "MODE", value_parser = crop_mode)]
+    pub(crate) crop_mode: Option<CropMode>,
+    /// How it is resized: bicubic, bilinear, nearest, box, hamming or lanczos
+    #[arg(long, value_name = "FILTER", value_parser = interpolation)]
+    pub(crate) interpolation: Option<Interpolation>,
+    /// Subtracted from each colour, which is from 0 to 1
+    #[arg(long, value_name = "R", num_args = 3)]
+    pub(crate) mean: Option<Vec<f32>>,
+    /// Divides each colour after that
+    #[arg(long, value_name = "R", num_args = 3)]
+    pub(crate) std: Option<Vec<f32>>,
+    /// Largest width times height of an image; larger ones are refused before they are decoded
+    #[arg(long, value_name = "PIXELS", default_value_t = Limits::default().max_pixels)]
+    pub(crate) max_pixels: u64,
+}
+
+/// `--merge` where several are compared.
+#[derive(Args, Debug)]
+pub(crate) struct MergeArgs {
+    /// Merging method: none, tome:r=8, tome:r=16,inflect=-1, ... or a merge.toml; may be repeated
+    #[arg(long = "merge", value_name = "SPEC", env = "TOKMERGE_MERGE")]
+    pub(crate) merge: Vec<String>,
+}
+
+/// How results are shown.
+#[derive(Args, Debug)]
+pub(crate) struct OutputArgs {
+    /// One JSON object per result on standard output, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What counts as an operation: fvcore (products, and 5 per element that a LayerNorm sees) or macs
+    #[arg(long, value_enum, default_value_t = Count::Fvcore)]
+    pub(crate) convention: Count,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ClassifyArgs {
+    /// Photographs: JPEG, PNG, WebP or BMP
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Classes to show per image
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
+    pub(crate) topk: usize,
+    /// Names of the classes: index<TAB>wnid<TAB>name lines, one name per line, or JSON
+    #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
+    pub(crate) labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EvalArgs {
+    /// Folder of images, one sub-folder per class in the order of the model's classes; or unlabelled images
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Images per forward pass
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
+    pub(crate) batch_size: usize,
+    /// Threads that read images; 0 reads between forward passes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// Evaluate on this many images, spread evenly over the folder
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) limit: Option<usize>,
+    /// Maps folders to classes by their ids: index<TAB>wnid<TAB>name lines
+    #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Write path, label, and the first five classes with their logits of every image
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predictions: Option<PathBuf>,
+    /// Write the results as CSV, in timm's columns and some of our own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Images per forward pass
+    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
+    pub(crate) batch_size: usize,
+    /// Seconds to measure each method for
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    pub(crate) duration: f64,
+    /// Write the results as CSV, in timm's columns and some of our own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InfoArgs {
+    /// timm name such as vit_large_patch16_224, local-dir:PATH, or hf-hub:org/name[@rev]
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Side of the input image, or HEIGHTxWIDTH
+    #[arg(long, value_name = "SIZE", value_parser = img_size)]
+    pub(crate) img_size: Option<(usize, usize)>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VizArgs {
+    /// A photograph
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Merging method, e.g. tome:r=13, or a merge.toml
+    #[arg(long, value_name = "SPEC", env = "TOKMERGE_MERGE")]
+    pub(crate) merge: String,
+    /// Where to write the picture; the ending decides: .png or .svg
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Draw the tokens after this layer, from 1 [default: the last]
+    #[arg(long, value_name = "N")]
+    pub(crate) layer: Option<usize>,
+    /// Pixels of the picture per pixel of the model's input
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
+    pub(crate) upscale: usize,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Only names that contain this; * stands for anything
+    #[arg(value_name = "PATTERN")]
+    pub(crate) pattern: Option<String>,
+    /// One JSON object per entry
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    F32,
+    Bf16,
+}
+
+impl Dtype {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Count {
+    Fvcore,
+    Macs,
+}
+
+impl OutputArgs {
+    pub(crate) fn convention(&self) -> Convention {
+        match self.convention {
+            Count::Fvcore => Convention::Fvcore,
+            Count::Macs => Convention::Macs,
+        }
+    }
+}
+
+/// A device by name.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceName(pub(crate) String);
+
+fn device(name: &str) -> Result<DeviceName, String> {
+    match name {
+        "cpu" => Ok(DeviceName(name.to_owned())),
+        _ => Err("this build runs on: cpu".to_owned()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it must be a whole number of at least 1".to_owned()),
+    }
+}
+
+fn img_size(text: &str) -> Result<(usize, usize), String> {
+    const RULE: &str = "it must be one side such as 224, or HEIGHTxWIDTH such as 224x320, each from 1 to 16384";
+    let side = |text: &str| text.trim().parse().ok().filter(|side| (1..=16384).contains(side)).ok_or(RULE);
+    let (height, width) = text.split_once(['x', ',']).unwrap_or((text, text));
+    Ok((side(height)?, side(width)?))
+}
+
+fn crop_pct(text: &str) -> Result<f64, String> {
+    let fraction = text.parse().ok().filter(|fraction: &f64| *fraction > 0.0 && *fraction <= 2.0);
+    fraction.ok_or_else(|| "it must be above 0 and at most 2; 1.0 keeps the whole shorter edge".to_owned())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && *seconds <= 86_400.0);
+    seconds.ok_or_else(|| "it must be above 0 and at most 86400 seconds".to_owned())
+}
+
+fn crop_mode(text: &str) -> Result<CropMode, String> {
+    CropMode::from_name(text).ok_or_else(|| "it must be center, squash or border".to_owned())
+}
+
+fn interpolation(text: &str) -> Result<Interpolation, String> {
+    Interpolation::from_name(text)
+        .ok_or_else(|| "it must be bicubic, bilinear, nearest, box, hamming or lanczos".to_owned())
+}
+
+impl ModelArgs {
+    /// Opens the model; the number of threads counts from here on.
+    pub(crate) fn open(&self) -> Result<Model> {
+        if let Some(threads) = self.threads {
+            tokmerge::set_threads(threads).context("cannot start the threads")?;
+        }
+        let weights = match (&self.weights, self.random_weights) {
+            (Some(path), _) => Weights::File(path.clone()),
+            (None, true) => Weights::Random,
+            (None, false) => Weights::Pretrained,
+        };
+        let options = ModelOptions {
+            model: self.model.clone(),
+            weights,
+            img_size: self.img_size,
+            precision: self.dtype.precision(),
+        };
+        Ok(Model::open(&options, &Device::flex())?)
+    }
+
+    /// Threads that compute.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+impl PreprocessArgs {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { max_pixels: self.max_pixels, ..Limits::default() }
+    }
+
+    /// The model with the user's preprocessing in place of its own.
+    pub(crate) fn apply(&self, model: Model) -> Result<Model> {
+        let mut preprocess = model.preprocess().clone();
+        let three = |values: &Vec<f32>| [values[0], values[1], values[2]];
+        if let Some(crop_pct) = self.crop_pct {
+            preprocess.crop_pct = crop_pct;
+        }
+        if let Some(crop_mode) = self.crop_mode {
+            preprocess.crop_mode = crop_mode;
+        }
+        if let Some(interpolation) = self.interpolation {
+            preprocess.interpolation = interpolation;
+        }
+        if let Some(mean) = &self.mean {
+            preprocess.mean = three(mean);
+        }
+        if let Some(std) = &self.std {
+            preprocess.std = three(std);
+        }
+        preprocess.validate()?;
+        Ok(model.with_preprocess(preprocess))
+    }
+}
+
+impl MergeArgs {
+    /// The methods asked for; `fallback` if none is.
+    pub(crate) fn methods(&self, fallback: &[&str]) -> Result<Vec<Method>> {
+        if self.merge.is_empty() {
+            return fallback.iter().map(|spec| method(spec)).collect();
+        }
+        self.merge.iter().map(|spec| method(spec)).collect()
+    }
+}
+
+/// A method from a spec or from the path of a `merge.toml`.
+pub(crate) fn method(spec: &str) -> Result<Method> {
+    let path = Path::new(spec);
+    let is_file = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+    if !is_file {
+        return Ok(spec.parse()?);
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read --merge {spec}"))?;
+    let read = || Ok::<_, tokmerge::SpecError>(Method::from_spec(&MergeSpec::from_toml(&text)?)?);
+    read().with_context(|| format!("--merge {spec}"))
+}
+
+/// Refuses a folder or file that does not exist before anything slow happens.
+pub(crate) fn must_exist(path: &Path, what: &str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    bail!("{}: there is no such {what}", path.display())
+}

@@ -1,0 +1,144 @@
+//! `tokmerge bench`.
+
+use crate::args::BenchArgs;
+use crate::output;
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokmerge::{BenchOptions, Method, Model, Speed, bench};
+
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    let methods = args.merge.methods(&["none", "tome:r=13"])?;
+    let model = args.model.open()?;
+    let options = BenchOptions {
+        batch_size: args.batch_size,
+        duration: Duration::from_secs_f64(args.duration),
+        convention: args.output.convention(),
+    };
+    let results = bench(&model, &methods, options)?;
+    if let Some(path) = &args.results_file {
+        write_csv(path, args, &model, &results)?;
+    }
+    if args.output.json {
+        for speed in &results {
+            output::line(as_json(args, &model, speed).to_string())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(format!(
+        "{}, {}, batch {}, {}, {} threads, {}; img/s over {} rounds",
+        model.name(),
+        args.model.dtype.name(),
+        args.batch_size,
+        args.model.device.0,
+        args.model.threads(),
+        tokmerge::Isa::current(),
+        results.first().map_or(0, |speed| speed.batches),
+    ))?;
+    output::line(table(args, &results))?;
+    for verdict in verdicts(&methods, &results) {
+        output::line(verdict)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(args: &BenchArgs, model: &Model, speed: &Speed) -> serde_json::Value {
+    json!({
+        "model": model.name(),
+        "merge": speed.merge,
+        "batch_size": args.batch_size,
+        "dtype": args.model.dtype.name(),
+        "device": args.model.device.0,
+        "threads": args.model.threads(),
+        "images_per_second": speed.images_per_second.median,
+        "min": speed.images_per_second.min,
+        "max": speed.images_per_second.max,
+        "ms_per_batch": speed.ms_per_batch,
+        "gmacs": speed.gmacs,
+        "convention": args.output.convention(),
+        "tokens": speed.tokens,
+        "speedup": speed.speedup,
+        "isa": tokmerge::Isa::current().to_string(),
+    })
+}
+
+fn table(args: &BenchArgs, results: &[Speed]) -> String {
+    let gmacs = format!("GMACs ({})", args.output.convention());
+    let header = ["merge", "img/s", "min", "max", "ms/batch", &gmacs, "tokens left", "speed-up"];
+    let rows: Vec<Vec<String>> = results
+        .iter()
+        .map(|speed| {
+            vec![
+                speed.merge.clone(),
+                format!("{:.1}", speed.images_per_second.median),
+                format!("{:.1}", speed.images_per_second.min),
+                format!("{:.1}", speed.images_per_second.max),
+                format!("{:.1}", speed.ms_per_batch),
+                format!("{:.2}", speed.gmacs),
+                format!("{:.0}", speed.tokens),
+                speed.speedup.as_ref().map_or_else(|| "-".to_owned(), output::ratio),
+            ]
+        })
+        .collect();
+    output::table(&header, &rows)
+}
+
+/// Says plainly where merging does not pay.
+fn verdicts(methods: &[Method], results: &[Speed]) -> Vec<String> {
+    let Some(unmerged) = methods.iter().position(|method| *method == Method::None) else {
+        return vec!["Add --merge none to see what merging gains.".to_owned()];
+    };
+    let promised = |speed: &Speed| results[unmerged].gmacs / speed.gmacs;
+    results
+        .iter()
+        .filter_map(|speed| {
+            let ratio = speed.speedup?;
+            let promise = promised(speed);
+            if ratio.median < 1.0 {
+                Some(format!(
+                    "{} does not pay here: it runs at {:.2} of the unmerged speed, though its operations promise {promise:.2}x; do not merge, or merge more, on larger images or batches.",
+                    speed.merge, ratio.median
+                ))
+            } else if ratio.median < 1.02 {
+                Some(format!(
+                    "{} hardly pays here: {:.2}x, where its operations promise {promise:.2}x.",
+                    speed.merge, ratio.median
+                ))
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+/// timm's columns, then ours.
+fn write_csv(path: &Path, args: &BenchArgs, model: &Model, results: &[Speed]) -> Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let mut writer = csv::Writer::from_path(path).with_context(context)?;
+    writer.write_record([
+        "model", "infer_img_size", "infer_samples_per_sec", "infer_step_time", "infer_batch_size",
+        "param_count", "infer_gmacs", "infer_macts", "merge", "dtype", "device", "threads", "min", "max", "convention",
+    ])?;
+    for speed in results {
+        writer.write_record([
+            model.name(),
+            model.config().img_size.0.to_string(),
+            format!("{:.2}", speed.images_per_second.median),
+            format!("{:.3}", speed.ms_per_batch),
+            args.batch_size.to_string(),
+            format!("{:.2}", model.parameters() as f64 / 1e6),
+            format!("{:.2}", speed.gmacs),
+            format!("{:.2}", speed.mega_activations),
+            speed.merge.clone(),
+            args.model.dtype.name().to_owned(),
+            args.model.device.0.clone(),
+            args.model.threads().to_string(),
+            format!("{:.2}", speed.images_per_second.min),
+            format!("{:.2}", speed.images_per_second.max),
+            args.output.convention().to_string(),
+        ])?;
+    }
+    writer.flush().with_context(context)
+}

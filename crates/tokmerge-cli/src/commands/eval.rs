@@ -1,0 +1,261 @@
+//! `tokmerge eval`.
+
+use crate::args::{EvalArgs, must_exist};
+use crate::output;
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+use tokmerge::{
+    Accuracy, ClassNames, Convention, EvalOptions, ImageFolder, Labels, Model, Prediction, Sample, evaluate, wilson,
+};
+
+/// Unreadable images named at most; the count is always given.
+const NAMED_FAILURES: usize = 10;
+
+pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
+    let methods = args.merge.methods(&["none"])?;
+    must_exist(&args.dir, "folder")?;
+    let folder = ImageFolder::open(&args.dir)?;
+    let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
+    let model = args.preprocess.apply(args.model.open()?)?;
+    model.require_head()?;
+    if folder.stray() > 0 {
+        output::note(format!(
+            "note: {} images lie beside the class folders of {} and are left out",
+            folder.stray(),
+            args.dir.display()
+        ));
+    }
+    let (mut samples, labels) = labelled(&folder, names.as_ref(), &model, args.labels.is_some())?;
+    if let Some(limit) = args.limit {
+        samples = spread(samples, limit);
+    }
+    let images = samples.len();
+    let mut predictions = args.predictions.as_deref().map(PredictionFile::create).transpose()?;
+    let several = methods.len() > 1;
+    let progress = progress(images);
+    let mut failures: Vec<String> = Vec::new();
+    let options = EvalOptions {
+        batch_size: args.batch_size,
+        workers: args.workers,
+        limits: args.preprocess.limits(),
+        convention: args.output.convention(),
+    };
+    let results = evaluate(
+        &model,
+        &methods,
+        samples,
+        labels,
+        options,
+        |done| progress.inc(done as u64),
+        |_, error| failures.push(error.to_string()),
+        |prediction| match &mut predictions {
+            Some(file) => {
+                let merge = several.then(|| methods[prediction.method].to_string());
+                file.write(&prediction, merge).map_err(|error| format!("{error:#}"))
+            }
+            None => Ok(()),
+        },
+    );
+    progress.finish_and_clear();
+    let results = results?;
+    if let Some(file) = predictions {
+        file.finish()?;
+    }
+    report_failures(&failures, images);
+    if let Some(path) = &args.results_file {
+        write_csv(path, &model, &results, args.output.convention())?;
+    }
+    print(args, &model, &results)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Samples whose labels are the model's classes, as far as that can be known.
+fn labelled(
+    folder: &ImageFolder,
+    names: Option<&ClassNames>,
+    model: &Model,
+    asked: bool,
+) -> Result<(Vec<Sample>, Labels)> {
+    let classes = model.classes();
+    let folders = folder.class_names();
+    if folders.is_empty() {
+        if asked {
+            output::note("note: the images lie in no class folders, so --labels has nothing to map");
+        }
+        return Ok((folder.samples().to_vec(), Labels::Ignored));
+    }
+    let by_wnid = names.map(ClassNames::index_of_wnid).filter(|index| !index.is_empty());
+    if let Some(index) = by_wnid {
+        let class_of: Vec<usize> = folders
+            .iter()
+            .map(|name| {
+                index.get(name.as_str()).copied().with_context(|| {
+                    format!("folder {name} is not an id in the --labels file; folders must be named by its second column")
+                })
+            })
+            .collect::<Result<_>>()?;
+        let relabel = |sample: &Sample| Sample {
+            path: sample.path.clone(),
+            label: sample.label.map(|label| class_of[label]),
+        };
+        return Ok((folder.samples().iter().map(relabel).collect(), Labels::Trusted));
+    }
+    if folders.len() != classes {
+        bail!(
+            "the folder has {} classes but the model {classes}: sorted folders would not be the model's classes; give --labels with index<TAB>wnid<TAB>name lines whose wnids are the folders' names",
+            folders.len()
+        );
+    }
+    Ok((folder.samples().to_vec(), Labels::Trusted))
+}
+
+/// `limit` of the samples, spread evenly over the list and so over the classes.
+fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
+    let count = samples.len();
+    if limit >= count {
+        return samples;
+    }
+    (0..limit).map(|index| samples[index * count / limit].clone()).collect()
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress(images: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}, {eta} left");
+    let bar = ProgressBar::new(images as u64);
+    style.map_or(bar.clone(), |style| bar.with_style(style))
+}
+
+fn report_failures(failures: &[String], images: usize) {
+    if failures.is_empty() {
+        return;
+    }
+    output::note(format!("warning: {} of {images} images could not be read and are left out:", failures.len()));
+    for failure in failures.iter().take(NAMED_FAILURES) {
+        output::note(format!("  {failure}"));
+    }
+    if failures.len() > NAMED_FAILURES {
+        output::note(format!("  and {} more", failures.len() - NAMED_FAILURES));
+    }
+}
+
+fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
+    if args.output.json {
+        for result in results {
+            let value = json!({
+                "model": model.name(),
+                "merge": result.merge,
+                "images": result.images,
+                "top1": result.top1,
+                "top5": result.top5,
+                "agreement": result.agreement,
+                "images_per_second": result.images_per_second,
+                "gmacs": result.gmacs,
+                "convention": args.output.convention(),
+                "mean_tokens": result.mean_tokens,
+                "dtype": args.model.dtype.name(),
+            });
+            output::line(value.to_string())?;
+        }
+        return Ok(());
+    }
+    let images = results.first().map_or(0, |result| result.images);
+    output::line(format!(
+        "{}, {}, {images} images, batch {}, {} threads",
+        model.name(),
+        args.model.dtype.name(),
+        args.batch_size,
+        args.model.threads()
+    ))?;
+    let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+    let gmacs = format!("GMACs ({})", args.output.convention());
+    let header = ["merge", "top-1 %", "top-5 %", "agreement %", "(95 % interval)", &gmacs, "tokens left", "img/s"];
+    let rows: Vec<Vec<String>> = results
+        .iter()
+        .map(|result| {
+            let hits = (result.agreement * result.images as f64 / 100.0).round() as usize;
+            let (low, high) = wilson(hits, result.images);
+            vec![
+                result.merge.clone(),
+                percent(result.top1),
+                percent(result.top5),
+                format!("{:.1}", result.agreement),
+                format!("{low:.1}-{high:.1}"),
+                format!("{:.2}", result.gmacs),
+                format!("{:.1}", result.mean_tokens),
+                format!("{:.1}", result.images_per_second),
+            ]
+        })
+        .collect();
+    output::line(output::table(&header, &rows))
+}
+
+/// timm's columns, then ours.
+fn write_csv(path: &Path, model: &Model, results: &[Accuracy], convention: Convention) -> Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let mut writer = csv::Writer::from_path(path).with_context(context)?;
+    writer.write_record([
+        "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct",
+        "interpolation", "merge", "images", "agreement", "gmacs", "mean_tokens", "convention",
+    ])?;
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
+    for result in results {
+        writer.write_record([
+            model.name(),
+            number(result.top1),
+            number(result.top1.map(|top1| 100.0 - top1)),
+            number(result.top5),
+            number(result.top5.map(|top5| 100.0 - top5)),
+            format!("{:.2}", model.parameters() as f64 / 1e6),
+            model.config().img_size.0.to_string(),
+            model.preprocess().crop_pct.to_string(),
+            model.preprocess().interpolation.name().to_owned(),
+            result.merge.clone(),
+            result.images.to_string(),
+            format!("{:.3}", result.agreement),
+            format!("{:.4}", result.gmacs),
+            format!("{:.2}", result.mean_tokens),
+            convention.to_string(),
+        ])?;
+    }
+    writer.flush().with_context(context)
+}
+
+/// `--predictions`: one row per image, and per method where there are several.
+struct PredictionFile {
+    writer: csv::Writer<std::fs::File>,
+    path: String,
+    header_written: bool,
+}
+
+impl PredictionFile {
+    fn create(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        let writer = csv::Writer::from_path(path).with_context(|| format!("cannot write {shown}"))?;
+        Ok(Self { writer, path: shown, header_written: false })
+    }
+
+    fn write(&mut self, prediction: &Prediction<'_>, merge: Option<String>) -> Result<()> {
+        if !self.header_written {
+            let mut header = vec!["path".to_owned(), "label".to_owned()];
+            header.extend((1..=5).map(|rank| format!("index{rank}")));
+            header.extend((1..=5).map(|rank| format!("logit{rank}")));
+            header.extend(merge.is_some().then(|| "merge".to_owned()));
+            self.writer.write_record(header)?;
+            self.header_written = true;
+        }
+        let label = prediction.sample.label.map_or_else(String::new, |label| label.to_string());
+        let mut row = vec![prediction.sample.path.display().to_string(), label];
+        let at = |rank: usize| prediction.top.get(rank);
+        row.extend((0..5).map(|rank| at(rank).map_or_else(String::new, |(index, _)| index.to_string())));
+        row.extend((0..5).map(|rank| at(rank).map_or_else(String::new, |(_, logit)| logit.to_string())));
+        row.extend(merge);
+        self.writer.write_record(row).with_context(|| format!("cannot write {}", self.path))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.writer.flush().with_context(|| format!("cannot write {}", self.path))
+    }
+}

@@ -1,0 +1,8 @@
+//! One module per command.
+
+pub(crate) mod bench;
+pub(crate) mod classify;
+pub(crate) mod eval;
+pub(crate) mod info;
+pub(crate) mod list;
+pub(crate) mod viz;

@@ -1,0 +1,21 @@
+//! `tokmerge viz`.
+
+use crate::args::{VizArgs, method};
+use crate::output;
+use anyhow::Result;
+use std::process::ExitCode;
+use tokmerge::{Format, Style, open_image};
+
+pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
+    // Cheap mistakes first: the ending, the spec, the photograph, then the model.
+    Format::from_path(&args.output)?;
+    let method = method(&args.merge)?;
+    let image = open_image(&args.image, &args.preprocess.limits())?;
+    let model = args.preprocess.apply(args.model.open()?)?;
+    let reduction = model.bind(&method)?;
+    let style = Style { upscale: args.upscale, ..Style::default() };
+    let left = tokmerge::picture(&model, &reduction, &image, args.layer, &style, &args.output)?;
+    let (rows, columns) = model.config().grid();
+    output::note(format!("{}: {} patches in {left} tokens", args.output.display(), rows * columns));
+    Ok(ExitCode::SUCCESS)
+}

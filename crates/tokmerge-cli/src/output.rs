@@ -1,0 +1,60 @@
+//! Everything that is printed goes through here.
+
+use anyhow::Result;
+use std::io::{self, Write};
+use tokmerge::Spread;
+
+/// Prints a line on standard output.
+pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_ref().as_bytes())?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// Prints a line on standard error; a closed standard error is nobody's problem.
+pub(crate) fn note(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Prints an error with its causes in one line.
+pub(crate) fn error(error: &anyhow::Error) {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let mut shown: Vec<&str> = Vec::new();
+    for cause in &causes {
+        // Transparent errors repeat their cause.
+        if shown.last() != Some(&cause.as_str()) {
+            shown.push(cause);
+        }
+    }
+    note(format!("error: {}", shown.join(": ")));
+}
+
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Columns padded to their widest cell: the first to the left, the others to the right.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let render = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+            0 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let body = rows.iter().map(|row| render(row.iter().map(String::as_str).collect()));
+    [render(header.to_vec())].into_iter().chain(body).collect::<Vec<_>>().join("\n")
+}
+
+/// `1.62x (1.58-1.66)`.
+pub(crate) fn ratio(spread: &Spread) -> String {
+    format!("{:.2}x ({:.2}-{:.2})", spread.median, spread.min, spread.max)
+}

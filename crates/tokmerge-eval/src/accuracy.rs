@@ -1,0 +1,256 @@
+//! Accuracy on labelled images, and agreement with the unmerged model on any.
+
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+use tokmerge_data::{BatchLoader, ImageError, Limits, LoaderError, Sample};
+use tokmerge_merge::{BindError, Method, Reduction};
+use tokmerge_models::{Convention, Model};
+
+/// How to evaluate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvalOptions {
+    /// Images per forward pass.
+    pub batch_size: usize,
+    /// Threads that read and prepare images; 0 reads between forward passes.
+    pub workers: usize,
+    /// What an image may cost.
+    pub limits: Limits,
+    /// What counts as an operation.
+    pub convention: Convention,
+}
+
+/// What one method makes of the images.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accuracy {
+    /// The method, as a spec.
+    pub merge: String,
+    /// Images with a prediction.
+    pub images: usize,
+    /// Percent of labelled images whose label is the first prediction; `None` without labels.
+    pub top1: Option<f64>,
+    /// Percent whose label is among the first five.
+    pub top5: Option<f64>,
+    /// Percent of images whose first prediction is the unmerged model's.
+    pub agreement: f64,
+    /// Images over the time of the forward passes, reading not included.
+    pub images_per_second: f64,
+    /// Mean over the images, in billions.
+    pub gmacs: f64,
+    /// Mean tokens after the last block.
+    pub mean_tokens: f64,
+}
+
+/// Predictions of one image by one method.
+#[derive(Clone, Debug)]
+pub struct Prediction<'a> {
+    /// The image.
+    pub sample: &'a Sample,
+    /// Which of the methods.
+    pub method: usize,
+    /// Classes and logits, the best first, five at most.
+    pub top: Vec<(usize, f32)>,
+}
+
+/// Whether the labels of samples mean the model's classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// Yes.
+    Trusted,
+    /// No: agreement is all that can be measured.
+    Ignored,
+}
+
+/// Why an evaluation cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// A method does not fit the model.
+    #[error("{merge}: {source}")]
+    Bind {
+        /// The method.
+        merge: String,
+        /// Why.
+        source: BindError,
+    },
+    /// The images cannot be loaded.
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    /// A label that is none of the model's classes.
+    #[error("{path}: its label is class {label}, but the model has {classes} classes; the folders of the data set must be the model's classes")]
+    Label {
+        /// The image.
+        path: String,
+        /// Its label.
+        label: usize,
+        /// Outputs of the model.
+        classes: usize,
+    },
+    /// Not a single image could be read.
+    #[error("none of the {failed} images could be read; the first: {first}")]
+    NothingRead {
+        /// How many failed.
+        failed: usize,
+        /// Why the first did.
+        first: String,
+    },
+    /// The caller's sink refused a prediction.
+    #[error("{0}")]
+    Sink(String),
+}
+
+/// The classes with the largest logits, the best first; ties go to the lower class.
+#[must_use]
+pub fn top(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    order.into_iter().take(count).map(|class| (class, logits[class])).collect()
+}
+
+#[derive(Default)]
+struct Tally {
+    images: usize,
+    labelled: usize,
+    top1: usize,
+    top5: usize,
+    agree: usize,
+    seconds: f64,
+    gmacs: f64,
+    tokens: usize,
+}
+
+/// Evaluates several methods on the same images in one pass, batch by batch in turn, so that a drift of the
+/// machine's speed hits all alike. The unmerged model runs too, for the agreement.
+///
+/// `on_batch` hears how many images are done; `on_failure` of every image that could not be read; `sink` of
+/// every prediction.
+///
+/// # Errors
+/// When a method does not fit the model, a label is out of range, or no image could be read.
+pub fn evaluate(
+    model: &Model,
+    methods: &[Method],
+    samples: Vec<Sample>,
+    labels: Labels,
+    options: EvalOptions,
+    mut on_batch: impl FnMut(usize),
+    mut on_failure: impl FnMut(&PathBuf, &ImageError),
+    mut sink: impl FnMut(Prediction<'_>) -> Result<(), String>,
+) -> Result<Vec<Accuracy>, EvalError> {
+    let reductions: Vec<Reduction> = methods
+        .iter()
+        .map(|method| {
+            model.bind(method).map_err(|source| EvalError::Bind { merge: method.to_string(), source })
+        })
+        .collect::<Result<_, _>>()?;
+    let unmerged = methods.iter().position(|method| *method == Method::None);
+    let mut tallies: Vec<Tally> = methods.iter().map(|_| Tally::default()).collect();
+    let loader = BatchLoader::new(
+        samples,
+        model.preprocess().clone(),
+        options.batch_size,
+        options.workers,
+        options.limits,
+    )?;
+    let (mut failed, mut first_failure) = (0, String::new());
+    for batch in loader {
+        for (path, error) in &batch.failed {
+            if failed == 0 {
+                first_failure = error.to_string();
+            }
+            failed += 1;
+            on_failure(path, error);
+        }
+        if batch.is_empty() {
+            continue;
+        }
+        let run = |reduction: &Reduction| forward(model, &batch.pixels, reduction, options.convention);
+        let passes: Vec<Pass> = reductions.iter().map(run).collect();
+        let reference = match unmerged {
+            Some(index) => passes[index].logits.clone(),
+            None => run(&Reduction::none()).logits,
+        };
+        for (method, (pass, tally)) in passes.iter().zip(&mut tallies).enumerate() {
+            tally.seconds += pass.seconds;
+            tally.gmacs += pass.gmacs;
+            tally.tokens += pass.tokens;
+            for (sample, (logits, reference)) in batch.samples.iter().zip(pass.logits.iter().zip(&reference)) {
+                let top = top(logits, 5);
+                tally.images += 1;
+                tally.agree += usize::from(top.first().map(|best| best.0) == self::top(reference, 1).first().map(|best| best.0));
+                if let (Some(label), Labels::Trusted) = (sample.label, labels) {
+                    let classes = logits.len();
+                    if label >= classes {
+                        let path = sample.path.display().to_string();
+                        return Err(EvalError::Label { path, label, classes });
+                    }
+                    tally.labelled += 1;
+                    tally.top1 += usize::from(top[0].0 == label);
+                    tally.top5 += usize::from(top.iter().any(|(class, _)| *class == label));
+                }
+                sink(Prediction { sample, method, top }).map_err(EvalError::Sink)?;
+            }
+        }
+        on_batch(batch.len() + batch.failed.len());
+    }
+    if tallies.first().is_none_or(|tally| tally.images == 0) && failed > 0 {
+        return Err(EvalError::NothingRead { failed, first: first_failure });
+    }
+    Ok(methods.iter().zip(tallies).map(|(method, tally)| tally.result(method)).collect())
+}
+
+struct Pass {
+    logits: Vec<Vec<f32>>,
+    seconds: f64,
+    /// Sums over the images of the batch.
+    gmacs: f64,
+    tokens: usize,
+}
+
+fn forward(model: &Model, pixels: &[f32], reduction: &Reduction, convention: Convention) -> Pass {
+    let pixels = pixels.to_vec();
+    let start = Instant::now();
+    let output = model.forward(pixels, reduction);
+    let [items, classes] = output.logits.dims();
+    let flat: Vec<f32> = output.logits.into_data().iter::<f32>().collect();
+    let seconds = start.elapsed().as_secs_f64();
+    let config = model.config();
+    let gmacs = (0..items)
+        .map(|item| {
+            let layers = output.trace.layer_tokens(item, config.tokens(), config.depth);
+            model.gmacs(&layers, reduction, convention)
+        })
+        .sum();
+    let logits = flat.chunks(classes.max(1)).map(<[f32]>::to_vec).collect();
+    Pass { logits, seconds, gmacs, tokens: output.tokens.layout.rows() }
+}
+
+impl Tally {
+    fn result(self, method: &Method) -> Accuracy {
+        let percent = |hits: usize, of: usize| 100.0 * hits as f64 / of.max(1) as f64;
+        let images = self.images.max(1) as f64;
+        let labelled = |hits| (self.labelled > 0).then(|| percent(hits, self.labelled));
+        Accuracy {
+            merge: method.to_string(),
+            images: self.images,
+            top1: labelled(self.top1),
+            top5: labelled(self.top5),
+            agreement: percent(self.agree, self.images),
+            images_per_second: self.images as f64 / self.seconds.max(f64::MIN_POSITIVE),
+            gmacs: self.gmacs / images,
+            mean_tokens: self.tokens as f64 / images,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::top;
+
+    #[test]
+    fn top_is_ordered_and_ties_go_to_the_lower_class() {
+        assert_eq!(top(&[0.5, 2.0, 2.0, -1.0], 3), [(1, 2.0), (2, 2.0), (0, 0.5)]);
+        assert_eq!(top(&[], 5), []);
+        assert_eq!(top(&[f32::NAN, 1.0], 2).len(), 2);
+    }
+}

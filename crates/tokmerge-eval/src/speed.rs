@@ -1,0 +1,124 @@
+//! How fast a model runs, with and without merging.
+
+use crate::Spread;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use tokmerge_merge::{BindError, Method, Reduction};
+use tokmerge_models::{Convention, Model};
+
+/// How to measure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BenchOptions {
+    /// Images per forward pass.
+    pub batch_size: usize,
+    /// Time to measure each method for, warm-up not included.
+    pub duration: Duration,
+    /// What counts as an operation.
+    pub convention: Convention,
+}
+
+/// Forward passes of one method, timed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Speed {
+    /// The method, as a spec.
+    pub merge: String,
+    /// Images per second of each timed batch.
+    pub images_per_second: Spread,
+    /// Median milliseconds of a batch.
+    pub ms_per_batch: f64,
+    /// Batches timed.
+    pub batches: usize,
+    /// Per image, in billions.
+    pub gmacs: f64,
+    /// Tokens after the last block.
+    pub tokens: f64,
+    /// Millions of values that products write, per image (timm's `infer_macts`).
+    pub mega_activations: f64,
+    /// Speed over that of the unmerged model, round by round; `None` for itself, or where it was not measured.
+    pub speedup: Option<Spread>,
+}
+
+/// Rounds before any counts: weights are packed and buffers made in the first.
+const WARM_UP: usize = 2;
+const FEWEST_ROUNDS: usize = 3;
+
+/// Times several methods in turn, one batch each per round, on random normal images.
+///
+/// # Errors
+/// When a method's schedule does not fit the model.
+pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result<Vec<Speed>, BindError> {
+    let reductions: Vec<Reduction> =
+        methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
+    let config = model.config();
+    let (height, width) = config.img_size;
+    let pixels = normal(options.batch_size * config.in_chans * height * width);
+    let mut rounds: Vec<Vec<f64>> = Vec::new();
+    let mut counts = vec![[0.0; 3]; methods.len()];
+    let limit = options.duration.mul_f64(methods.len().max(1) as f64);
+    let mut start = Instant::now();
+    for round in 0.. {
+        if round == WARM_UP {
+            start = Instant::now();
+        }
+        if round >= WARM_UP + FEWEST_ROUNDS && start.elapsed() >= limit {
+            break;
+        }
+        let mut times = Vec::with_capacity(methods.len());
+        for (reduction, count) in reductions.iter().zip(&mut counts) {
+            let input = pixels.clone();
+            let now = Instant::now();
+            let output = model.forward(input, reduction);
+            // Reading the logits is part of the work: nothing may be left lazy.
+            let logits = output.logits.into_data();
+            times.push(now.elapsed().as_secs_f64());
+            drop(logits);
+            if round == 0 {
+                let items = options.batch_size as f64;
+                for item in 0..options.batch_size {
+                    let layers = output.trace.layer_tokens(item, config.tokens(), config.depth);
+                    count[0] += model.gmacs(&layers, reduction, options.convention) / items;
+                    count[1] += output.tokens.layout.range(item).len() as f64 / items;
+                    count[2] += config.cost().mega_activations(config.num_heads, &layers) / items;
+                }
+            }
+        }
+        if round >= WARM_UP {
+            rounds.push(times);
+        }
+    }
+    let unmerged = methods.iter().position(|method| *method == Method::None);
+    let results = methods.iter().zip(counts).enumerate().map(|(index, (method, [gmacs, tokens, mega_activations]))| {
+        let speeds: Vec<f64> =
+            rounds.iter().map(|times| options.batch_size as f64 / times[index]).collect();
+        let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
+            let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
+            Spread::of(&ratios)
+        });
+        let images_per_second = Spread::of(&speeds);
+        Speed {
+            merge: method.to_string(),
+            images_per_second,
+            ms_per_batch: 1e3 * options.batch_size as f64 / images_per_second.median,
+            batches: rounds.len(),
+            gmacs,
+            tokens,
+            mega_activations,
+            speedup,
+        }
+    });
+    Ok(results.collect())
+}
+
+/// Seeded standard normal values (Box-Muller over SplitMix64): never zeros, which some processors multiply
+/// faster.
+fn normal(count: usize) -> Vec<f32> {
+    let mut state = 1_u64;
+    let mut uniform = move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z >> 40) as f32 + 0.5) / (1_u64 << 24) as f32
+    };
+    (0..count).map(|_| (-2.0 * uniform().ln()).sqrt() * (std::f32::consts::TAU * uniform()).cos()).collect()
+}

@@ -1,0 +1,66 @@
+//! Small statistics.
+
+use serde::Serialize;
+
+/// The smallest, the middle and the largest of several measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Smallest.
+    pub min: f64,
+    /// Median; the mean of the two in the middle of an even number.
+    pub median: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of at least one value; all NaN if there is none.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        match sorted.as_slice() {
+            [] => Self { min: f64::NAN, median: f64::NAN, max: f64::NAN },
+            [min, .., max] if sorted.len() % 2 == 0 => {
+                Self { min: *min, median: (sorted[middle - 1] + sorted[middle]) / 2.0, max: *max }
+            }
+            [first, ..] => Self { min: *first, median: sorted[middle], max: sorted[sorted.len() - 1] },
+        }
+    }
+}
+
+/// The 95 % Wilson interval of a proportion, in percent.
+#[must_use]
+pub fn wilson(hits: usize, trials: usize) -> (f64, f64) {
+    if trials == 0 {
+        return (0.0, 100.0);
+    }
+    const Z: f64 = 1.959_964;
+    let (n, p) = (trials as f64, hits as f64 / trials as f64);
+    let centre = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 100.0 / (1.0 + Z * Z / n);
+    (((centre - half) * scale).max(0.0), ((centre + half) * scale).min(100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Spread, wilson};
+
+    #[test]
+    fn median_of_odd_and_even_counts() {
+        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Spread { min: 1.0, median: 2.0, max: 3.0 });
+        assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 3.0]), Spread { min: 1.0, median: 2.5, max: 4.0 });
+        assert_eq!(Spread::of(&[5.0]), Spread { min: 5.0, median: 5.0, max: 5.0 });
+        assert!(Spread::of(&[]).median.is_nan());
+    }
+
+    #[test]
+    fn wilson_interval_of_known_cases() {
+        let (low, high) = wilson(99, 100);
+        assert!((low - 94.55).abs() < 0.02 && (high - 99.82).abs() < 0.02, "{low} {high}");
+        assert_eq!(wilson(0, 0), (0.0, 100.0));
+        assert_eq!(wilson(10, 10).1, 100.0);
+    }
+}

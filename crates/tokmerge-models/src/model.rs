@@ -1,0 +1,310 @@
+//! A model that is ready to be used: shape, weights, preprocessing and class names.
+
+use crate::configure::{self, ConfigureError};
+use crate::families::vit::{Classified, ImageSizeError, Vit, VitConfig};
+use crate::flops::Convention;
+use crate::load::{LoadError, LoadReport, load, parameters};
+use crate::registry::{Architecture, UnknownModel, architecture};
+use burn::tensor::{Device, Tensor, TensorData};
+use std::path::{Path, PathBuf};
+use tokmerge_checkpoint::{
+    Checkpoint, CheckpointError, ConfigError, Hub, HubConfig, HubError, ModelConfig, ModelSource, SourceError,
+    discover,
+};
+use tokmerge_data::Preprocess;
+use tokmerge_merge::{BindError, LayerTokens, Method, Reduction};
+use tokmerge_ops::Precision;
+
+/// Where weights come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// From where the model's name points: a folder, the Hugging Face Hub, or timm's weights on the Hub.
+    Pretrained,
+    /// From a safetensors or PyTorch file.
+    File(PathBuf),
+    /// Random: for measuring speed.
+    Random,
+}
+
+/// What to open, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelOptions {
+    /// A timm name, `local-dir:PATH` or `hf-hub:org/name[@rev]`.
+    pub model: String,
+    /// Where the weights come from.
+    pub weights: Weights,
+    /// Height and width of the input, where not the model's own.
+    pub img_size: Option<(usize, usize)>,
+    /// What products are computed in.
+    pub precision: Precision,
+}
+
+impl ModelOptions {
+    /// A model with its pretrained weights, in f32.
+    #[must_use]
+    pub fn new(model: impl Into<String>) -> Self {
+        let precision = Precision::F32;
+        Self { model: model.into(), weights: Weights::Pretrained, img_size: None, precision }
+    }
+}
+
+/// Why a model cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The name is malformed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The name means nothing here.
+    #[error(transparent)]
+    Unknown(#[from] UnknownModel),
+    /// The `config.json` cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The `config.json` describes another kind of model.
+    #[error("{}: {source}", path.display())]
+    Configure {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigureError,
+    },
+    /// The folder has no `config.json`.
+    #[error("{}: there is no config.json, which says what model this is; name the model and give the file as --weights", .0.display())]
+    NoConfig(PathBuf),
+    /// The weights file cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The weights are not of this model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The Hub does not answer as hoped.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The image size does not fit.
+    #[error(transparent)]
+    ImageSize(#[from] ImageSizeError),
+    /// The weights have no head.
+    #[error("the weights of {0} have no classifier head (they were only pretrained), so there is nothing to predict; use fine-tuned weights")]
+    NoHead(String),
+    /// A preprocessor file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Preprocessor {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a name stands for, before any weights are loaded.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Shape and preprocessing.
+    pub architecture: Architecture,
+    /// Names of the classes, where the metadata has them.
+    pub class_names: Vec<String>,
+    /// The weights that belong to it, where the source has them.
+    weights: Option<PathBuf>,
+}
+
+/// A model that is ready to be used.
+#[derive(Clone, Debug)]
+pub struct Model {
+    vit: Vit,
+    architecture: Architecture,
+    class_names: Vec<String>,
+    report: LoadReport,
+    device: Device,
+}
+
+/// Looks up what a model is, without its weights unless they come with it.
+///
+/// # Errors
+/// When the name is unknown, or its metadata cannot be read.
+pub fn describe(options: &ModelOptions) -> Result<Described, ModelError> {
+    let mut described = match ModelSource::parse(&options.model)? {
+        ModelSource::Named { .. } => {
+            let architecture = architecture(&options.model)?;
+            Described { architecture, class_names: Vec::new(), weights: None }
+        }
+        ModelSource::LocalDir(dir) => from_files(&discover(&dir)?, &dir)?,
+        ModelSource::HfHub { repo, revision } => {
+            let files = Hub::new(HubConfig::from_env()?)?.fetch(&repo, &revision)?;
+            let dir = files.weights.parent().unwrap_or(Path::new(".")).to_owned();
+            from_files(&files, &dir)?
+        }
+        _ => return Err(UnknownModel::new(&options.model).into()),
+    };
+    if let Some(size) = options.img_size {
+        let Architecture { config, preprocess, .. } = &mut described.architecture;
+        *config = config.clone().with_img_size(size)?;
+        preprocess.input_size = size;
+    }
+    Ok(described)
+}
+
+fn from_files(files: &tokmerge_checkpoint::Files, dir: &Path) -> Result<Described, ModelError> {
+    let path = files.config.clone().ok_or_else(|| ModelError::NoConfig(dir.to_owned()))?;
+    let wrong = |source| ModelError::Configure { path: path.clone(), source };
+    let (architecture, class_names) = match ModelConfig::read(&path)? {
+        ModelConfig::Timm(config) => (configure::timm(&config).map_err(wrong)?, config.label_names),
+        ModelConfig::HuggingFace(config) => {
+            let preprocessor = files.preprocessor.as_deref().map(read_json).transpose()?;
+            let found = configure::hugging_face(&config, preprocessor.as_ref()).map_err(wrong)?;
+            (found, config.id2label.into_values().collect())
+        }
+        other => {
+            let reason = format!("{other:?} is of a kind that is not understood");
+            return Err(wrong(ConfigureError::Shape(reason)));
+        }
+    };
+    Ok(Described { architecture, class_names, weights: Some(files.weights.clone()) })
+}
+
+fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
+    let wrong = |reason: String| ModelError::Preprocessor { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+impl Model {
+    /// Opens a model.
+    ///
+    /// # Errors
+    /// When the name is unknown, or the weights are missing, damaged or of another model.
+    pub fn open(options: &ModelOptions, device: &Device) -> Result<Self, ModelError> {
+        let mut described = describe(options)?;
+        let path = match &options.weights {
+            Weights::Random => None,
+            Weights::File(path) => Some(path.clone()),
+            Weights::Pretrained => match described.weights.take() {
+                Some(path) => Some(path),
+                None => Some(timm_weights(&described.architecture)?),
+            },
+        };
+        let checkpoint = path.map(Checkpoint::open).transpose()?;
+        if let Some(checkpoint) = &checkpoint {
+            described.architecture.config.num_classes = classes(checkpoint);
+        }
+        let vit = described.architecture.config.init(options.precision, device);
+        let (vit, report) = match &checkpoint {
+            Some(checkpoint) => load(vit, checkpoint)?,
+            None => (vit, LoadReport::default()),
+        };
+        let Described { architecture, class_names, .. } = described;
+        Ok(Self { vit, architecture, class_names, report, device: device.clone() })
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn vit(&self) -> &Vit {
+        &self.vit
+    }
+
+    /// Its shape.
+    #[must_use]
+    pub fn config(&self) -> &VitConfig {
+        &self.architecture.config
+    }
+
+    /// Name and tag, as timm writes them.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Architecture { name, tag, .. } = &self.architecture;
+        if tag.is_empty() { name.clone() } else { format!("{name}.{tag}") }
+    }
+
+    /// How images are prepared for it.
+    #[must_use]
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.architecture.preprocess
+    }
+
+    /// The same model with images prepared in another way; their size stays the model's.
+    #[must_use]
+    pub fn with_preprocess(mut self, preprocess: Preprocess) -> Self {
+        let input_size = self.config().img_size;
+        self.architecture.preprocess = Preprocess { input_size, ..preprocess };
+        self
+    }
+
+    /// Outputs of the head.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.config().num_classes
+    }
+
+    /// Refuses a model without a head: its outputs are no predictions.
+    ///
+    /// # Errors
+    /// When the weights have no head.
+    pub fn require_head(&self) -> Result<(), ModelError> {
+        if self.classes() == 0 { Err(ModelError::NoHead(self.name())) } else { Ok(()) }
+    }
+
+    /// Names of the classes, where the model's metadata has them.
+    #[must_use]
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// What became of every tensor of the weights file.
+    #[must_use]
+    pub fn report(&self) -> &LoadReport {
+        &self.report
+    }
+
+    /// Number of parameters.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        parameters(&self.vit)
+    }
+
+    /// A method, bound to this model.
+    ///
+    /// # Errors
+    /// When the method's schedule does not fit the model.
+    pub fn bind(&self, method: &Method) -> Result<Reduction, BindError> {
+        Reduction::bind(method.clone(), &self.config().seat())
+    }
+
+    /// Runs a batch: `pixels: [B, 3, H, W]`, preprocessed.
+    ///
+    /// # Panics
+    /// When `pixels` is not a whole number of images of the model's size.
+    #[must_use]
+    pub fn forward(&self, pixels: Vec<f32>, reduction: &Reduction) -> Classified {
+        let config = self.config();
+        let (height, width) = config.img_size;
+        let items = pixels.len() / (config.in_chans * height * width);
+        let images = TensorData::new(pixels, [items, config.in_chans, height, width]);
+        self.vit.forward(Tensor::from_data(images, &self.device), reduction)
+    }
+
+    /// Billions of multiply-adds of one image, for the tokens that its blocks saw.
+    #[must_use]
+    pub fn gmacs(&self, layers: &[LayerTokens], reduction: &Reduction, convention: Convention) -> f64 {
+        self.config().cost().gmacs(layers, reduction, convention)
+    }
+}
+
+/// timm publishes its weights on the Hub under `timm/name.tag`.
+fn timm_weights(architecture: &Architecture) -> Result<PathBuf, ModelError> {
+    let repo = format!("timm/{}.{}", architecture.name, architecture.tag);
+    let source = ModelSource::parse(&format!("hf-hub:{repo}"))?;
+    let ModelSource::HfHub { repo, revision } = source else {
+        return Err(UnknownModel::new(&architecture.name).into());
+    };
+    Ok(Hub::new(HubConfig::from_env()?)?.fetch(&repo, &revision)?.weights)
+}
+
+/// Outputs of the head in a checkpoint, whatever it is wrapped in; 0 if it has none.
+fn classes(checkpoint: &Checkpoint) -> usize {
+    let heads = ["head.weight", "classifier.weight", "cls_classifier.weight"];
+    let is_head = |name: &&str| {
+        heads.iter().any(|head| name.strip_suffix(head).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    };
+    let head = checkpoint.names().find(is_head).and_then(|name| checkpoint.get(name));
+    head.and_then(|head| head.shape.first().copied()).unwrap_or(0)
+}

@@ -1,0 +1,197 @@
+//! Fixtures, random models, and comparing.
+
+#![allow(dead_code, reason = "not every test binary uses all of it")]
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tokmerge_checkpoint::{Checkpoint, Dtype};
+use tokmerge_models::{ClassToken, Isa, NormPlace, Pool, Precision, Vit, VitConfig};
+
+/// A file of `fixtures/models`.
+pub(crate) fn fixture(name: &str) -> Checkpoint {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models");
+    Checkpoint::open(folder.join(format!("{name}.safetensors"))).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The model that a golden file was computed with, from its metadata.
+pub(crate) fn config_of(golden: &Checkpoint) -> VitConfig {
+    let config: Value = serde_json::from_str(&golden.metadata()["config"]).expect("JSON");
+    let number = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("{key} is a number")) as usize;
+    let flag = |key: &str| config[key].as_bool().unwrap_or_else(|| panic!("{key} is a flag"));
+    let text = |key: &str| config[key].as_str().unwrap_or_else(|| panic!("{key} is a name"));
+    let side = |index: usize| config["img_size"][index].as_u64().expect("height and width") as usize;
+    VitConfig {
+        img_size: (side(0), side(1)),
+        in_chans: number("in_chans"),
+        num_classes: number("num_classes"),
+        mlp_dim: number("mlp_dim"),
+        qkv_bias: flag("qkv_bias"),
+        qk_norm: flag("qk_norm"),
+        layer_scale: config["layer_scale"].as_f64(),
+        class_token: match text("class_token") {
+            "Absent" => ClassToken::Absent,
+            "Single" => ClassToken::Single,
+            "Distilled" => ClassToken::Distilled,
+            other => panic!("class_token {other}"),
+        },
+        reg_tokens: number("reg_tokens"),
+        no_embed_class: flag("no_embed_class"),
+        pre_norm: flag("pre_norm"),
+        pool: match text("pool") {
+            "Token" => Pool::Token,
+            "Average" => Pool::Average,
+            other => panic!("pool {other}"),
+        },
+        norm_place: match text("norm_place") {
+            "BeforePool" => NormPlace::BeforePool,
+            "AfterPool" => NormPlace::AfterPool,
+            other => panic!("norm_place {other}"),
+        },
+        norm_eps: config["norm_eps"].as_f64().expect("a number"),
+        ..VitConfig::new(number("patch_size"), number("embed_dim"), number("depth"), number("num_heads"))
+    }
+}
+
+/// Test material beside the repository; says loudly when it is not there.
+pub(crate) fn material(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/material").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    {
+        eprintln!("SKIPPED: {name} is absent at {}", path.display());
+    }
+    None
+}
+
+/// A tensor of floats from a fixture.
+pub(crate) fn floats(file: &Checkpoint, name: &str) -> Vec<f32> {
+    let view = file.get(name).unwrap_or_else(|| panic!("{file:?} has no {name}"));
+    view.to_f32().unwrap_or_else(|error| panic!("{error}")).into_owned()
+}
+
+/// A tensor of whole numbers from a fixture.
+pub(crate) fn integers(file: &Checkpoint, name: &str) -> Vec<i32> {
+    let view = file.get(name).unwrap_or_else(|| panic!("{file:?} has no {name}"));
+    assert_eq!(view.dtype, Dtype::I32, "{name}");
+    view.bytes().as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect()
+}
+
+/// The values of a tensor.
+pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.into_data().try_to_vec().expect("f32")
+}
+
+/// Images of a batch on a device.
+pub(crate) fn images(pixels: &[f32], shape: [usize; 4], device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(pixels.to_vec(), shape), device)
+}
+
+/// Standard normal values, the same on every run.
+pub(crate) fn noise(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(0x1234_5678_9ABC_DEF1);
+    let mut uniform = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ((state >> 40) as f32 + 0.5) / (1u64 << 24) as f32
+    };
+    (0..count).map(|_| (-2.0 * uniform().ln()).sqrt() * (std::f32::consts::TAU * uniform()).cos()).collect()
+}
+
+/// A model whose every parameter is random, the same on every run: nothing stays at an initial 0 or 1, and
+/// attention is far from uniform.
+pub(crate) fn random(config: &VitConfig, seed: u64, device: &Device) -> Vit {
+    random_but(config, seed, device, |_, _| ())
+}
+
+/// A random model, after `change` has seen every parameter's path and values.
+pub(crate) fn random_but(
+    config: &VitConfig,
+    seed: u64,
+    device: &Device,
+    change: impl FnMut(&str, &mut [f32]),
+) -> Vit {
+    let model = config.init(Precision::F32, device);
+    model.map(&mut Randomiser { path: Vec::new(), seed: seed << 16, change })
+}
+
+struct Randomiser<F> {
+    path: Vec<String>,
+    seed: u64,
+    change: F,
+}
+
+impl<F: FnMut(&str, &mut [f32])> ModuleMapper for Randomiser<F> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (path, shape) = (self.path.join("."), param.lazy_shape().to_vec());
+        let (mean, deviation) = match (path.rsplit('.').next(), shape.as_slice()) {
+            (Some("gamma"), _) => (0.5, 0.3),
+            (Some("weight"), [_]) => (1.0, 0.2),
+            (_, [_]) => (0.0, 0.2),
+            (Some("weight"), [_, fan_in @ ..]) => (0.0, (fan_in.iter().product::<usize>() as f32).powf(-0.5)),
+            _ => (0.0, 0.5),
+        };
+        self.seed += 1;
+        let mut values = noise(shape.iter().product(), self.seed);
+        values.iter_mut().for_each(|value| *value = mean + deviation * *value);
+        (self.change)(&path, &mut values);
+        let tensor = Tensor::from_data(TensorData::new(values, shape), &param.lazy_device());
+        Param::initialized(param.id, tensor.set_require_grad(param.is_require_grad()))
+    }
+}
+
+/// Where two lists differ most, and by how much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Worst {
+    pub(crate) error: f32,
+    pub(crate) index: usize,
+}
+
+/// The largest `|actual - expected| / (1 + |expected|)`: relative and absolute at once.
+pub(crate) fn worst(actual: &[f32], expected: &[f32]) -> Worst {
+    worst_by(actual, expected, |actual, expected| (actual - expected).abs() / (1.0 + expected.abs()))
+}
+
+/// The largest `|actual - expected|`.
+pub(crate) fn worst_absolute(actual: &[f32], expected: &[f32]) -> Worst {
+    worst_by(actual, expected, |actual, expected| (actual - expected).abs())
+}
+
+fn worst_by(actual: &[f32], expected: &[f32], error: fn(f32, f32) -> f32) -> Worst {
+    assert_eq!(actual.len(), expected.len(), "as many values as expected");
+    let errors = actual.iter().zip(expected).map(|(actual, expected)| error(*actual, *expected));
+    errors.enumerate().fold(Worst { error: 0.0, index: 0 }, |worst, (index, error)| {
+        let error = if error.is_nan() { f32::INFINITY } else { error };
+        if error > worst.error { Worst { error, index } } else { worst }
+    })
+}
+
+/// Runs a test of this binary again under every other instruction set of this CPU.
+pub(crate) fn under_other_instruction_sets(test: &str) {
+    let this = std::env::current_exe().expect("a test is a program");
+    for isa in Isa::available().iter().filter(|isa| **isa != Isa::current()) {
+        let mut again = Command::new(&this);
+        again.args(["--exact", test, "--nocapture"]).env("TOKMERGE_ISA", isa.to_string());
+        let output = again.output().unwrap_or_else(|error| panic!("{error}"));
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "under {isa}:\n{text}");
+        #[expect(clippy::print_stdout, reason = "says what was measured")]
+        {
+            println!("--- under {isa}:\n{text}");
+        }
+    }
+}

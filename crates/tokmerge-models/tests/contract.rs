@@ -1,0 +1,293 @@
+//! What every model promises under every way of merging.
+
+mod common;
+
+use burn::tensor::{Device, Tensor};
+use common::{images, noise, random, random_but, under_other_instruction_sets, values, worst};
+use std::collections::BTreeSet;
+use tokmerge_merge::{LayerTokens, METHODS, Method, Reduction};
+use tokmerge_models::{ClassToken, Classified, NormPlace, Pool, Vit, VitConfig};
+
+/// Relative and absolute, for results that are equal but for the order of additions.
+const REORDERED_F32: f32 = 1e-5;
+
+/// Models without prefix tokens and with 1, 2 and 5, on images of odd and even numbers of patches, none square.
+fn configs() -> Vec<VitConfig> {
+    let plain = VitConfig { num_classes: 7, mlp_dim: 40, ..VitConfig::new(4, 24, 3, 3) };
+    let prefixes = [
+        VitConfig { class_token: ClassToken::Absent, pool: Pool::Average, ..plain.clone() },
+        VitConfig { layer_scale: Some(0.1), ..plain.clone() },
+        VitConfig { class_token: ClassToken::Distilled, qkv_bias: false, ..plain.clone() },
+        VitConfig {
+            reg_tokens: 4,
+            no_embed_class: true,
+            qk_norm: true,
+            norm_place: NormPlace::AfterPool,
+            ..plain
+        },
+    ];
+    let sizes = [(12, 20), (16, 20)];
+    let both = |config: &VitConfig| sizes.map(|size| config.clone().with_img_size(size).expect("multiples"));
+    let all: Vec<_> = prefixes.iter().flat_map(both).collect();
+    let of = |key: fn(&VitConfig) -> usize| all.iter().map(key).collect::<BTreeSet<_>>();
+    assert_eq!(of(VitConfig::prefix), [0, 1, 2, 5].into());
+    assert_eq!(of(|config| (config.tokens() + 2 * config.prefix()) % 2), [0, 1].into());
+    all
+}
+
+/// The values of an option, from the list that users read.
+fn choices(option: &str) -> Vec<&'static str> {
+    let tome = METHODS.iter().find(|info| info.name == "tome").expect("listed");
+    let option = tome.options.iter().find(|info| info.name == option).expect("an option of tome");
+    option.values.split(", ").collect()
+}
+
+/// No merging, both kinds of schedule, and every matcher.
+fn specs() -> Vec<String> {
+    let plain = ["none", "tome:r=3", "tome:r=9", "tome:r=2,inflect=-1", "tome:r=3,feature=x_pre"];
+    let matchers = choices("matcher").into_iter().map(|matcher| format!("tome:r=3,matcher={matcher}"));
+    plain.into_iter().map(str::to_owned).chain(matchers).collect()
+}
+
+fn bind(spec: &str, config: &VitConfig) -> Reduction {
+    let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+    Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{spec}: {error}"))
+}
+
+fn shape(config: &VitConfig, items: usize) -> [usize; 4] {
+    [items, 3, config.img_size.0, config.img_size.1]
+}
+
+fn pixels(config: &VitConfig, items: usize) -> Vec<f32> {
+    noise(shape(config, items).iter().product(), 41)
+}
+
+fn run(model: &Vit, pixels: &[f32], spec: &str) -> Classified {
+    let config = model.config();
+    let items = pixels.len() / shape(config, 1).iter().product::<usize>();
+    model.forward(images(pixels, shape(config, items), &Device::flex()), &bind(spec, config))
+}
+
+/// Where the tokens of an item ended.
+fn groups(classified: &Classified, item: usize) -> Option<Vec<Option<u32>>> {
+    classified.trace.plan_until(None).map(|plan| plan.groups(item))
+}
+
+/// Tokens that attention and MLP of every block saw.
+fn layers(classified: &Classified, item: usize, config: &VitConfig) -> Vec<LayerTokens> {
+    classified.trace.layer_tokens(item, config.tokens(), config.depth)
+}
+
+#[test]
+fn removing_nothing_is_the_plain_model_bit_for_bit() {
+    for config in configs() {
+        let model = random(&config, 1, &Device::flex());
+        let pixels = pixels(&config, 3);
+        let plain = run(&model, &pixels, "none");
+        let logits = values(plain.logits);
+        assert!(logits.iter().all(|logit| logit.is_finite()));
+        for spec in ["tome:r=0", "tome:r=[0,0]", "tome:r=0,feature=x_pre", "tome:r=0,matcher=kmeans"] {
+            let merged = run(&model, &pixels, spec);
+            assert!(merged.trace.steps().is_empty() && merged.tokens.size.is_none(), "{spec}");
+            assert_eq!(values(merged.logits), logits, "{spec} on {config:?}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_its_images_one_by_one_bit_for_bit() {
+    for config in configs() {
+        let model = random(&config, 2, &Device::flex());
+        let pixels = pixels(&config, 5);
+        for spec in specs() {
+            let batch = run(&model, &pixels, &spec);
+            let together = values(batch.logits.clone());
+            for (item, image) in pixels.chunks_exact(pixels.len() / 5).enumerate() {
+                let alone = run(&model, image, &spec);
+                let what = format!("image {item} under {spec} on {config:?}");
+                assert_eq!(groups(&batch, item), groups(&alone, 0), "{what}");
+                assert_eq!(values(alone.logits), together[item * 7..(item + 1) * 7], "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn permuting_images_permutes_outputs() {
+    let order = [4, 2, 0, 1, 3];
+    for config in configs() {
+        let model = random(&config, 3, &Device::flex());
+        let pixels = pixels(&config, 5);
+        let images: Vec<&[f32]> = pixels.chunks_exact(pixels.len() / 5).collect();
+        let permuted = order.map(|item| images[item]).concat();
+        for spec in specs() {
+            let (before, after) = (run(&model, &pixels, &spec), run(&model, &permuted, &spec));
+            let logits = values(before.logits.clone());
+            let expected: Vec<f32> =
+                order.iter().flat_map(|item| logits[item * 7..(item + 1) * 7].to_vec()).collect();
+            assert_eq!(values(after.logits.clone()), expected, "{spec}");
+            for (to, from) in order.into_iter().enumerate() {
+                assert_eq!(groups(&after, to), groups(&before, from), "{spec}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_count_every_token_after_every_layer() {
+    for config in configs() {
+        let model = random(&config, 4, &Device::flex());
+        for spec in specs().into_iter().filter(|spec| !spec.contains("prune")) {
+            let classified = run(&model, &pixels(&config, 3), &spec);
+            for layer in 0..config.depth {
+                let Some(plan) = classified.trace.plan_until(Some(layer)) else { continue };
+                let sizes = plan.sizes(None);
+                for item in 0..3 {
+                    let sum: f32 = sizes[plan.output().range(item)].iter().sum();
+                    assert_eq!(sum, config.tokens() as f32, "{spec}, layer {layer}");
+                }
+                assert!(sizes[..config.prefix()].iter().all(|size| *size == 1.0), "prefix tokens stay alone");
+            }
+            if let Some(plan) = classified.trace.plan_until(None) {
+                assert_eq!(plan.sizes(None), classified.tokens.sizes(), "{spec}");
+                // Unmerging brings every row back to where it was.
+                let x = classified.tokens.x.clone();
+                let back = plan.unmerge(x.clone());
+                assert_eq!(back.dims(), [3 * config.tokens(), config.embed_dim]);
+                let (x, back) = (values(x), values(back));
+                for (row, &dst) in plan.dst().iter().enumerate() {
+                    let at = |row: usize| row * config.embed_dim..(row + 1) * config.embed_dim;
+                    assert_eq!(back[at(row)], x[at(dst as usize)], "{spec}, row {row}");
+                }
+            }
+        }
+    }
+}
+
+/// A model for which equal patches are equal tokens, wherever they are.
+fn without_positions(config: &VitConfig) -> Vit {
+    random_but(config, 5, &Device::flex(), |name, values| {
+        if name == "pos_embed" {
+            values.fill(0.0);
+        }
+    })
+}
+
+/// `images[item]` made of patches, of which patch `p` looks like `kind(p)`.
+fn patchwork(config: &VitConfig, items: usize, kind: impl Fn(usize) -> usize) -> Vec<f32> {
+    let (height, width) = config.img_size;
+    let side = config.patch_size;
+    let kinds = noise(items * 64 * 3 * side * side, 17);
+    let mut pixels = vec![0.0; items * 3 * height * width];
+    for (index, pixel) in pixels.iter_mut().enumerate() {
+        let (x, y) = (index % width, index / width % height);
+        let (channel, item) = (index / (width * height) % 3, index / (width * height * 3));
+        let patch = item * 64 + kind(y / side * config.grid().1 + x / side);
+        *pixel = kinds[((patch * 3 + channel) * side + y % side) * side + x % side];
+    }
+    pixels
+}
+
+#[test]
+fn merging_equal_tokens_changes_nothing_under_proportional_attention() {
+    for config in configs() {
+        let model = without_positions(&config);
+        let uniform = patchwork(&config, 3, |_| 0);
+        let plain = values(run(&model, &uniform, "none").logits);
+        for spec in [
+            "tome:r=3",
+            "tome:r=2,inflect=-1",
+            "tome:r=9",
+            "tome:r=3,matcher=kmeans",
+            "tome:r=3,matcher=random_merge",
+            "tome:r=3,feature=x_pre",
+            "tome:r=3,combine=max",
+        ] {
+            let merged = run(&model, &uniform, spec);
+            let worst = worst(&values(merged.logits), &plain);
+            assert!(worst.error <= REORDERED_F32, "{spec} on {config:?}: {worst:?}");
+        }
+    }
+}
+
+#[test]
+fn merging_pairs_of_equal_tokens_changes_nothing_under_proportional_attention_only() {
+    // Twenty patches, ten looks: neighbours look alike, so that each pair has one even and one odd position.
+    for config in configs().into_iter().filter(|config| config.tokens() - config.prefix() == 20) {
+        let model = without_positions(&config);
+        let pairs = patchwork(&config, 3, |patch| patch / 2);
+        let plain = values(run(&model, &pairs, "none").logits);
+        let difference = |spec: &str| worst(&values(run(&model, &pairs, spec).logits), &plain).error;
+        for spec in [
+            "tome:r=[6]",
+            "tome:r=[0,4]",
+            "tome:r=[6],feature=v",
+            "tome:r=[6],distance=euclidean",
+            "tome:r=[6],matcher=greedy",
+        ] {
+            let difference = difference(spec);
+            assert!(difference <= REORDERED_F32, "{spec} on {config:?}: {difference:e}");
+        }
+        let without = difference("tome:r=[6],prop_attn=off");
+        assert!(without > 1e-3, "attention that forgets sizes would pass this test: {without:e}");
+    }
+}
+
+/// A prime: every choice of every option is met many times with every choice of every other.
+const STEP: usize = 7;
+
+#[test]
+fn every_option_runs_and_leaves_the_scheduled_tokens() {
+    let config = configs().into_iter().find(|config| config.prefix() == 1).expect("one with a class token");
+    let model = random(&config, 6, &Device::flex());
+    let pixels = pixels(&config, 2);
+    let mut specs = vec!["tome:r=3".to_owned(), "tome:r=2,inflect=-1,rounding=exact".to_owned()];
+    for option in ["matcher", "feature", "distance", "heads", "combine", "partition", "prop_attn"] {
+        // Every choice together with every choice of the options before it.
+        let values = choices(option);
+        assert!(values.len() > 1, "{option}");
+        specs = specs
+            .iter()
+            .flat_map(|spec| values.iter().map(move |value| format!("{spec},{option}={value}")))
+            .collect();
+    }
+    assert_eq!(specs.len(), 2 * 6 * 5 * 4 * 2 * 4 * 3 * 3);
+    let pruned_before_attention = |spec: &str| spec.contains("attention_prune") && spec.contains("x_pre");
+    for spec in specs.iter().step_by(STEP) {
+        if pruned_before_attention(spec) {
+            assert!(spec.parse::<Method>().is_err(), "attention is not known before it: {spec}");
+            continue;
+        }
+        let reduction = bind(spec, &config);
+        let classified = run(&model, &pixels, spec);
+        let expected = reduction.expected_tokens(config.tokens(), config.depth);
+        for item in 0..2 {
+            assert_eq!(Some(layers(&classified, item, &config)), expected, "{spec}");
+        }
+        assert_eq!(classified.tokens.layout.rows(), 2 * expected.expect("known beforehand")[2].fed, "{spec}");
+        assert!(values(classified.logits).iter().all(|logit| logit.is_finite()), "{spec}");
+    }
+}
+
+#[test]
+fn a_model_that_learns_computes_what_a_frozen_one_does() {
+    let tracked = Device::flex().autodiff();
+    for config in configs() {
+        let (plain, learning) = (random(&config, 7, &Device::flex()), random(&config, 7, &tracked));
+        let pixels = pixels(&config, 3);
+        for spec in ["tome:r=0", "tome:r=3"] {
+            let expected = run(&plain, &pixels, spec);
+            let input: Tensor<4> = images(&pixels, shape(&config, 3), &tracked);
+            let actual = learning.forward(input, &bind(spec, &config));
+            assert_eq!(actual.trace, expected.trace, "{spec}");
+            // Learning runs an op as its parts, which round where the fused kernel does not.
+            let worst = worst(&values(actual.logits), &values(expected.logits));
+            assert!(worst.error <= REORDERED_F32, "{spec} on {config:?}: {worst:?}");
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_treats_images_alone() {
+    under_other_instruction_sets("a_batch_is_its_images_one_by_one_bit_for_bit");
+}

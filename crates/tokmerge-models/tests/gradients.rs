@@ -1,0 +1,160 @@
+//! Gradients through merging, against finite differences.
+
+#![expect(clippy::print_stdout, reason = "says what was measured")]
+
+mod common;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use common::{images, noise, random, random_but};
+use std::collections::BTreeMap;
+use tokmerge_merge::{Reduction, Trace};
+use tokmerge_models::{ClassToken, Pool, Vit, VitConfig};
+
+/// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing.
+const DIFFERENCE_F32: f64 = 1e-3;
+
+/// Lengths of a step along a gradient, far above the rounding of the loss. The first that leaves the matching as it
+/// is counts: with the matching, the loss would jump.
+const STEPS: [f64; 4] = [8e-3, 4e-3, 2e-3, 1e-3];
+
+/// Gradients shorter than this are compared as if they had this length: the loss is rounded.
+const SHORT: f64 = 0.1;
+
+const ITEMS: usize = 3;
+/// With others a step may change the winner of a maximum, or every step the matching.
+const SEED: u64 = 4;
+
+const SPECS: &[&str] = &[
+    "none",
+    "tome:r=3",
+    "tome:r=2,inflect=-1",
+    "tome:r=2,feature=x_pre",
+    "tome:r=2,combine=max",
+    "tome:r=2,combine=keep,prop_attn=off",
+    "tome:r=2,matcher=attention_prune",
+];
+
+fn configs() -> [VitConfig; 3] {
+    let plain = VitConfig { num_classes: 5, img_size: (12, 20), mlp_dim: 24, ..VitConfig::new(4, 16, 2, 2) };
+    [
+        VitConfig { qk_norm: true, ..plain.clone() },
+        VitConfig { class_token: ClassToken::Distilled, layer_scale: Some(0.1), ..plain.clone() },
+        VitConfig { class_token: ClassToken::Absent, pool: Pool::Average, qkv_bias: false, ..plain },
+    ]
+}
+
+/// Logits under random weights, and the plans behind them.
+fn forward(model: &Vit, reduction: &Reduction, device: &Device) -> (Tensor<2>, Trace) {
+    let (height, width) = model.config().img_size;
+    let shape = [ITEMS, 3, height, width];
+    let classified = model.forward(images(&noise(shape.iter().product(), 23), shape, device), reduction);
+    (classified.logits, classified.trace)
+}
+
+fn weighting(count: usize) -> Vec<f32> {
+    noise(count, 29)
+}
+
+/// The loss, summed in f64: only the logits are rounded.
+fn loss(model: &Vit, reduction: &Reduction) -> (f64, Trace) {
+    let (logits, trace) = forward(model, reduction, &Device::flex());
+    let logits = common::values(logits);
+    let products = logits.iter().zip(weighting(logits.len())).map(|(x, w)| f64::from(*x) * f64::from(w));
+    (products.sum(), trace)
+}
+
+/// The gradient of the loss by every parameter, under its path.
+fn gradients(model: &Vit, reduction: &Reduction) -> BTreeMap<String, Vec<f32>> {
+    struct Collector<'a> {
+        grads: &'a Gradients,
+        path: Vec<String>,
+        found: BTreeMap<String, Vec<f32>>,
+    }
+    impl ModuleVisitor for Collector<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let path = self.path.join(".");
+            let grad = param.val().grad(self.grads).unwrap_or_else(|| panic!("{path} has no gradient"));
+            self.found.insert(path, common::values(grad));
+        }
+    }
+    let device = Device::flex().autodiff();
+    let (logits, _) = forward(model, reduction, &device);
+    let dims = logits.dims();
+    let weighting = TensorData::new(weighting(dims[0] * dims[1]), dims);
+    let grads = (logits * Tensor::<2>::from_data(weighting, &device)).sum().backward();
+    let mut collector = Collector { grads: &grads, path: Vec::new(), found: BTreeMap::new() };
+    model.visit(&mut collector);
+    collector.found
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// The loss after one parameter has moved by `step` along `direction`.
+fn loss_beside(
+    config: &VitConfig,
+    reduction: &Reduction,
+    name: &str,
+    direction: &[f32],
+    step: f64,
+) -> (f64, Trace) {
+    let step = step / norm(direction);
+    let model = random_but(config, SEED, &Device::flex(), |path, values| {
+        if path == name {
+            for (value, along) in values.iter_mut().zip(direction) {
+                *value = (f64::from(*value) + step * f64::from(*along)) as f32;
+            }
+        }
+    });
+    loss(&model, reduction)
+}
+
+/// Along its gradient the loss rises by the gradient's length: for every parameter of the model.
+#[test]
+fn gradients_flow_through_merging_and_equal_finite_differences() {
+    for config in configs() {
+        let frozen = random(&config, SEED, &Device::flex());
+        let learning = random(&config, SEED, &Device::flex().autodiff());
+        for spec in SPECS {
+            let method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+            let reduction = Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{error}"));
+            let (_, trace) = loss(&frozen, &reduction);
+            let mut worst = (0.0, String::new());
+            for (name, gradient) in gradients(&learning, &reduction) {
+                let expected = norm(&gradient);
+                if name.ends_with("k_norm.bias") {
+                    // A shift of all keys alike changes no softmax.
+                    assert!(expected < 1e-4, "{spec}, {name}: gradient of length {expected}");
+                    continue;
+                }
+                assert!(
+                    expected.is_finite() && expected > 1e-3,
+                    "{spec}, {name}: gradient of length {expected}"
+                );
+                let difference = STEPS.iter().find_map(|&step| {
+                    let (after, there) = loss_beside(&config, &reduction, &name, &gradient, step);
+                    let (before, back) = loss_beside(&config, &reduction, &name, &gradient, -step);
+                    (there == trace && back == trace).then_some((after - before) / (2.0 * step))
+                });
+                let difference =
+                    difference.unwrap_or_else(|| panic!("{spec}, {name}: every step changes the matching"));
+                let error = (difference - expected).abs() / expected.max(SHORT);
+                if error > worst.0 {
+                    worst = (error, name);
+                }
+            }
+            println!("{spec:40} prefix {}: largest error {:.1e} in {}", config.prefix(), worst.0, worst.1);
+            assert!(worst.0 <= DIFFERENCE_F32, "{spec} on {config:?}: {worst:?}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A real ViT-Ti against the published ToMe implementation; its outputs lie beside the weights.
+
+#![expect(clippy::print_stdout, reason = "says what was measured")]
+
+mod common;
+
+use burn::tensor::Device;
+use common::{floats, images, integers, material, under_other_instruction_sets, values, worst_absolute};
+use tokmerge_checkpoint::Checkpoint;
+use tokmerge_merge::Reduction;
+use tokmerge_models::{Precision, Vit, architecture, load};
+
+/// Absolute, on logits of up to 15 after twelve blocks in another order of additions.
+const LOGITS_F32: f32 = 1e-4;
+
+const NAME: &str = "vit_tiny_patch16_224.augreg_in21k_ft_in1k";
+const IMAGES: usize = 24;
+const CLASSES: usize = 1000;
+const BATCH: usize = 8;
+
+/// The model and what it should say; nothing where the material is absent.
+fn open(precision: Precision) -> Option<(Vit, Checkpoint)> {
+    let weights = material("vit_tiny_augreg/vit_tiny_patch16_224_augreg_in21k_ft_in1k.safetensors")?;
+    let golden = material("vit_tiny_augreg/golden_tome.safetensors")?;
+    let model = architecture(NAME).expect("listed").config.init(precision, &Device::flex());
+    let weights = Checkpoint::open(weights).expect("readable");
+    let (model, _) = load(model, &weights).unwrap_or_else(|error| panic!("{error}"));
+    Some((model, Checkpoint::open(golden).expect("readable")))
+}
+
+/// `images_u8: [24, 224, 224, 3]`, normalised and channels first.
+fn pixels(golden: &Checkpoint) -> Vec<f32> {
+    let preprocess = architecture(NAME).expect("listed").preprocess;
+    assert_eq!((preprocess.mean, preprocess.std), ([0.5; 3], [0.5; 3]));
+    let bytes = golden.get("images_u8").expect("images").bytes();
+    let image = |image: &[u8]| -> Vec<f32> {
+        let channel = |channel| image.iter().skip(channel).step_by(3);
+        (0..3).flat_map(channel).map(|&byte| (f32::from(byte) / 255.0 - 0.5) / 0.5).collect()
+    };
+    bytes.chunks_exact(224 * 224 * 3).flat_map(image).collect()
+}
+
+/// What the model makes of all images, in batches of `batch`.
+struct Outputs {
+    logits: Vec<f32>,
+    sizes: Vec<f32>,
+    origins: Vec<i32>,
+}
+
+fn run(model: &Vit, pixels: &[f32], spec: &str, batch: usize) -> Outputs {
+    let method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+    let reduction = Reduction::bind(method, &model.config().seat()).unwrap_or_else(|error| panic!("{error}"));
+    let mut outputs = Outputs { logits: Vec::new(), sizes: Vec::new(), origins: Vec::new() };
+    for pixels in pixels.chunks_exact(batch * 3 * 224 * 224) {
+        let classified = model.forward(images(pixels, [batch, 3, 224, 224], &Device::flex()), &reduction);
+        outputs.logits.extend(values(classified.logits));
+        outputs.sizes.extend_from_slice(&classified.tokens.sizes());
+        if let Some(plan) = classified.trace.plan_until(None) {
+            let groups = (0..batch).flat_map(|item| plan.groups(item));
+            outputs.origins.extend(groups.map(|group| group.map_or(-1, |group| group as i32)));
+        }
+    }
+    outputs
+}
+
+/// Images whose tokens went elsewhere than the published implementation sends them.
+fn elsewhere(outputs: &Outputs, golden: &Checkpoint, schedule: &str) -> Vec<usize> {
+    let (sizes, origins) =
+        (floats(golden, &format!("size_{schedule}")), integers(golden, &format!("source_{schedule}")));
+    assert_eq!((outputs.sizes.len(), outputs.origins.len()), (sizes.len(), origins.len()));
+    let (kept, all) = (sizes.len() / IMAGES, origins.len() / IMAGES);
+    (0..IMAGES)
+        .filter(|image| {
+            let (kept, all) = (image * kept..(image + 1) * kept, image * all..(image + 1) * all);
+            outputs.sizes[kept.clone()] != sizes[kept] || outputs.origins[all.clone()] != origins[all]
+        })
+        .collect()
+}
+
+#[test]
+fn logits_sizes_and_origins_are_those_published() {
+    let Some((model, golden)) = open(Precision::F32) else { return };
+    let pixels = pixels(&golden);
+    for (spec, logits) in [("none", "base"), ("tome:r=0", "r0"), ("tome:r=8", "r8"), ("tome:r=13", "r13")] {
+        let outputs = run(&model, &pixels, spec, BATCH);
+        let expected = floats(&golden, &format!("logits_{logits}"));
+        if outputs.origins.is_empty() {
+            println!("{spec:9} {IMAGES} images");
+        } else {
+            let elsewhere = elsewhere(&outputs, &golden, logits);
+            println!("{spec:9} tokens of {} of {IMAGES} images agree exactly", IMAGES - elsewhere.len());
+            assert!(elsewhere.is_empty(), "{spec}: tokens of images {elsewhere:?} went elsewhere");
+        }
+        let worst = worst_absolute(&outputs.logits, &expected);
+        println!("{spec:9} largest error of a logit {:.1e}", worst.error);
+        let (image, class) = (worst.index / CLASSES, worst.index % CLASSES);
+        assert!(worst.error <= LOGITS_F32, "{spec}: {worst:?} in image {image}, class {class}");
+    }
+}
+
+#[test]
+fn every_instruction_set_agrees() {
+    if material("vit_tiny_augreg").is_some() {
+        under_other_instruction_sets("logits_sizes_and_origins_are_those_published");
+    }
+}
+
+#[test]
+fn the_size_of_a_batch_changes_no_bit() {
+    let Some((model, golden)) = open(Precision::F32) else { return };
+    let pixels = &pixels(&golden)[..6 * 3 * 224 * 224];
+    for spec in ["none", "tome:r=13"] {
+        let alone = run(&model, pixels, spec, 1);
+        for batch in [2, 3, 6] {
+            let together = run(&model, pixels, spec, batch);
+            assert_eq!(together.logits, alone.logits, "{spec}, batch {batch}");
+            assert_eq!(together.origins, alone.origins, "{spec}, batch {batch}");
+        }
+    }
+}
+
+fn top1(logits: &[f32]) -> Vec<usize> {
+    let best =
+        |logits: &[f32]| (0..CLASSES).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("classes");
+    logits.chunks_exact(CLASSES).map(best).collect()
+}
+
+#[test]
+fn bf16_names_the_same_classes() {
+    let (Some((exact, golden)), Some((rounded, _))) = (open(Precision::F32), open(Precision::Bf16)) else {
+        return;
+    };
+    let pixels = pixels(&golden);
+    let labels = integers(&golden, "labels");
+    for spec in ["none", "tome:r=8", "tome:r=13"] {
+        let [exact, rounded] = [&exact, &rounded].map(|model| run(model, &pixels, spec, BATCH).logits);
+        let (classes, same) = (top1(&exact), top1(&rounded));
+        let agree = classes.iter().zip(&same).filter(|(a, b)| a == b).count();
+        let right =
+            |classes: &[usize]| classes.iter().zip(&labels).filter(|(a, b)| **a == **b as usize).count();
+        println!(
+            "{spec:9} bf16 agrees with f32 on {agree} of {IMAGES} images; right: {} in f32, {} in bf16; largest error {:.2}",
+            right(&classes),
+            right(&same),
+            worst_absolute(&rounded, &exact).error
+        );
+        assert!(agree + 2 >= IMAGES, "{spec}: bf16 agrees on {agree} of {IMAGES} images only");
+    }
+}

@@ -1,0 +1,116 @@
+//! Images to patches, and patches to tokens.
+
+use crate::backend::{Body, body};
+use crate::pool;
+use burn::backend::TensorMetadata;
+use burn::tensor::Tensor;
+use burn_flex::{Flex, FlexTensor};
+use tokmerge_kernels as kernels;
+
+/// Cuts images into patches: `[B, channels, H, W]` → `[B * N, channels * patch * patch]`, patches row by row,
+/// each in the order of a convolution's weights.
+///
+/// # Panics
+/// When height or width is not a multiple of `patch`.
+pub fn patchify(images: Tensor<4>, patch: usize) -> Tensor<2> {
+    let [items, channels, height, width] = images.dims();
+    assert!(
+        height % patch == 0 && width % patch == 0,
+        "an image of {height}x{width} cannot be cut into patches of {patch}"
+    );
+    // Nobody trains pixels: the kernel is for untracked images only.
+    match (body(&images), images.clone().try_into_primitive::<Flex>()) {
+        (Body::Kernels, Ok(primitive)) => {
+            drop(images);
+            let primitive = primitive.to_contiguous();
+            let mut out = pool::take(items * channels * height * width);
+            kernels::patchify(primitive.storage(), [channels, height, width], patch, &mut out);
+            pool::give(primitive);
+            let shape = [items * (height / patch) * (width / patch), channels * patch * patch];
+            Tensor::from_primitive::<Flex>(pool::tensor(out, shape))
+        }
+        _ => composed_patchify(images, patch),
+    }
+}
+
+/// Puts prefix tokens before each item's patches and adds positions to these: `patches: [B * N, C]`,
+/// `prefix: [P, C]`, `positions: [N, C]` → `[B * (P + N), C]`.
+pub fn assemble(patches: Tensor<2>, prefix: Tensor<2>, positions: Tensor<2>) -> Tensor<2> {
+    let primitives = || {
+        let primitive = |tensor: &Tensor<2>| tensor.clone().try_into_primitive::<Flex>().ok();
+        Some((primitive(&patches)?, primitive(&prefix)?, primitive(&positions)?))
+    };
+    match (body(&patches), primitives()) {
+        (Body::Kernels, Some((rows, prefix, positions))) => {
+            drop(patches);
+            on_flex(rows, &prefix, &positions)
+        }
+        _ => composed_assemble(patches, prefix, positions),
+    }
+}
+
+fn on_flex(patches: FlexTensor, prefix: &FlexTensor, positions: &FlexTensor) -> Tensor<2> {
+    let (patches, prefix, positions) =
+        (patches.to_contiguous(), prefix.to_contiguous(), positions.to_contiguous());
+    let ([rows, channels], [per_item, _]) = (patches.shape().dims(), positions.shape().dims());
+    let items = rows / per_item.max(1);
+    let rows = items * (prefix.shape()[0] + per_item);
+    let mut out = pool::take(rows * channels);
+    kernels::assemble(patches.storage(), prefix.storage(), positions.storage(), &mut out);
+    pool::give(patches);
+    Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, channels]))
+}
+
+fn composed_patchify(images: Tensor<4>, patch: usize) -> Tensor<2> {
+    let [items, channels, height, width] = images.dims();
+    let (rows, columns) = (height / patch, width / patch);
+    let patches: Tensor<6> = images.reshape([items, channels, rows, patch, columns, patch]);
+    patches
+        .permute([0, 2, 4, 1, 3, 5])
+        .reshape([items * rows * columns, channels * patch * patch])
+}
+
+fn composed_assemble(patches: Tensor<2>, prefix: Tensor<2>, positions: Tensor<2>) -> Tensor<2> {
+    let ([rows, channels], [front, _], [per_item, _]) = (patches.dims(), prefix.dims(), positions.dims());
+    let items = rows / per_item.max(1);
+    let patches = patches.reshape([items, per_item, channels]) + positions.unsqueeze::<3>();
+    if front == 0 {
+        return patches.reshape([rows, channels]);
+    }
+    let prefix = prefix.unsqueeze::<3>().expand([items, front, channels]);
+    Tensor::cat(vec![prefix, patches], 1).reshape([items * (front + per_item), channels])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{assemble, composed_assemble, composed_patchify, patchify};
+    use crate::testing::{assert_close, devices, gradients_match, normal};
+
+    #[test]
+    fn kernels_equal_composed() {
+        let device = devices().plain;
+        let images = normal([2, 3, 8, 12], 1, &device);
+        assert_close(patchify(images.clone(), 4), composed_patchify(images, 4), 0.0);
+        for front in [0, 1, 5] {
+            let [patches, prefix, positions] =
+                [normal([2 * 6, 7], 1, &device), normal([front, 7], 2, &device), normal([6, 7], 3, &device)];
+            assert_close(
+                assemble(patches.clone(), prefix.clone(), positions.clone()),
+                composed_assemble(patches, prefix, positions),
+                0.0,
+            );
+        }
+    }
+
+    #[test]
+    fn tracked_tensors_keep_their_gradients() {
+        let device = devices().tracked;
+        let inputs = [normal([2 * 6, 7], 1, &device), normal([2, 7], 2, &device), normal([6, 7], 3, &device)];
+        gradients_match(
+            &inputs,
+            |[patches, prefix, positions]| assemble(patches, prefix, positions),
+            |[patches, prefix, positions]| composed_assemble(patches, prefix, positions),
+            0.0,
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! Photographs to predictions.
+
+use std::time::Instant;
+use tokmerge_data::{ClassNames, PreprocessError, Rgb};
+use tokmerge_merge::Reduction;
+use tokmerge_models::{Convention, Model};
+
+/// One class, as a prediction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranked {
+    /// Index of the class.
+    pub index: usize,
+    /// Its name, or `class 281` where names are not known.
+    pub label: String,
+    /// Softmax of the logits.
+    pub probability: f32,
+    /// The model's output.
+    pub logit: f32,
+}
+
+/// What a model says about one image, and what that took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classification {
+    /// The best classes, the best first.
+    pub top: Vec<Ranked>,
+    /// Billions of multiply-adds.
+    pub gmacs: f64,
+    /// Tokens after each block.
+    pub tokens: Vec<usize>,
+    /// Milliseconds of the forward pass of its batch, divided by the images in it.
+    pub ms: f64,
+}
+
+/// Where class names come from.
+#[derive(Clone, Copy, Debug)]
+pub enum ClassNamesSource<'a> {
+    /// The model's metadata, where it has them.
+    Model,
+    /// A file of the user's.
+    File(&'a ClassNames),
+}
+
+/// Classifies images in one batch.
+///
+/// # Errors
+/// When an image cannot be brought to the model's input size.
+pub fn classify(
+    model: &Model,
+    reduction: &Reduction,
+    images: &[Rgb],
+    names: ClassNamesSource<'_>,
+    topk: usize,
+    convention: Convention,
+) -> Result<Vec<Classification>, PreprocessError> {
+    let preprocess = model.preprocess();
+    let mut pixels = vec![0.0; images.len() * preprocess.output_len()];
+    for (image, pixels) in images.iter().zip(pixels.chunks_exact_mut(preprocess.output_len())) {
+        preprocess.apply(image, pixels)?;
+    }
+    if images.is_empty() {
+        return Ok(Vec::new());
+    }
+    let start = Instant::now();
+    let output = model.forward(pixels, reduction);
+    let [items, classes] = output.logits.dims();
+    let logits: Vec<f32> = output.logits.into_data().iter::<f32>().collect();
+    let ms = start.elapsed().as_secs_f64() * 1e3 / items as f64;
+    let name = |index: usize| {
+        let known = match names {
+            ClassNamesSource::File(names) => names.name(index),
+            ClassNamesSource::Model => model.class_names().get(index).map(String::as_str),
+        };
+        known.map_or_else(|| format!("class {index}"), str::to_owned)
+    };
+    let config = model.config();
+    let classified = logits.chunks(classes).enumerate().map(|(item, logits)| {
+        let layers = output.trace.layer_tokens(item, config.tokens(), config.depth);
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        let top = tokmerge_eval::top(logits, topk)
+            .into_iter()
+            .map(|(index, logit)| Ranked {
+                index,
+                label: name(index),
+                probability: (logit - largest).exp() / sum,
+                logit,
+            })
+            .collect();
+        Classification {
+            top,
+            gmacs: model.gmacs(&layers, reduction, convention),
+            tokens: layers.iter().map(|layer| layer.fed).collect(),
+            ms,
+        }
+    });
+    Ok(classified.collect())
+}
