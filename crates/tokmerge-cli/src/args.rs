@@ -4,12 +4,13 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 use tokmerge::{
-    Convention, CropMode, Device, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions, Precision, Weights,
+    Convention, CropMode, Device, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions, Precision,
+    Weights,
 };
 
 /// Makes pretrained Vision Transformers faster by merging their redundant tokens.
 #[derive(Parser, Debug)]
-#[command(name = "tokmerge", version, about, disable_help_subcommand = true)]
+#[command(name = "tokmerge", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -55,7 +56,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device, env = "TOKMERGE_DEVICE")]
     pub(crate) device: DeviceName,
     /// Threads to compute with [default: one per core]
-    #[arg(long, value_name = "N", value_parser = at_least_one, env = "TOKMERGE_THREADS")]
+    #[arg(long, value_name = "N", value_parser = thread_count, env = "TOKMERGE_THREADS")]
     pub(crate) threads: Option<usize>,
 }
 
@@ -132,7 +133,7 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) merge: MergeArgs,
     /// Images per forward pass
-    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
     pub(crate) batch_size: usize,
     /// Threads that read images; 0 reads between forward passes
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -162,7 +163,7 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) merge: MergeArgs,
     /// Images per forward pass
-    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
+    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = batch_size)]
     pub(crate) batch_size: usize,
     /// Seconds to measure each method for
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
@@ -277,8 +278,25 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Threads beyond this make a system refuse, or crawl.
+fn thread_count(text: &str) -> Result<usize, String> {
+    at_least_one(text)
+        .ok()
+        .filter(|count| *count <= 1024)
+        .ok_or_else(|| "it must be from 1 to 1024".to_owned())
+}
+
+/// Batches beyond this fit into no memory.
+fn batch_size(text: &str) -> Result<usize, String> {
+    at_least_one(text)
+        .ok()
+        .filter(|count| *count <= 65_536)
+        .ok_or_else(|| "it must be from 1 to 65536".to_owned())
+}
+
 fn img_size(text: &str) -> Result<(usize, usize), String> {
-    const RULE: &str = "it must be one side such as 224, or HEIGHTxWIDTH such as 224x320, each from 1 to 16384";
+    const RULE: &str =
+        "it must be one side such as 224, or HEIGHTxWIDTH such as 224x320, each from 1 to 16384";
     let side = |text: &str| text.trim().parse().ok().filter(|side| (1..=16384).contains(side)).ok_or(RULE);
     let (height, width) = text.split_once(['x', ',']).unwrap_or((text, text));
     Ok((side(height)?, side(width)?))
@@ -376,7 +394,7 @@ pub(crate) fn method(spec: &str) -> Result<Method> {
         return Ok(spec.parse()?);
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read --merge {spec}"))?;
-    let read = || Ok::<_, tokmerge::SpecError>(Method::from_spec(&MergeSpec::from_toml(&text)?)?);
+    let read = || Method::from_spec(&MergeSpec::from_toml(&text)?);
     read().with_context(|| format!("--merge {spec}"))
 }
 

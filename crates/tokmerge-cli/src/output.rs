@@ -1,7 +1,9 @@
 //! Everything that is printed goes through here.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use tokmerge::Spread;
 
 /// Prints a line on standard output.
@@ -19,15 +21,19 @@ pub(crate) fn note(text: impl AsRef<str>) {
 
 /// Prints an error with its causes in one line.
 pub(crate) fn error(error: &anyhow::Error) {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    let mut shown: Vec<&str> = Vec::new();
-    for cause in &causes {
-        // Transparent errors repeat their cause.
-        if shown.last() != Some(&cause.as_str()) {
-            shown.push(cause);
+    let mut shown = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Most errors say their cause themselves.
+        if !shown.contains(&cause) {
+            shown = if shown.is_empty() { cause } else { format!("{shown}: {cause}") };
         }
     }
-    note(format!("error: {}", shown.join(": ")));
+    note(format!("error: {}", shown.replace('\n', " ")));
+}
+
+/// Creates a CSV file: before the work whose results it is for, so that a mistyped path costs nothing.
+pub(crate) fn csv_file(path: &Path) -> Result<csv::Writer<File>> {
+    csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {

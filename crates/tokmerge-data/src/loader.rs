@@ -169,7 +169,7 @@ fn guarded(load: &Load, sample: &Sample) -> Result<Rgb, ImageError> {
         .unwrap_or_else(|panic| Err(ImageError::Panicked { reason: message(&*panic) }.in_file(&sample.path)))
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     text.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::{Tensors, material};
-use tokmerge_data::{BatchLoader, ClassNames, ImageFolder, Limits, Preprocess};
+use common::{Tensors, crc32, material};
+use tokmerge_data::{BatchLoader, ClassNames, ImageFolder, Limits, Preprocess, open_image};
 
 /// Mean difference, in 8-bit levels, between a photograph and its JPEG; measured 1.2 to 3.0 over the golden
 /// images, while any two different ones of them differ by 41 and more.
@@ -79,4 +79,20 @@ fn every_real_image_loads_and_every_class_has_a_name() {
         BatchLoader::new(folder.samples().to_vec(), Preprocess::default(), 16, 2, Limits::default()).unwrap();
     let sizes: Vec<usize> = loader.map(|b| b.len() + 1000 * b.failed.len()).collect();
     assert_eq!(sizes, [16, 16, 16, 16, 16, 16, 4]);
+}
+
+#[test]
+fn every_real_image_decodes_to_the_bytes_of_pillow() {
+    let Some(folder) = material("imagenet1k_sample") else {
+        return skipped("imagenet1k_sample");
+    };
+    let folder = ImageFolder::open(folder).unwrap();
+    let expected = Tensors::fixture("material.safetensors").u32("imagenet1k_sample");
+    assert_eq!(folder.len(), expected.len());
+    let different = folder.samples().iter().zip(expected).filter(|(sample, expected)| {
+        let image = open_image(&sample.path, &Limits::default()).unwrap();
+        crc32(&image.data) != *expected
+    });
+    let different: Vec<_> = different.map(|(sample, _)| &sample.path).collect();
+    assert!(different.is_empty(), "{} images differ: {:?}", different.len(), different.first());
 }

@@ -1,7 +1,7 @@
 //! Accuracy on labelled images, and agreement with the unmerged model on any.
 
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 use tokmerge_data::{BatchLoader, ImageError, Limits, LoaderError, Sample};
 use tokmerge_merge::{BindError, Method, Reduction};
@@ -52,6 +52,31 @@ pub struct Prediction<'a> {
     pub top: Vec<(usize, f32)>,
 }
 
+/// Hears what happens during an evaluation.
+pub trait Observer {
+    /// So many more images are done.
+    fn done(&mut self, images: usize) {
+        let _ = images;
+    }
+
+    /// An image could not be read and is left out.
+    fn failed(&mut self, path: &Path, error: &ImageError) {
+        let _ = (path, error);
+    }
+
+    /// A prediction was made.
+    ///
+    /// # Errors
+    /// What the observer cannot put up with ends the evaluation.
+    fn predicted(&mut self, prediction: Prediction<'_>) -> Result<(), String> {
+        let _ = prediction;
+        Ok(())
+    }
+}
+
+/// Nobody listens.
+impl Observer for () {}
+
 /// Whether the labels of samples mean the model's classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels {
@@ -77,7 +102,9 @@ pub enum EvalError {
     #[error(transparent)]
     Loader(#[from] LoaderError),
     /// A label that is none of the model's classes.
-    #[error("{path}: its label is class {label}, but the model has {classes} classes; the folders of the data set must be the model's classes")]
+    #[error(
+        "{path}: its label is class {label}, but the model has {classes} classes; the folders of the data set must be the model's classes"
+    )]
     Label {
         /// The image.
         path: String,
@@ -94,9 +121,9 @@ pub enum EvalError {
         /// Why the first did.
         first: String,
     },
-    /// The caller's sink refused a prediction.
+    /// The observer refused a prediction.
     #[error("{0}")]
-    Sink(String),
+    Observer(String),
 }
 
 /// The classes with the largest logits, the best first; ties go to the lower class.
@@ -122,20 +149,16 @@ struct Tally {
 /// Evaluates several methods on the same images in one pass, batch by batch in turn, so that a drift of the
 /// machine's speed hits all alike. The unmerged model runs too, for the agreement.
 ///
-/// `on_batch` hears how many images are done; `on_failure` of every image that could not be read; `sink` of
-/// every prediction.
-///
 /// # Errors
-/// When a method does not fit the model, a label is out of range, or no image could be read.
+/// When a method does not fit the model, a label is out of range, no image could be read, or the observer
+/// refuses a prediction.
 pub fn evaluate(
     model: &Model,
     methods: &[Method],
     samples: Vec<Sample>,
     labels: Labels,
     options: EvalOptions,
-    mut on_batch: impl FnMut(usize),
-    mut on_failure: impl FnMut(&PathBuf, &ImageError),
-    mut sink: impl FnMut(Prediction<'_>) -> Result<(), String>,
+    observer: &mut dyn Observer,
 ) -> Result<Vec<Accuracy>, EvalError> {
     let reductions: Vec<Reduction> = methods
         .iter()
@@ -159,7 +182,7 @@ pub fn evaluate(
                 first_failure = error.to_string();
             }
             failed += 1;
-            on_failure(path, error);
+            observer.failed(path, error);
         }
         if batch.is_empty() {
             continue;
@@ -174,10 +197,13 @@ pub fn evaluate(
             tally.seconds += pass.seconds;
             tally.gmacs += pass.gmacs;
             tally.tokens += pass.tokens;
-            for (sample, (logits, reference)) in batch.samples.iter().zip(pass.logits.iter().zip(&reference)) {
+            for (sample, (logits, reference)) in batch.samples.iter().zip(pass.logits.iter().zip(&reference))
+            {
                 let top = top(logits, 5);
                 tally.images += 1;
-                tally.agree += usize::from(top.first().map(|best| best.0) == self::top(reference, 1).first().map(|best| best.0));
+                tally.agree += usize::from(
+                    top.first().map(|best| best.0) == self::top(reference, 1).first().map(|best| best.0),
+                );
                 if let (Some(label), Labels::Trusted) = (sample.label, labels) {
                     let classes = logits.len();
                     if label >= classes {
@@ -188,10 +214,10 @@ pub fn evaluate(
                     tally.top1 += usize::from(top[0].0 == label);
                     tally.top5 += usize::from(top.iter().any(|(class, _)| *class == label));
                 }
-                sink(Prediction { sample, method, top }).map_err(EvalError::Sink)?;
+                observer.predicted(Prediction { sample, method, top }).map_err(EvalError::Observer)?;
             }
         }
-        on_batch(batch.len() + batch.failed.len());
+        observer.done(batch.len() + batch.failed.len());
     }
     if tallies.first().is_none_or(|tally| tally.images == 0) && failed > 0 {
         return Err(EvalError::NothingRead { failed, first: first_failure });
@@ -211,18 +237,20 @@ fn forward(model: &Model, pixels: &[f32], reduction: &Reduction, convention: Con
     let pixels = pixels.to_vec();
     let start = Instant::now();
     let output = model.forward(pixels, reduction);
+    let forward = start.elapsed();
+    let (config, trace, tokens) = (model.config(), output.trace.clone(), output.tokens.layout.rows());
     let [items, classes] = output.logits.dims();
-    let flat: Vec<f32> = output.logits.into_data().iter::<f32>().collect();
-    let seconds = start.elapsed().as_secs_f64();
-    let config = model.config();
+    let start = Instant::now();
+    let flat: Vec<f32> = output.into_logits().into_data().iter::<f32>().collect();
+    let seconds = (forward + start.elapsed()).as_secs_f64();
     let gmacs = (0..items)
         .map(|item| {
-            let layers = output.trace.layer_tokens(item, config.tokens(), config.depth);
+            let layers = trace.layer_tokens(item, config.tokens(), config.depth);
             model.gmacs(&layers, reduction, convention)
         })
         .sum();
     let logits = flat.chunks(classes.max(1)).map(<[f32]>::to_vec).collect();
-    Pass { logits, seconds, gmacs, tokens: output.tokens.layout.rows() }
+    Pass { logits, seconds, gmacs, tokens }
 }
 
 impl Tally {

@@ -5,6 +5,6 @@ mod accuracy;
 mod speed;
 mod statistics;
 
-pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Prediction, evaluate, top};
+pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Observer, Prediction, evaluate, top};
 pub use speed::{BenchOptions, Speed, bench};
 pub use statistics::{Spread, wilson};

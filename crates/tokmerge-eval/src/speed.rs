@@ -68,10 +68,6 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
             let input = pixels.clone();
             let now = Instant::now();
             let output = model.forward(input, reduction);
-            // Reading the logits is part of the work: nothing may be left lazy.
-            let logits = output.logits.into_data();
-            times.push(now.elapsed().as_secs_f64());
-            drop(logits);
             if round == 0 {
                 let items = options.batch_size as f64;
                 for item in 0..options.batch_size {
@@ -81,31 +77,36 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
                     count[2] += config.cost().mega_activations(config.num_heads, &layers) / items;
                 }
             }
+            // Reading the logits is part of the work: nothing may be left lazy.
+            let logits = output.into_logits().into_data();
+            times.push(now.elapsed().as_secs_f64());
+            drop(logits);
         }
         if round >= WARM_UP {
             rounds.push(times);
         }
     }
     let unmerged = methods.iter().position(|method| *method == Method::None);
-    let results = methods.iter().zip(counts).enumerate().map(|(index, (method, [gmacs, tokens, mega_activations]))| {
-        let speeds: Vec<f64> =
-            rounds.iter().map(|times| options.batch_size as f64 / times[index]).collect();
-        let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
-            let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
-            Spread::of(&ratios)
+    let results =
+        methods.iter().zip(counts).enumerate().map(|(index, (method, [gmacs, tokens, mega_activations]))| {
+            let speeds: Vec<f64> =
+                rounds.iter().map(|times| options.batch_size as f64 / times[index]).collect();
+            let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
+                let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
+                Spread::of(&ratios)
+            });
+            let images_per_second = Spread::of(&speeds);
+            Speed {
+                merge: method.to_string(),
+                images_per_second,
+                ms_per_batch: 1e3 * options.batch_size as f64 / images_per_second.median,
+                batches: rounds.len(),
+                gmacs,
+                tokens,
+                mega_activations,
+                speedup,
+            }
         });
-        let images_per_second = Spread::of(&speeds);
-        Speed {
-            merge: method.to_string(),
-            images_per_second,
-            ms_per_batch: 1e3 * options.batch_size as f64 / images_per_second.median,
-            batches: rounds.len(),
-            gmacs,
-            tokens,
-            mega_activations,
-            speedup,
-        }
-    });
     Ok(results.collect())
 }
 

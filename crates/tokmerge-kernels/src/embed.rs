@@ -54,7 +54,7 @@ pub fn assemble(patches: &[f32], prefix: &[f32], positions: &[f32], out: &mut [f
         "assemble: {} values are not items of {item}",
         patches.len()
     );
-    let items = if item == 0 { 0 } else { patches.len() / item };
+    let items = patches.len().checked_div(item).unwrap_or(0);
     let whole = prefix.len() + item;
     assert_eq!(out.len(), items * whole, "assemble: prefix and patches of {items} items");
     let shared = Shared::new(out);

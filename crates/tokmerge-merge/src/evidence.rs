@@ -57,13 +57,13 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// The features that were asked for. `[T, D]`.
+    /// The features that were asked for, handed over. `[T, D]`.
     ///
     /// # Panics
     /// When the block did not answer: comparing anything else would be wrong in silence.
     #[must_use]
-    pub fn features(&self) -> Tensor<2> {
-        self.features.clone().expect("a block answers what Wants::features asks for")
+    pub fn into_features(self) -> Tensor<2> {
+        self.features.expect("a block answers what Wants::features asks for")
     }
 
     /// The attention received that was asked for. `[T]`.

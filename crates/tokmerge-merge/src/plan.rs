@@ -29,7 +29,9 @@ pub struct MergePlan {
 #[non_exhaustive]
 pub enum PlanError {
     /// A list has the wrong length.
-    #[error("a plan from {rows} rows to {kept} needs as many destinations and representatives, not {dst} and {representatives}")]
+    #[error(
+        "a plan from {rows} rows to {kept} needs as many destinations and representatives, not {dst} and {representatives}"
+    )]
     Length {
         /// Input rows.
         rows: usize,
@@ -169,7 +171,11 @@ impl MergePlan {
         let through = |&row: &u32| if row == DROPPED { DROPPED } else { next.dst[row as usize] };
         Self {
             dst: self.dst.iter().map(through).collect(),
-            representative: next.representative.iter().map(|&row| self.representative[row as usize]).collect(),
+            representative: next
+                .representative
+                .iter()
+                .map(|&row| self.representative[row as usize])
+                .collect(),
             input: self.input.clone(),
             output: next.output.clone(),
         }
@@ -202,7 +208,11 @@ impl MergePlan {
     /// When `x` or `size` has another number of rows than the plan was made for.
     #[must_use]
     pub fn merge(&self, x: Tensor<2>, size: &Arc<[f32]>, combine: Combine) -> Tensor<2> {
-        assert_eq!((x.dims()[0], size.len()), (self.dst.len(), self.dst.len()), "one row per token of the plan");
+        assert_eq!(
+            (x.dims()[0], size.len()),
+            (self.dst.len(), self.dst.len()),
+            "one row per token of the plan"
+        );
         let rows = self.representative.len();
         match combine {
             Combine::WeightedAverage => merge_rows(x, size, &self.dst, rows),
@@ -233,10 +243,7 @@ impl MergePlan {
     #[must_use]
     pub fn groups(&self, item: usize) -> Vec<Option<u32>> {
         let start = self.output.range(item).start as u32;
-        self.input
-            .range(item)
-            .map(|row| (self.dst[row] != DROPPED).then(|| self.dst[row] - start))
-            .collect()
+        self.input.range(item).map(|row| (self.dst[row] != DROPPED).then(|| self.dst[row] - start)).collect()
     }
 
     /// Elementwise maximum over each group: the row that wins each channel is looked up on the host, the values

@@ -43,7 +43,9 @@ pub enum BindError {
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
     /// A layer is asked to remove more tokens than there are.
-    #[error("layer {layer} is to remove {remove} tokens, but the image has {tokens} of which {prefix} never merge; r must be below {tokens}, and a layer never removes more than half of the others, {most} here")]
+    #[error(
+        "layer {layer} is to remove {remove} tokens, but the image has {tokens} of which {prefix} never merge; r must be below {tokens}, and a layer never removes more than half of the others, {most} here"
+    )]
     TooMany {
         /// Index of the layer.
         layer: usize,
@@ -209,24 +211,27 @@ impl Reduction {
             return tokens;
         }
         let evidence = Evidence { features: Some(tokens.x.clone().without_autodiff()), received: None };
-        self.reduce(Step { layer, site: Site::BeforeBlock }, tokens, &evidence, trace)
+        self.reduce(Step { layer, site: Site::BeforeBlock }, tokens, evidence, trace)
     }
 
     /// Between the attention and the MLP of block `layer`.
     #[must_use]
-    pub fn apply(&self, layer: usize, tokens: Tokens, evidence: &Evidence, trace: &mut Trace) -> Tokens {
+    pub fn apply(&self, layer: usize, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
         if self.method.site() != Site::InsideBlock || self.removes.get(layer).is_none_or(|&r| r == 0) {
             return tokens;
         }
         self.reduce(Step { layer, site: Site::InsideBlock }, tokens, evidence, trace)
     }
 
-    fn reduce(&self, step: Step, tokens: Tokens, evidence: &Evidence, trace: &mut Trace) -> Tokens {
+    fn reduce(&self, step: Step, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
         let Some(plan) = self.method.plan(step, self.removes[step.layer], &tokens, evidence) else {
             return tokens;
         };
-        let x = plan.merge(tokens.x.clone(), &tokens.sizes(), self.method.combine());
-        let merged = tokens.merged(x, &plan);
+        // The rows are handed over, not shared, so that their memory can be reused.
+        let sizes = tokens.sizes();
+        let Tokens { x, layout, prefix, size } = tokens;
+        let x = plan.merge(x, &sizes, self.method.combine());
+        let merged = Tokens::after(&plan, x, &layout, prefix, size.as_deref());
         trace.record(step, plan);
         merged
     }

@@ -18,7 +18,9 @@ pub struct MergeSpec {
 #[non_exhaustive]
 pub enum SpecError {
     /// Not of the form `name:option=value,...`.
-    #[error("cannot read merge spec '{spec}': {reason}; write name or name:option=value,option=value, e.g. tome:r=8")]
+    #[error(
+        "cannot read merge spec '{spec}': {reason}; write name or name:option=value,option=value, e.g. tome:r=8"
+    )]
     Syntax {
         /// The whole spec.
         spec: String,
@@ -149,9 +151,8 @@ impl MergeSpec {
     /// When the text is not TOML or has no `method`.
     pub fn from_toml(text: &str) -> Result<Self, SpecError> {
         let syntax = |reason: String| SpecError::Syntax { spec: "merge.toml".to_owned(), reason };
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            syntax(error.message().to_owned())
-        })?;
+        let table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| syntax(error.message().to_owned()))?;
         let mut method = None;
         let mut options = BTreeMap::new();
         for (key, value) in table {
@@ -293,7 +294,9 @@ mod tests {
             ("tome:r=1]", "closes nothing"),
         ] {
             match spec.parse::<MergeSpec>() {
-                Err(SpecError::Syntax { reason: given, .. }) => assert!(given.contains(reason), "{spec}: {given}"),
+                Err(SpecError::Syntax { reason: given, .. }) => {
+                    assert!(given.contains(reason), "{spec}: {given}")
+                }
                 other => panic!("{spec}: {other:?}"),
             }
         }

@@ -64,8 +64,18 @@ impl Tokens {
     /// When `x` or the plan is of another batch.
     #[must_use]
     pub fn merged(self, x: Tensor<2>, plan: &MergePlan) -> Self {
-        assert_eq!(&self.layout, plan.input(), "the plan was made for other tokens");
-        let size = Some(plan.sizes(self.size.as_deref()));
-        Self { layout: plan.output().clone(), size, ..self }.with(x)
+        Self::after(plan, x, &self.layout, self.prefix, self.size.as_deref())
+    }
+
+    /// As [`merged`](Self::merged), from what is left of the tokens when their rows were handed over.
+    pub(crate) fn after(
+        plan: &MergePlan,
+        x: Tensor<2>,
+        layout: &Layout,
+        prefix: usize,
+        size: Option<&[f32]>,
+    ) -> Self {
+        assert_eq!(layout, plan.input(), "the plan was made for other tokens");
+        Self { size: Some(plan.sizes(size)), ..Self::new(x, plan.output().clone(), prefix) }
     }
 }

@@ -72,7 +72,8 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
 }
 
 fn apply_argument(vit: &mut VitConfig, field: &str, value: &Value) -> Result<(), ConfigureError> {
-    let wrong = |allowed| ConfigureError::Field { field: field.to_owned(), value: value.to_string(), allowed };
+    let wrong =
+        |allowed| ConfigureError::Field { field: field.to_owned(), value: value.to_string(), allowed };
     let number = || -> Result<usize, ConfigureError> {
         let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
         number.filter(|number| *number <= 1 << 20).ok_or_else(|| wrong("a whole number"))

@@ -33,7 +33,7 @@ pub fn encode<B: EncoderBlock>(blocks: &[B], mut tokens: Tokens, reduction: &Red
         tokens = reduction.enter(layer, tokens, &mut trace);
         let log_size = reduction.key_bias(&tokens);
         let (attended, evidence) = block.attend(tokens, log_size, reduction.wants(layer));
-        let reduced = reduction.apply(layer, attended, &evidence, &mut trace);
+        let reduced = reduction.apply(layer, attended, evidence, &mut trace);
         tokens = block.feed_forward(reduced);
     }
     Encoded { tokens, trace }

@@ -41,7 +41,9 @@ impl fmt::Display for LoadReport {
         write!(f, "{} tensors applied", self.applied.len())?;
         if !self.mismatched.is_empty() {
             write!(f, "; {} of another shape: ", self.mismatched.len())?;
-            list(f, &self.mismatched, |(name, file, model)| format!("{name} is {file:?}, the model has {model:?}"))?;
+            list(f, &self.mismatched, |(name, file, model)| {
+                format!("{name} is {file:?}, the model has {model:?}")
+            })?;
         }
         if !self.missing.is_empty() {
             write!(f, "; {} missing: ", self.missing.len())?;
@@ -66,7 +68,9 @@ impl fmt::Display for LoadReport {
 #[non_exhaustive]
 pub enum LoadError {
     /// Tensors are missing, left over or of another shape.
-    #[error("{path} does not hold weights of this model: {report}; check --model, or give --weights of the model named")]
+    #[error(
+        "{path} does not hold weights of this model: {report}; check --model, or give --weights of the model named"
+    )]
     Mismatch {
         /// The file.
         path: String,
@@ -143,6 +147,9 @@ fn nearest(name: &str, candidates: &[String]) -> Option<String> {
         .map(|(_, candidate)| candidate.clone())
 }
 
+/// Values and shape.
+type Found<'a> = (Cow<'a, [f32]>, Vec<usize>);
+
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     map: KeyMap,
@@ -157,7 +164,7 @@ struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     /// Values and shape of a parameter in the checkpoint.
-    fn find(&mut self, path: &str) -> Result<Option<(Cow<'a, [f32]>, Vec<usize>)>, CheckpointError> {
+    fn find(&mut self, path: &str) -> Result<Option<Found<'a>>, CheckpointError> {
         let checkpoint = self.checkpoint;
         match self.map.key(path, &|name| checkpoint.get(name).is_some()) {
             Key::One(name) => {
@@ -221,7 +228,9 @@ impl ModuleMapper for Loader<'_> {
         };
         let values = if shape == wanted {
             values.into_owned()
-        } else if let Some(values) = (path == "pos_embed").then(|| self.positions(&values, &shape, &wanted)).flatten() {
+        } else if let Some(values) =
+            (path == "pos_embed").then(|| self.positions(&values, &shape, &wanted)).flatten()
+        {
             values
         } else {
             self.report.mismatched.push((path, shape, wanted));

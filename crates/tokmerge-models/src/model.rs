@@ -8,8 +8,8 @@ use crate::registry::{Architecture, UnknownModel, architecture};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::{
-    Checkpoint, CheckpointError, ConfigError, Hub, HubConfig, HubError, ModelConfig, ModelSource, SourceError,
-    discover,
+    Checkpoint, CheckpointError, ConfigError, Hub, HubConfig, HubError, ModelConfig, ModelSource,
+    SourceError, discover,
 };
 use tokmerge_data::Preprocess;
 use tokmerge_merge::{BindError, LayerTokens, Method, Reduction};
@@ -85,7 +85,9 @@ pub enum ModelError {
     #[error(transparent)]
     ImageSize(#[from] ImageSizeError),
     /// The weights have no head.
-    #[error("the weights of {0} have no classifier head (they were only pretrained), so there is nothing to predict; use fine-tuned weights")]
+    #[error(
+        "the weights of {0} have no classifier head (they were only pretrained), so there is nothing to predict; use fine-tuned weights"
+    )]
     NoHead(String),
     /// A preprocessor file cannot be read.
     #[error("{}: {reason}", path.display())]
@@ -303,7 +305,9 @@ fn timm_weights(architecture: &Architecture) -> Result<PathBuf, ModelError> {
 fn classes(checkpoint: &Checkpoint) -> usize {
     let heads = ["head.weight", "classifier.weight", "cls_classifier.weight"];
     let is_head = |name: &&str| {
-        heads.iter().any(|head| name.strip_suffix(head).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+        heads
+            .iter()
+            .any(|head| name.strip_suffix(head).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
     };
     let head = checkpoint.names().find(is_head).and_then(|name| checkpoint.get(name));
     head.and_then(|head| head.shape.first().copied()).unwrap_or(0)

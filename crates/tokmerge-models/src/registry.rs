@@ -19,7 +19,9 @@ pub struct Architecture {
 
 /// A name that means nothing here.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
-#[error("unknown model '{given}'{hint}; `tokmerge models` lists the names, and hf-hub:org/name or local-dir:PATH load a model with its config.json")]
+#[error(
+    "unknown model '{given}'{hint}; `tokmerge models` lists the names, and hf-hub:org/name or local-dir:PATH load a model with its config.json"
+)]
 pub struct UnknownModel {
     given: String,
     hint: String,
@@ -177,7 +179,11 @@ fn vit(parts: &Parts<'_>) -> Option<VitConfig> {
             layer_scale: (parts.size == "medium").then_some(1e-5),
             class_token: ClassToken::Absent,
             no_embed_class: true,
-            reg_tokens: registers.strip_prefix("reg")?.parse().ok().filter(|count| (1..=64).contains(count))?,
+            reg_tokens: registers
+                .strip_prefix("reg")?
+                .parse()
+                .ok()
+                .filter(|count| (1..=64).contains(count))?,
             pool: Pool::Average,
             norm_place: NormPlace::AfterPool,
             ..config
@@ -222,7 +228,8 @@ fn default_tag(family: &str, parts: &Parts<'_>) -> String {
 
 /// How images were prepared when these weights were evaluated.
 fn preprocess(family: &str, parts: &Parts<'_>, tag: &str) -> Preprocess {
-    let imagenet = family != "vit" || tag.starts_with("mae") || tag.starts_with("dino") || tag.contains("ijepa");
+    let imagenet =
+        family != "vit" || tag.starts_with("mae") || tag.starts_with("dino") || tag.contains("ijepa");
     let (mean, std) = if imagenet { (IMAGENET_MEAN, IMAGENET_STD) } else { (HALF_MEAN, HALF_STD) };
     let crop_pct = match (family, parts.img_size) {
         ("vit", _) if tag.starts_with("sw_") => 0.95,
@@ -231,7 +238,8 @@ fn preprocess(family: &str, parts: &Parts<'_>, tag: &str) -> Preprocess {
         (_, 384..) => 1.0,
         _ => 0.9,
     };
-    let crop_mode = if tag.starts_with("sw_") && parts.img_size == 384 { CropMode::Squash } else { CropMode::Center };
+    let crop_mode =
+        if tag.starts_with("sw_") && parts.img_size == 384 { CropMode::Squash } else { CropMode::Center };
     let input_size = (parts.img_size, parts.img_size);
     Preprocess { input_size, crop_pct, crop_mode, mean, std, ..Preprocess::default() }
 }
@@ -265,8 +273,16 @@ mod tests {
     fn a_mistyped_name_suggests_the_near_one() {
         let error = architecture("vit_tinny_patch16_224").unwrap_err().to_string();
         assert!(error.contains("did you mean vit_tiny_patch16_224?"), "{error}");
-        for wrong in ["", "resnet50", "vit_tiny_patch0_224", "vit_tiny_patch16_225", "vit_tiny_patch16_",
-            "deit_large_patch16_224", "vit_base_patch16_reg0_gap_256", "vit_tiny_patch99999999999999999999_224"] {
+        for wrong in [
+            "",
+            "resnet50",
+            "vit_tiny_patch0_224",
+            "vit_tiny_patch16_225",
+            "vit_tiny_patch16_",
+            "deit_large_patch16_224",
+            "vit_base_patch16_reg0_gap_256",
+            "vit_tiny_patch99999999999999999999_224",
+        ] {
             assert!(architecture(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,7 @@
 //! Multi-head self-attention within each item, with an optional bias per key, and what merging reads off it.
 
 use crate::backend::{Body, KernelOps, body};
+use crate::pool::{contiguous, values};
 use crate::{Layout, pool};
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -42,14 +43,14 @@ pub fn attention_received(
     let qkv = qkv.without_autodiff();
     match (body(&qkv), qkv.clone().try_into_primitive::<Flex>()) {
         (Body::Kernels, Ok(primitive)) => {
-            let primitive = primitive.to_contiguous();
+            let primitive = contiguous(primitive);
             let rows = layout.rows();
             let mut out = pool::take(rows * heads.count * heads.dim);
             let mut received = vec![0.0; rows];
             kernels::attention(
                 Isa::current(),
                 heads,
-                primitive.storage(),
+                values(&primitive),
                 &layout.offsets(),
                 log_size,
                 &mut out,
@@ -70,9 +71,9 @@ pub fn head_features(qkv: Tensor<2>, heads: Heads, part: Part, aggregation: Head
     match (aggregation, body(&qkv)) {
         (HeadAggregation::Mean, Body::Kernels) => {
             if let Ok(primitive) = qkv.clone().try_into_primitive::<Flex>() {
-                let primitive = primitive.to_contiguous();
+                let primitive = contiguous(primitive);
                 let mut out = pool::take(rows * heads.dim);
-                kernels::head_mean(Isa::current(), heads, primitive.storage(), part, &mut out);
+                kernels::head_mean(Isa::current(), heads, values(&primitive), part, &mut out);
                 return Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, heads.dim]));
             }
             composed_features(qkv, heads, part, aggregation)
@@ -93,9 +94,7 @@ fn composed_features(qkv: Tensor<2>, heads: Heads, part: Part, aggregation: Head
     let features = qkv.slice(s![.., start..start + width]);
     match aggregation {
         HeadAggregation::Concat => features,
-        HeadAggregation::Mean => {
-            features.reshape([rows, heads.count, heads.dim]).mean_dim(1).squeeze_dim(1)
-        }
+        HeadAggregation::Mean => features.reshape([rows, heads.count, heads.dim]).mean_dim(1).squeeze_dim(1),
     }
 }
 
@@ -109,7 +108,8 @@ fn probabilities(
 ) -> (Tensor<4>, Tensor<4>) {
     let device = qkv.device();
     let qkv = qkv.reshape([items, len, 3, heads.count, heads.dim]).permute([2, 0, 3, 1, 4]);
-    let part = |index: usize| -> Tensor<4> { qkv.clone().slice(s![index..=index, .., .., .., ..]).squeeze_dim(0) };
+    let part =
+        |index: usize| -> Tensor<4> { qkv.clone().slice(s![index..=index, .., .., .., ..]).squeeze_dim(0) };
     let mut logits = part(0).matmul(part(1).swap_dims(2, 3)) * heads.scale;
     if let Some(log_size) = log_size {
         let bias = TensorData::new(log_size.to_vec(), [items, 1, 1, len]);
@@ -118,12 +118,7 @@ fn probabilities(
     (softmax(logits, 3), part(2))
 }
 
-pub(crate) fn composed(
-    qkv: Tensor<2>,
-    heads: Heads,
-    log_size: Option<&[f32]>,
-    layout: &Layout,
-) -> Tensor<2> {
+pub(crate) fn composed(qkv: Tensor<2>, heads: Heads, log_size: Option<&[f32]>, layout: &Layout) -> Tensor<2> {
     let width = heads.count * heads.dim;
     match layout {
         Layout::Uniform { items, len } => {
@@ -166,10 +161,10 @@ pub(crate) fn on_flex(
     heads: Heads,
     offsets: &[usize],
 ) -> FlexTensor {
-    let qkv = qkv.to_contiguous();
+    let qkv = contiguous(qkv);
     let (rows, width) = (qkv.shape()[0], heads.count * heads.dim);
     let mut out = pool::take(rows * width);
-    kernels::attention(Isa::current(), heads, qkv.storage(), offsets, log_size, &mut out, None);
+    kernels::attention(Isa::current(), heads, values(&qkv), offsets, log_size, &mut out, None);
     pool::give(qkv);
     pool::tensor(out, [rows, width])
 }
@@ -181,17 +176,17 @@ impl Backward<Flex, 1> for AttentionBackward {
     type State = (FlexTensor, Option<Arc<[f32]>>, Heads, Arc<[usize]>);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let grad = contiguous(grads.consume::<Flex>(&ops.node));
         let (qkv, log_size, heads, offsets) = ops.state;
         if let [Some(parent)] = ops.parents {
             let mut dqkv = pool::take(qkv.shape().num_elements());
             kernels::attention_backward(
                 Isa::current(),
                 heads,
-                qkv.storage(),
+                values(&qkv),
                 &offsets,
                 log_size.as_deref(),
-                grad.storage(),
+                values(&grad),
                 &mut dqkv,
             );
             grads.register::<Flex>(parent.id, pool::tensor(dqkv, qkv.shape()));
@@ -206,7 +201,7 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     offsets: Arc<[usize]>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let node = qkv.node();
-    let qkv = qkv.into_primitive().to_contiguous();
+    let qkv = contiguous(qkv.into_primitive());
     let out = on_flex(qkv.clone(), log_size.as_deref(), heads, &offsets);
     match AttentionBackward.prepare::<C>([node]).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((qkv, log_size, heads, offsets), out),
@@ -216,7 +211,9 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Part, attention, attention_received, composed, composed_features, composed_received, head_features};
+    use super::{
+        Part, attention, attention_received, composed, composed_features, composed_received, head_features,
+    };
     use crate::testing::{assert_close, devices, gradients_match, normal};
     use crate::{HeadAggregation, Heads, Layout};
     use std::sync::Arc;

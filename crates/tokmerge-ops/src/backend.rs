@@ -2,8 +2,8 @@
 
 use crate::{attention, linear, merging, mlp, norm};
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
-use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
 use std::sync::Arc;
@@ -60,13 +60,13 @@ impl Maybe<Dispatch> {
 ///
 /// The fused ones (`norm_linear`, `linear_residual`, `mlp`) default to a composition of the others: that is
 /// what autodiff runs, so that only the others need a gradient.
+#[allow(clippy::too_many_arguments, reason = "a fused op takes the operands of its parts")]
 #[backend_extension(Autodiff, Flex)]
 pub(crate) trait KernelOps: Backend {
     fn kernel_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        #[extension_type]
-        bias: Maybe<Self>,
+        #[extension_type] bias: Maybe<Self>,
         activation: Activation,
         precision: Precision,
     ) -> FloatTensor<Self>;
@@ -100,8 +100,7 @@ pub(crate) trait KernelOps: Backend {
         norm_bias: FloatTensor<Self>,
         eps: f32,
         weight: FloatTensor<Self>,
-        #[extension_type]
-        bias: Maybe<Self>,
+        #[extension_type] bias: Maybe<Self>,
         activation: Activation,
         precision: Precision,
     ) -> FloatTensor<Self> {
@@ -112,10 +111,8 @@ pub(crate) trait KernelOps: Backend {
     fn kernel_linear_residual(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        #[extension_type]
-        bias: Maybe<Self>,
-        #[extension_type]
-        scale: Maybe<Self>,
+        #[extension_type] bias: Maybe<Self>,
+        #[extension_type] scale: Maybe<Self>,
         residual: FloatTensor<Self>,
         precision: Precision,
     ) -> FloatTensor<Self> {
@@ -126,21 +123,17 @@ pub(crate) trait KernelOps: Backend {
         )
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a fused op takes the operands of its parts")]
     fn kernel_mlp(
         x: FloatTensor<Self>,
         norm_weight: FloatTensor<Self>,
         norm_bias: FloatTensor<Self>,
         eps: f32,
         fc1_weight: FloatTensor<Self>,
-        #[extension_type]
-        fc1_bias: Maybe<Self>,
+        #[extension_type] fc1_bias: Maybe<Self>,
         activation: Activation,
         fc2_weight: FloatTensor<Self>,
-        #[extension_type]
-        fc2_bias: Maybe<Self>,
-        #[extension_type]
-        scale: Maybe<Self>,
+        #[extension_type] fc2_bias: Maybe<Self>,
+        #[extension_type] scale: Maybe<Self>,
         precision: Precision,
     ) -> FloatTensor<Self> {
         let hidden = Self::kernel_layer_norm(x.clone(), norm_weight, norm_bias, eps);
@@ -189,7 +182,7 @@ impl KernelOps for Flex {
     }
 
     fn kernel_gather_rows(y: FloatTensor<Self>, dst: Arc<[u32]>) -> FloatTensor<Self> {
-        merging::gather_on_flex(&y, &dst)
+        merging::gather_on_flex(y, &dst)
     }
 
     fn kernel_norm_linear(
@@ -217,7 +210,6 @@ impl KernelOps for Flex {
         linear::residual_on_flex(x, &weight, bias.get(), scale.get(), residual, precision)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a fused op takes the operands of its parts")]
     fn kernel_mlp(
         x: FloatTensor<Self>,
         norm_weight: FloatTensor<Self>,

@@ -2,6 +2,7 @@
 
 use crate::backend::{Body, body};
 use crate::pool;
+use crate::pool::{contiguous, values};
 use burn::backend::TensorMetadata;
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
@@ -22,9 +23,9 @@ pub fn patchify(images: Tensor<4>, patch: usize) -> Tensor<2> {
     match (body(&images), images.clone().try_into_primitive::<Flex>()) {
         (Body::Kernels, Ok(primitive)) => {
             drop(images);
-            let primitive = primitive.to_contiguous();
+            let primitive = contiguous(primitive);
             let mut out = pool::take(items * channels * height * width);
-            kernels::patchify(primitive.storage(), [channels, height, width], patch, &mut out);
+            kernels::patchify(values(&primitive), [channels, height, width], patch, &mut out);
             pool::give(primitive);
             let shape = [items * (height / patch) * (width / patch), channels * patch * patch];
             Tensor::from_primitive::<Flex>(pool::tensor(out, shape))
@@ -51,12 +52,12 @@ pub fn assemble(patches: Tensor<2>, prefix: Tensor<2>, positions: Tensor<2>) -> 
 
 fn on_flex(patches: FlexTensor, prefix: &FlexTensor, positions: &FlexTensor) -> Tensor<2> {
     let (patches, prefix, positions) =
-        (patches.to_contiguous(), prefix.to_contiguous(), positions.to_contiguous());
+        (contiguous(patches), contiguous(prefix.clone()), contiguous(positions.clone()));
     let ([rows, channels], [per_item, _]) = (patches.shape().dims(), positions.shape().dims());
     let items = rows / per_item.max(1);
     let rows = items * (prefix.shape()[0] + per_item);
     let mut out = pool::take(rows * channels);
-    kernels::assemble(patches.storage(), prefix.storage(), positions.storage(), &mut out);
+    kernels::assemble(values(&patches), values(&prefix), values(&positions), &mut out);
     pool::give(patches);
     Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, channels]))
 }
@@ -65,9 +66,7 @@ fn composed_patchify(images: Tensor<4>, patch: usize) -> Tensor<2> {
     let [items, channels, height, width] = images.dims();
     let (rows, columns) = (height / patch, width / patch);
     let patches: Tensor<6> = images.reshape([items, channels, rows, patch, columns, patch]);
-    patches
-        .permute([0, 2, 4, 1, 3, 5])
-        .reshape([items * rows * columns, channels * patch * patch])
+    patches.permute([0, 2, 4, 1, 3, 5]).reshape([items * rows * columns, channels * patch * patch])
 }
 
 fn composed_assemble(patches: Tensor<2>, prefix: Tensor<2>, positions: Tensor<2>) -> Tensor<2> {

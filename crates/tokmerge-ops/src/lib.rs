@@ -33,4 +33,7 @@ pub use matching::{Match, best_match};
 pub use merging::{DROPPED, gather_rows, merge_rows, merge_weights};
 pub use mlp::{MlpWeights, mlp_residual};
 pub use norm::{NormWeights, layer_norm};
-pub use tokmerge_kernels::{Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity};
+pub use pool::recycle;
+pub use tokmerge_kernels::{
+    Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity,
+};

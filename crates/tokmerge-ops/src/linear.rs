@@ -2,6 +2,7 @@
 
 use crate::backend::{Body, KernelOps, Maybe, body};
 use crate::norm::FlexNorm;
+use crate::pool::{contiguous, values};
 use crate::{NormWeights, norm, packs, pool};
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -40,7 +41,12 @@ pub fn linear(x: Tensor<2>, layer: LinearWeights, activation: Activation) -> Ten
 }
 
 /// `x: [T, K]` → `activation(norm(x) Wᵀ + b): [T, N]`; the normalised rows are never stored as a whole.
-pub fn norm_linear(x: Tensor<2>, norm: NormWeights, layer: LinearWeights, activation: Activation) -> Tensor<2> {
+pub fn norm_linear(
+    x: Tensor<2>,
+    norm: NormWeights,
+    layer: LinearWeights,
+    activation: Activation,
+) -> Tensor<2> {
     match body(&x) {
         Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_norm_linear(
             x.into_dispatch(),
@@ -138,7 +144,7 @@ pub(crate) fn add_scaled<B: Backend>(
 
 /// A contiguous bias on Flex.
 pub(crate) fn flat(bias: Option<&FlexTensor>) -> Option<FlexTensor> {
-    bias.map(FlexTensor::to_contiguous)
+    bias.map(|bias| contiguous(bias.clone()))
 }
 
 pub(crate) fn on_flex(
@@ -148,11 +154,11 @@ pub(crate) fn on_flex(
     activation: Activation,
     precision: Precision,
 ) -> FlexTensor {
-    let (x, bias, pack) = (x.to_contiguous(), flat(bias), packs::packed(weight, precision));
+    let (x, bias, pack) = (contiguous(x), flat(bias), packs::packed(weight, precision));
     let rows = x.shape()[0];
     let mut y = pool::take(rows * pack.out_features());
     let epilogue = epilogue(activation);
-    kernels::linear(&pack, bias.as_ref().map(FlexTensor::storage), x.storage(), epilogue, &mut y);
+    kernels::linear(&pack, bias.as_ref().map(values), values(&x), epilogue, &mut y);
     pool::give(x);
     pool::tensor(y, [rows, pack.out_features()])
 }
@@ -165,11 +171,11 @@ pub(crate) fn normed_on_flex(
     activation: Activation,
     precision: Precision,
 ) -> FlexTensor {
-    let (x, bias, pack) = (x.to_contiguous(), flat(bias), packs::packed(weight, precision));
+    let (x, bias, pack) = (contiguous(x), flat(bias), packs::packed(weight, precision));
     let rows = x.shape()[0];
     let mut y = pool::take(rows * pack.out_features());
-    let bias = bias.as_ref().map(FlexTensor::storage);
-    kernels::norm_linear(norm.view(), &pack, bias, x.storage(), epilogue(activation), &mut y);
+    let bias = bias.as_ref().map(values);
+    kernels::norm_linear(norm.view(), &pack, bias, values(&x), epilogue(activation), &mut y);
     pool::give(x);
     pool::tensor(y, [rows, pack.out_features()])
 }
@@ -182,11 +188,11 @@ pub(crate) fn residual_on_flex(
     residual: FlexTensor,
     precision: Precision,
 ) -> FlexTensor {
-    let (x, bias, scale) = (x.to_contiguous(), flat(bias), flat(scale));
+    let (x, bias, scale) = (contiguous(x), flat(bias), flat(scale));
     let pack = packs::packed(weight, precision);
-    let epilogue = Epilogue::Residual { scale: scale.as_ref().map(FlexTensor::storage) };
+    let epilogue = Epilogue::Residual { scale: scale.as_ref().map(values) };
     let y = in_place(residual, |y| {
-        kernels::linear(&pack, bias.as_ref().map(FlexTensor::storage), x.storage(), epilogue, y);
+        kernels::linear(&pack, bias.as_ref().map(values), values(&x), epilogue, y);
     });
     pool::give(x);
     y
@@ -194,15 +200,17 @@ pub(crate) fn residual_on_flex(
 
 /// Runs `change` on the values of `tensor`: in its own buffer if nobody else holds it, else in a copy.
 pub(crate) fn in_place(tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut tensor = tensor.to_contiguous();
-    if let Some(values) = tensor.try_storage_mut::<f32>() {
-        change(values);
+    let mut tensor = contiguous(tensor);
+    let len = tensor.shape().num_elements();
+    // A part of a larger buffer is contiguous too, but that buffer is not ours to change.
+    if let Some(own) = tensor.try_storage_mut::<f32>().filter(|own| own.len() == len) {
+        change(own);
         return tensor;
     }
-    let mut values = pool::take(tensor.shape().num_elements());
-    values.copy_from_slice(tensor.storage());
-    change(&mut values);
-    pool::tensor(values, tensor.shape())
+    let mut copy = pool::take(len);
+    copy.copy_from_slice(values(&tensor));
+    change(&mut copy);
+    pool::tensor(copy, tensor.shape())
 }
 
 fn epilogue(activation: Activation) -> Epilogue<'static> {
@@ -226,10 +234,10 @@ fn linear_gradients(
 ) -> [Option<FlexTensor>; 3] {
     let [out_features, in_features] = weight.shape().dims();
     let grad = match activation {
-        Activation::Identity => grad.to_contiguous(),
+        Activation::Identity => contiguous(grad),
         activation => {
             let pre = on_flex(x.clone(), weight, bias.as_ref(), Activation::Identity, Precision::F32);
-            in_place(grad, |grad| kernels::activation_backward(*activation, pre.storage(), grad))
+            in_place(grad, |grad| kernels::activation_backward(*activation, values(&pre), grad))
         }
     };
     let mut buffers = [x.shape().num_elements(), out_features * in_features, out_features]
@@ -239,9 +247,9 @@ fn linear_gradients(
     let (mut dx, mut dw, mut db) =
         (buffers.next().flatten(), buffers.next().flatten(), buffers.next().flatten());
     kernels::linear_backward(
-        weight.storage(),
-        x.storage(),
-        grad.storage(),
+        values(&weight),
+        values(&x),
+        values(&grad),
         dx.as_deref_mut(),
         dw.as_deref_mut(),
         db.as_deref_mut(),
@@ -291,7 +299,7 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     precision: Precision,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let (to_x, to_weight, to_bias) = (x.node(), weight.node(), bias.as_ref().map(|bias| bias.node()));
-    let (x, weight) = (x.into_primitive().to_contiguous(), weight.into_primitive().to_contiguous());
+    let (x, weight) = (contiguous(x.into_primitive()), contiguous(weight.into_primitive()));
     let bias = bias.map(|bias| bias.into_primitive());
     let y = on_flex(x.clone(), &weight, bias.as_ref(), activation, precision);
     let state = (x, weight, bias, activation);
@@ -388,11 +396,9 @@ mod tests {
     #[test]
     fn gradients_equal_composed() {
         let device = devices().tracked;
-        let inputs =
-            [normal([7, 12], 1, &device), normal([9, 12], 2, &device), normal([1, 9], 3, &device)];
+        let inputs = [normal([7, 12], 1, &device), normal([9, 12], 2, &device), normal([1, 9], 3, &device)];
         let weights = |[x, weight, bias]: [Tensor<2>; 3]| {
-            let layer =
-                LinearWeights { weight, bias: Some(bias.squeeze_dim(0)), precision: Precision::F32 };
+            let layer = LinearWeights { weight, bias: Some(bias.squeeze_dim(0)), precision: Precision::F32 };
             (x, layer)
         };
         for activation in ACTIVATIONS {

@@ -1,6 +1,7 @@
 //! The best partner of every source token among the destination tokens of its item.
 
 use crate::backend::{Body, body};
+use crate::pool::{self, contiguous, values};
 use burn::tensor::{Int, Tensor, TensorData, activation::softmax};
 use burn_flex::Flex;
 use tokmerge_kernels as kernels;
@@ -24,17 +25,20 @@ pub fn best_match(metric: Tensor<2>, similarity: Similarity, items: &[Bipartite<
     let [_, dim] = metric.dims();
     match (body(&metric), metric.clone().try_into_primitive::<Flex>()) {
         (Body::Kernels, Ok(primitive)) => {
+            drop(metric);
+            let primitive = contiguous(primitive);
             let sources = items.iter().map(|item| item.sources.len()).sum();
             let mut found = Match { best: vec![0.0; sources], partner: vec![0; sources] };
             kernels::best_match(
                 Isa::current(),
                 similarity,
-                primitive.to_contiguous().storage(),
+                values(&primitive),
                 dim,
                 items,
                 &mut found.best,
                 &mut found.partner,
             );
+            pool::give(primitive);
             found
         }
         _ => composed(metric, similarity, items),
@@ -66,11 +70,11 @@ pub(crate) fn composed(metric: Tensor<2>, similarity: Similarity, items: &[Bipar
         let dot = a.clone().matmul(b.clone().transpose());
         let scores = match similarity {
             Similarity::Cosine | Similarity::Dot => dot,
-            Similarity::Euclidean => {
-                dot * 2.0 - a.square().sum_dim(1) - b.square().sum_dim(1).transpose()
-            }
+            Similarity::Euclidean => dot * 2.0 - a.square().sum_dim(1) - b.square().sum_dim(1).transpose(),
             Similarity::Softmax => softmax(dot * (dim as f32).powf(-0.5), 1),
         };
+        // NaN is like nothing at all.
+        let scores = scores.clone().mask_fill(scores.is_nan(), f32::NEG_INFINITY);
         let (best, index) = scores.max_dim_with_indices(1);
         found.best.extend(best.into_data().iter::<f32>());
         found.partner.extend(index.into_data().iter::<i64>().map(|i| item.destinations[i as usize]));
@@ -96,9 +100,7 @@ mod tests {
             Bipartite { sources: &c, destinations: &d },
             Bipartite { sources: &[28], destinations: &[] },
         ];
-        for similarity in
-            [Similarity::Cosine, Similarity::Dot, Similarity::Euclidean, Similarity::Softmax]
-        {
+        for similarity in [Similarity::Cosine, Similarity::Dot, Similarity::Euclidean, Similarity::Softmax] {
             let actual = best_match(metric.clone(), similarity, &items);
             let expected = composed(metric.clone(), similarity, &items);
             assert_eq!(actual.partner, expected.partner, "{similarity:?}");

@@ -2,6 +2,7 @@
 
 use crate::backend::{Body, KernelOps, body};
 use crate::pool;
+use crate::pool::{contiguous, values};
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -98,19 +99,19 @@ pub(crate) fn composed_gather(y: Tensor<2>, dst: &[u32]) -> Tensor<2> {
 }
 
 pub(crate) fn merge_on_flex(x: FlexTensor, weight: &[f32], dst: &[u32], rows: usize) -> FlexTensor {
-    let x = x.to_contiguous();
+    let x = contiguous(x);
     let channels = x.shape()[1];
     let mut y = pool::take(rows * channels);
-    kernels::merge_rows(Isa::current(), x.storage(), weight, dst, &mut y);
+    kernels::merge_rows(Isa::current(), values(&x), weight, dst, &mut y);
     pool::give(x);
     pool::tensor(y, [rows, channels])
 }
 
-pub(crate) fn gather_on_flex(y: &FlexTensor, dst: &[u32]) -> FlexTensor {
-    let y = y.to_contiguous();
+pub(crate) fn gather_on_flex(y: FlexTensor, dst: &[u32]) -> FlexTensor {
+    let y = contiguous(y);
     let channels = y.shape()[1];
     let mut x = pool::take(dst.len() * channels);
-    kernels::gather_rows(Isa::current(), y.storage(), dst, &mut x);
+    kernels::gather_rows(Isa::current(), values(&y), dst, &mut x);
     pool::tensor(x, [dst.len(), channels])
 }
 
@@ -121,12 +122,12 @@ impl Backward<Flex, 1> for MergeBackward {
     type State = (Arc<[f32]>, Arc<[u32]>);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let grad = contiguous(grads.consume::<Flex>(&ops.node));
         let (weight, dst) = ops.state;
         if let [Some(parent)] = ops.parents {
             let channels = grad.shape()[1];
             let mut dx = pool::take(dst.len() * channels);
-            kernels::merge_rows_backward(&weight, &dst, grad.storage(), &mut dx);
+            kernels::merge_rows_backward(&weight, &dst, values(&grad), &mut dx);
             grads.register::<Flex>(parent.id, pool::tensor(dx, [dst.len(), channels]));
         }
     }
@@ -153,7 +154,7 @@ impl Backward<Flex, 1> for GatherBackward {
     type State = (Arc<[u32]>, usize);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let grad = contiguous(grads.consume::<Flex>(&ops.node));
         let (dst, rows) = ops.state;
         if let [Some(parent)] = ops.parents {
             let channels = grad.shape()[1];
@@ -161,8 +162,7 @@ impl Backward<Flex, 1> for GatherBackward {
             dy.fill(0.0);
             for (row, dst) in kept(&dst) {
                 let (row, dst) = (row as usize * channels, dst as usize * channels);
-                for (sum, grad) in
-                    dy[dst..dst + channels].iter_mut().zip(&grad.storage::<f32>()[row..row + channels])
+                for (sum, grad) in dy[dst..dst + channels].iter_mut().zip(&values(&grad)[row..row + channels])
                 {
                     *sum += grad;
                 }
@@ -178,7 +178,7 @@ pub(crate) fn gather_tracked<C: CheckpointStrategy>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let node = y.node();
     let y = y.into_primitive();
-    let (x, rows) = (gather_on_flex(&y, &dst), y.shape()[0]);
+    let (x, rows) = (gather_on_flex(y.clone(), &dst), y.shape()[0]);
     match GatherBackward.prepare::<C>([node]).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((dst, rows), x),
         OpsKind::UnTracked(prep) => prep.finish(x),

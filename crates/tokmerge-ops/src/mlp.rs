@@ -3,6 +3,7 @@
 use crate::backend::{Body, KernelOps, Maybe, body};
 use crate::linear::{composed as composed_linear, composed_residual, flat, in_place};
 use crate::norm::{FlexNorm, composed as composed_norm};
+use crate::pool::values;
 use crate::{LinearWeights, NormWeights, packs};
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -62,11 +63,11 @@ pub(crate) fn on_flex(
     let mlp = kernels::Mlp {
         norm: norm.view(),
         fc1: &fc1,
-        fc1_bias: fc1_bias.as_ref().map(FlexTensor::storage),
+        fc1_bias: fc1_bias.as_ref().map(values),
         activation,
         fc2: &fc2,
-        fc2_bias: fc2_bias.as_ref().map(FlexTensor::storage),
-        scale: scale.as_ref().map(FlexTensor::storage),
+        fc2_bias: fc2_bias.as_ref().map(values),
+        scale: scale.as_ref().map(values),
     };
     in_place(x, |x| kernels::mlp(&mlp, x))
 }

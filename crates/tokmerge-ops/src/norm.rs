@@ -2,6 +2,7 @@
 
 use crate::backend::{Body, KernelOps, body};
 use crate::pool;
+use crate::pool::{contiguous, values};
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -53,18 +54,18 @@ pub(crate) struct FlexNorm {
 
 impl FlexNorm {
     pub(crate) fn new(weight: &FlexTensor, bias: &FlexTensor, eps: f32) -> Self {
-        Self { weight: weight.to_contiguous(), bias: bias.to_contiguous(), eps }
+        Self { weight: contiguous(weight.clone()), bias: contiguous(bias.clone()), eps }
     }
 
     pub(crate) fn view(&self) -> Norm<'_> {
-        Norm { weight: self.weight.storage(), bias: self.bias.storage(), eps: self.eps }
+        Norm { weight: values(&self.weight), bias: values(&self.bias), eps: self.eps }
     }
 }
 
 pub(crate) fn on_flex(x: FlexTensor, weight: &FlexTensor, bias: &FlexTensor, eps: f32) -> FlexTensor {
-    let x = x.to_contiguous();
+    let x = contiguous(x);
     let mut y = pool::take(x.shape().num_elements());
-    kernels::layer_norm(Isa::current(), FlexNorm::new(weight, bias, eps).view(), x.storage(), &mut y);
+    kernels::layer_norm(Isa::current(), FlexNorm::new(weight, bias, eps).view(), values(&x), &mut y);
     let y = pool::tensor(y, x.shape());
     pool::give(x);
     y
@@ -78,7 +79,7 @@ impl Backward<Flex, 3> for NormBackward {
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let [to_x, to_weight, to_bias] = ops.parents;
-        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let grad = contiguous(grads.consume::<Flex>(&ops.node));
         let (x, weight, bias, eps) = ops.state;
         let norm = FlexNorm::new(&weight, &bias, eps);
         let mut dx = pool::take(x.shape().num_elements());
@@ -86,8 +87,8 @@ impl Backward<Flex, 3> for NormBackward {
         let mut dbias = pool::take(bias.shape().num_elements());
         kernels::layer_norm_backward(
             norm.view(),
-            x.storage(),
-            grad.storage(),
+            values(&x),
+            values(&grad),
             &mut dx,
             &mut dweight,
             &mut dbias,
@@ -112,7 +113,7 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
     let y = on_flex(x.clone(), &weight, &bias, eps);
     match NormBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish((x.to_contiguous(), weight, bias, eps), y),
+        OpsKind::Tracked(prep) => prep.finish((contiguous(x), weight, bias, eps), y),
         OpsKind::UnTracked(prep) => prep.finish(y),
     }
 }

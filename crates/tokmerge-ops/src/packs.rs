@@ -4,8 +4,8 @@
 //! weak reference to it: while the weak reference lives, the allocation cannot be handed out again, and burn's
 //! copy-on-write moves a tensor that is about to change to a new address. So an entry is either right or dead.
 
-use burn::tensor::Bytes;
 use burn::backend::TensorMetadata;
+use burn::tensor::Bytes;
 use burn_flex::FlexTensor;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -13,7 +13,10 @@ use tokmerge_kernels::{Isa, PackedLinear, Precision};
 
 type Key = (usize, Isa, Precision);
 
-static PACKS: LazyLock<Mutex<HashMap<Key, (Weak<Bytes>, Arc<PackedLinear>)>>> = LazyLock::new(Mutex::default);
+/// The storage that the pack was made from, and the pack.
+type Entry = (Weak<Bytes>, Arc<PackedLinear>);
+
+static PACKS: LazyLock<Mutex<HashMap<Key, Entry>>> = LazyLock::new(Mutex::default);
 
 /// The pack of a weight `[N, K]` for the current instruction set.
 pub(crate) fn packed(weight: &FlexTensor, precision: Precision) -> Arc<PackedLinear> {
@@ -57,6 +60,9 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &packed(&weight, Precision::F32)));
         assert!(!Arc::ptr_eq(&first, &packed(&weight, Precision::Bf16)));
         weight.storage_mut::<f32>()[0] = 2.0;
-        assert!(!Arc::ptr_eq(&first, &packed(&weight, Precision::F32)), "changed weights must be packed again");
+        assert!(
+            !Arc::ptr_eq(&first, &packed(&weight, Precision::F32)),
+            "changed weights must be packed again"
+        );
     }
 }

@@ -5,8 +5,8 @@
 //! memory. Buffers hold stale values; every kernel writes its whole output.
 
 use burn::backend::TensorMetadata;
-use burn::tensor::{Bytes, DType, Shape};
-use burn_flex::{FlexTensor, Layout};
+use burn::tensor::{Bytes, DType, Shape, Tensor};
+use burn_flex::{Flex, FlexTensor, Layout};
 use std::sync::{Mutex, PoisonError};
 
 /// Buffers kept at most. Beyond this the smallest is dropped: a forward pass holds a handful at a time.
@@ -35,6 +35,17 @@ pub(crate) fn tensor(buffer: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(buffer), Layout::contiguous(shape.into()), DType::F32)
 }
 
+/// The tensor with its values in one run, copied only if they are not. Consumes it: a second handle would keep
+/// its buffer from being reused.
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+/// The values of a contiguous f32 tensor; it may be part of a larger buffer.
+pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("a contiguous f32 tensor")
+}
+
 /// Gives a tensor's buffer back if nobody else holds it.
 pub(crate) fn give(tensor: FlexTensor) {
     let whole = tensor.is_contiguous()
@@ -54,6 +65,14 @@ pub(crate) fn give(tensor: FlexTensor) {
     }
 }
 
+/// Gives a tensor's memory to the ops to come, if nobody else holds it. Dropping it would be right too, only
+/// slower: the next pass would ask the system for the same memory again.
+pub fn recycle<const D: usize>(tensor: Tensor<D>) {
+    if let Ok(primitive) = tensor.try_into_primitive::<Flex>() {
+        give(primitive);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{give, take, tensor};
@@ -66,8 +85,10 @@ mod tests {
         let held = tensor(buffer, [70_001]);
         let other = held.clone();
         give(held);
-        assert_ne!(take(70_001).as_ptr(), address, "a shared buffer must not be reused");
+        let fresh = take(70_001);
+        assert_ne!(fresh.as_ptr(), address, "a shared buffer must not be reused");
         give(other);
-        assert_eq!(take(70_001).as_ptr(), address);
+        let reused = take(70_001);
+        assert_eq!(reused.as_ptr(), address);
     }
 }

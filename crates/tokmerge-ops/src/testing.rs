@@ -30,8 +30,8 @@ pub(crate) fn normal<const D: usize>(shape: [usize; D], seed: u64, device: &Devi
 /// Panics with the largest difference and its index.
 pub(crate) fn assert_close<const D: usize>(actual: Tensor<D>, expected: Tensor<D>, tolerance: f32) {
     assert_eq!(actual.dims(), expected.dims());
-    let actual = actual.into_data().to_vec::<f32>().expect("f32");
-    let expected = expected.into_data().to_vec::<f32>().expect("f32");
+    let actual = actual.into_data().try_to_vec::<f32>().expect("f32");
+    let expected = expected.into_data().try_to_vec::<f32>().expect("f32");
     let worst = actual
         .iter()
         .zip(&expected)

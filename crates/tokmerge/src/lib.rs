@@ -12,11 +12,11 @@ pub use classify::{ClassNamesSource, Classification, Ranked, classify};
 pub use picture::{PictureError, picture};
 pub use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelSource};
 pub use tokmerge_data::{
-    BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Limits, Preprocess,
-    Rgb, Sample, decode_image, open_image,
+    BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Limits,
+    Preprocess, Rgb, Sample, decode_image, open_image,
 };
 pub use tokmerge_eval::{
-    Accuracy, BenchOptions, EvalError, EvalOptions, Labels, Prediction, Speed, Spread, bench, evaluate, top,
+    Accuracy, BenchOptions, EvalError, EvalOptions, Labels, Observer, Prediction, Speed, Spread, bench, evaluate, top,
     wilson,
 };
 pub use tokmerge_merge::{

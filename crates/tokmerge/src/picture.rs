@@ -17,7 +17,9 @@ pub enum PictureError {
     #[error(transparent)]
     Draw(#[from] tokmerge_viz::Error),
     /// Nothing has merged: there is nothing to see.
-    #[error("{merge} merges nothing{until}, so there is nothing to draw; give a --merge that does, e.g. tome:r=13")]
+    #[error(
+        "{merge} merges nothing{until}, so there is nothing to draw; give a --merge that does, e.g. tome:r=13"
+    )]
     NothingMerged {
         /// The method.
         merge: String,

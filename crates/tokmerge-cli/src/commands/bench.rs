@@ -4,7 +4,7 @@ use crate::args::BenchArgs;
 use crate::output;
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::path::Path;
+use std::fs::File;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokmerge::{BenchOptions, Method, Model, Speed, bench};
@@ -12,14 +12,15 @@ use tokmerge::{BenchOptions, Method, Model, Speed, bench};
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none", "tome:r=13"])?;
     let model = args.model.open()?;
+    let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
     let options = BenchOptions {
         batch_size: args.batch_size,
         duration: Duration::from_secs_f64(args.duration),
         convention: args.output.convention(),
     };
     let results = bench(&model, &methods, options)?;
-    if let Some(path) = &args.results_file {
-        write_csv(path, args, &model, &results)?;
+    if let Some(file) = results_file {
+        write_csv(file, args, &model, &results).context("cannot write the --results-file")?;
     }
     if args.output.json {
         for speed in &results {
@@ -114,12 +115,28 @@ fn verdicts(methods: &[Method], results: &[Speed]) -> Vec<String> {
 }
 
 /// timm's columns, then ours.
-fn write_csv(path: &Path, args: &BenchArgs, model: &Model, results: &[Speed]) -> Result<()> {
-    let context = || format!("cannot write {}", path.display());
-    let mut writer = csv::Writer::from_path(path).with_context(context)?;
+fn write_csv(
+    mut writer: csv::Writer<File>,
+    args: &BenchArgs,
+    model: &Model,
+    results: &[Speed],
+) -> Result<()> {
     writer.write_record([
-        "model", "infer_img_size", "infer_samples_per_sec", "infer_step_time", "infer_batch_size",
-        "param_count", "infer_gmacs", "infer_macts", "merge", "dtype", "device", "threads", "min", "max", "convention",
+        "model",
+        "infer_img_size",
+        "infer_samples_per_sec",
+        "infer_step_time",
+        "infer_batch_size",
+        "param_count",
+        "infer_gmacs",
+        "infer_macts",
+        "merge",
+        "dtype",
+        "device",
+        "threads",
+        "min",
+        "max",
+        "convention",
     ])?;
     for speed in results {
         writer.write_record([
@@ -140,5 +157,5 @@ fn write_csv(path: &Path, args: &BenchArgs, model: &Model, results: &[Speed]) ->
             args.output.convention().to_string(),
         ])?;
     }
-    writer.flush().with_context(context)
+    Ok(writer.flush()?)
 }

@@ -2,10 +2,13 @@
 
 use crate::args::ClassifyArgs;
 use crate::output;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::process::ExitCode;
 use tokmerge::{ClassNames, ClassNamesSource, Classification, open_image};
+
+/// Images held in memory at a time, decoded.
+const BATCH: usize = 8;
 
 pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
@@ -13,33 +16,45 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     let names = names.as_ref().map_or(ClassNamesSource::Model, ClassNamesSource::File);
     let model = args.preprocess.apply(args.model.open()?)?;
     model.require_head()?;
+    if let ClassNamesSource::File(names) = names
+        && names.len() != model.classes()
+    {
+        bail!(
+            "--labels names {} classes but the model has {}; give the names of the classes it was trained on",
+            names.len(),
+            model.classes()
+        );
+    }
+    let reductions: Vec<_> = methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
     let limits = args.preprocess.limits();
-    let (mut paths, mut images, mut failed) = (Vec::new(), Vec::new(), 0);
-    for path in &args.images {
-        match open_image(path, &limits) {
-            Ok(image) => {
-                paths.push(path.display().to_string());
-                images.push(image);
+    let convention = args.output.convention();
+    let mut code = ExitCode::SUCCESS;
+    for paths in args.images.chunks(BATCH) {
+        let (mut readable, mut images) = (Vec::new(), Vec::new());
+        for path in paths {
+            match open_image(path, &limits) {
+                Ok(image) => {
+                    readable.push(path.display().to_string());
+                    images.push(image);
+                }
+                Err(error) => {
+                    output::error(&error.into());
+                    code = ExitCode::FAILURE;
+                }
             }
-            Err(error) => {
-                output::error(&error.into());
-                failed += 1;
+        }
+        for (method, reduction) in methods.iter().zip(&reductions) {
+            let merge = method.to_string();
+            let results = tokmerge::classify(&model, reduction, &images, names, args.topk, convention)?;
+            for (path, result) in readable.iter().zip(results) {
+                output::line(match args.output.json {
+                    true => json(path, &merge, &result).to_string(),
+                    false => text(path, &merge, &result, &convention.to_string()),
+                })?;
             }
         }
     }
-    for method in &methods {
-        let reduction = model.bind(method)?;
-        let convention = args.output.convention();
-        let results = tokmerge::classify(&model, &reduction, &images, names, args.topk, convention)?;
-        for (path, result) in paths.iter().zip(results) {
-            if args.output.json {
-                output::line(json(path, &method.to_string(), &result).to_string())?;
-            } else {
-                output::line(text(path, &method.to_string(), &result, &convention.to_string()))?;
-            }
-        }
-    }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code)
 }
 
 fn json(path: &str, merge: &str, result: &Classification) -> serde_json::Value {

@@ -5,10 +5,12 @@ use crate::output;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use tokmerge::{
-    Accuracy, ClassNames, Convention, EvalOptions, ImageFolder, Labels, Model, Prediction, Sample, evaluate, wilson,
+    Accuracy, ClassNames, Convention, EvalOptions, ImageError, ImageFolder, Labels, Model, Observer,
+    Prediction, Sample, evaluate, wilson,
 };
 
 /// Unreadable images named at most; the count is always given.
@@ -33,43 +35,58 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         samples = spread(samples, limit);
     }
     let images = samples.len();
-    let mut predictions = args.predictions.as_deref().map(PredictionFile::create).transpose()?;
-    let several = methods.len() > 1;
-    let progress = progress(images);
-    let mut failures: Vec<String> = Vec::new();
+    let predictions = args.predictions.as_deref().map(PredictionFile::create).transpose()?;
+    let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
+    let merges =
+        if methods.len() > 1 { methods.iter().map(ToString::to_string).collect() } else { Vec::new() };
+    let mut watcher = Watcher { progress: progress(images), failures: Vec::new(), predictions, merges };
     let options = EvalOptions {
         batch_size: args.batch_size,
         workers: args.workers,
         limits: args.preprocess.limits(),
         convention: args.output.convention(),
     };
-    let results = evaluate(
-        &model,
-        &methods,
-        samples,
-        labels,
-        options,
-        |done| progress.inc(done as u64),
-        |_, error| failures.push(error.to_string()),
-        |prediction| match &mut predictions {
-            Some(file) => {
-                let merge = several.then(|| methods[prediction.method].to_string());
-                file.write(&prediction, merge).map_err(|error| format!("{error:#}"))
-            }
-            None => Ok(()),
-        },
-    );
+    let results = evaluate(&model, &methods, samples, labels, options, &mut watcher);
+    let Watcher { progress, failures, predictions, .. } = watcher;
     progress.finish_and_clear();
     let results = results?;
     if let Some(file) = predictions {
         file.finish()?;
     }
     report_failures(&failures, images);
-    if let Some(path) = &args.results_file {
-        write_csv(path, &model, &results, args.output.convention())?;
+    if let Some(file) = results_file {
+        write_csv(file, &model, &results, args.output.convention())
+            .context("cannot write the --results-file")?;
     }
     print(args, &model, &results)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows progress, remembers failures, writes predictions.
+struct Watcher {
+    progress: ProgressBar,
+    failures: Vec<String>,
+    predictions: Option<PredictionFile>,
+    /// Specs of the methods where there are several.
+    merges: Vec<String>,
+}
+
+impl Observer for Watcher {
+    fn done(&mut self, images: usize) {
+        self.progress.inc(images as u64);
+    }
+
+    fn failed(&mut self, _: &Path, error: &ImageError) {
+        self.failures.push(error.to_string());
+    }
+
+    fn predicted(&mut self, prediction: Prediction<'_>) -> Result<(), String> {
+        let merge = self.merges.get(prediction.method);
+        match &mut self.predictions {
+            Some(file) => file.write(&prediction, merge).map_err(|error| format!("{error:#}")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Samples whose labels are the model's classes, as far as that can be known.
@@ -132,7 +149,10 @@ fn report_failures(failures: &[String], images: usize) {
     if failures.is_empty() {
         return;
     }
-    output::note(format!("warning: {} of {images} images could not be read and are left out:", failures.len()));
+    output::note(format!(
+        "warning: {} of {images} images could not be read and are left out:",
+        failures.len()
+    ));
     for failure in failures.iter().take(NAMED_FAILURES) {
         output::note(format!("  {failure}"));
     }
@@ -171,7 +191,8 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
     ))?;
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
     let gmacs = format!("GMACs ({})", args.output.convention());
-    let header = ["merge", "top-1 %", "top-5 %", "agreement %", "(95 % interval)", &gmacs, "tokens left", "img/s"];
+    let header =
+        ["merge", "top-1 %", "top-5 %", "agreement %", "(95 % interval)", &gmacs, "tokens left", "img/s"];
     let rows: Vec<Vec<String>> = results
         .iter()
         .map(|result| {
@@ -193,12 +214,28 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
 }
 
 /// timm's columns, then ours.
-fn write_csv(path: &Path, model: &Model, results: &[Accuracy], convention: Convention) -> Result<()> {
-    let context = || format!("cannot write {}", path.display());
-    let mut writer = csv::Writer::from_path(path).with_context(context)?;
+fn write_csv(
+    mut writer: csv::Writer<File>,
+    model: &Model,
+    results: &[Accuracy],
+    convention: Convention,
+) -> Result<()> {
     writer.write_record([
-        "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct",
-        "interpolation", "merge", "images", "agreement", "gmacs", "mean_tokens", "convention",
+        "model",
+        "top1",
+        "top1_err",
+        "top5",
+        "top5_err",
+        "param_count",
+        "img_size",
+        "crop_pct",
+        "interpolation",
+        "merge",
+        "images",
+        "agreement",
+        "gmacs",
+        "mean_tokens",
+        "convention",
     ])?;
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
     for result in results {
@@ -220,12 +257,12 @@ fn write_csv(path: &Path, model: &Model, results: &[Accuracy], convention: Conve
             convention.to_string(),
         ])?;
     }
-    writer.flush().with_context(context)
+    Ok(writer.flush()?)
 }
 
 /// `--predictions`: one row per image, and per method where there are several.
 struct PredictionFile {
-    writer: csv::Writer<std::fs::File>,
+    writer: csv::Writer<File>,
     path: String,
     header_written: bool,
 }
@@ -233,11 +270,10 @@ struct PredictionFile {
 impl PredictionFile {
     fn create(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
-        let writer = csv::Writer::from_path(path).with_context(|| format!("cannot write {shown}"))?;
-        Ok(Self { writer, path: shown, header_written: false })
+        Ok(Self { writer: output::csv_file(path)?, path: shown, header_written: false })
     }
 
-    fn write(&mut self, prediction: &Prediction<'_>, merge: Option<String>) -> Result<()> {
+    fn write(&mut self, prediction: &Prediction<'_>, merge: Option<&String>) -> Result<()> {
         if !self.header_written {
             let mut header = vec!["path".to_owned(), "label".to_owned()];
             header.extend((1..=5).map(|rank| format!("index{rank}")));
@@ -251,7 +287,7 @@ impl PredictionFile {
         let at = |rank: usize| prediction.top.get(rank);
         row.extend((0..5).map(|rank| at(rank).map_or_else(String::new, |(index, _)| index.to_string())));
         row.extend((0..5).map(|rank| at(rank).map_or_else(String::new, |(_, logit)| logit.to_string())));
-        row.extend(merge);
+        row.extend(merge.cloned());
         self.writer.write_record(row).with_context(|| format!("cannot write {}", self.path))
     }
 

@@ -40,7 +40,9 @@ pub(crate) fn models(args: &ListArgs) -> Result<ExitCode> {
     if !args.json {
         let header = ["model", "M params", "GMACs (fvcore)", "tokens", "default weights"];
         output::line(output::table(&header, &rows))?;
-        output::line("Other patch and image sizes of these patterns are understood too, and hf-hub:org/name, local-dir:PATH.")?;
+        output::line(
+            "Other patch and image sizes of these patterns are understood too, and hf-hub:org/name, local-dir:PATH.",
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -69,7 +71,10 @@ pub(crate) fn methods(args: &ListArgs) -> Result<ExitCode> {
             output::line(value.to_string())?;
             continue;
         }
-        output::line(format!("{}: {}\n  source:  {}\n  example: --merge {}", info.name, info.summary, info.source, info.example))?;
+        output::line(format!(
+            "{}: {}\n  source:  {}\n  example: --merge {}",
+            info.name, info.summary, info.source, info.example
+        ))?;
         for option in info.options {
             output::line(format!("  {:<11} {}\n              {}", option.name, option.help, option.values))?;
         }
@@ -88,7 +93,7 @@ fn matches(pattern: Option<&str>, name: &str) -> bool {
     for (index, part) in parts.iter().enumerate() {
         let last = index + 1 == parts.len();
         match (index, rest.find(part)) {
-            (0, Some(0)) | (1.., Some(_)) if !(last && !rest.ends_with(part)) => {
+            (0, Some(0)) | (1.., Some(_)) if !last || rest.ends_with(part) => {
                 let at = if last { rest.len() - part.len() } else { rest.find(part).unwrap_or(0) };
                 rest = &rest[at + part.len()..];
             }

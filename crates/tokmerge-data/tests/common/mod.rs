@@ -48,6 +48,11 @@ impl Tensors {
         assert_eq!(self.header[name]["dtype"], "I32");
         self.bytes(name).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect()
     }
+
+    pub(crate) fn u32(&self, name: &str) -> Vec<u32> {
+        assert_eq!(self.header[name]["dtype"], "U32");
+        self.bytes(name).as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect()
+    }
 }
 
 /// The image of a case: `make` of `fixtures/common.py`.

@@ -127,7 +127,7 @@ impl Method {
         step: Step,
         remove: usize,
         tokens: &Tokens,
-        evidence: &Evidence,
+        evidence: Evidence,
     ) -> Option<MergePlan> {
         match self {
             Self::None => None,
@@ -142,7 +142,13 @@ impl Method {
         }
     }
 
-    pub(crate) fn matching_macs(&self, tokens: usize, remove: usize, head_dim: usize, channels: usize) -> f64 {
+    pub(crate) fn matching_macs(
+        &self,
+        tokens: usize,
+        remove: usize,
+        head_dim: usize,
+        channels: usize,
+    ) -> f64 {
         match self {
             Self::None => 0.0,
             Self::Tome(tome) => tome.matching_macs(tokens, remove, head_dim, channels),

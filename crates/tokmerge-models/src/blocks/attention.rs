@@ -3,8 +3,8 @@
 use super::layers::{Bias, LayerNorm, Linear};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, s};
-use tokmerge_ops::{Heads, Part, Precision, attention_received, head_features};
 use tokmerge_merge::{Evidence, Feature, Received, Wants};
+use tokmerge_ops::{Heads, Part, Precision, attention_received, head_features};
 
 /// Queries, keys and values of all heads from one linear layer, and the projection of what they attend to.
 #[derive(Module, Debug)]

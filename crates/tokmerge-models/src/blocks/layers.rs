@@ -62,7 +62,13 @@ impl Bias {
 }
 
 impl Linear {
-    pub(crate) fn new(inputs: usize, outputs: usize, bias: Bias, precision: Precision, device: &Device) -> Self {
+    pub(crate) fn new(
+        inputs: usize,
+        outputs: usize,
+        bias: Bias,
+        precision: Precision,
+        device: &Device,
+    ) -> Self {
         Self {
             weight: truncated_normal([outputs, inputs], device),
             bias: (bias == Bias::Yes).then(|| zeros([outputs], device)),

@@ -10,7 +10,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
 use std::sync::Arc;
 use tokmerge_merge::{DROPPED, KeyBias, LayerTokens, Layout, Reduction, Seat, Tokens, Trace};
-use tokmerge_ops::{Activation, Precision, assemble, merge_rows};
+use tokmerge_ops::{Activation, Precision, assemble, merge_rows, recycle};
 
 /// What the head looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +186,11 @@ impl VitConfig {
             channels: self.embed_dim,
             head_dim: self.embed_dim / self.num_heads,
             mlp_channels: self.mlp_dim,
-            embed_macs: (self.grid().0 * self.grid().1 * self.in_chans * self.patch_size * self.patch_size
+            embed_macs: (self.grid().0
+                * self.grid().1
+                * self.in_chans
+                * self.patch_size
+                * self.patch_size
                 * self.embed_dim) as f64,
             head_macs: (heads * self.embed_dim * self.num_classes) as f64,
             final_norm: self.norm_place,
@@ -280,6 +284,15 @@ pub struct Classified {
     pub tokens: Tokens,
     /// Every plan that was applied.
     pub trace: Trace,
+}
+
+impl Classified {
+    /// The logits alone; the memory of the tokens is reused by the next pass.
+    #[must_use]
+    pub fn into_logits(self) -> Tensor<2> {
+        recycle(self.tokens.x);
+        self.logits
+    }
 }
 
 impl Vit {
@@ -381,7 +394,8 @@ fn prefix_rows(tokens: &Tokens, index: usize) -> Tensor<2> {
             x.slice(s![.., index..=index, ..]).reshape([*items, channels])
         }
         Layout::Ragged { offsets } => {
-            let rows: Vec<i32> = offsets[..offsets.len() - 1].iter().map(|row| (row + index) as i32).collect();
+            let rows: Vec<i32> =
+                offsets[..offsets.len() - 1].iter().map(|row| (row + index) as i32).collect();
             tokens.x.clone().select(0, Tensor::from_data(rows.as_slice(), &tokens.device()))
         }
     }

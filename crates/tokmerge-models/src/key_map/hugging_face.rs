@@ -84,7 +84,10 @@ mod tests {
         assert_eq!(key("norm.weight"), Key::One("vit.layernorm.weight".to_owned()));
         let Key::Stacked(parts) = key("blocks.3.attn.qkv.bias") else { panic!("queries, keys and values") };
         assert_eq!(parts[1], "vit.encoder.layer.3.attention.attention.key.bias");
-        assert_eq!(key("blocks.0.mlp.fc2.weight"), Key::One("vit.encoder.layer.0.output.dense.weight".to_owned()));
+        assert_eq!(
+            key("blocks.0.mlp.fc2.weight"),
+            Key::One("vit.encoder.layer.0.output.dense.weight".to_owned())
+        );
         assert_eq!(KeyMap::detect(["blocks.0.norm1.weight"]), KeyMap::Timm);
     }
 }

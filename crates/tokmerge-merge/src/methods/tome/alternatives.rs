@@ -14,8 +14,8 @@ struct Features {
 }
 
 impl Features {
-    fn new(tome: &Tome, evidence: &Evidence) -> Self {
-        let features = evidence.features();
+    fn new(tome: &Tome, evidence: Evidence) -> Self {
+        let features = evidence.into_features();
         let [_, dim] = features.dims();
         let mut values: Vec<f32> = features.into_data().iter::<f32>().collect();
         if tome.similarity == Similarity::Cosine {
@@ -50,7 +50,7 @@ fn normalise(row: &mut [f32]) {
 
 /// Merges the most similar pair of an item, then the most similar pair of the others, and so on: no token is in
 /// two pairs. The later token of a pair goes into the earlier.
-pub(super) fn greedy(tome: &Tome, remove: usize, tokens: &Tokens, evidence: &Evidence) -> MergePlan {
+pub(super) fn greedy(tome: &Tome, remove: usize, tokens: &Tokens, evidence: Evidence) -> MergePlan {
     let features = Features::new(tome, evidence);
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for item in 0..tokens.layout.items() {
@@ -87,7 +87,7 @@ pub(super) fn kmeans(
     iterations: usize,
     remove: usize,
     tokens: &Tokens,
-    evidence: &Evidence,
+    evidence: Evidence,
 ) -> MergePlan {
     let features = Features::new(tome, evidence);
     let mut builder = PlanBuilder::new(tokens.layout.clone());
@@ -126,8 +126,9 @@ fn lloyd(
     iterations: usize,
 ) -> Vec<usize> {
     let points = rows.len();
-    let mut centres: Vec<Vec<f32>> =
-        (0..clusters).map(|cluster| features.row(rows.start + cluster * points / clusters).to_vec()).collect();
+    let mut centres: Vec<Vec<f32>> = (0..clusters)
+        .map(|cluster| features.row(rows.start + cluster * points / clusters).to_vec())
+        .collect();
     let mut cluster_of = vec![0; points];
     let mut score = vec![0.0; points];
     for _ in 0..iterations {

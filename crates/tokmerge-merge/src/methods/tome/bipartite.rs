@@ -9,8 +9,14 @@ use tokmerge_ops::{Match, best_match};
 /// One accepted proposal: a source and the destination it merges into, as positions within the item.
 type Pair = (u32, u32);
 
-pub(super) fn plan(tome: &Tome, layer: usize, remove: usize, tokens: &Tokens, evidence: &Evidence) -> MergePlan {
-    let features = evidence.features();
+pub(super) fn plan(
+    tome: &Tome,
+    layer: usize,
+    remove: usize,
+    tokens: &Tokens,
+    evidence: Evidence,
+) -> MergePlan {
+    let features = evidence.into_features();
     let splits = splits(tome, layer, tokens);
     let rows: Vec<(Vec<u32>, Vec<u32>)> = splits
         .iter()
@@ -74,7 +80,9 @@ fn accept(remove: usize, tokens: &Tokens, splits: &[Split], found: &Match) -> Me
         let mut order: Vec<u32> = (0..count as u32).collect();
         // The best first, ties and NaN settled by position.
         order.sort_unstable_by(|&a, &b| {
-            let score = |source: u32| Some(best[source as usize]).filter(|s| !s.is_nan()).unwrap_or(f32::NEG_INFINITY);
+            let score = |source: u32| {
+                Some(best[source as usize]).filter(|s| !s.is_nan()).unwrap_or(f32::NEG_INFINITY)
+            };
             score(b).total_cmp(&score(a)).then(a.cmp(&b))
         });
         let (merged, unmerged) = order.split_at_mut(accepted);
@@ -83,9 +91,7 @@ fn accept(remove: usize, tokens: &Tokens, splits: &[Split], found: &Match) -> Me
         }
         let pairs: Vec<Pair> = merged
             .iter()
-            .map(|&source| {
-                (split.sources[source as usize], partner[source as usize] - range.start as u32)
-            })
+            .map(|&source| (split.sources[source as usize], partner[source as usize] - range.start as u32))
             .collect();
         let kept = (0..tokens.prefix as u32)
             .chain(unmerged.iter().map(|&source| split.sources[source as usize]))

@@ -254,9 +254,7 @@ impl Tome {
         let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&r| r <= 100_000);
         let r = options.value("r", allowed, |text| {
             match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-                Some(list) => {
-                    list.split(',').map(number).collect::<Option<Vec<_>>>().map(Schedule::PerLayer)
-                }
+                Some(list) => list.split(',').map(number).collect::<Option<Vec<_>>>().map(Schedule::PerLayer),
                 None => number(text).map(Schedule::Constant),
             }
         })?;
@@ -265,9 +263,10 @@ impl Tome {
             option: "r".to_owned(),
             example: INFO.example.to_owned(),
         })?;
-        let inflect = options.value("inflect", "a number from -1 (decreasing) to 1 (increasing)", |text| {
-            text.parse::<f64>().ok().filter(|inflect| (-1.0..=1.0).contains(inflect))
-        })?;
+        let inflect =
+            options.value("inflect", "a number from -1 (decreasing) to 1 (increasing)", |text| {
+                text.parse::<f64>().ok().filter(|inflect| (-1.0..=1.0).contains(inflect))
+            })?;
         let rounding = options.choice("rounding", ROUNDINGS)?;
         match (r, inflect) {
             (Schedule::Constant(r), Some(inflect)) if inflect != 0.0 => {
@@ -275,7 +274,8 @@ impl Tome {
             }
             (Schedule::PerLayer(_), Some(_)) => Err(SpecError::Conflict {
                 method: INFO.name.to_owned(),
-                reason: "inflect tilts a single r; a list already says how many each layer removes".to_owned(),
+                reason: "inflect tilts a single r; a list already says how many each layer removes"
+                    .to_owned(),
             }),
             (r, _) => Ok(r),
         }
@@ -361,7 +361,7 @@ impl Tome {
         layer: usize,
         remove: usize,
         tokens: &Tokens,
-        evidence: &Evidence,
+        evidence: Evidence,
     ) -> Option<MergePlan> {
         let nothing = tokens.layout.lens().all(|len| crate::mergeable(remove, len, tokens.prefix) == 0);
         if nothing {
@@ -375,7 +375,7 @@ impl Tome {
                 alternatives::kmeans(self, iterations, remove, tokens, evidence)
             }
             Matcher::RandomPrune => alternatives::random_prune(self, layer, remove, tokens),
-            Matcher::AttentionPrune => alternatives::attention_prune(remove, tokens, evidence),
+            Matcher::AttentionPrune => alternatives::attention_prune(remove, tokens, &evidence),
         })
     }
 

@@ -9,15 +9,21 @@
 //! *gray* at 255, which leaves a white picture; here it keeps the upper byte as well. The EXIF orientation
 //! is applied (Pillow's `exif_transpose`; timm's own datasets do not apply it).
 //!
-//! The JPEG decoder fills what a truncated file lacks with gray and reports success, so completeness is
-//! checked here: a JPEG must reach its end-of-image marker, a WebP must hold the chunks that it announces.
-//! Pillow lets pass a JPEG that lacks nothing but that marker; this module does not.
+//! A JPEG gives the very bytes that libjpeg-turbo gives in Pillow, in all sampling layouts. Refused, although
+//! Pillow decodes them, are files whose chroma is finer than their luma, and damaged ones: where libjpeg warns
+//! and goes on with gray or noise, here is an error. Bytes between segments are skipped by both.
+//!
+//! Completeness is checked here: a JPEG must reach its end-of-image marker, a WebP must hold the chunks that it
+//! announces. Pillow lets pass a JPEG that lacks nothing but that marker; this module does not.
+
+mod cmyk;
+mod jpeg;
 
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::codecs::{bmp::BmpDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, RgbImage};
 
@@ -135,7 +141,8 @@ pub enum ImageError {
         /// The decoder's words.
         reason: String,
     },
-    /// Decoding or preprocessing panicked; only a [`BatchLoader`](crate::BatchLoader) reports this.
+    /// Decoding or preprocessing panicked. A [`BatchLoader`](crate::BatchLoader) reports this for all formats,
+    /// [`decode_image`] for JPEG.
     #[error("made the decoder panic ({reason}); please report it with the file, and leave it out meanwhile")]
     Panicked {
         /// The panic message.
@@ -188,8 +195,8 @@ fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
 
 /// Decodes an image held in memory.
 ///
-/// Damage inside the data of a complete JPEG goes unnoticed, as with libjpeg; everything else that is
-/// wrong with the content is an error. Memory stays within a small multiple of [`Limits::max_bytes`].
+/// Damage is an error where it shows: in a JPEG, a changed bit may well lead to other valid data, and there is
+/// no checksum. Memory stays within a small multiple of [`Limits::max_bytes`].
 pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
@@ -200,16 +207,7 @@ pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     }
     let reader = Cursor::new(bytes);
     match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => {
-            let decoder = JpegDecoder::new(reader).map_err(|e| failed("JPEG", &e));
-            if !jpeg_reaches_its_end(bytes) {
-                // A bomb or damaged header is the better explanation where there is one.
-                check_size(decoder?.dimensions(), limits)?;
-                let missing = "no end-of-image marker";
-                return Err(ImageError::Truncated { format: "JPEG", missing });
-            }
-            decode("JPEG", decoder?, limits)
-        }
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, limits),
         Ok(ImageFormat::Png) => {
             // The PNG decoder takes memory for a row before it tells the size.
             if let Some(size) = png_size(bytes) {
@@ -254,12 +252,17 @@ fn check_size((width, height): (u32, u32), limits: &Limits) -> Result<(), ImageE
     Ok(())
 }
 
-fn decode(format: &'static str, mut decoder: impl ImageDecoder, limits: &Limits) -> Result<Rgb, ImageError> {
-    check_size(decoder.dimensions(), limits)?;
-    let bytes = decoder.total_bytes();
+fn check_bytes(bytes: u64, limits: &Limits) -> Result<(), ImageError> {
     if bytes > limits.max_bytes || usize::try_from(bytes).is_err() {
         return Err(ImageError::TooManyBytes { bytes, what: "decoded", max_bytes: limits.max_bytes });
     }
+    Ok(())
+}
+
+fn decode(format: &'static str, mut decoder: impl ImageDecoder, limits: &Limits) -> Result<Rgb, ImageError> {
+    check_size(decoder.dimensions(), limits)?;
+    let bytes = decoder.total_bytes();
+    check_bytes(bytes, limits)?;
     decoder.set_limits(decoder_limits(limits)).map_err(|e| failed(format, &e))?;
     // Unreadable metadata says nothing about the pixels.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -305,7 +308,10 @@ fn failed(format: &'static str, error: &image::ImageError) -> ImageError {
     {
         return ImageError::Truncated { format, missing: "it ends inside the picture" };
     }
-    let reason = error.to_string();
+    unreadable(format, &error.to_string())
+}
+
+fn unreadable(format: &'static str, reason: &str) -> ImageError {
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     if reason.to_ascii_lowercase().contains("unexpected end") {
         return ImageError::Truncated { format, missing: "it ends inside the picture" };
@@ -317,34 +323,6 @@ fn failed(format: &'static str, error: &image::ImageError) -> ImageError {
 fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     (bytes.get(12..16)? == b"IHDR").then_some((word(16)?, word(20)?))
-}
-
-/// Whether the markers of a JPEG lead to its end-of-image marker. Segments are stepped over by their
-/// length, so the end of an embedded thumbnail does not count.
-fn jpeg_reaches_its_end(bytes: &[u8]) -> bool {
-    const END: u8 = 0xD9;
-    // Without a length: stuffed byte, TEM, restart markers, start of image.
-    let stands_alone = |marker: u8| matches!(marker, 0x00 | 0x01 | 0xD0..=0xD8);
-    let mut at = 2;
-    loop {
-        // The next 0xFF followed by something else than 0xFF. Entropy-coded data holds only stuffed
-        // bytes and restart markers, which stand alone, so it is crossed by the same rule.
-        let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xFF)) else {
-            return false;
-        };
-        at += found + 1;
-        let Some(&marker) = bytes.get(at) else { return false };
-        match marker {
-            0xFF => {} // fill byte: look again from here
-            END => return true,
-            _ if stands_alone(marker) => at += 1,
-            _ => {
-                let Some(&[high, low]) = bytes.get(at + 1..at + 3) else { return false };
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                at += 1 + length;
-            }
-        }
-    }
 }
 
 /// Whether every top-level chunk of a WebP, and the RIFF around them, ends inside the file.
@@ -382,6 +360,10 @@ mod tests {
         let picture = RgbImage::from_fn(width, height, |x, y| {
             image::Rgb([(x * 37 + y * 11) as u8, (x ^ y) as u8, (x * y) as u8])
         });
+        if format == ImageFormat::Jpeg {
+            use libjpeg_turbo_rs::{PixelFormat::Rgb, Subsampling::S420, compress};
+            return compress(&picture, width as usize, height as usize, Rgb, 75, S420).unwrap();
+        }
         let mut bytes = Cursor::new(Vec::new());
         picture.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()

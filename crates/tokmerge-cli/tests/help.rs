@@ -1,0 +1,53 @@
+//! `--help` and `--version`: that the main options are named, not how.
+
+mod common;
+
+use common::Desk;
+
+const MODEL: [&str; 7] =
+    ["--model", "--weights", "--random-weights", "--img-size", "--dtype", "--device", "--threads"];
+const PREPROCESS: [&str; 6] =
+    ["--crop-pct", "--crop-mode", "--interpolation", "--mean", "--std", "--max-pixels"];
+const OUTPUT: [&str; 2] = ["--json", "--convention"];
+
+#[track_caller]
+fn assert_mentions(command: &str, groups: &[&[&str]]) {
+    let run = Desk::new().run(&format!("{command} --help")).ok();
+    assert_eq!(run.err, "");
+    for option in groups.iter().copied().flatten() {
+        assert!(run.out.contains(option), "{command} --help lacks {option}:\n{}", run.out);
+    }
+}
+
+#[test]
+fn the_program_says_what_it_is_for() {
+    assert_mentions("", &[&["Makes pretrained Vision Transformers faster"]]);
+    assert_mentions("", &[&["classify", "eval", "bench", "info", "viz", "models", "methods", "--version"]]);
+    let version = Desk::new().run("--version").ok();
+    assert_eq!(version.out.trim(), concat!("tokmerge ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn each_command_names_its_options() {
+    let merge: &[&str] = &["--merge", "tome:r=8", "merge.toml"];
+    assert_mentions(
+        "classify",
+        &[&MODEL, merge, &PREPROCESS, &OUTPUT, &["<IMAGE>...", "--topk", "--labels"]],
+    );
+    let eval =
+        ["<DIR>", "--batch-size", "--workers", "--limit", "--labels", "--predictions", "--results-file"];
+    assert_mentions("eval", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &eval]);
+    assert_mentions("bench", &[&MODEL, merge, &OUTPUT, &["--batch-size", "--duration", "--results-file"]]);
+    assert_mentions("info", &[merge, &OUTPUT, &["<MODEL>", "--img-size"]]);
+    let viz = ["<IMAGE>", "--merge", "--output", ".png", ".svg", "--layer", "--upscale"];
+    assert_mentions("viz", &[&MODEL, &PREPROCESS, &viz]);
+    assert_mentions("models", &[&["PATTERN", "--json"]]);
+    assert_mentions("methods", &[&["PATTERN", "--json"]]);
+}
+
+#[test]
+fn without_a_command_the_help_is_shown() {
+    let run = Desk::new().run("").code(2);
+    assert_eq!(run.out, "");
+    assert!(run.err.contains("Usage: tokmerge <COMMAND>"), "{}", run.err);
+}

@@ -1,0 +1,59 @@
+//! In the steady state a forward pass allocates nothing large: buffers are reused from pass to pass.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokmerge_merge::{Method, Reduction};
+use tokmerge_models::{Precision, VitConfig};
+
+/// Counts allocations that matter: one of this size costs page faults, a small one costs nothing.
+const LARGE: usize = 32 * 1024;
+
+struct Counting;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() >= LARGE && ON.load(Ordering::Relaxed) {
+            COUNT.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_forward_pass_reuses_its_buffers() {
+    let device = Device::flex();
+    let config = VitConfig { depth: 4, num_classes: 10, ..VitConfig::new(16, 192, 4, 3) };
+    for precision in [Precision::F32, Precision::Bf16] {
+        let model = config.init(precision, &device);
+        for spec in ["none", "tome:r=13", "tome:r=13,inflect=-1"] {
+            let reduction = Reduction::bind(spec.parse::<Method>().unwrap(), &config.seat()).unwrap();
+            let mut counts = Vec::new();
+            for _ in 0..4 {
+                let images = TensorData::new(vec![0.5_f32; 2 * 3 * 224 * 224], [2, 3, 224, 224]);
+                let images = Tensor::<4>::from_data(images, &device);
+                COUNT.store(0, Ordering::Relaxed);
+                ON.store(true, Ordering::Relaxed);
+                let logits = model.forward(images, &reduction).into_logits();
+                ON.store(false, Ordering::Relaxed);
+                drop(logits);
+                counts.push(COUNT.load(Ordering::Relaxed));
+            }
+            // Threads may meet a size for the first time a pass or two late: the last pass counts.
+            assert_eq!(counts.last(), Some(&0), "{spec} {precision:?}: large allocations per pass {counts:?}");
+        }
+    }
+}
