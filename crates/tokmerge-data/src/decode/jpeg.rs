@@ -84,7 +84,7 @@ fn decode_cmyk(decoder: Decoder<'_>) -> Result<Vec<u8>, ImageError> {
     let sampling: Vec<_> =
         sampling.map(|c| [c.horizontal_sampling, c.vertical_sampling].map(usize::from)).collect();
     let most: [usize; 2] = std::array::from_fn(|axis| sampling.iter().map(|s| s[axis]).max().unwrap_or(1));
-    if sampling.iter().any(|s| (0..2).any(|axis| most[axis] % s[axis] != 0)) {
+    if sampling.iter().any(|s| (0..2).any(|axis| !most[axis].is_multiple_of(s[axis]))) {
         return Err(unsupported("with fractional subsampling"));
     }
 
