@@ -247,8 +247,8 @@ fn linear_gradients(
     let (mut dx, mut dw, mut db) =
         (buffers.next().flatten(), buffers.next().flatten(), buffers.next().flatten());
     kernels::linear_backward(
-        values(&weight),
-        values(&x),
+        values(weight),
+        values(x),
         values(&grad),
         dx.as_deref_mut(),
         dw.as_deref_mut(),
