@@ -62,6 +62,9 @@ fn header_end(bytes: &[u8]) -> Result<usize, String> {
     let Some(length) = bytes.first_chunk::<LENGTH_BYTES>() else {
         return Err(format!("it has {} bytes, but the header length alone takes 8; truncated?", bytes.len()));
     };
+    if length.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+        return Err("it begins with text, not with a header; is it a web page, or a Git LFS pointer that was never pulled?".to_owned());
+    }
     let length = u64::from_le_bytes(*length);
     let present = bytes.len() - LENGTH_BYTES;
     match usize::try_from(length) {

@@ -178,8 +178,11 @@ pub(crate) struct BenchArgs {
 #[derive(Args, Debug)]
 pub(crate) struct InfoArgs {
     /// timm name such as vit_large_patch16_224, local-dir:PATH, or hf-hub:org/name[@rev]
-    #[arg(value_name = "MODEL")]
-    pub(crate) model: String,
+    #[arg(value_name = "MODEL", required_unless_present = "model_option")]
+    pub(crate) model: Option<String>,
+    /// The same, as the other commands take it
+    #[arg(short, long = "model", id = "model_option", value_name = "MODEL", conflicts_with = "model")]
+    pub(crate) model_option: Option<String>,
     #[command(flatten)]
     pub(crate) merge: MergeArgs,
     /// Side of the input image, or HEIGHTxWIDTH

@@ -91,13 +91,8 @@ pub enum Labels {
 #[non_exhaustive]
 pub enum EvalError {
     /// A method does not fit the model.
-    #[error("{merge}: {source}")]
-    Bind {
-        /// The method.
-        merge: String,
-        /// Why.
-        source: BindError,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The images cannot be loaded.
     #[error(transparent)]
     Loader(#[from] LoaderError),
@@ -160,12 +155,9 @@ pub fn evaluate(
     options: EvalOptions,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Accuracy>, EvalError> {
-    let reductions: Vec<Reduction> = methods
-        .iter()
-        .map(|method| {
-            model.bind(method).map_err(|source| EvalError::Bind { merge: method.to_string(), source })
-        })
-        .collect::<Result<_, _>>()?;
+    let reductions: Vec<Reduction> =
+        methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
+    model.warm_up();
     let unmerged = methods.iter().position(|method| *method == Method::None);
     let mut tallies: Vec<Tally> = methods.iter().map(|_| Tally::default()).collect();
     let loader = BatchLoader::new(

@@ -40,14 +40,21 @@ pub struct Seat {
 #[non_exhaustive]
 pub enum BindError {
     /// The schedule does not fit.
-    #[error(transparent)]
-    Schedule(#[from] ScheduleError),
+    #[error("{merge}: {source}")]
+    Schedule {
+        /// The method.
+        merge: String,
+        /// Why its schedule does not fit.
+        source: ScheduleError,
+    },
     /// A layer is asked to remove more tokens than there are.
     #[error(
-        "layer {layer} is to remove {remove} tokens, but the image has {tokens} of which {prefix} never merge; r must be below {tokens}, and a layer never removes more than half of the others, {most} here"
+        "{merge}: layer {layer} is to remove {remove} tokens, but the image has {tokens} of which {prefix} never merge; r must be below {tokens}, and a layer never removes more than half of the others, {most} here"
     )]
     TooMany {
-        /// Index of the layer.
+        /// The method.
+        merge: String,
+        /// The layer, counted from 1.
         layer: usize,
         /// Tokens to remove.
         remove: usize,
@@ -152,13 +159,16 @@ impl Reduction {
     /// When the schedule is longer than the model is deep, or a layer is to remove more tokens than an image
     /// has. Asking for more than half of what is left in a later layer is allowed: a layer removes what it can.
     pub fn bind(method: Method, seat: &Seat) -> Result<Self, BindError> {
-        let removes = method.removes(seat.depth)?;
+        let removes = method
+            .removes(seat.depth)
+            .map_err(|source| BindError::Schedule { merge: method.to_string(), source })?;
         let most = seat.tokens.saturating_sub(seat.prefix) / 2;
         if let Some((layer, &remove)) =
             removes.iter().enumerate().find(|(_, remove)| **remove >= seat.tokens.max(1))
         {
             let (tokens, prefix) = (seat.tokens, seat.prefix);
-            return Err(BindError::TooMany { layer, remove, tokens, prefix, most });
+            let (merge, layer) = (method.to_string(), layer + 1);
+            return Err(BindError::TooMany { merge, layer, remove, tokens, prefix, most });
         }
         let key_bias = method.key_bias(seat.key_bias);
         Ok(Self { method, removes, key_bias, prefix: seat.prefix })

@@ -83,9 +83,10 @@ pub enum SpecError {
 
 /// ` (did you mean X?)` for the nearest name, or nothing if none is near.
 pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let given = given.to_lowercase();
     known
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(given, name), name))
+        .map(|name| (strsim::damerau_levenshtein(&given, name), name))
         .filter(|(distance, name)| *distance <= 2.max(name.len() / 3))
         .min()
         .map(|(_, name)| format!(" (did you mean {name}?)"))

@@ -130,11 +130,15 @@ pub fn describe(options: &ModelOptions) -> Result<Described, ModelError> {
             let architecture = architecture(&options.model)?;
             Described { architecture, class_names: Vec::new(), weights: None }
         }
-        ModelSource::LocalDir(dir) => from_files(&discover(&dir)?, &dir)?,
+        ModelSource::LocalDir(dir) => {
+            let wanted = options.weights == Weights::Pretrained;
+            let weights = wanted.then(|| discover(&dir)).transpose()?.map(|files| files.weights);
+            Described { weights, ..from_dir(&dir)? }
+        }
         ModelSource::HfHub { repo, revision } => {
             let files = Hub::new(HubConfig::from_env()?)?.fetch(&repo, &revision)?;
             let dir = files.weights.parent().unwrap_or(Path::new(".")).to_owned();
-            from_files(&files, &dir)?
+            Described { weights: Some(files.weights), ..from_dir(&dir)? }
         }
         _ => return Err(UnknownModel::new(&options.model).into()),
     };
@@ -146,13 +150,19 @@ pub fn describe(options: &ModelOptions) -> Result<Described, ModelError> {
     Ok(described)
 }
 
-fn from_files(files: &tokmerge_checkpoint::Files, dir: &Path) -> Result<Described, ModelError> {
-    let path = files.config.clone().ok_or_else(|| ModelError::NoConfig(dir.to_owned()))?;
+/// Reads the metadata of a folder; its weights may be missing.
+fn from_dir(dir: &Path) -> Result<Described, ModelError> {
+    if !dir.is_dir() {
+        // Says what is wrong with the folder itself.
+        discover(dir)?;
+    }
+    let existing = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
+    let path = existing("config.json").ok_or_else(|| ModelError::NoConfig(dir.to_owned()))?;
     let wrong = |source| ModelError::Configure { path: path.clone(), source };
     let (architecture, class_names) = match ModelConfig::read(&path)? {
         ModelConfig::Timm(config) => (configure::timm(&config).map_err(wrong)?, config.label_names),
         ModelConfig::HuggingFace(config) => {
-            let preprocessor = files.preprocessor.as_deref().map(read_json).transpose()?;
+            let preprocessor = existing("preprocessor_config.json").as_deref().map(read_json).transpose()?;
             let found = configure::hugging_face(&config, preprocessor.as_ref()).map_err(wrong)?;
             (found, config.id2label.into_values().collect())
         }
@@ -161,7 +171,7 @@ fn from_files(files: &tokmerge_checkpoint::Files, dir: &Path) -> Result<Describe
             return Err(wrong(ConfigureError::Shape(reason)));
         }
     };
-    Ok(Described { architecture, class_names, weights: Some(files.weights.clone()) })
+    Ok(Described { architecture, class_names, weights: None })
 }
 
 fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
@@ -188,6 +198,10 @@ impl Model {
         let checkpoint = path.map(Checkpoint::open).transpose()?;
         if let Some(checkpoint) = &checkpoint {
             described.architecture.config.num_classes = classes(checkpoint);
+        }
+        if checkpoint.is_none() {
+            // The same model on every run.
+            device.seed(0);
         }
         let vit = described.architecture.config.init(options.precision, device);
         let (vit, report) = match &checkpoint {
@@ -269,6 +283,14 @@ impl Model {
     /// When the method's schedule does not fit the model.
     pub fn bind(&self, method: &Method) -> Result<Reduction, BindError> {
         Reduction::bind(method.clone(), &self.config().seat())
+    }
+
+    /// Brings the weights into the form that the kernels want, which the first forward pass would do otherwise:
+    /// runs one blank image. Times taken after that are those of a model in use.
+    pub fn warm_up(&self) {
+        let config = self.config();
+        let pixels = vec![0.0; config.in_chans * config.img_size.0 * config.img_size.1];
+        let _ = self.forward(pixels, &Reduction::none()).into_logits().into_data();
     }
 
     /// Runs a batch: `pixels: [B, 3, H, W]`, preprocessed.

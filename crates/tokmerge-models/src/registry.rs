@@ -30,8 +30,11 @@ pub struct UnknownModel {
 impl UnknownModel {
     /// The error for a name, with the nearest known one as a hint.
     pub(crate) fn new(given: &str) -> Self {
-        let arch = given.split('.').next().unwrap_or(given);
-        let nearest = NAMES.iter().map(|known| (strsim::damerau_levenshtein(arch, known), known)).min();
+        let arch = given.split('.').next().unwrap_or(given).to_lowercase();
+        if given.contains('/') {
+            return Self { given: given.to_owned(), hint: format!(" (did you mean hf-hub:{given}?)") };
+        }
+        let nearest = NAMES.iter().map(|known| (strsim::damerau_levenshtein(&arch, known), known)).min();
         let hint = match nearest {
             Some((distance, known)) if distance <= arch.len() / 3 => format!(" (did you mean {known}?)"),
             _ => String::new(),

@@ -53,7 +53,11 @@ fn a_forward_pass_reuses_its_buffers() {
                 counts.push(COUNT.load(Ordering::Relaxed));
             }
             // Threads may meet a size for the first time a pass or two late: the last pass counts.
-            assert_eq!(counts.last(), Some(&0), "{spec} {precision:?}: large allocations per pass {counts:?}");
+            assert_eq!(
+                counts.last(),
+                Some(&0),
+                "{spec} {precision:?}: large allocations per pass {counts:?}"
+            );
         }
     }
 }

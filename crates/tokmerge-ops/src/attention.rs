@@ -283,7 +283,7 @@ mod tests {
                 let qkv = normal([layout.rows(), 3 * heads.count * heads.dim], 9, &device);
                 for log_size in [None, Some(log_sizes(layout.rows()))] {
                     gradients_match(
-                        &[qkv.clone()],
+                        [qkv.clone()],
                         |[qkv]| attention(qkv, heads, log_size.clone(), &layout),
                         |[qkv]| composed(qkv, heads, log_size.as_deref(), &layout),
                         2e-4,

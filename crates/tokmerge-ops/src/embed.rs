@@ -106,7 +106,7 @@ mod tests {
         let device = devices().tracked;
         let inputs = [normal([2 * 6, 7], 1, &device), normal([2, 7], 2, &device), normal([6, 7], 3, &device)];
         gradients_match(
-            &inputs,
+            inputs.clone(),
             |[patches, prefix, positions]| assemble(patches, prefix, positions),
             |[patches, prefix, positions]| composed_assemble(patches, prefix, positions),
             0.0,

@@ -403,7 +403,7 @@ mod tests {
         };
         for activation in ACTIVATIONS {
             gradients_match(
-                &inputs,
+                inputs.clone(),
                 |inputs| {
                     let (x, layer) = weights(inputs);
                     linear(x, layer, activation)
@@ -418,7 +418,7 @@ mod tests {
         let scale = normal([9], 5, &device);
         let residual = normal([7, 9], 6, &device);
         gradients_match(
-            &inputs,
+            inputs.clone(),
             |inputs| {
                 let (x, layer) = weights(inputs);
                 linear_residual(x, layer, Some(scale.clone()), residual.clone())

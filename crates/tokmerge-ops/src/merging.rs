@@ -210,13 +210,13 @@ mod tests {
         let device = devices().tracked;
         let (dst, weight): (Arc<[u32]>, Arc<[f32]>) = (DST.into(), WEIGHT.into());
         gradients_match(
-            &[normal([7, 19], 1, &device)],
+            [normal([7, 19], 1, &device)],
             |[x]| merge_rows(x, &weight, &dst, 3),
             |[x]| composed_merge(x, &weight, &dst, 3),
             1e-6,
         );
         gradients_match(
-            &[normal([3, 19], 1, &device)],
+            [normal([3, 19], 1, &device)],
             |[y]| gather_rows(y, &dst),
             |[y]| composed_gather(y, &dst),
             1e-6,

@@ -119,7 +119,7 @@ mod tests {
     fn gradients_equal_composed() {
         let device = devices().tracked;
         gradients_match(
-            &[normal([5, 12], 9, &device)],
+            [normal([5, 12], 9, &device)],
             |[x]| mlp_residual(x, weights(12, 20, &device), None),
             |[x]| oracle(x, weights(12, 20, &device), None),
             3e-4,

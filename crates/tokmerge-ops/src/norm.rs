@@ -143,7 +143,7 @@ mod tests {
         let device = devices().tracked;
         let inputs = [normal([7, 33], 4, &device)];
         gradients_match(
-            &inputs,
+            inputs.clone(),
             |[x]| layer_norm(x, weights(33, &device)),
             |[x]| composed(x, weights(33, &device)),
             1e-4,

@@ -51,7 +51,7 @@ pub(crate) fn assert_close<const D: usize>(actual: Tensor<D>, expected: Tensor<D
 /// Compares the gradients of two bodies of an op with respect to every input, under a random weighting of the
 /// outputs.
 pub(crate) fn gradients_match<const N: usize, const D: usize>(
-    inputs: &[Tensor<D>; N],
+    inputs: [Tensor<D>; N],
     op: impl Fn([Tensor<D>; N]) -> Tensor<2>,
     oracle: impl Fn([Tensor<D>; N]) -> Tensor<2>,
     tolerance: f32,

@@ -16,8 +16,8 @@ pub use tokmerge_data::{
     Preprocess, Rgb, Sample, decode_image, open_image,
 };
 pub use tokmerge_eval::{
-    Accuracy, BenchOptions, EvalError, EvalOptions, Labels, Observer, Prediction, Speed, Spread, bench, evaluate, top,
-    wilson,
+    Accuracy, BenchOptions, EvalError, EvalOptions, Labels, Observer, Prediction, Speed, Spread, bench,
+    evaluate, top, wilson,
 };
 pub use tokmerge_merge::{
     BindError, LayerTokens, METHODS, MergePlan, MergeSpec, Method, MethodInfo, Reduction, SpecError, Tokens,

@@ -26,6 +26,8 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
         );
     }
     let reductions: Vec<_> = methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
+    // So that the first image's time is like the others'.
+    model.warm_up();
     let limits = args.preprocess.limits();
     let convention = args.output.convention();
     let mut code = ExitCode::SUCCESS;

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     model.require_head()?;
     if folder.stray() > 0 {
         output::note(format!(
-            "note: {} images lie beside the class folders of {} and are left out",
+            "note: images beside the class folders of {1} are left out: {0}",
             folder.stray(),
             args.dir.display()
         ));
@@ -35,6 +35,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         samples = spread(samples, limit);
     }
     let images = samples.len();
+    if args.predictions.is_some() && args.predictions == args.results_file {
+        bail!("--predictions and --results-file name the same file; give each its own");
+    }
     let predictions = args.predictions.as_deref().map(PredictionFile::create).transpose()?;
     let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
     let merges =

@@ -5,11 +5,14 @@ use crate::output;
 use anyhow::Result;
 use serde_json::json;
 use std::process::ExitCode;
-use tokmerge::{ModelOptions, Reduction, VitConfig, describe};
+use tokmerge::{ModelOptions, Reduction, VitConfig, Weights, describe};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
-    let options = ModelOptions { img_size: args.img_size, ..ModelOptions::new(&args.model) };
+    let model = args.model.as_ref().or(args.model_option.as_ref()).cloned().unwrap_or_default();
+    // Shapes need no weights.
+    let options =
+        ModelOptions { img_size: args.img_size, weights: Weights::Random, ..ModelOptions::new(&model) };
     let architecture = describe(&options)?.architecture;
     let config = &architecture.config;
     let convention = args.output.convention();
@@ -23,7 +26,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
         let gmacs = config.cost().gmacs(&layers, &reduction, convention);
         if args.output.json {
             let value = json!({
-                "model": args.model,
+                "model": model,
                 "merge": method.to_string(),
                 "params": config.parameters(),
                 "img_size": [config.img_size.0, config.img_size.1],

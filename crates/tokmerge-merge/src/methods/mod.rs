@@ -66,11 +66,11 @@ impl Method {
     pub fn from_spec(spec: &MergeSpec) -> Result<Self, SpecError> {
         let info = METHODS.iter().find(|info| info.name == spec.method).ok_or_else(|| {
             let known: Vec<_> = METHODS.iter().map(|info| info.name).collect();
-            SpecError::Method {
-                given: spec.method.clone(),
-                hint: did_you_mean(&spec.method, known.iter().copied()),
-                known: known.join(", "),
-            }
+            let hint = match spec.method.split_once(',') {
+                Some(_) => " (give --merge once for every method)".to_owned(),
+                None => did_you_mean(&spec.method, known.iter().copied()),
+            };
+            SpecError::Method { given: spec.method.clone(), hint, known: known.join(", ") }
         })?;
         let known = info.options.iter().map(|option| option.name);
         (info.read)(Options::new(info.name, known, spec)?)
