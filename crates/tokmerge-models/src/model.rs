@@ -200,8 +200,9 @@ impl Model {
             described.architecture.config.num_classes = classes(checkpoint);
         }
         if checkpoint.is_none() {
-            // The same model on every run.
+            // The same model on every run, and none of the published ones.
             device.seed(0);
+            described.architecture.tag = String::new();
         }
         let vit = described.architecture.config.init(options.precision, device);
         let (vit, report) = match &checkpoint {
