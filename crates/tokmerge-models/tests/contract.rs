@@ -45,8 +45,10 @@ fn choices(option: &str) -> Vec<&'static str> {
 /// No merging, both kinds of schedule, and every matcher.
 fn specs() -> Vec<String> {
     let plain = ["none", "tome:r=3", "tome:r=9", "tome:r=2,inflect=-1", "tome:r=3,feature=x_pre"];
+    // A new method is under contract by being listed.
+    let listed = METHODS.iter().map(|info| info.example.to_owned());
     let matchers = choices("matcher").into_iter().map(|matcher| format!("tome:r=3,matcher={matcher}"));
-    plain.into_iter().map(str::to_owned).chain(matchers).collect()
+    plain.into_iter().map(str::to_owned).chain(matchers).chain(listed).collect()
 }
 
 fn bind(spec: &str, config: &VitConfig) -> Reduction {
