@@ -129,6 +129,11 @@ pub fn top(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
     order.into_iter().take(count).map(|class| (class, logits[class])).collect()
 }
 
+/// The class with the largest logit.
+fn best(logits: &[f32]) -> Option<usize> {
+    top(logits, 1).first().map(|(class, _)| *class)
+}
+
 #[derive(Default)]
 struct Tally {
     images: usize,
@@ -181,9 +186,10 @@ pub fn evaluate(
         }
         let run = |reduction: &Reduction| forward(model, &batch.pixels, reduction, options.convention);
         let passes: Vec<Pass> = reductions.iter().map(run).collect();
+        let answers = |pass: &Pass| pass.logits.iter().map(|logits| best(logits)).collect::<Vec<_>>();
         let reference = match unmerged {
-            Some(index) => passes[index].logits.clone(),
-            None => run(&Reduction::none()).logits,
+            Some(index) => answers(&passes[index]),
+            None => answers(&run(&Reduction::none())),
         };
         for (method, (pass, tally)) in passes.iter().zip(&mut tallies).enumerate() {
             tally.seconds += pass.seconds;
@@ -193,9 +199,7 @@ pub fn evaluate(
             {
                 let top = top(logits, 5);
                 tally.images += 1;
-                tally.agree += usize::from(
-                    top.first().map(|best| best.0) == self::top(reference, 1).first().map(|best| best.0),
-                );
+                tally.agree += usize::from(top.first().map(|(class, _)| *class) == *reference);
                 if let (Some(label), Labels::Trusted) = (sample.label, labels) {
                     let classes = logits.len();
                     if label >= classes {
@@ -228,19 +232,13 @@ struct Pass {
 fn forward(model: &Model, pixels: &[f32], reduction: &Reduction, convention: Convention) -> Pass {
     let pixels = pixels.to_vec();
     let start = Instant::now();
-    let output = model.forward(pixels, reduction);
-    let forward = start.elapsed();
-    let (config, trace, tokens) = (model.config(), output.trace.clone(), output.tokens.layout.rows());
+    let mut output = model.forward(pixels, reduction);
+    let (trace, tokens) = (std::mem::take(&mut output.trace), output.tokens.layout.rows());
     let [items, classes] = output.logits.dims();
-    let start = Instant::now();
     let flat: Vec<f32> = output.into_logits().into_data().iter::<f32>().collect();
-    let seconds = (forward + start.elapsed()).as_secs_f64();
-    let gmacs = (0..items)
-        .map(|item| {
-            let layers = trace.layer_tokens(item, config.tokens(), config.depth);
-            model.gmacs(&layers, reduction, convention)
-        })
-        .sum();
+    let seconds = start.elapsed().as_secs_f64();
+    let gmacs =
+        (0..items).map(|item| model.gmacs(&model.layer_tokens(&trace, item), reduction, convention)).sum();
     let logits = flat.chunks(classes.max(1)).map(<[f32]>::to_vec).collect();
     Pass { logits, seconds, gmacs, tokens }
 }

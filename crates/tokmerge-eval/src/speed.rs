@@ -1,6 +1,7 @@
 //! How fast a model runs, with and without merging.
 
 use crate::Spread;
+use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tokmerge_merge::{BindError, Method, Reduction};
@@ -71,7 +72,7 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
             if round == 0 {
                 let items = options.batch_size as f64;
                 for item in 0..options.batch_size {
-                    let layers = output.trace.layer_tokens(item, config.tokens(), config.depth);
+                    let layers = model.layer_tokens(&output.trace, item);
                     count[0] += model.gmacs(&layers, reduction, options.convention) / items;
                     count[1] += output.tokens.layout.range(item).len() as f64 / items;
                     count[2] += config.cost().mega_activations(config.num_heads, &layers) / items;
@@ -110,16 +111,9 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
     Ok(results.collect())
 }
 
-/// Seeded standard normal values (Box-Muller over SplitMix64): never zeros, which some processors multiply
-/// faster.
+/// Seeded standard normal values: never zeros, which some processors multiply faster.
 fn normal(count: usize) -> Vec<f32> {
-    let mut state = 1_u64;
-    let mut uniform = move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z >> 40) as f32 + 0.5) / (1_u64 << 24) as f32
-    };
-    (0..count).map(|_| (-2.0 * uniform().ln()).sqrt() * (std::f32::consts::TAU * uniform()).cos()).collect()
+    let device = Device::default();
+    device.seed(1);
+    Tensor::<1>::random([count], Distribution::Normal(0.0, 1.0), &device).into_data().iter::<f32>().collect()
 }

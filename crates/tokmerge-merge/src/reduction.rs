@@ -205,19 +205,21 @@ impl Reduction {
         }
     }
 
+    /// Whether block `layer` is to remove anything.
+    fn removes_in(&self, layer: usize) -> bool {
+        self.removes.get(layer).is_some_and(|&remove| remove > 0)
+    }
+
     /// What block `layer` should report.
     #[must_use]
     pub fn wants(&self, layer: usize) -> Wants {
-        match self.removes.get(layer) {
-            Some(0) | None => Wants::default(),
-            Some(_) => self.method.wants(),
-        }
+        if self.removes_in(layer) { self.method.wants() } else { Wants::default() }
     }
 
     /// Before block `layer`.
     #[must_use]
     pub fn enter(&self, layer: usize, tokens: Tokens, trace: &mut Trace) -> Tokens {
-        if self.method.site() != Site::BeforeBlock || self.removes.get(layer).is_none_or(|&r| r == 0) {
+        if self.method.site() != Site::BeforeBlock || !self.removes_in(layer) {
             return tokens;
         }
         let evidence = Evidence { features: Some(tokens.x.clone().without_autodiff()), received: None };
@@ -227,7 +229,7 @@ impl Reduction {
     /// Between the attention and the MLP of block `layer`.
     #[must_use]
     pub fn apply(&self, layer: usize, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
-        if self.method.site() != Site::InsideBlock || self.removes.get(layer).is_none_or(|&r| r == 0) {
+        if self.method.site() != Site::InsideBlock || !self.removes_in(layer) {
             return tokens;
         }
         self.reduce(Step { layer, site: Site::InsideBlock }, tokens, evidence, trace)

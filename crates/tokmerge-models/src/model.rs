@@ -12,7 +12,7 @@ use tokmerge_checkpoint::{
     SourceError, discover,
 };
 use tokmerge_data::Preprocess;
-use tokmerge_merge::{BindError, LayerTokens, Method, Reduction};
+use tokmerge_merge::{BindError, LayerTokens, Method, Reduction, Trace};
 use tokmerge_ops::Precision;
 
 /// Where weights come from.
@@ -305,6 +305,12 @@ impl Model {
         let items = pixels.len() / (config.in_chans * height * width);
         let images = TensorData::new(pixels, [items, config.in_chans, height, width]);
         self.vit.forward(Tensor::from_data(images, &self.device), reduction)
+    }
+
+    /// Tokens that the blocks saw of one image of a pass.
+    #[must_use]
+    pub fn layer_tokens(&self, trace: &Trace, item: usize) -> Vec<LayerTokens> {
+        trace.layer_tokens(item, self.config().tokens(), self.config().depth)
     }
 
     /// Billions of multiply-adds of one image, for the tokens that its blocks saw.

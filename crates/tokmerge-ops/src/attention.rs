@@ -68,17 +68,18 @@ pub fn attention_received(
 pub fn head_features(qkv: Tensor<2>, heads: Heads, part: Part, aggregation: HeadAggregation) -> Tensor<2> {
     let qkv = qkv.without_autodiff();
     let [rows, _] = qkv.dims();
-    match (aggregation, body(&qkv)) {
-        (HeadAggregation::Mean, Body::Kernels) => {
-            if let Ok(primitive) = qkv.clone().try_into_primitive::<Flex>() {
-                let primitive = contiguous(primitive);
-                let mut out = pool::take(rows * heads.dim);
-                kernels::head_mean(Isa::current(), heads, values(&primitive), part, &mut out);
-                return Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, heads.dim]));
-            }
-            composed_features(qkv, heads, part, aggregation)
+    match (body(&qkv), qkv.clone().try_into_primitive::<Flex>()) {
+        (Body::Kernels, Ok(primitive)) => {
+            let primitive = contiguous(primitive);
+            let width = match aggregation {
+                HeadAggregation::Mean => heads.dim,
+                HeadAggregation::Concat => heads.count * heads.dim,
+            };
+            let mut out = pool::take(rows * width);
+            kernels::head_metric(Isa::current(), heads, values(&primitive), part, aggregation, &mut out);
+            Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, width]))
         }
-        (aggregation, _) => composed_features(qkv, heads, part, aggregation),
+        _ => composed_features(qkv, heads, part, aggregation),
     }
 }
 

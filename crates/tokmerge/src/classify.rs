@@ -72,9 +72,8 @@ pub fn classify(
         };
         known.map_or_else(|| format!("class {index}"), str::to_owned)
     };
-    let config = model.config();
     let classified = logits.chunks(classes).enumerate().map(|(item, logits)| {
-        let layers = output.trace.layer_tokens(item, config.tokens(), config.depth);
+        let layers = model.layer_tokens(&output.trace, item);
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
         let top = tokmerge_eval::top(logits, topk)

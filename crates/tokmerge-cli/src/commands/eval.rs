@@ -30,10 +30,11 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
             args.dir.display()
         ));
     }
-    let (mut samples, labels) = labelled(&folder, names.as_ref(), &model, args.labels.is_some())?;
-    if let Some(limit) = args.limit {
-        samples = spread(samples, limit);
-    }
+    let folder = match args.limit {
+        Some(limit) => folder.limit(limit),
+        None => folder,
+    };
+    let (samples, labels) = labelled(&folder, names.as_ref(), &model, args.labels.is_some())?;
     let images = samples.len();
     if args.predictions.is_some() && args.predictions == args.results_file {
         bail!("--predictions and --results-file name the same file; give each its own");
@@ -130,15 +131,6 @@ fn labelled(
         );
     }
     Ok((folder.samples().to_vec(), Labels::Trusted))
-}
-
-/// `limit` of the samples, spread evenly over the list and so over the classes.
-fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
-    let count = samples.len();
-    if limit >= count {
-        return samples;
-    }
-    (0..limit).map(|index| samples[index * count / limit].clone()).collect()
 }
 
 /// A bar on a terminal, nothing elsewhere.
