@@ -1,11 +1,12 @@
 //! What a user can type. Names are timm's where timm has the option.
 
+use crate::output;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 use tokmerge::{
     Convention, CropMode, Device, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions, Precision,
-    Weights,
+    Reduction, Weights,
 };
 
 /// Makes pretrained Vision Transformers faster by merging their redundant tokens.
@@ -86,7 +87,7 @@ pub(crate) struct PreprocessArgs {
 /// `--merge` where several are compared.
 #[derive(Args, Debug)]
 pub(crate) struct MergeArgs {
-    /// Merging method: none, tome:r=8, tome:r=16,inflect=-1, ... or a merge.toml; may be repeated
+    /// Merging method: none, tome:r=8, atm:theta=0.9, ... or a merge.toml; may be repeated
     #[arg(long = "merge", value_name = "SPEC", env = "TOKMERGE_MERGE")]
     pub(crate) merge: Vec<String>,
 }
@@ -97,7 +98,8 @@ pub(crate) struct OutputArgs {
     /// One JSON object per result on standard output, and nothing else there
     #[arg(long)]
     pub(crate) json: bool,
-    /// What counts as an operation: fvcore (products, and 5 per element that a LayerNorm sees) or macs
+    /// What counts as an operation: fvcore (products, and 5 per element that a LayerNorm sees), macs, or
+    /// macs+norm (1 per element that a LayerNorm sees)
     #[arg(long, value_enum, default_value_t = Count::Fvcore)]
     pub(crate) convention: Count,
 }
@@ -251,6 +253,8 @@ impl Dtype {
 pub(crate) enum Count {
     Fvcore,
     Macs,
+    #[value(name = "macs+norm")]
+    MacsNorm,
 }
 
 impl OutputArgs {
@@ -258,6 +262,7 @@ impl OutputArgs {
         match self.convention {
             Count::Fvcore => Convention::Fvcore,
             Count::Macs => Convention::Macs,
+            Count::MacsNorm => Convention::MacsNorm,
         }
     }
 }
@@ -387,6 +392,16 @@ impl MergeArgs {
         }
         self.merge.iter().map(|spec| method(spec)).collect()
     }
+}
+
+/// Methods bound to a model, with a note where a wish could not be followed.
+pub(crate) fn bind(model: &Model, methods: &[Method]) -> Result<Vec<Reduction>> {
+    let bound = methods.iter().map(|method| {
+        let reduction = model.bind(method)?;
+        output::note_kept_patches(&model.name(), &reduction);
+        Ok(reduction)
+    });
+    bound.collect()
 }
 
 /// A method from a spec or from the path of a `merge.toml`.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use tokmerge::Spread;
+use tokmerge::{Reduction, Spread};
 
 /// Prints a line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
@@ -17,6 +17,15 @@ pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
 /// Prints a line on standard error; a closed standard error is nobody's problem.
 pub(crate) fn note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Says that a method's wish to compute less in the last layer was not followed.
+pub(crate) fn note_kept_patches(model: &str, reduction: &Reduction) {
+    if reduction.method().last_layer() != reduction.last_layer() {
+        note(format!(
+            "note: the output of {model} is made of patches, so all tokens go through its last MLP (last=keep)"
+        ));
+    }
 }
 
 /// Prints an error with its causes in one line.

@@ -233,12 +233,13 @@ fn forward(model: &Model, pixels: &[f32], reduction: &Reduction, convention: Con
     let pixels = pixels.to_vec();
     let start = Instant::now();
     let mut output = model.forward(pixels, reduction);
-    let (trace, tokens) = (std::mem::take(&mut output.trace), output.tokens.layout.rows());
+    let trace = std::mem::take(&mut output.trace);
     let [items, classes] = output.logits.dims();
     let flat: Vec<f32> = output.into_logits().into_data().iter::<f32>().collect();
     let seconds = start.elapsed().as_secs_f64();
     let gmacs =
         (0..items).map(|item| model.gmacs(&model.layer_tokens(&trace, item), reduction, convention)).sum();
+    let tokens = (0..items).map(|item| trace.tokens_left(item, model.config().tokens())).sum();
     let logits = flat.chunks(classes.max(1)).map(<[f32]>::to_vec).collect();
     Pass { logits, seconds, gmacs, tokens }
 }

@@ -26,11 +26,16 @@ mod spec;
 mod tokens;
 
 pub use evidence::{Evidence, Feature, FeatureRequest, Received, Wants};
-pub use methods::tome::{Combine, Matcher, Partition, ProportionalAttention, Tome};
+pub use methods::atm::{Atm, BatchRule, Threshold, merging_error};
+pub use methods::matching::Partition;
+pub use methods::tome::{Matcher, Tome};
 pub use methods::{METHODS, Method, MethodInfo, OptionInfo};
-pub use plan::{MergePlan, PlanError};
-pub use reduction::{BindError, KeyBias, LayerTokens, Reduction, Seat, Site, Step, Trace};
-pub use schedule::{Rounding, Schedule, ScheduleError, mergeable};
+pub use plan::{Combine, MergePlan, PlanError};
+pub use reduction::{
+    BindError, KeyBias, LastLayer, LayerTokens, ProportionalAttention, Readout, Reduction, Seat, Site, Step,
+    Trace,
+};
+pub use schedule::{Amount, Rounding, Schedule, ScheduleError, mergeable};
 pub use spec::{MergeSpec, SpecError};
 pub use tokens::Tokens;
 pub use tokmerge_ops::{DROPPED, HeadAggregation, Layout, Similarity};

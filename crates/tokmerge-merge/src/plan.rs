@@ -7,7 +7,18 @@ use std::fmt;
 use std::sync::Arc;
 use tokmerge_ops::{DROPPED, Layout, gather_rows, merge_rows, merge_weights};
 
-use crate::methods::tome::Combine;
+/// What merged tokens become (ToMe, Table 1d).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Combine {
+    /// Their average, weighted by size.
+    WeightedAverage,
+    /// Their plain average.
+    Average,
+    /// Their maximum in each channel.
+    Max,
+    /// The destination alone.
+    KeepOne,
+}
 
 /// For every token of a batch the token that it becomes.
 ///

@@ -1,6 +1,6 @@
 //! What sits in the seam of an encoder: a method, bound to a model.
 
-use crate::{Evidence, MergePlan, Method, ScheduleError, Tokens, Wants};
+use crate::{Amount, Evidence, MergePlan, Method, ScheduleError, Tokens, Wants};
 use std::sync::Arc;
 
 /// Where in an encoder a method works.
@@ -21,6 +21,47 @@ pub enum KeyBias {
     LogSize,
 }
 
+/// Whether attention weighs tokens by their size (ToMe, eq. 1 and Table 1f).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProportionalAttention {
+    /// As the weights want it: off for off-the-shelf MAE models, on for all others.
+    Auto,
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl ProportionalAttention {
+    /// `auto` being what the weights want.
+    #[must_use]
+    pub fn key_bias(self, auto: KeyBias) -> KeyBias {
+        match self {
+            Self::Auto => auto,
+            Self::On => KeyBias::LogSize,
+            Self::Off => KeyBias::None,
+        }
+    }
+}
+
+/// Which tokens go through the MLP of the last layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastLayer {
+    /// All.
+    All,
+    /// The prefix alone: what a head reads that looks at class tokens only. The result is the same.
+    Prefix,
+}
+
+/// Which tokens the output of a model is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// Prefix tokens: class and distillation token.
+    Prefix,
+    /// Patches too: average pooling, dense outputs.
+    All,
+}
+
 /// What a method needs to know of the model that it will sit in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
@@ -33,6 +74,8 @@ pub struct Seat {
     /// What `auto` means for these weights: [`KeyBias::None`] for off-the-shelf MAE models (ToMe, Table 1f),
     /// [`KeyBias::LogSize`] for all others.
     pub key_bias: KeyBias,
+    /// What the output is made of.
+    pub readout: Readout,
 }
 
 /// A method that does not fit a model.
@@ -80,6 +123,15 @@ pub struct Step {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     steps: Vec<(Step, MergePlan)>,
+    narrowed: Option<Narrowed>,
+}
+
+/// Only the first tokens of every item went on from here: not a merge, and the end of nothing but a computation
+/// that the output does not need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Narrowed {
+    layer: usize,
+    prefix: usize,
 }
 
 impl Trace {
@@ -91,6 +143,13 @@ impl Trace {
 
     pub(crate) fn record(&mut self, step: Step, plan: MergePlan) {
         self.steps.push((step, plan));
+    }
+
+    /// Tokens of one item that are left after the last merge, of `tokens` that entered the first block. Tokens
+    /// that only skip the last MLP ([`LastLayer::Prefix`]) are left.
+    #[must_use]
+    pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
+        self.steps.last().map_or(tokens, |(_, plan)| plan.output().range(item).len())
     }
 
     /// Where every original token is after block `layer` (all blocks if `None`); `None` if nothing has merged
@@ -117,6 +176,9 @@ impl Trace {
                     if step.site == Site::BeforeBlock {
                         seen.attended = now;
                     }
+                }
+                if let Some(narrowed) = self.narrowed.filter(|narrowed| narrowed.layer == layer) {
+                    seen.fed = seen.fed.min(narrowed.prefix);
                 }
                 seen
             })
@@ -147,8 +209,9 @@ impl LayerTokens {
 #[derive(Clone, Debug)]
 pub struct Reduction {
     method: Method,
-    removes: Vec<usize>,
+    amounts: Vec<Amount>,
     key_bias: KeyBias,
+    last_layer: LastLayer,
     prefix: usize,
 }
 
@@ -156,28 +219,40 @@ impl Reduction {
     /// Binds a method to a model.
     ///
     /// # Errors
-    /// When the schedule is longer than the model is deep, or a layer is to remove more tokens than an image
-    /// has. Asking for more than half of what is left in a later layer is allowed: a layer removes what it can.
+    /// When the schedule does not fit the model's depth, or a layer is to remove more tokens than an image has.
+    /// Asking for more than half of what is left in a later layer is allowed: a layer removes what it can.
     pub fn bind(method: Method, seat: &Seat) -> Result<Self, BindError> {
-        let removes = method
-            .removes(seat.depth)
+        let amounts = method
+            .amounts(seat.depth)
             .map_err(|source| BindError::Schedule { merge: method.to_string(), source })?;
         let most = seat.tokens.saturating_sub(seat.prefix) / 2;
-        if let Some((layer, &remove)) =
-            removes.iter().enumerate().find(|(_, remove)| **remove >= seat.tokens.max(1))
-        {
-            let (tokens, prefix) = (seat.tokens, seat.prefix);
-            let (merge, layer) = (method.to_string(), layer + 1);
-            return Err(BindError::TooMany { merge, layer, remove, tokens, prefix, most });
+        for (layer, amount) in amounts.iter().enumerate() {
+            if let Amount::Count(remove) = *amount
+                && remove >= seat.tokens.max(1)
+            {
+                let (tokens, prefix) = (seat.tokens, seat.prefix);
+                let (merge, layer) = (method.to_string(), layer + 1);
+                return Err(BindError::TooMany { merge, layer, remove, tokens, prefix, most });
+            }
         }
-        let key_bias = method.key_bias(seat.key_bias);
-        Ok(Self { method, removes, key_bias, prefix: seat.prefix })
+        let key_bias = method.proportional_attention().key_bias(seat.key_bias);
+        let last_layer = match seat.readout {
+            Readout::Prefix => method.last_layer(),
+            Readout::All => LastLayer::All,
+        };
+        Ok(Self { method, amounts, key_bias, last_layer, prefix: seat.prefix })
     }
 
     /// The reduction that does nothing.
     #[must_use]
     pub fn none() -> Self {
-        Self { method: Method::None, removes: Vec::new(), key_bias: KeyBias::None, prefix: 0 }
+        Self {
+            method: Method::None,
+            amounts: Vec::new(),
+            key_bias: KeyBias::None,
+            last_layer: LastLayer::All,
+            prefix: 0,
+        }
     }
 
     /// The method.
@@ -186,12 +261,19 @@ impl Reduction {
         &self.method
     }
 
+    /// Which tokens go through the last MLP: what the method asks for, but all where the model's output is made
+    /// of patches.
+    #[must_use]
+    pub fn last_layer(&self) -> LastLayer {
+        self.last_layer
+    }
+
     /// Refuses a model that this reduction was not bound to.
     ///
     /// # Panics
     /// When the model has another number of blocks.
     pub fn assert_fits(&self, depth: usize) {
-        let bound = self.removes.len();
+        let bound = self.amounts.len();
         let free = self.method == Method::None;
         assert!(free || bound == depth, "bound to a model of {bound} blocks, run in one of {depth}");
     }
@@ -205,21 +287,30 @@ impl Reduction {
         }
     }
 
-    /// Whether block `layer` is to remove anything.
-    fn removes_in(&self, layer: usize) -> bool {
-        self.removes.get(layer).is_some_and(|&remove| remove > 0)
+    /// What every block is to merge.
+    #[must_use]
+    pub fn amounts(&self) -> &[Amount] {
+        &self.amounts
+    }
+
+    fn amount(&self, layer: usize) -> Amount {
+        self.amounts.get(layer).copied().unwrap_or(Amount::NOTHING)
+    }
+
+    fn merges_in(&self, layer: usize) -> bool {
+        self.amount(layer) != Amount::NOTHING
     }
 
     /// What block `layer` should report.
     #[must_use]
     pub fn wants(&self, layer: usize) -> Wants {
-        if self.removes_in(layer) { self.method.wants() } else { Wants::default() }
+        if self.merges_in(layer) { self.method.wants() } else { Wants::default() }
     }
 
     /// Before block `layer`.
     #[must_use]
     pub fn enter(&self, layer: usize, tokens: Tokens, trace: &mut Trace) -> Tokens {
-        if self.method.site() != Site::BeforeBlock || !self.removes_in(layer) {
+        if self.method.site() != Site::BeforeBlock || !self.merges_in(layer) {
             return tokens;
         }
         let evidence = Evidence { features: Some(tokens.x.clone().without_autodiff()), received: None };
@@ -229,14 +320,21 @@ impl Reduction {
     /// Between the attention and the MLP of block `layer`.
     #[must_use]
     pub fn apply(&self, layer: usize, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
-        if self.method.site() != Site::InsideBlock || !self.removes_in(layer) {
-            return tokens;
+        let tokens = if self.method.site() == Site::InsideBlock && self.merges_in(layer) {
+            self.reduce(Step { layer, site: Site::InsideBlock }, tokens, evidence, trace)
+        } else {
+            tokens
+        };
+        if self.last_layer == LastLayer::Prefix && layer + 1 == self.amounts.len() {
+            trace.narrowed = Some(Narrowed { layer, prefix: tokens.prefix });
+            return tokens.prefix_only();
         }
-        self.reduce(Step { layer, site: Site::InsideBlock }, tokens, evidence, trace)
+        tokens
     }
 
     fn reduce(&self, step: Step, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
-        let Some(plan) = self.method.plan(step, self.removes[step.layer], &tokens, evidence) else {
+        let (depth, amount) = (self.amounts.len(), self.amount(step.layer));
+        let Some(plan) = self.method.plan(step, depth, amount, &tokens, evidence) else {
             return tokens;
         };
         // The rows are handed over, not shared, so that their memory can be reused.
@@ -253,28 +351,30 @@ impl Reduction {
     #[must_use]
     pub fn expected_tokens(&self, tokens: usize, depth: usize) -> Option<Vec<LayerTokens>> {
         let mut now = tokens;
-        Some(
-            (0..depth)
-                .map(|layer| {
-                    let remove = self.removes.get(layer).copied().unwrap_or(0);
-                    let before = now;
-                    now -= self.method.removable(remove, now, self.prefix);
-                    let attended = if self.method.site() == Site::BeforeBlock { now } else { before };
-                    LayerTokens { entered: before, attended, fed: now }
-                })
-                .collect(),
-        )
+        let of = |layer| {
+            let before = now;
+            match self.amount(layer) {
+                Amount::Count(remove) => now -= crate::mergeable(remove, now, self.prefix),
+                Amount::Above(_) => return None,
+            }
+            let attended = if self.method.site() == Site::BeforeBlock { now } else { before };
+            let narrow = self.last_layer == LastLayer::Prefix && layer + 1 == depth;
+            let fed = if narrow { now.min(self.prefix) } else { now };
+            Some(LayerTokens { entered: before, attended, fed })
+        };
+        (0..depth).map(of).collect()
     }
 
     /// Multiply-adds that matching costs in block `layer` on an item of `tokens`, heads of `head_dim` channels,
     /// tokens of `channels`. Counted as fvcore does: the products only.
     #[must_use]
     pub fn matching_macs(&self, layer: usize, tokens: usize, head_dim: usize, channels: usize) -> f64 {
-        match self.removes.get(layer) {
-            Some(&remove) if self.method.removable(remove, tokens, self.prefix) > 0 => {
-                self.method.matching_macs(tokens, remove, head_dim, channels)
-            }
-            _ => 0.0,
-        }
+        let amount = self.amount(layer);
+        let possible = match amount {
+            Amount::Count(remove) => crate::mergeable(remove, tokens, self.prefix),
+            // It is looked whether anything can merge, also where nothing does.
+            Amount::Above(_) => crate::mergeable(usize::MAX, tokens, self.prefix),
+        };
+        if possible == 0 { 0.0 } else { self.method.matching_macs(tokens, amount, head_dim, channels) }
     }
 }

@@ -32,6 +32,20 @@ pub enum Rounding {
     Exact,
 }
 
+/// What a layer is to merge.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// That many tokens, the most similar pairs first; fewer where there are not enough.
+    Count(usize),
+    /// Every pair whose similarity lies above: as many as the image has.
+    Above(f32),
+}
+
+impl Amount {
+    /// A layer that merges nothing.
+    pub const NOTHING: Self = Self::Count(0);
+}
+
 /// A schedule that does not fit a model.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
@@ -41,6 +55,16 @@ pub enum ScheduleError {
     TooManyLayers {
         /// Entries in the list.
         given: usize,
+        /// Blocks of the model.
+        depth: usize,
+    },
+    /// A splitting layer behind the last.
+    #[error(
+        "split={split} is behind the last of the model's {depth} layers; it may be 0 (size-distinctive matching in all layers) to {depth} (in none)"
+    )]
+    Split {
+        /// The splitting layer.
+        split: usize,
         /// Blocks of the model.
         depth: usize,
     },

@@ -3,7 +3,7 @@
 use crate::MergePlan;
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
-use tokmerge_ops::Layout;
+use tokmerge_ops::{Layout, gather_rows};
 
 /// The tokens of a batch.
 #[derive(Clone, Debug)]
@@ -56,6 +56,18 @@ impl Tokens {
     #[must_use]
     pub fn device(&self) -> Device {
         self.x.device()
+    }
+
+    /// The prefix tokens of every item alone.
+    #[must_use]
+    pub fn prefix_only(self) -> Self {
+        let lens: Vec<usize> = self.layout.lens().map(|len| len.min(self.prefix)).collect();
+        let rows: Arc<[u32]> = (0..self.layout.items())
+            .flat_map(|item| self.layout.range(item).take(self.prefix))
+            .map(|row| row as u32)
+            .collect();
+        let size = self.size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
+        Self { x: gather_rows(self.x, &rows), layout: Layout::from_lens(&lens), prefix: self.prefix, size }
     }
 
     /// The tokens after a plan, `x` being the merged rows.

@@ -19,7 +19,7 @@ mod registry;
 
 pub use blocks::{Attention, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 pub use configure::ConfigureError;
-pub use encoder::{Encoded, EncoderBlock, encode};
+pub use encoder::{Encoded, EncoderBlock, Watch, encode};
 pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool, Vit, VitConfig};
 pub use flops::{Convention, Cost};
 pub use key_map::KeyMap;

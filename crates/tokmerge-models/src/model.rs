@@ -1,6 +1,7 @@
 //! A model that is ready to be used: shape, weights, preprocessing and class names.
 
 use crate::configure::{self, ConfigureError};
+use crate::encoder::Watch;
 use crate::families::vit::{Classified, ImageSizeError, Vit, VitConfig};
 use crate::flops::Convention;
 use crate::load::{LoadError, LoadReport, load, parameters};
@@ -300,11 +301,29 @@ impl Model {
     /// When `pixels` is not a whole number of images of the model's size.
     #[must_use]
     pub fn forward(&self, pixels: Vec<f32>, reduction: &Reduction) -> Classified {
+        self.vit.forward(self.images(pixels), reduction)
+    }
+
+    /// As [`forward`](Self::forward), with somebody looking on.
+    ///
+    /// # Panics
+    /// When `pixels` is not a whole number of images of the model's size.
+    #[must_use]
+    pub fn forward_watched(
+        &self,
+        pixels: Vec<f32>,
+        reduction: &Reduction,
+        watch: &mut dyn Watch,
+    ) -> Classified {
+        self.vit.forward_watched(self.images(pixels), reduction, watch)
+    }
+
+    fn images(&self, pixels: Vec<f32>) -> Tensor<4> {
         let config = self.config();
         let (height, width) = config.img_size;
         let items = pixels.len() / (config.in_chans * height * width);
         let images = TensorData::new(pixels, [items, config.in_chans, height, width]);
-        self.vit.forward(Tensor::from_data(images, &self.device), reduction)
+        Tensor::from_data(images, &self.device)
     }
 
     /// Tokens that the blocks saw of one image of a pass.

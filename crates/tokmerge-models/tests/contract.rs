@@ -5,7 +5,7 @@ mod common;
 use burn::tensor::{Device, Tensor};
 use common::{images, noise, random, random_but, under_other_instruction_sets, values, worst};
 use std::collections::BTreeSet;
-use tokmerge_merge::{LayerTokens, METHODS, Method, Reduction};
+use tokmerge_merge::{LastLayer, LayerTokens, Layout, METHODS, Method, Reduction};
 use tokmerge_models::{ClassToken, Classified, NormPlace, Pool, Vit, VitConfig};
 
 /// Relative and absolute, for results that are equal but for the order of additions.
@@ -42,9 +42,19 @@ fn choices(option: &str) -> Vec<&'static str> {
     option.values.split(", ").collect()
 }
 
-/// No merging, both kinds of schedule, and every matcher.
+/// No merging, all kinds of schedules and thresholds, and every matcher.
 fn specs() -> Vec<String> {
-    let plain = ["none", "tome:r=3", "tome:r=9", "tome:r=2,inflect=-1", "tome:r=3,feature=x_pre"];
+    let plain = [
+        "none",
+        "tome:r=3",
+        "tome:r=9",
+        "tome:r=2,inflect=-1",
+        "tome:r=3,feature=x_pre",
+        "tome:r=3,last=cls",
+        // Thresholds at which random tokens merge, in some images more than in others.
+        "atm:theta=0.5",
+        "atm:theta=[0.2,0.7],split=0,last=keep",
+    ];
     // A new method is under contract by being listed.
     let listed = METHODS.iter().map(|info| info.example.to_owned());
     let matchers = choices("matcher").into_iter().map(|matcher| format!("tome:r=3,matcher={matcher}"));
@@ -70,9 +80,10 @@ fn run(model: &Vit, pixels: &[f32], spec: &str) -> Classified {
     model.forward(images(pixels, shape(config, items), &Device::flex()), &bind(spec, config))
 }
 
-/// Where the tokens of an item ended.
-fn groups(classified: &Classified, item: usize) -> Option<Vec<Option<u32>>> {
-    classified.trace.plan_until(None).map(|plan| plan.groups(item))
+/// Where the tokens of an item of a model without merging, or with, ended.
+fn groups(classified: &Classified, item: usize, tokens: usize) -> Vec<Option<u32>> {
+    let unmerged = || (0..tokens as u32).map(Some).collect();
+    classified.trace.plan_until(None).map_or_else(unmerged, |plan| plan.groups(item))
 }
 
 /// Tokens that attention and MLP of every block saw.
@@ -97,6 +108,50 @@ fn removing_nothing_is_the_plain_model_bit_for_bit() {
 }
 
 #[test]
+fn thresholds_leave_images_different_numbers_of_tokens() {
+    for config in configs() {
+        let model = random(&config, 2, &Device::flex());
+        let batch = run(&model, &pixels(&config, 5), "atm:theta=0.5,last=keep");
+        let lens: BTreeSet<usize> = batch.tokens.layout.lens().collect();
+        assert!(lens.len() > 1, "the specs under contract must make batches ragged: {lens:?} on {config:?}");
+    }
+}
+
+#[test]
+fn skipping_what_the_head_does_not_read_changes_nothing() {
+    for config in configs() {
+        let model = random(&config, 8, &Device::flex());
+        let pixels = pixels(&config, 3);
+        for (all, prefix) in [
+            ("tome:r=3", "tome:r=3,last=cls"),
+            ("tome:r=0", "tome:r=0,last=cls"),
+            ("atm:theta=0.5,last=keep", "atm:theta=0.5"),
+        ] {
+            let (all, prefix) = (run(&model, &pixels, all), run(&model, &pixels, prefix));
+            assert_eq!(values(all.logits), values(prefix.logits), "{config:?}");
+            assert_eq!(all.trace.steps(), prefix.trace.steps());
+        }
+    }
+}
+
+#[test]
+fn averaging_over_the_batch_takes_as_many_tokens_from_every_image() {
+    for config in configs() {
+        let model = random(&config, 2, &Device::flex());
+        let pixels = pixels(&config, 5);
+        let batch = run(&model, &pixels, "atm:theta=0.3,batch=average,last=keep");
+        assert!(!batch.trace.steps().is_empty());
+        for (_, plan) in batch.trace.steps() {
+            assert!(matches!(plan.output(), Layout::Uniform { .. }), "{plan}");
+        }
+        let image = &pixels[..pixels.len() / 5];
+        let alone = run(&model, image, "atm:theta=0.3,batch=average");
+        let by_itself = run(&model, image, "atm:theta=0.3");
+        assert_eq!(values(alone.logits), values(by_itself.logits), "a batch of one is an image by itself");
+    }
+}
+
+#[test]
 fn a_batch_is_its_images_one_by_one_bit_for_bit() {
     for config in configs() {
         let model = random(&config, 2, &Device::flex());
@@ -107,7 +162,8 @@ fn a_batch_is_its_images_one_by_one_bit_for_bit() {
             for (item, image) in pixels.chunks_exact(pixels.len() / 5).enumerate() {
                 let alone = run(&model, image, &spec);
                 let what = format!("image {item} under {spec} on {config:?}");
-                assert_eq!(groups(&batch, item), groups(&alone, 0), "{what}");
+                let tokens = config.tokens();
+                assert_eq!(groups(&batch, item, tokens), groups(&alone, 0, tokens), "{what}");
                 assert_eq!(values(alone.logits), together[item * 7..(item + 1) * 7], "{what}");
             }
         }
@@ -129,7 +185,8 @@ fn permuting_images_permutes_outputs() {
                 order.iter().flat_map(|item| logits[item * 7..(item + 1) * 7].to_vec()).collect();
             assert_eq!(values(after.logits.clone()), expected, "{spec}");
             for (to, from) in order.into_iter().enumerate() {
-                assert_eq!(groups(&after, to), groups(&before, from), "{spec}");
+                let tokens = config.tokens();
+                assert_eq!(groups(&after, to, tokens), groups(&before, from, tokens), "{spec}");
             }
         }
     }
@@ -150,7 +207,10 @@ fn sizes_count_every_token_after_every_layer() {
                 }
                 assert!(sizes[..config.prefix()].iter().all(|size| *size == 1.0), "prefix tokens stay alone");
             }
-            if let Some(plan) = classified.trace.plan_until(None) {
+            let narrowed = bind(&spec, &config).last_layer() == LastLayer::Prefix;
+            if narrowed {
+                assert_eq!(classified.tokens.layout, Layout::uniform(3, config.prefix()), "{spec}");
+            } else if let Some(plan) = classified.trace.plan_until(None) {
                 assert_eq!(plan.sizes(None), classified.tokens.sizes(), "{spec}");
                 // Unmerging brings every row back to where it was.
                 let x = classified.tokens.x.clone();
@@ -277,7 +337,7 @@ fn a_model_that_learns_computes_what_a_frozen_one_does() {
     for config in configs() {
         let (plain, learning) = (random(&config, 7, &Device::flex()), random(&config, 7, &tracked));
         let pixels = pixels(&config, 3);
-        for spec in ["tome:r=0", "tome:r=3"] {
+        for spec in ["tome:r=0", "tome:r=3", "atm:theta=0.5"] {
             let expected = run(&plain, &pixels, spec);
             let input: Tensor<4> = images(&pixels, shape(&config, 3), &tracked);
             let actual = learning.forward(input, &bind(spec, &config));

@@ -119,6 +119,30 @@ fn the_size_of_a_batch_changes_no_bit() {
     }
 }
 
+/// Every image has its own number of tokens in every layer, whoever its neighbours are.
+#[test]
+fn thresholds_treat_every_image_alone() {
+    let Some((model, golden)) = open(Precision::F32) else { return };
+    let pixels = pixels(&golden);
+    let image = |index: usize| &pixels[index * 3 * 224 * 224..(index + 1) * 3 * 224 * 224];
+    for spec in ["atm:alpha=0.985,beta=0.025,min=0.885", "atm:theta=0.8,split=0"] {
+        let alone: Vec<Vec<f32>> =
+            (0..IMAGES).map(|index| run(&model, image(index), spec, 1).logits).collect();
+        let mut order: Vec<usize> = (0..IMAGES).collect();
+        for (round, batch) in [2, 3, 4, 6, 12, 24].into_iter().enumerate() {
+            // Other neighbours in every round, some of them twice.
+            order.rotate_left(5 + round);
+            order.swap(round, 23 - round);
+            order[2 * round] = order[23];
+            let pixels: Vec<f32> = order.iter().flat_map(|&index| image(index).to_vec()).collect();
+            let together = run(&model, &pixels, spec, batch).logits;
+            for (logits, &index) in together.chunks_exact(CLASSES).zip(&order) {
+                assert!(logits == alone[index], "image {index} in a batch of {batch} under {spec}");
+            }
+        }
+    }
+}
+
 fn top1(logits: &[f32]) -> Vec<usize> {
     let best =
         |logits: &[f32]| (0..CLASSES).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("classes");

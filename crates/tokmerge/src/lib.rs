@@ -20,12 +20,13 @@ pub use tokmerge_eval::{
     evaluate, top, wilson,
 };
 pub use tokmerge_merge::{
-    BindError, LayerTokens, METHODS, MergePlan, MergeSpec, Method, MethodInfo, Reduction, SpecError, Tokens,
-    Tome, Trace,
+    Amount, Atm, BatchRule, BindError, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec, Method,
+    MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
 };
 pub use tokmerge_models::{
     Architecture, Classified, Convention, Cost, Described, Isa, IsaError, LoadReport, Model, ModelError,
-    ModelOptions, Precision, UnknownModel, Vit, VitConfig, Weights, architecture, architectures, describe,
+    ModelOptions, Precision, UnknownModel, Vit, VitConfig, Watch, Weights, architecture, architectures,
+    describe,
 };
 pub use tokmerge_viz::{Format, Style};
 

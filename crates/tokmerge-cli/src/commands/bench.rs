@@ -1,6 +1,6 @@
 //! `tokmerge bench`.
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, bind};
 use crate::output;
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -12,6 +12,7 @@ use tokmerge::{BenchOptions, Method, Model, Speed, bench};
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none", "tome:r=13"])?;
     let model = args.model.open()?;
+    bind(&model, &methods)?;
     let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
     let options = BenchOptions {
         batch_size: args.batch_size,

@@ -1,6 +1,6 @@
 //! `tokmerge classify`.
 
-use crate::args::ClassifyArgs;
+use crate::args::{ClassifyArgs, bind};
 use crate::output;
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
             model.classes()
         );
     }
-    let reductions: Vec<_> = methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
+    let reductions = bind(&model, &methods)?;
     // So that the first image's time is like the others'.
     model.warm_up();
     let limits = args.preprocess.limits();

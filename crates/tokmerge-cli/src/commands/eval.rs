@@ -1,6 +1,6 @@
 //! `tokmerge eval`.
 
-use crate::args::{EvalArgs, must_exist};
+use crate::args::{EvalArgs, bind, must_exist};
 use crate::output;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,6 +23,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let model = args.preprocess.apply(args.model.open()?)?;
     model.require_head()?;
+    bind(&model, &methods)?;
     if folder.stray() > 0 {
         output::note(format!(
             "note: images beside the class folders of {1} are left out: {0}",

@@ -5,7 +5,7 @@ use crate::output;
 use anyhow::Result;
 use serde_json::json;
 use std::process::ExitCode;
-use tokmerge::{ModelOptions, Reduction, VitConfig, Weights, describe};
+use tokmerge::{Amount, ModelOptions, Reduction, VitConfig, Weights, describe};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
@@ -19,11 +19,13 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     let mut rows = Vec::new();
     for method in &methods {
         let reduction = Reduction::bind(method.clone(), &config.seat())?;
-        let Some(layers) = reduction.expected_tokens(config.tokens(), config.depth) else {
-            anyhow::bail!("{method}: the number of tokens depends on the image; measure it with eval");
-        };
-        let tokens: Vec<usize> = layers.iter().map(|layer| layer.fed).collect();
-        let gmacs = config.cost().gmacs(&layers, &reduction, convention);
+        output::note_kept_patches(&architecture.name, &reduction);
+        // Thresholds remove as many tokens as the image has: then there is nothing to count here.
+        let layers = reduction.expected_tokens(config.tokens(), config.depth);
+        let tokens: Option<Vec<usize>> =
+            layers.as_ref().map(|layers| layers.iter().map(|layer| layer.fed).collect());
+        let gmacs = layers.map(|layers| config.cost().gmacs(&layers, &reduction, convention));
+        let thresholds = thresholds(&reduction);
         if args.output.json {
             let value = json!({
                 "model": model,
@@ -31,13 +33,24 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
                 "params": config.parameters(),
                 "img_size": [config.img_size.0, config.img_size.1],
                 "tokens": tokens,
+                "thresholds": thresholds,
                 "gmacs": gmacs,
                 "convention": convention,
             });
             output::line(value.to_string())?;
         } else {
-            let listed: Vec<String> = tokens.iter().map(ToString::to_string).collect();
-            rows.push(vec![method.to_string(), format!("{gmacs:.2}"), listed.join(" ")]);
+            let listed = match (&tokens, &thresholds) {
+                (Some(tokens), _) => list(tokens.iter().map(ToString::to_string)),
+                (None, thresholds) => format!(
+                    "as the image allows, above {}",
+                    list(thresholds.iter().flatten().map(|threshold| match threshold {
+                        Some(threshold) => format!("{threshold:.3}"),
+                        None => "-".to_owned(),
+                    }))
+                ),
+            };
+            let gmacs = gmacs.map_or_else(|| "measure with eval".to_owned(), |gmacs| format!("{gmacs:.2}"));
+            rows.push(vec![method.to_string(), gmacs, listed]);
         }
     }
     if !args.output.json {
@@ -47,6 +60,20 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
         output::line(output::table(&["merge", &gmacs, "tokens after each block"], &rows))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(" ")
+}
+
+/// The similarity above which each layer merges, if that is how the method decides.
+fn thresholds(reduction: &Reduction) -> Option<Vec<Option<f32>>> {
+    let threshold = |amount: &Amount| match amount {
+        Amount::Above(threshold) => Some(*threshold),
+        Amount::Count(_) => None,
+    };
+    let thresholds: Vec<_> = reduction.amounts().iter().map(threshold).collect();
+    thresholds.iter().any(Option::is_some).then_some(thresholds)
 }
 
 fn summary(name: &str, tag: &str, config: &VitConfig) -> String {

@@ -13,6 +13,7 @@ pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     let image = open_image(&args.image, &args.preprocess.limits())?;
     let model = args.preprocess.apply(args.model.open()?)?;
     let reduction = model.bind(&method)?;
+    output::note_kept_patches(&model.name(), &reduction);
     let style = Style { upscale: args.upscale, ..Style::default() };
     let left = tokmerge::picture(&model, &reduction, &image, args.layer, &style, &args.output)?;
     let (rows, columns) = model.config().grid();

@@ -1,11 +1,16 @@
 //! The list of methods. A new one is a file, a variant and a line in [`METHODS`].
 
+pub(crate) mod atm;
+pub(crate) mod matching;
+mod options;
 pub(crate) mod tome;
 
 use crate::spec::{Options, did_you_mean};
 use crate::{
-    Combine, Evidence, KeyBias, MergePlan, MergeSpec, ScheduleError, Site, SpecError, Step, Tokens, Wants,
+    Amount, Combine, Evidence, LastLayer, MergePlan, MergeSpec, ProportionalAttention, ScheduleError, Site,
+    SpecError, Step, Tokens, Wants,
 };
+use atm::Atm;
 use std::fmt;
 use std::str::FromStr;
 use tome::Tome;
@@ -17,6 +22,8 @@ pub enum Method {
     None,
     /// Token merging, with all of the paper's choices.
     Tome(Tome),
+    /// Adaptive token merging: as many tokens as the image allows.
+    Atm(Atm),
 }
 
 /// An option of a method, for help texts.
@@ -47,7 +54,7 @@ pub struct MethodInfo {
 }
 
 /// All methods; help, documentation and tests read this list.
-pub const METHODS: &[MethodInfo] = &[NONE, tome::INFO];
+pub const METHODS: &[MethodInfo] = &[NONE, tome::INFO, atm::INFO];
 
 const NONE: MethodInfo = MethodInfo {
     name: "none",
@@ -82,6 +89,7 @@ impl Method {
         match self {
             Self::None => MergeSpec { method: "none".to_owned(), options: Vec::new() },
             Self::Tome(tome) => tome.spec(),
+            Self::Atm(atm) => atm.spec(),
         }
     }
 
@@ -89,7 +97,7 @@ impl Method {
     #[must_use]
     pub fn site(&self) -> Site {
         match self {
-            Self::None => Site::InsideBlock,
+            Self::None | Self::Atm(_) => Site::InsideBlock,
             Self::Tome(tome) => tome.site(),
         }
     }
@@ -98,26 +106,40 @@ impl Method {
         match self {
             Self::None => Wants::default(),
             Self::Tome(tome) => tome.wants(),
+            Self::Atm(atm) => atm.wants(),
         }
     }
 
-    pub(crate) fn removes(&self, depth: usize) -> Result<Vec<usize>, ScheduleError> {
+    /// What each of `depth` layers is to merge.
+    pub(crate) fn amounts(&self, depth: usize) -> Result<Vec<Amount>, ScheduleError> {
         match self {
-            Self::None => Ok(vec![0; depth]),
-            Self::Tome(tome) => tome.schedule.per_layer(depth),
+            Self::None => Ok(vec![Amount::NOTHING; depth]),
+            Self::Tome(tome) => Ok(tome.schedule.per_layer(depth)?.into_iter().map(Amount::Count).collect()),
+            Self::Atm(atm) => atm.amounts(depth),
         }
     }
 
-    pub(crate) fn key_bias(&self, auto: KeyBias) -> KeyBias {
+    /// Which tokens go through the MLP of the last layer.
+    #[must_use]
+    pub fn last_layer(&self) -> LastLayer {
         match self {
-            Self::None => KeyBias::None,
-            Self::Tome(tome) => tome.key_bias(auto),
+            Self::None => LastLayer::All,
+            Self::Tome(tome) => tome.last_layer,
+            Self::Atm(atm) => atm.last_layer,
+        }
+    }
+
+    pub(crate) fn proportional_attention(&self) -> ProportionalAttention {
+        match self {
+            Self::None => ProportionalAttention::Off,
+            Self::Tome(tome) => tome.proportional_attention,
+            Self::Atm(atm) => atm.proportional_attention,
         }
     }
 
     pub(crate) fn combine(&self) -> Combine {
         match self {
-            Self::None => Combine::WeightedAverage,
+            Self::None | Self::Atm(_) => Combine::WeightedAverage,
             Self::Tome(tome) => tome.combine,
         }
     }
@@ -125,33 +147,29 @@ impl Method {
     pub(crate) fn plan(
         &self,
         step: Step,
-        remove: usize,
+        depth: usize,
+        amount: Amount,
         tokens: &Tokens,
         evidence: Evidence,
     ) -> Option<MergePlan> {
         match self {
             Self::None => None,
-            Self::Tome(tome) => tome.plan(step.layer, remove, tokens, evidence),
-        }
-    }
-
-    pub(crate) fn removable(&self, remove: usize, tokens: usize, prefix: usize) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Tome(_) => crate::mergeable(remove, tokens, prefix),
+            Self::Tome(tome) => tome.plan(step.layer, amount, tokens, evidence),
+            Self::Atm(atm) => atm.plan(step.layer, depth, amount, tokens, evidence),
         }
     }
 
     pub(crate) fn matching_macs(
         &self,
         tokens: usize,
-        remove: usize,
+        amount: Amount,
         head_dim: usize,
         channels: usize,
     ) -> f64 {
         match self {
             Self::None => 0.0,
-            Self::Tome(tome) => tome.matching_macs(tokens, remove, head_dim, channels),
+            Self::Tome(tome) => tome.matching_macs(tokens, amount, head_dim, channels),
+            Self::Atm(atm) => atm.matching_macs(tokens, head_dim, channels),
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
-use crate::encoder::{Encoded, encode};
+use crate::encoder::{Encoded, Watch, encode};
 use crate::flops::{Convention, Cost};
 use crate::load::parameters;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
 use std::sync::Arc;
-use tokmerge_merge::{DROPPED, KeyBias, LayerTokens, Layout, Reduction, Seat, Tokens, Trace};
+use tokmerge_merge::{DROPPED, KeyBias, LayerTokens, Layout, Readout, Reduction, Seat, Tokens, Trace};
 use tokmerge_ops::{Activation, Precision, assemble, merge_rows, recycle};
 
 /// What the head looks at.
@@ -158,7 +158,17 @@ impl VitConfig {
     /// What a reduction needs to know of this model.
     #[must_use]
     pub fn seat(&self) -> Seat {
-        Seat { depth: self.depth, tokens: self.tokens(), prefix: self.prefix(), key_bias: self.key_bias }
+        let readout = match self.pool {
+            Pool::Token => Readout::Prefix,
+            Pool::Average => Readout::All,
+        };
+        Seat {
+            depth: self.depth,
+            tokens: self.tokens(),
+            prefix: self.prefix(),
+            key_bias: self.key_bias,
+            readout,
+        }
     }
 
     /// The same model for images of another size; position embeddings are interpolated when weights load.
@@ -308,45 +318,83 @@ impl Vit {
     /// When the images are not of the size in [`config`](Self::config).
     #[must_use]
     pub fn forward(&self, images: Tensor<4>, reduction: &Reduction) -> Classified {
-        let Encoded { tokens, trace } = self.forward_features(images, reduction);
+        self.classify(images, reduction, None)
+    }
+
+    /// As [`forward`](Self::forward), with somebody looking on.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn forward_watched(
+        &self,
+        images: Tensor<4>,
+        reduction: &Reduction,
+        watch: &mut dyn Watch,
+    ) -> Classified {
+        self.classify(images, reduction, Some(watch))
+    }
+
+    fn classify(
+        &self,
+        images: Tensor<4>,
+        reduction: &Reduction,
+        watch: Option<&mut dyn Watch>,
+    ) -> Classified {
+        let Encoded { tokens, trace } = self.encode(images, reduction, watch);
         let logits = self.forward_head(&tokens);
         Classified { logits, tokens, trace }
     }
 
-    /// `images: [B, channels, height, width]` → tokens after the last block, not normalised yet.
+    /// `images: [B, channels, height, width]` → tokens after the last block, not normalised yet. Of a reduction
+    /// that narrows the last layer only prefix tokens are left.
     ///
     /// # Panics
     /// When the images are not of the size in [`config`](Self::config).
     #[must_use]
     pub fn forward_features(&self, images: Tensor<4>, reduction: &Reduction) -> Encoded {
+        self.encode(images, reduction, None)
+    }
+
+    fn encode(&self, images: Tensor<4>, reduction: &Reduction, watch: Option<&mut dyn Watch>) -> Encoded {
         let mut tokens = self.embed(images);
         if let Some(norm) = &self.norm_pre {
             tokens.x = norm.forward(tokens.x);
         }
-        encode(&self.blocks, tokens, reduction)
+        encode(&self.blocks, tokens, reduction, watch)
+    }
+
+    /// Final tokens → the vector that the head looks at, `[B, C]`: the class token or the average of the
+    /// patches, normalised as the head gets it.
+    #[must_use]
+    pub fn forward_pooled(&self, tokens: &Tokens) -> Tensor<2> {
+        match self.config.pool {
+            Pool::Token => self.pooled_token(tokens, 0),
+            Pool::Average => {
+                let x = normalised(tokens.x.clone(), self.norm.as_ref());
+                normalised(average(&Tokens { x, ..tokens.clone() }), self.fc_norm.as_ref())
+            }
+        }
+    }
+
+    /// Norms are per row: only the rows that the head looks at need one.
+    fn pooled_token(&self, tokens: &Tokens, index: usize) -> Tensor<2> {
+        normalised(normalised(prefix_rows(tokens, index), self.norm.as_ref()), self.fc_norm.as_ref())
     }
 
     /// Final tokens → logits `[B, classes]`; the pooled vector `[B, C]` where the model has no head.
     #[must_use]
     pub fn forward_head(&self, tokens: &Tokens) -> Tensor<2> {
-        let normed = |x| normalised(x, self.norm.as_ref());
-        let fc_normed = |x| normalised(x, self.fc_norm.as_ref());
         let head = |x: Tensor<2>, head: &Option<Linear>| match head {
             Some(head) => head.forward(x),
             None => x,
         };
+        let logits = head(self.forward_pooled(tokens), &self.head);
         match (self.config.pool, self.config.class_token) {
-            // Norms are per row: only the rows that the head looks at need one.
             (Pool::Token, ClassToken::Distilled) => {
-                let class = head(fc_normed(normed(prefix_rows(tokens, 0))), &self.head);
-                let distilled = head(fc_normed(normed(prefix_rows(tokens, 1))), &self.head_dist);
-                (class + distilled) / 2.0
+                (logits + head(self.pooled_token(tokens, 1), &self.head_dist)) / 2.0
             }
-            (Pool::Token, _) => head(fc_normed(normed(prefix_rows(tokens, 0))), &self.head),
-            (Pool::Average, _) => {
-                let x = normed(tokens.x.clone());
-                head(fc_normed(average(&Tokens { x, ..tokens.clone() })), &self.head)
-            }
+            _ => logits,
         }
     }
 

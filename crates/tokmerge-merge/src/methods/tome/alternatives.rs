@@ -2,9 +2,11 @@
 //! be measured, not to be fast; the output keeps the order of the tokens.
 
 use super::Tome;
-use super::partition::Random;
+use crate::methods::matching::Random;
+use crate::methods::matching::bipartite::Proposals;
 use crate::plan::PlanBuilder;
 use crate::{Evidence, MergePlan, Similarity, Tokens, mergeable};
+use tokmerge_ops::Match;
 
 /// The features of a batch on the host, normalised where the similarity asks for it.
 struct Features {
@@ -46,6 +48,24 @@ impl Features {
 fn normalise(row: &mut [f32]) {
     let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     row.iter_mut().for_each(|value| *value /= norm);
+}
+
+/// Random partners and random acceptance: what merging is worth without looking at the tokens.
+pub(super) fn random_proposals(tome: &Tome, layer: usize, tokens: &Tokens) -> Proposals {
+    let splits = tome.splits(layer, tokens);
+    let mut found = Match::default();
+    for (item, split) in splits.iter().enumerate() {
+        let range = tokens.layout.range(item);
+        let mut random = Random::new(tome.seed.wrapping_add(1), layer, range.len());
+        for _ in &split.sources {
+            found.best.push(random.below(1 << 24) as f32);
+            found.partner.push(match split.destinations.len() {
+                0 => u32::MAX,
+                destinations => range.start as u32 + split.destinations[random.below(destinations)],
+            });
+        }
+    }
+    Proposals::new(splits, found)
 }
 
 /// Merges the most similar pair of an item, then the most similar pair of the others, and so on: no token is in

@@ -10,14 +10,15 @@
 //! the published results leave them open.
 
 mod alternatives;
-mod bipartite;
-mod partition;
 
+use crate::methods::matching::bipartite::{Proposals, Unmerged};
+use crate::methods::matching::{Partition, Random, Split};
+use crate::methods::options::{HEADS, PROPORTIONAL, name_of};
 use crate::methods::{Method, MethodInfo, OptionInfo};
 use crate::spec::Options;
 use crate::{
-    Evidence, Feature, FeatureRequest, HeadAggregation, KeyBias, MergePlan, MergeSpec, Received, Rounding,
-    Schedule, Similarity, Site, SpecError, Tokens, Wants,
+    Amount, Combine, Evidence, Feature, FeatureRequest, HeadAggregation, LastLayer, MergePlan, MergeSpec,
+    ProportionalAttention, Received, Rounding, Schedule, Similarity, Site, SpecError, Tokens, Wants,
 };
 
 /// Token merging and its ablations.
@@ -37,6 +38,8 @@ pub struct Tome {
     pub partition: Partition,
     /// Whether merged tokens weigh more in attention (Table 1f).
     pub proportional_attention: ProportionalAttention,
+    /// Which tokens go through the last MLP.
+    pub last_layer: LastLayer,
     /// For whatever is random. A layer's random numbers depend on seed, layer and number of tokens only, never
     /// on the image or its neighbours.
     pub seed: u64,
@@ -62,41 +65,6 @@ pub enum Matcher {
     AttentionPrune,
 }
 
-/// What merged tokens become (ToMe, Table 1d).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Combine {
-    /// Their average, weighted by size.
-    WeightedAverage,
-    /// Their plain average.
-    Average,
-    /// Their maximum in each channel.
-    Max,
-    /// The destination alone.
-    KeepOne,
-}
-
-/// How tokens are split into sources and destinations (ToMe, Table 1e).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partition {
-    /// Even positions propose to odd ones; prefix tokens count as positions.
-    Alternating,
-    /// The first half of the mergeable tokens proposes to the second.
-    Sequential,
-    /// A random half proposes to the other.
-    Random,
-}
-
-/// Whether attention weighs tokens by their size (ToMe, eq. 1 and Table 1f).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProportionalAttention {
-    /// As the weights want it: off for off-the-shelf MAE models, on for all others.
-    Auto,
-    /// On.
-    On,
-    /// Off.
-    Off,
-}
-
 const FEATURES: &[(&str, Feature)] = &[
     ("k", Feature::Key),
     ("q", Feature::Query),
@@ -110,8 +78,6 @@ const SIMILARITIES: &[(&str, Similarity)] = &[
     ("euclidean", Similarity::Euclidean),
     ("softmax", Similarity::Softmax),
 ];
-const HEADS: &[(&str, HeadAggregation)] =
-    &[("mean", HeadAggregation::Mean), ("concat", HeadAggregation::Concat)];
 const COMBINES: &[(&str, Combine)] = &[
     ("weighted", Combine::WeightedAverage),
     ("average", Combine::Average),
@@ -123,11 +89,7 @@ const PARTITIONS: &[(&str, Partition)] = &[
     ("sequential", Partition::Sequential),
     ("random", Partition::Random),
 ];
-const PROPORTIONAL: &[(&str, ProportionalAttention)] = &[
-    ("auto", ProportionalAttention::Auto),
-    ("on", ProportionalAttention::On),
-    ("off", ProportionalAttention::Off),
-];
+const LAST_LAYERS: &[(&str, LastLayer)] = &[("keep", LastLayer::All), ("cls", LastLayer::Prefix)];
 const ROUNDINGS: &[(&str, Rounding)] = &[("truncate", Rounding::Truncate), ("exact", Rounding::Exact)];
 const DEFAULT_ITERATIONS: usize = 5;
 const MATCHERS: &[(&str, Matcher)] = &[
@@ -138,10 +100,6 @@ const MATCHERS: &[(&str, Matcher)] = &[
     ("random_prune", Matcher::RandomPrune),
     ("attention_prune", Matcher::AttentionPrune),
 ];
-
-fn name_of<T: PartialEq>(choices: &'static [(&'static str, T)], choice: &T) -> &'static str {
-    choices.iter().find(|(_, known)| known == choice).map_or("", |(name, _)| name)
-}
 
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "tome",
@@ -192,6 +150,11 @@ pub(super) const INFO: MethodInfo = MethodInfo {
             values: "auto, on, off",
             help: "attention weighs tokens by size (Table 1f); auto: on, but off for off-the-shelf MAE",
         },
+        OptionInfo {
+            name: "last",
+            values: "keep, cls",
+            help: "what goes through the last MLP: all, or the class token (models that need patches keep them)",
+        },
         OptionInfo { name: "seed", values: "0", help: "for whatever is random" },
     ],
     read: |options| Tome::read(options).map(Method::Tome),
@@ -209,6 +172,7 @@ impl Tome {
             combine: Combine::WeightedAverage,
             partition: Partition::Alternating,
             proportional_attention: ProportionalAttention::Auto,
+            last_layer: LastLayer::All,
             seed: 0,
         }
     }
@@ -245,6 +209,7 @@ impl Tome {
             combine: options.choice("combine", COMBINES)?,
             partition: options.choice("partition", PARTITIONS)?,
             proportional_attention: options.choice("prop_attn", PROPORTIONAL)?,
+            last_layer: options.choice("last", LAST_LAYERS)?,
             seed: options.value("seed", "a whole number", |text| text.parse().ok())?.unwrap_or(0),
         })
     }
@@ -325,6 +290,9 @@ impl Tome {
         if self.proportional_attention != default.proportional_attention {
             add("prop_attn", name_of(PROPORTIONAL, &self.proportional_attention).to_owned());
         }
+        if self.last_layer != default.last_layer {
+            add("last", name_of(LAST_LAYERS, &self.last_layer).to_owned());
+        }
         if self.seed != default.seed {
             add("seed", self.seed.to_string());
         }
@@ -348,28 +316,30 @@ impl Tome {
         }
     }
 
-    pub(super) fn key_bias(&self, auto: KeyBias) -> KeyBias {
-        match self.proportional_attention {
-            ProportionalAttention::Auto => auto,
-            ProportionalAttention::On => KeyBias::LogSize,
-            ProportionalAttention::Off => KeyBias::None,
-        }
-    }
-
     pub(super) fn plan(
         &self,
         layer: usize,
-        remove: usize,
+        amount: Amount,
         tokens: &Tokens,
         evidence: Evidence,
     ) -> Option<MergePlan> {
+        // Its schedules are numbers of tokens.
+        let Amount::Count(remove) = amount else { return None };
         let nothing = tokens.layout.lens().all(|len| crate::mergeable(remove, len, tokens.prefix) == 0);
         if nothing {
             return None;
         }
         Some(match self.matcher {
-            Matcher::Bipartite => bipartite::plan(self, layer, remove, tokens, evidence),
-            Matcher::RandomMerge => bipartite::random(self, layer, remove, tokens),
+            Matcher::Bipartite => {
+                let splits = self.splits(layer, tokens);
+                let features = evidence.into_features();
+                let proposals = Proposals::by_similarity(tokens, splits, features, self.similarity);
+                return proposals.accept(amount, unmerged(tokens), tokens);
+            }
+            Matcher::RandomMerge => {
+                let proposals = alternatives::random_proposals(self, layer, tokens);
+                return proposals.accept(amount, unmerged(tokens), tokens);
+            }
             Matcher::Greedy => alternatives::greedy(self, remove, tokens, evidence),
             Matcher::KMeans { iterations } => {
                 alternatives::kmeans(self, iterations, remove, tokens, evidence)
@@ -379,13 +349,20 @@ impl Tome {
         })
     }
 
+    /// Who proposes to whom in every item.
+    fn splits(&self, layer: usize, tokens: &Tokens) -> Vec<Split> {
+        let split = |len| self.partition.split(len, tokens.prefix, &mut Random::new(self.seed, layer, len));
+        tokens.layout.lens().map(split).collect()
+    }
+
     pub(super) fn matching_macs(
         &self,
         tokens: usize,
-        remove: usize,
+        amount: Amount,
         head_dim: usize,
         channels: usize,
     ) -> f64 {
+        let Amount::Count(remove) = amount else { return 0.0 };
         let width = match (self.features.feature, self.features.heads) {
             (Feature::BlockInput | Feature::Attended, _) | (_, HeadAggregation::Concat) => channels,
             (_, HeadAggregation::Mean) => head_dim,
@@ -399,6 +376,11 @@ impl Tome {
             Matcher::RandomMerge | Matcher::RandomPrune | Matcher::AttentionPrune => 0.0,
         }
     }
+}
+
+/// As in the published results: without prefix tokens the order of the unmerged sources is that of the sorting.
+fn unmerged(tokens: &Tokens) -> Unmerged {
+    if tokens.prefix > 0 { Unmerged::Listed } else { Unmerged::BySimilarity }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-use super::{COMBINES, Combine, FEATURES, HEADS, MATCHERS, Matcher, PARTITIONS, SIMILARITIES, Tome};
+use super::{COMBINES, FEATURES, HEADS, MATCHERS, Matcher, PARTITIONS, SIMILARITIES, Tome};
 use crate::{
-    DROPPED, Evidence, KeyBias, Layout, MergePlan, Method, Reduction, Seat, Site, Step, Tokens, Trace,
+    Amount, Combine, DROPPED, Evidence, KeyBias, Layout, MergePlan, Method, Readout, Reduction, Seat, Site,
+    Step, Tokens, Trace,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
@@ -41,7 +42,8 @@ fn values(x: Tensor<2>) -> Vec<f32> {
 fn plan(tome: &Tome, remove: usize, tokens: &Tokens, evidence: &Evidence) -> Option<MergePlan> {
     Method::Tome(tome.clone()).plan(
         Step { layer: 3, site: Site::InsideBlock },
-        remove,
+        12,
+        Amount::Count(remove),
         tokens,
         evidence.clone(),
     )
@@ -175,7 +177,8 @@ fn specs_of_every_choice_read_back() {
 
 #[test]
 fn a_schedule_that_asks_for_all_tokens_is_refused() {
-    let seat = Seat { depth: 12, tokens: 197, prefix: 1, key_bias: KeyBias::LogSize };
+    let seat =
+        Seat { depth: 12, tokens: 197, prefix: 1, key_bias: KeyBias::LogSize, readout: Readout::Prefix };
     let error = Reduction::bind("tome:r=200".parse().unwrap(), &seat).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("200") && message.contains("197") && message.contains("98"), "{message}");
@@ -192,7 +195,7 @@ fn auto_follows_the_weights() {
         ("tome:r=1,prop_attn=on", KeyBias::None, true),
         ("tome:r=1,prop_attn=off", KeyBias::LogSize, false),
     ] {
-        let seat = Seat { depth: 2, tokens: 10, prefix: 0, key_bias: auto };
+        let seat = Seat { depth: 2, tokens: 10, prefix: 0, key_bias: auto, readout: Readout::Prefix };
         let reduction = Reduction::bind(spec.parse().unwrap(), &seat).unwrap();
         assert_eq!(reduction.key_bias(&merged).is_some(), biased, "{spec}");
         assert_eq!(reduction.key_bias(&tokens(&[2], 0, 1)), None, "sizes of one need no bias");
@@ -288,7 +291,7 @@ proptest! {
 
     #[test]
     fn composition_is_associative_and_traces_follow_tokens(seed: u64, prefix in 0usize..3) {
-        let seat = Seat { depth: 3, tokens: 13, prefix, key_bias: KeyBias::LogSize };
+        let seat = Seat { depth: 3, tokens: 13, prefix, key_bias: KeyBias::LogSize, readout: Readout::Prefix };
         let reduction = Reduction::bind("tome:r=2".parse().unwrap(), &seat).unwrap();
         let (mut now, mut trace) = (tokens(&[13, 13], prefix, seed), Trace::default());
         for layer in 0..3 {
@@ -307,7 +310,7 @@ proptest! {
 
 #[test]
 fn features_of_the_block_input_merge_before_attention() {
-    let seat = Seat { depth: 2, tokens: 9, prefix: 1, key_bias: KeyBias::LogSize };
+    let seat = Seat { depth: 2, tokens: 9, prefix: 1, key_bias: KeyBias::LogSize, readout: Readout::Prefix };
     let reduction = Reduction::bind("tome:r=3,feature=x_pre".parse().unwrap(), &seat).unwrap();
     let mut trace = Trace::default();
     let merged = reduction.enter(0, tokens(&[9, 9], 1, 4), &mut trace);

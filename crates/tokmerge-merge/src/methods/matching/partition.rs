@@ -1,17 +1,26 @@
 //! Which tokens of an item propose and which are proposed to, and the random numbers behind some choices.
 
-use super::Partition;
+/// How tokens are split into sources and destinations (ToMe, Table 1e).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partition {
+    /// Even positions propose to odd ones; prefix tokens count as positions.
+    Alternating,
+    /// The first half of the mergeable tokens proposes to the second.
+    Sequential,
+    /// A random half proposes to the other.
+    Random,
+}
 
 /// Sources and destinations of one item, positions ascending. Prefix tokens are in neither.
 #[derive(Debug, PartialEq)]
-pub(super) struct Split {
-    pub(super) sources: Vec<u32>,
-    pub(super) destinations: Vec<u32>,
+pub(in crate::methods) struct Split {
+    pub(in crate::methods) sources: Vec<u32>,
+    pub(in crate::methods) destinations: Vec<u32>,
 }
 
 impl Partition {
     /// Splits the positions of an item of `len` tokens, `prefix` of them protected.
-    pub(super) fn split(self, len: usize, prefix: usize, random: &mut Random) -> Split {
+    pub(in crate::methods) fn split(self, len: usize, prefix: usize, random: &mut Random) -> Split {
         let mergeable: Vec<u32> = (prefix.min(len) as u32..len as u32).collect();
         let half = mergeable.len().div_ceil(2);
         let (sources, destinations) = match self {
@@ -31,12 +40,26 @@ impl Partition {
     }
 }
 
+impl Split {
+    /// Small tokens propose to large ones, so that two large ones never merge: the mergeable tokens in order of
+    /// their size, equal ones as they stand, cut in half (ATM, §3.3). Of an odd number the larger part is
+    /// proposed to. `sizes` are those of the item, prefix included; ones if `None`.
+    pub(in crate::methods) fn by_size(len: usize, prefix: usize, sizes: Option<&[f32]>) -> Self {
+        let mut sources: Vec<u32> = (prefix.min(len) as u32..len as u32).collect();
+        if let Some(sizes) = sizes {
+            sources.sort_by(|&a, &b| sizes[a as usize].total_cmp(&sizes[b as usize]));
+        }
+        let destinations = sources.split_off(sources.len() / 2);
+        Self { sources, destinations }
+    }
+}
+
 /// SplitMix64: the same numbers on every machine and in every version, which a seed in a spec promises.
-pub(super) struct Random(u64);
+pub(in crate::methods) struct Random(u64);
 
 impl Random {
     /// The numbers of one layer for items of `len` tokens: alike for all images.
-    pub(super) fn new(seed: u64, layer: usize, len: usize) -> Self {
+    pub(in crate::methods) fn new(seed: u64, layer: usize, len: usize) -> Self {
         let mut random = Self(seed);
         let mixed = random.next() ^ (layer as u64) << 32 ^ len as u64;
         Self(mixed)
@@ -51,11 +74,11 @@ impl Random {
     }
 
     /// A number below `bound`, which is small: the bias of the remainder does not matter.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(in crate::methods) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(in crate::methods) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
         }
@@ -64,7 +87,7 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
-    use super::{Partition, Random};
+    use super::{Partition, Random, Split};
     use proptest::prelude::*;
 
     #[test]
@@ -75,6 +98,19 @@ mod tests {
         assert_eq!((split.sources, split.destinations), (vec![2, 4, 6], vec![3, 5]));
         let split = Partition::Sequential.split(6, 1, &mut Random::new(0, 0, 6));
         assert_eq!((split.sources, split.destinations), (vec![1, 2, 3], vec![4, 5]));
+    }
+
+    #[test]
+    fn by_size_the_small_propose_to_the_large_and_equals_keep_their_order() {
+        let sizes = [1.0, 3.0, 1.0, 2.0, 1.0, 7.0];
+        let split = Split::by_size(6, 1, Some(&sizes));
+        assert_eq!((split.sources, split.destinations), (vec![2, 4], vec![3, 1, 5]));
+        let split = Split::by_size(6, 0, None);
+        assert_eq!((split.sources, split.destinations), (vec![0, 1, 2], vec![3, 4, 5]));
+        for (len, prefix) in [(0, 0), (0, 3), (1, 1), (2, 1)] {
+            let split = Split::by_size(len, prefix, None);
+            assert!(split.sources.is_empty(), "{len} {prefix}");
+        }
     }
 
     proptest! {

@@ -1,0 +1,223 @@
+use super::{Atm, BatchRule, Threshold, merging_error};
+use crate::{
+    Amount, Evidence, KeyBias, LastLayer, LayerTokens, Layout, Method, Readout, Reduction, Seat, Site, Step,
+    Tokens, Trace,
+};
+use burn::tensor::{Device, Tensor, TensorData};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn tensor(rows: &[[f32; 2]]) -> Tensor<2> {
+    let flat: Vec<f32> = rows.iter().flatten().copied().collect();
+    Tensor::from_data(TensorData::new(flat, [rows.len(), 2]), &Device::flex())
+}
+
+/// A unit vector at an angle in degrees: the cosine of two is that of the difference of their angles.
+fn at(degrees: f32) -> [f32; 2] {
+    [degrees.to_radians().cos(), degrees.to_radians().sin()]
+}
+
+/// Items whose tokens' keys point at angles; the first token of each is the class token.
+fn items(angles: &[&[f32]], size: Option<&[f32]>) -> (Tokens, Evidence) {
+    let rows: Vec<[f32; 2]> = angles.iter().flat_map(|item| item.iter().map(|angle| at(*angle))).collect();
+    let lens: Vec<usize> = angles.iter().map(|item| item.len()).collect();
+    let x = tensor(&rows);
+    let size: Option<Arc<[f32]>> = size.map(Into::into);
+    let evidence = Evidence { features: Some(x.clone()), received: None };
+    (Tokens { x, layout: Layout::from_lens(&lens), prefix: 1, size }, evidence)
+}
+
+fn plan(spec: &str, layer: usize, (tokens, evidence): (Tokens, Evidence)) -> Option<crate::MergePlan> {
+    let method: Method = spec.parse().unwrap();
+    let amount = method.amounts(4).unwrap()[layer];
+    method.plan(Step { layer, site: Site::InsideBlock }, 4, amount, &tokens, evidence)
+}
+
+fn seat(readout: Readout) -> Seat {
+    Seat { depth: 3, tokens: 6, prefix: 1, key_bias: KeyBias::LogSize, readout }
+}
+
+#[test]
+fn thresholds_of_equation_1() {
+    let thresholds = |alpha, beta, min| Threshold::Exponential { alpha, beta, min }.per_layer(12).unwrap();
+    let printed: Vec<String> =
+        thresholds(0.99, 0.04, 0.88).iter().take(5).map(|threshold| format!("{threshold:.3}")).collect();
+    assert_eq!(printed, ["0.990", "0.949", "0.907", "0.880", "0.880"]);
+    let slow = thresholds(1.0, 0.015, 0.8);
+    assert!((slow[11] - (1.0 - (0.165_f64.exp() - 1.0))).abs() < 1e-12, "{slow:?}");
+    assert_eq!(Threshold::PerLayer(vec![0.9]).per_layer(2).unwrap(), [0.9, 1.0]);
+}
+
+#[test]
+fn nothing_merges_in_the_last_layer_or_at_a_threshold_of_one() {
+    let amounts = Atm::new(Threshold::PerLayer(vec![1.0, 0.5, 0.25])).amounts(3).unwrap();
+    assert_eq!(amounts, [Amount::NOTHING, Amount::Above(0.5), Amount::NOTHING]);
+}
+
+#[test]
+fn pairs_strictly_above_the_threshold_merge_and_the_order_is_that_of_tome() {
+    // Positions 2 and 4 propose to 1, 3 and 5. 2 is one degree from 1, 4 is sixty from 3.
+    let angles: &[f32] = &[0.0, 10.0, 11.0, 100.0, 160.0, 250.0];
+    let found = plan("atm:theta=0.99,split=4", 0, items(&[angles], None)).unwrap();
+    assert_eq!(found.groups(0), [0, 2, 2, 3, 1, 4].map(Some));
+    // The same rows twice have a cosine of one or so; that is not above one.
+    let equal: &[f32] = &[0.0, 10.0, 10.0, 10.0];
+    assert_eq!(plan("atm:theta=1", 0, items(&[equal], None)), None);
+    // Exactly at the threshold is not above it: orthogonal tokens and a threshold of 0.
+    let (tokens, _) = items(&[&[0.0, 0.0, 90.0]], None);
+    let evidence = Evidence { features: Some(tensor(&[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])), received: None };
+    assert_eq!(plan("atm:theta=0", 0, (tokens.clone(), evidence.clone())), None);
+    assert!(plan("atm:theta=-0.1", 0, (tokens, evidence)).is_some());
+}
+
+#[test]
+fn small_tokens_propose_to_large_ones_behind_the_split() {
+    let angles: &[f32] = &[0.0, 10.0, 11.0, 100.0, 101.0, 200.0];
+    let sizes = [1.0, 5.0, 4.0, 1.0, 3.0, 1.0];
+    // By size: 3, 5 | 4, 2, 1. The large neighbours 1 and 2 stay apart, 3 goes into 4.
+    let found = plan("atm:theta=0.99,split=0", 0, items(&[angles], Some(&sizes))).unwrap();
+    assert_eq!(found.groups(0), [0, 4, 3, 2, 2, 1].map(Some));
+    // The default splits a model of four layers behind the third.
+    assert_eq!(Atm::new(Threshold::Constant(0.9)).split_of(4), 3);
+    let alternating = plan("atm:theta=0.99", 2, items(&[angles], Some(&sizes))).unwrap();
+    assert_eq!(alternating.groups(0), [0, 1, 1, 2, 2, 3].map(Some));
+}
+
+#[test]
+fn every_image_has_its_own_number_of_tokens_and_keeps_its_order_where_nothing_merges() {
+    let simple: &[f32] = &[0.0, 10.0, 11.0, 12.0, 13.0];
+    let complex: &[f32] = &[0.0, 10.0, 60.0, 120.0, 180.0];
+    let found = plan("atm:theta=0.99", 0, items(&[complex, simple, complex], None)).unwrap();
+    assert_eq!(found.output().lens().collect::<Vec<_>>(), [5, 3, 5]);
+    assert_eq!(found.groups(0), [0, 1, 2, 3, 4].map(Some));
+    assert_eq!(plan("atm:theta=0.99", 0, items(&[complex, complex], None)), None);
+}
+
+#[test]
+fn the_batch_average_is_rounded_down_and_the_same_for_all_images() {
+    let simple: &[f32] = &[0.0, 10.0, 11.0, 12.0, 13.0];
+    let complex: &[f32] = &[0.0, 10.0, 60.0, 120.0, 180.0];
+    let lens = |angles: &[&[f32]]| {
+        plan("atm:theta=0.99,batch=average", 0, items(angles, None))
+            .map(|plan| plan.output().lens().collect::<Vec<_>>())
+    };
+    assert_eq!(lens(&[simple, complex]), Some(vec![4, 4]), "two of two and none of two: one each");
+    assert_eq!(lens(&[simple, complex, complex]), None, "two thirds of a token are none");
+    // A batch of one is the image by itself.
+    for image in [simple, complex] {
+        let alone = plan("atm:theta=0.99,batch=average", 0, items(&[image], None));
+        assert_eq!(alone, plan("atm:theta=0.99", 0, items(&[image], None)));
+    }
+}
+
+#[test]
+fn only_the_prefix_goes_through_the_last_mlp_unless_the_output_needs_patches() {
+    let run = |spec: &str, readout| {
+        let reduction = Reduction::bind(spec.parse().unwrap(), &seat(readout)).unwrap();
+        let image: &[f32] = &[0.0, 10.0, 11.0, 40.0, 70.0, 99.0];
+        let (mut tokens, evidence) = items(&[image, image], None);
+        let mut trace = Trace::default();
+        for layer in 0..3 {
+            let evidence = if layer == 0 { evidence.clone() } else { Evidence::default() };
+            tokens = reduction.apply(layer, tokens, evidence, &mut trace);
+        }
+        (reduction.last_layer(), tokens, trace)
+    };
+    let spec = "atm:theta=[0.99]";
+    let (last, tokens, trace) = run(spec, Readout::Prefix);
+    assert_eq!((last, tokens.layout.clone()), (LastLayer::Prefix, Layout::uniform(2, 1)));
+    assert_eq!(tokens.sizes().as_ref(), [1.0, 1.0]);
+    let layers = trace.layer_tokens(1, 6, 3);
+    assert_eq!(layers[0], LayerTokens { entered: 6, attended: 6, fed: 5 });
+    assert_eq!(layers[2], LayerTokens { entered: 5, attended: 5, fed: 1 });
+    assert_eq!(trace.tokens_left(1, 6), 5, "skipping the last MLP is not merging");
+    for (spec, readout) in [(spec.to_owned(), Readout::All), (format!("{spec},last=keep"), Readout::Prefix)] {
+        let (last, tokens, trace) = run(&spec, readout);
+        assert_eq!((last, tokens.layout), (LastLayer::All, Layout::uniform(2, 5)), "{spec}");
+        assert_eq!(trace.layer_tokens(0, 6, 3)[2].fed, 5);
+    }
+}
+
+#[test]
+fn how_many_tokens_are_left_is_not_known_beforehand_unless_nothing_merges() {
+    let bind = |spec: &str| Reduction::bind(spec.parse().unwrap(), &seat(Readout::Prefix)).unwrap();
+    assert_eq!(bind("atm:theta=0.9").expected_tokens(6, 3), None);
+    let nothing = bind("atm:theta=1").expected_tokens(6, 3).unwrap();
+    assert_eq!(nothing[2], LayerTokens { entered: 6, attended: 6, fed: 1 });
+}
+
+#[test]
+fn wrong_options_say_what_is_right() {
+    for (spec, expected) in [
+        ("atm", "atm needs alpha, beta and min (or theta), e.g. atm:alpha="),
+        ("atm:alpha=0.9,beta=0.1", "atm needs min"),
+        ("atm:beta=0.1,min=0.8", "atm needs alpha"),
+        ("atm:alpha=1.2,beta=0.1,min=0.8", "alpha=1.2 is not allowed; alpha takes a number from -1 to 1"),
+        ("atm:alpha=nan,beta=0.1,min=0.8", "alpha=nan is not allowed"),
+        ("atm:alpha=0.9,beta=-1,min=0.8", "beta takes a number from 0 to 10"),
+        ("atm:theta=0.9,min=0.8", "leave out alpha, beta and min"),
+        ("atm:theta=[0.9,2]", "or a list such as"),
+        ("atm:theta=0.9,split=-1", "split takes a whole number from 0 to 1000"),
+        ("atm:theta=0.9,batch=mean", "batch takes image, average"),
+        ("atm:theta=0.9,last=class", "last takes cls, keep"),
+        ("atm:theta=0.9,feature=x_pre", "feature takes k, q, v, x"),
+    ] {
+        let error = spec.parse::<Method>().unwrap_err().to_string();
+        assert!(error.contains(expected), "{spec}: {error}");
+    }
+    for (spec, expected) in [
+        ("atm:theta=0.9,split=4", "split=4 is behind the last of the model's 3 layers"),
+        ("atm:theta=[0.9,0.9,0.9,0.9]", "lists 4 layers but the model has 3"),
+    ] {
+        let error = Reduction::bind(spec.parse().unwrap(), &seat(Readout::Prefix)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{spec}: {error}");
+    }
+}
+
+#[test]
+fn specs_read_back() {
+    for spec in [
+        "atm:alpha=0.98,beta=0.035,min=0.93",
+        "atm:theta=0.9,split=2,batch=average,last=keep,feature=v,heads=concat,prop_attn=off",
+        "atm:theta=[0.98,0.9]",
+    ] {
+        let method: Method = spec.parse().unwrap();
+        assert_eq!(method.to_string(), spec);
+        let Method::Atm(atm) = &method else { panic!("{method:?}") };
+        assert_eq!(atm.batch == BatchRule::Average, spec.contains("average"));
+    }
+}
+
+#[test]
+fn merging_error_of_known_cases() {
+    let (x, y) = (at(0.0), at(60.0));
+    // Both thirty degrees from their mean.
+    let expected = 2.0 * (1.0 - 30.0_f64.to_radians().cos());
+    assert!((merging_error((&x, 1.0), (&y, 1.0)) - expected).abs() < 1e-6);
+    assert!(merging_error((&x, 3.0), (&x, 8.0)).abs() < 1e-6);
+    assert!(merging_error((&[0.0, 0.0], 1.0), (&x, 1.0)).is_finite());
+}
+
+proptest! {
+    /// Theorem 1: n m / (n + m) δ <= error <= 2 n m / (n + m) δ.
+    #[test]
+    fn merging_error_lies_within_the_bounds_of_theorem_1(
+        pairs in prop::collection::vec((-1.0f32..1.0, -1.0f32..1.0), 2..20),
+        n in 1u32..500, m in 1u32..500,
+    ) {
+        let (x, y): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        let (xx, yy) = (dot(&x, &x), dot(&y, &y));
+        prop_assume!(xx > 1e-6 && yy > 1e-6);
+        let distance = 1.0 - dot(&x, &y) / (xx * yy).sqrt();
+        // Opposite tokens of equal size have no direction in the middle; the theorem leaves them out.
+        prop_assume!(distance < 1.999);
+        let error = merging_error((&x, n as f32), (&y, m as f32));
+        let (n, m) = (f64::from(n), f64::from(m));
+        let lower = n * m / (n + m) * distance;
+        let slack = 1e-9 * (n + m);
+        prop_assert!(error >= lower - slack && error <= 2.0 * lower + slack, "{lower} {error}");
+    }
+}

@@ -1,0 +1,137 @@
+//! Bipartite soft matching (ToMe, §3 and appendix D): every source proposes to its most similar destination.
+
+use super::Split;
+use crate::plan::PlanBuilder;
+use crate::{Amount, MergePlan, Similarity, Tokens, mergeable};
+use burn::tensor::Tensor;
+use tokmerge_ops::{Match, best_match};
+
+/// One accepted proposal: a source and the destination it merges into, as positions within the item.
+type Pair = (u32, u32);
+
+/// In which order the sources that do not merge go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::methods) enum Unmerged {
+    /// As they were listed.
+    Listed,
+    /// The most similar first.
+    BySimilarity,
+}
+
+/// One proposal per source, for all items of a batch.
+#[derive(Debug)]
+pub(in crate::methods) struct Proposals {
+    splits: Vec<Split>,
+    found: Match,
+}
+
+impl Proposals {
+    /// Every source proposes to the destination whose features (`[T, D]`) are most similar.
+    pub(in crate::methods) fn by_similarity(
+        tokens: &Tokens,
+        splits: Vec<Split>,
+        features: Tensor<2>,
+        similarity: Similarity,
+    ) -> Self {
+        let rows: Vec<(Vec<u32>, Vec<u32>)> = splits
+            .iter()
+            .enumerate()
+            .map(|(item, split)| {
+                let start = tokens.layout.range(item).start as u32;
+                let rows = |positions: &[u32]| positions.iter().map(|position| start + position).collect();
+                (rows(&split.sources), rows(&split.destinations))
+            })
+            .collect();
+        let items: Vec<_> = rows
+            .iter()
+            .map(|(sources, destinations)| tokmerge_ops::Bipartite { sources, destinations })
+            .collect();
+        let found = best_match(features, similarity, &items);
+        Self { splits, found }
+    }
+
+    /// Proposals made in another way; `found` lists the sources of all items one after the other.
+    pub(in crate::methods) fn new(splits: Vec<Split>, found: Match) -> Self {
+        Self { splits, found }
+    }
+
+    /// Proposals more similar than a threshold, in all items together.
+    pub(in crate::methods) fn above(&self, threshold: f32) -> usize {
+        self.found.best.iter().filter(|best| **best > threshold).count()
+    }
+
+    /// Accepts the best proposals of every item; `None` if there are none.
+    ///
+    /// The new order of an item in which something merges is prefix, unmerged sources, destinations.
+    pub(in crate::methods) fn accept(
+        &self,
+        amount: Amount,
+        unmerged: Unmerged,
+        tokens: &Tokens,
+    ) -> Option<MergePlan> {
+        let mut builder = PlanBuilder::new(tokens.layout.clone());
+        let mut offset = 0;
+        let mut merges = false;
+        for (item, split) in self.splits.iter().enumerate() {
+            let range = tokens.layout.range(item);
+            let count = split.sources.len();
+            let best = &self.found.best[offset..offset + count];
+            let partner = &self.found.partner[offset..offset + count];
+            offset += count;
+
+            let (accepted, rest) = choose(amount, best, unmerged, range.len(), tokens.prefix);
+            if accepted.is_empty() {
+                builder.keep_item();
+                continue;
+            }
+            merges = true;
+            let pairs: Vec<Pair> = accepted
+                .iter()
+                .map(|&source| {
+                    (split.sources[source as usize], partner[source as usize] - range.start as u32)
+                })
+                .collect();
+            let kept = (0..tokens.prefix as u32)
+                .chain(rest.iter().map(|&source| split.sources[source as usize]))
+                .chain(split.destinations.iter().copied());
+            builder.item(kept, &pairs);
+        }
+        merges.then(|| builder.finish())
+    }
+}
+
+/// The sources of an item that merge, and the others in the order in which they go on.
+fn choose(
+    amount: Amount,
+    best: &[f32],
+    unmerged: Unmerged,
+    len: usize,
+    prefix: usize,
+) -> (Vec<u32>, Vec<u32>) {
+    let sources = 0..best.len() as u32;
+    let wanted = match amount {
+        Amount::Above(threshold) => best.iter().filter(|best| **best > threshold).count(),
+        Amount::Count(remove) => remove,
+    };
+    let accepted = mergeable(wanted, len, prefix).min(best.len());
+    if let Amount::Above(threshold) = amount
+        && accepted == wanted
+        && unmerged == Unmerged::Listed
+    {
+        // No need to sort.
+        return sources.partition(|&source| best[source as usize] > threshold);
+    }
+    if accepted == 0 {
+        return (Vec::new(), sources.collect());
+    }
+    // The best first, ties and NaN settled by position.
+    let score =
+        |source: u32| Some(best[source as usize]).filter(|s| !s.is_nan()).unwrap_or(f32::NEG_INFINITY);
+    let mut order: Vec<u32> = sources.collect();
+    order.sort_unstable_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
+    let mut rest = order.split_off(accepted);
+    if unmerged == Unmerged::Listed {
+        rest.sort_unstable();
+    }
+    (order, rest)
+}

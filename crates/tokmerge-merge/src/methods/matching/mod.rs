@@ -1,0 +1,7 @@
+//! What methods that merge pairs have in common: who proposes to whom, and which proposals are accepted.
+
+pub(in crate::methods) mod bipartite;
+mod partition;
+
+pub use partition::Partition;
+pub(in crate::methods) use partition::{Random, Split};
