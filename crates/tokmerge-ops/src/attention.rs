@@ -1,6 +1,7 @@
 //! Multi-head self-attention within each item, with an optional bias per key, and what merging reads off it.
 
 use crate::backend::{Body, KernelOps, body};
+use crate::layout::{places, select_rows};
 use crate::pool::{contiguous, values};
 use crate::{Layout, pool};
 use burn::backend::autodiff::Autodiff;
@@ -121,39 +122,51 @@ fn probabilities(
 
 pub(crate) fn composed(qkv: Tensor<2>, heads: Heads, log_size: Option<&[f32]>, layout: &Layout) -> Tensor<2> {
     let width = heads.count * heads.dim;
-    match layout {
-        Layout::Uniform { items, len } => {
-            let (probabilities, v) = probabilities(qkv, heads, log_size, *items, *len);
-            probabilities.matmul(v).swap_dims(1, 2).reshape([items * len, width])
-        }
-        Layout::Ragged { .. } => {
-            let items = (0..layout.items()).map(|item| layout.range(item)).filter(|range| !range.is_empty());
-            let parts: Vec<Tensor<2>> = items
-                .map(|range| {
-                    let log_size = log_size.map(|log_size| &log_size[range.clone()]);
-                    let alone = Layout::uniform(1, range.len());
-                    composed(qkv.clone().slice(s![range, ..]), heads, log_size, &alone)
-                })
-                .collect();
-            if parts.is_empty() { qkv.slice(s![.., 0..width]) } else { Tensor::cat(parts, 0) }
-        }
+    if layout.rows() == 0 {
+        return qkv.slice(s![.., 0..width]);
     }
+    by_length(qkv, log_size, layout, |qkv, log_size, items, len| {
+        let (probabilities, v) = probabilities(qkv, heads, log_size, items, len);
+        probabilities.matmul(v).swap_dims(1, 2).reshape([items * len, width])
+    })
 }
 
 fn composed_received(qkv: Tensor<2>, heads: Heads, log_size: Option<&[f32]>, layout: &Layout) -> Vec<f32> {
-    let mut received = Vec::with_capacity(layout.rows());
-    for item in 0..layout.items() {
-        let range = layout.range(item);
-        if range.is_empty() {
-            continue;
-        }
-        let log_size = log_size.map(|log_size| &log_size[range.clone()]);
-        let len = range.len();
-        let (probabilities, _) = probabilities(qkv.clone().slice(s![range, ..]), heads, log_size, 1, len);
-        let columns: Tensor<4> = probabilities.mean_dim(1).mean_dim(2);
-        received.extend(columns.into_data().iter::<f32>());
+    if layout.rows() == 0 {
+        return Vec::new();
     }
-    received
+    let received = by_length(qkv, log_size, layout, |qkv, log_size, items, len| {
+        let (probabilities, _) = probabilities(qkv, heads, log_size, items, len);
+        probabilities.mean_dim(1).mean_dim(2).reshape([items * len, 1])
+    });
+    received.into_data().iter::<f32>().collect()
+}
+
+/// Calls `each(qkv, log_size, items, len)` once per distinct length, with the rows of all items of that length,
+/// and puts the `[items * len, W]` it returns back in the order of `layout`, which has rows.
+fn by_length(
+    qkv: Tensor<2>,
+    log_size: Option<&[f32]>,
+    layout: &Layout,
+    each: impl Fn(Tensor<2>, Option<&[f32]>, usize, usize) -> Tensor<2>,
+) -> Tensor<2> {
+    if let Layout::Uniform { items, len } = layout {
+        return each(qkv, log_size, *items, *len);
+    }
+    let mut order = Vec::with_capacity(layout.rows());
+    let mut parts = Vec::new();
+    for (len, items) in places(layout.lens()).into_iter().filter(|(len, _)| *len > 0) {
+        let rows = || items.iter().flat_map(|item| layout.range(*item));
+        let log_size: Option<Vec<f32>> = log_size.map(|log_size| rows().map(|row| log_size[row]).collect());
+        let part = select_rows(&qkv, rows().map(|row| row as u32));
+        parts.push(each(part, log_size.as_deref(), items.len(), len));
+        order.extend(rows());
+    }
+    let mut back = vec![0; order.len()];
+    for (place, row) in order.into_iter().enumerate() {
+        back[row] = place as u32;
+    }
+    select_rows(&Tensor::cat(parts, 0), back.into_iter())
 }
 
 pub(crate) fn on_flex(
@@ -217,6 +230,8 @@ mod tests {
     };
     use crate::testing::{assert_close, devices, gradients_match, normal};
     use crate::{HeadAggregation, Heads, Layout};
+    use burn::tensor::{Tensor, s};
+    use proptest::prelude::*;
     use std::sync::Arc;
 
     const HEADS: [Heads; 3] = [
@@ -291,6 +306,72 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    /// What `op` gives for each item that has rows, alone.
+    fn alone<T>(
+        qkv: &Tensor<2>,
+        log_size: Option<&[f32]>,
+        layout: &Layout,
+        op: impl Fn(Tensor<2>, Option<&[f32]>, &Layout) -> T,
+    ) -> Vec<T> {
+        let items = (0..layout.items()).map(|item| layout.range(item)).filter(|range| !range.is_empty());
+        items
+            .map(|range| {
+                let log_size = log_size.map(|log_size| &log_size[range.clone()]);
+                let alone = Layout::uniform(1, range.len());
+                op(qkv.clone().slice(s![range, ..]), log_size, &alone)
+            })
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn an_item_in_a_ragged_batch_is_as_alone(
+            mut lens in prop::collection::vec(0usize..7, 0..9),
+            heads in prop::sample::select(HEADS.to_vec()),
+            seed in any::<u64>(),
+        ) {
+            lens.extend([0, 1, 40]);
+            let layout = Layout::from_lens(&lens);
+            let qkv = normal([layout.rows(), 3 * heads.count * heads.dim], seed, &devices().plain);
+            let log_sizes = log_sizes(layout.rows());
+            for log_size in [None, Some(log_sizes.as_ref())] {
+                let one = |qkv, log_size: Option<&[f32]>, layout: &Layout| composed(qkv, heads, log_size, layout);
+                let expected = Tensor::cat(alone(&qkv, log_size, &layout, one), 0);
+                assert_close(composed(qkv.clone(), heads, log_size, &layout), expected, 1e-6);
+
+                let received = composed_received(qkv.clone(), heads, log_size, &layout);
+                let expected = alone(&qkv, log_size, &layout, |qkv, log_size, layout| {
+                    composed_received(qkv, heads, log_size, layout)
+                });
+                let expected = expected.concat();
+                assert_eq!(received.len(), expected.len());
+                for (actual, expected) in received.iter().zip(&expected) {
+                    assert!((actual - expected).abs() < 1e-6, "{actual} instead of {expected}");
+                }
+
+                gradients_match(
+                    [normal(qkv.dims(), seed, &devices().tracked)],
+                    |[qkv]| composed(qkv, heads, log_size, &layout),
+                    |[qkv]| Tensor::cat(alone(&qkv, log_size, &layout, one), 0),
+                    1e-6,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_without_rows_has_no_attention() {
+        let heads = HEADS[1];
+        let ragged = Layout::Ragged { offsets: [0, 0, 0].into() };
+        for layout in [Layout::uniform(0, 0), Layout::uniform(2, 0), ragged] {
+            let qkv = normal([0, 3 * heads.count * heads.dim], 1, &devices().plain);
+            assert_eq!(composed(qkv.clone(), heads, None, &layout).dims(), [0, heads.count * heads.dim]);
+            assert!(composed_received(qkv, heads, None, &layout).is_empty());
         }
     }
 }

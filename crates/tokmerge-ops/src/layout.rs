@@ -1,6 +1,8 @@
 //! Which rows of a `[T, C]` tensor belong to which item of a batch.
 
+use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -88,9 +90,35 @@ impl Layout {
     }
 }
 
+/// The places of every distinct key: what can run as one batch.
+pub(crate) fn places<K: Ord>(keys: impl Iterator<Item = K>) -> BTreeMap<K, Vec<usize>> {
+    let mut groups = BTreeMap::<K, Vec<usize>>::new();
+    for (place, key) in keys.enumerate() {
+        groups.entry(key).or_default().push(place);
+    }
+    groups
+}
+
+/// The listed rows of `x: [T, C]` → `[rows, C]`.
+pub(crate) fn select_rows(x: &Tensor<2>, rows: impl Iterator<Item = u32>) -> Tensor<2> {
+    let rows: Vec<i32> = rows.map(|row| row as i32).collect();
+    let count = rows.len();
+    let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &x.device());
+    x.clone().select(0, rows)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Layout;
+    use super::{Layout, places};
+
+    #[test]
+    fn places_of_equal_keys_are_ascending() {
+        let groups = places([3, 0, 3, 5, 0, 3].into_iter());
+        assert_eq!(
+            groups.into_iter().collect::<Vec<_>>(),
+            [(0, vec![1, 4]), (3, vec![0, 2, 5]), (5, vec![3])]
+        );
+    }
 
     #[test]
     fn equal_lengths_are_uniform_and_ranges_tile_the_rows() {
