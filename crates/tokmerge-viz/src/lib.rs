@@ -21,12 +21,15 @@
 //! [`save`] does all of it for one file, PNG or SVG by the file's extension. Two differences from the
 //! paper: border colours are chosen rather than random, so that the same input always gives the same
 //! picture and neighbours never look alike; and no border is drawn along the image's own edge.
+//!
+//! [`plot`] draws charts of measurements, also as SVG.
 
 mod error;
 mod layout;
 mod outline;
 mod palette;
 mod picture;
+pub mod plot;
 mod render;
 mod save;
 mod style;

@@ -158,18 +158,18 @@ fn share(patches: usize, all: usize) -> String {
     format!("{patches} of {all} {}", if all == 1 { "patch" } else { "patches" })
 }
 
-fn hex([red, green, blue]: Rgb) -> String {
+pub(crate) fn hex([red, green, blue]: Rgb) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
 /// The text with every character XML 1.0 cannot hold replaced.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let allowed = |c: char| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || c.is_whitespace();
     text.chars().map(|c| if allowed(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// The text as XML character data.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
