@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Measure speed on random images, with and without merging
     Bench(BenchArgs),
+    /// Measure layer by layer what merging costs, and where it happens
+    #[command(subcommand)]
+    Analyze(AnalyzeCommand),
     /// Show size, cost and token counts of a model, without running it
     Info(InfoArgs),
     /// Draw which patches of a photograph have merged
@@ -177,6 +180,84 @@ pub(crate) struct BenchArgs {
     pub(crate) output: OutputArgs,
 }
 
+#[derive(Subcommand, Debug)]
+pub(crate) enum AnalyzeCommand {
+    /// Merge in one layer alone, for every layer and threshold: how far does the output move? (ATM, Figure 2)
+    Layers(LayersArgs),
+    /// Count merged tokens and merging errors in every layer (ATM, Figure 6)
+    Tokens(TokensArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LayersArgs {
+    #[command(flatten)]
+    pub(crate) images: ImagesArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Pairs of tokens more similar than this merge; from -1 to 1, separated by commas
+    #[arg(
+        long,
+        value_name = "COSINE,...",
+        value_delimiter = ',',
+        default_value = "0.8,0.85,0.9,0.95",
+        value_parser = threshold,
+        allow_hyphen_values = true
+    )]
+    pub(crate) thresholds: Vec<f64>,
+    /// Draw on a logarithmic axis, on which an exponential curve is a straight line
+    #[arg(long)]
+    pub(crate) log: bool,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokensArgs {
+    #[command(flatten)]
+    pub(crate) images: ImagesArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+}
+
+/// Which images are looked at, and how they are read.
+#[derive(Args, Debug)]
+pub(crate) struct ImagesArgs {
+    /// Folder of images; labels are not needed
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Images per forward pass
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
+    pub(crate) batch_size: usize,
+    /// Threads that read images; 0 reads between forward passes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// Look at this many images, spread evenly over the folder
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) limit: Option<usize>,
+}
+
+/// Where a study goes.
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// Where to draw the result, an .svg file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Write the result as CSV
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// One JSON object per result on standard output, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct InfoArgs {
     /// timm name such as vit_large_patch16_224, local-dir:PATH, or hf-hub:org/name[@rev]
@@ -318,6 +399,12 @@ fn crop_pct(text: &str) -> Result<f64, String> {
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && *seconds <= 86_400.0);
     seconds.ok_or_else(|| "it must be above 0 and at most 86400 seconds".to_owned())
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    let threshold = text.trim().parse().ok().filter(|threshold| (-1.0..=1.0).contains(threshold));
+    threshold
+        .ok_or_else(|| "a threshold is a cosine from -1 to 1; give one or several, e.g. 0.8,0.9".to_owned())
 }
 
 fn crop_mode(text: &str) -> Result<CropMode, String> {

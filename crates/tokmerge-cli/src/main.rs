@@ -6,8 +6,9 @@
 mod args;
 mod commands;
 mod output;
+mod progress;
 
-use args::{Cli, Command};
+use args::{AnalyzeCommand, Cli, Command};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ fn main() -> ExitCode {
         Command::Classify(args) => commands::classify::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Analyze(AnalyzeCommand::Layers(args)) => commands::analyze::layers(&args),
+        Command::Analyze(AnalyzeCommand::Tokens(args)) => commands::analyze::tokens(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Viz(args) => commands::viz::run(&args),
         Command::Models(args) => commands::list::models(&args),

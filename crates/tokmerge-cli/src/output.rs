@@ -1,6 +1,6 @@
 //! Everything that is printed goes through here.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -43,6 +43,14 @@ pub(crate) fn error(error: &anyhow::Error) {
 /// Creates a CSV file: before the work whose results it is for, so that a mistyped path costs nothing.
 pub(crate) fn csv_file(path: &Path) -> Result<csv::Writer<File>> {
     csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Refuses a chart that is to be anything but SVG.
+pub(crate) fn check_svg(path: &Path) -> Result<()> {
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg")) {
+        return Ok(());
+    }
+    bail!("{}: a chart is written as SVG; name it *.svg", path.display())
 }
 
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {

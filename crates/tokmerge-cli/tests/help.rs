@@ -22,7 +22,10 @@ fn assert_mentions(command: &str, groups: &[&[&str]]) {
 #[test]
 fn the_program_says_what_it_is_for() {
     assert_mentions("", &[&["Makes pretrained Vision Transformers faster"]]);
-    assert_mentions("", &[&["classify", "eval", "bench", "info", "viz", "models", "methods", "--version"]]);
+    assert_mentions(
+        "",
+        &[&["classify", "eval", "bench", "analyze", "info", "viz", "models", "methods", "--version"]],
+    );
     let version = Desk::new().run("--version").ok();
     assert_eq!(version.out.trim(), concat!("tokmerge ", env!("CARGO_PKG_VERSION")));
 }
@@ -38,6 +41,10 @@ fn each_command_names_its_options() {
         ["<DIR>", "--batch-size", "--workers", "--limit", "--labels", "--predictions", "--results-file"];
     assert_mentions("eval", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &eval]);
     assert_mentions("bench", &[&MODEL, merge, &OUTPUT, &["--batch-size", "--duration", "--results-file"]]);
+    assert_mentions("analyze", &[&["layers", "tokens"]]);
+    let study = ["<DIR>", "--batch-size", "--workers", "--limit", "--output", ".svg", "--csv", "--json"];
+    assert_mentions("analyze layers", &[&MODEL, &PREPROCESS, &study, &["--thresholds", "--log"]]);
+    assert_mentions("analyze tokens", &[&MODEL, merge, &PREPROCESS, &study]);
     assert_mentions("info", &[merge, &OUTPUT, &["<MODEL>", "--img-size"]]);
     let viz = ["<IMAGE>", "--merge", "--output", ".png", ".svg", "--layer", "--upscale"];
     assert_mentions("viz", &[&MODEL, &PREPROCESS, &viz]);

@@ -1,9 +1,10 @@
 //! Accuracy on labelled images, and agreement with the unmerged model on any.
 
+use crate::batches::{Reading, each_batch};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
-use tokmerge_data::{BatchLoader, ImageError, Limits, LoaderError, Sample};
+use tokmerge_data::{ImageError, Limits, LoaderError, Sample};
 use tokmerge_merge::{BindError, Method, Reduction};
 use tokmerge_models::{Convention, Model};
 
@@ -164,27 +165,11 @@ pub fn evaluate(
         methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
     model.warm_up();
     let unmerged = methods.iter().position(|method| *method == Method::None);
+    let EvalOptions { batch_size, workers, limits, convention } = options;
     let mut tallies: Vec<Tally> = methods.iter().map(|_| Tally::default()).collect();
-    let loader = BatchLoader::new(
-        samples,
-        model.preprocess().clone(),
-        options.batch_size,
-        options.workers,
-        options.limits,
-    )?;
-    let (mut failed, mut first_failure) = (0, String::new());
-    for batch in loader {
-        for (path, error) in &batch.failed {
-            if failed == 0 {
-                first_failure = error.to_string();
-            }
-            failed += 1;
-            observer.failed(path, error);
-        }
-        if batch.is_empty() {
-            continue;
-        }
-        let run = |reduction: &Reduction| forward(model, &batch.pixels, reduction, options.convention);
+    let reading = Reading { batch_size, workers, limits };
+    each_batch(model, samples, reading, observer, |batch, observer| {
+        let run = |reduction: &Reduction| forward(model, &batch.pixels, reduction, convention);
         let passes: Vec<Pass> = reductions.iter().map(run).collect();
         let answers = |pass: &Pass| pass.logits.iter().map(|logits| best(logits)).collect::<Vec<_>>();
         let reference = match unmerged {
@@ -213,11 +198,8 @@ pub fn evaluate(
                 observer.predicted(Prediction { sample, method, top }).map_err(EvalError::Observer)?;
             }
         }
-        observer.done(batch.len() + batch.failed.len());
-    }
-    if tallies.first().is_none_or(|tally| tally.images == 0) && failed > 0 {
-        return Err(EvalError::NothingRead { failed, first: first_failure });
-    }
+        Ok(())
+    })?;
     Ok(methods.iter().zip(tallies).map(|(method, tally)| tally.result(method)).collect())
 }
 
@@ -237,8 +219,7 @@ fn forward(model: &Model, pixels: &[f32], reduction: &Reduction, convention: Con
     let [items, classes] = output.logits.dims();
     let flat: Vec<f32> = output.into_logits().into_data().iter::<f32>().collect();
     let seconds = start.elapsed().as_secs_f64();
-    let gmacs =
-        (0..items).map(|item| model.gmacs(&model.layer_tokens(&trace, item), reduction, convention)).sum();
+    let gmacs = (0..items).map(|item| model.gmacs(&trace, item, reduction, convention)).sum();
     let tokens = (0..items).map(|item| trace.tokens_left(item, model.config().tokens())).sum();
     let logits = flat.chunks(classes.max(1)).map(<[f32]>::to_vec).collect();
     Pass { logits, seconds, gmacs, tokens }

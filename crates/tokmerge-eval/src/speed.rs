@@ -73,7 +73,7 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
                 let items = options.batch_size as f64;
                 for item in 0..options.batch_size {
                     let layers = model.layer_tokens(&output.trace, item);
-                    count[0] += model.gmacs(&layers, reduction, options.convention) / items;
+                    count[0] += model.gmacs(&output.trace, item, reduction, options.convention) / items;
                     count[1] += output.trace.tokens_left(item, config.tokens()) as f64 / items;
                     count[2] += config.cost().mega_activations(config.num_heads, &layers) / items;
                 }

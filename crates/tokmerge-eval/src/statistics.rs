@@ -30,6 +30,31 @@ impl Spread {
     }
 }
 
+/// Mean, deviation and range of a count over the images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Moments {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation of these values (not an estimate for others: divided by their number).
+    pub deviation: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Moments {
+    /// Of at least one value; all zero if there is none.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Self {
+        let count = values.len().max(1) as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        let (min, max) = (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max));
+        Self { mean, deviation: variance.sqrt(), min: min.unwrap_or(0.0), max: max.unwrap_or(0.0) }
+    }
+}
+
 /// The 95 % Wilson interval of a proportion, in percent.
 #[must_use]
 pub fn wilson(hits: usize, trials: usize) -> (f64, f64) {
@@ -46,7 +71,7 @@ pub fn wilson(hits: usize, trials: usize) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Spread, wilson};
+    use super::{Moments, Spread, wilson};
 
     #[test]
     fn median_of_odd_and_even_counts() {
@@ -54,6 +79,13 @@ mod tests {
         assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 3.0]), Spread { min: 1.0, median: 2.5, max: 4.0 });
         assert_eq!(Spread::of(&[5.0]), Spread { min: 5.0, median: 5.0, max: 5.0 });
         assert!(Spread::of(&[]).median.is_nan());
+    }
+
+    #[test]
+    fn moments_of_few_values() {
+        let moments = Moments::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
+        assert_eq!(moments, Moments { mean: 5.0, deviation: 2.0, min: 2.0, max: 9.0 });
+        assert_eq!(Moments::of(&[]), Moments { mean: 0.0, deviation: 0.0, min: 0.0, max: 0.0 });
     }
 
     #[test]

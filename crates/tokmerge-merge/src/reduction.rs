@@ -124,6 +124,7 @@ pub struct Step {
 pub struct Trace {
     steps: Vec<(Step, MergePlan)>,
     narrowed: Option<Narrowed>,
+    rechecked: Vec<usize>,
 }
 
 /// Only the first tokens of every item went on from here: not a merge, and the end of nothing but a computation
@@ -143,6 +144,17 @@ impl Trace {
 
     pub(crate) fn record(&mut self, step: Step, plan: MergePlan) {
         self.steps.push((step, plan));
+    }
+
+    /// Notes that these items, ascending, ran once more without merging.
+    pub fn set_rechecked(&mut self, items: Vec<usize>) {
+        self.rechecked = items;
+    }
+
+    /// Items that ran once more without merging, because the merged answer was too close; ascending.
+    #[must_use]
+    pub fn rechecked(&self) -> &[usize] {
+        &self.rechecked
     }
 
     /// Tokens of one item that are left after the last merge, of `tokens` that entered the first block. Tokens

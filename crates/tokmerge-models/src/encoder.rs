@@ -49,38 +49,80 @@ pub fn encode<B: EncoderBlock>(
     blocks: &[B],
     mut tokens: Tokens,
     reduction: &Reduction,
-    mut watch: Option<&mut dyn Watch>,
+    watch: Option<&mut dyn Watch>,
 ) -> Encoded {
     reduction.assert_fits(blocks.len());
-    let mut trace = Trace::default();
+    let mut pass = Pass { reduction, watch, trace: Trace::default() };
     for (layer, block) in blocks.iter().enumerate() {
-        let entering = watch.is_some().then(|| tokens.clone());
-        tokens = reduction.enter(layer, tokens, &mut trace);
-        report(&mut watch, entering, Step { layer, site: Site::BeforeBlock }, &trace);
-        let log_size = reduction.key_bias(&tokens);
-        let mut wants = reduction.wants(layer);
-        if let Some(watch) = &watch
+        tokens = pass.block(layer, block, tokens);
+    }
+    Encoded { tokens, trace: pass.trace }
+}
+
+/// The rest of [`encode`] from the moment in which block `layer` has attended, as [`Watch::attended`] saw it:
+/// what a reduction does from there on, without the blocks before. The trace begins there too.
+///
+/// # Panics
+/// When the reduction was bound to a model of another depth, or merges in `layer` by other evidence than is
+/// given.
+pub(crate) fn resume<B: EncoderBlock>(
+    blocks: &[B],
+    layer: usize,
+    attended: Tokens,
+    evidence: Evidence,
+    reduction: &Reduction,
+) -> Encoded {
+    reduction.assert_fits(blocks.len());
+    let mut pass = Pass { reduction, watch: None, trace: Trace::default() };
+    let mut tokens = pass.reduce(layer, attended, evidence);
+    tokens = blocks[layer].feed_forward(tokens);
+    for (layer, block) in blocks.iter().enumerate().skip(layer + 1) {
+        tokens = pass.block(layer, block, tokens);
+    }
+    Encoded { tokens, trace: pass.trace }
+}
+
+/// What one pass has beside its tokens.
+struct Pass<'r, 'w> {
+    reduction: &'r Reduction,
+    watch: Option<&'w mut dyn Watch>,
+    trace: Trace,
+}
+
+impl Pass<'_, '_> {
+    fn block<B: EncoderBlock>(&mut self, layer: usize, block: &B, tokens: Tokens) -> Tokens {
+        let entering = self.watch.is_some().then(|| tokens.clone());
+        let tokens = self.reduction.enter(layer, tokens, &mut self.trace);
+        self.report(entering, Step { layer, site: Site::BeforeBlock });
+        let log_size = self.reduction.key_bias(&tokens);
+        let mut wants = self.reduction.wants(layer);
+        if let Some(watch) = &self.watch
             && wants == Wants::default()
         {
             wants = watch.wants(layer);
         }
         let (attended, evidence) = block.attend(tokens, log_size, wants);
-        if let Some(watch) = &mut watch {
+        if let Some(watch) = &mut self.watch {
             watch.attended(layer, &attended, &evidence);
         }
-        let before = watch.is_some().then(|| attended.clone());
-        let reduced = reduction.apply(layer, attended, evidence, &mut trace);
-        report(&mut watch, before, Step { layer, site: Site::InsideBlock }, &trace);
-        tokens = block.feed_forward(reduced);
+        block.feed_forward(self.reduce(layer, attended, evidence))
     }
-    Encoded { tokens, trace }
-}
 
-/// Tells of a reduction, if there was one at this step.
-fn report(watch: &mut Option<&mut dyn Watch>, before: Option<Tokens>, at: Step, trace: &Trace) {
-    if let (Some(watch), Some(before), Some((step, plan))) = (watch, before, trace.steps().last())
-        && *step == at
-    {
-        watch.reduced(at, &before, plan);
+    /// Between attention and MLP.
+    fn reduce(&mut self, layer: usize, attended: Tokens, evidence: Evidence) -> Tokens {
+        let before = self.watch.is_some().then(|| attended.clone());
+        let reduced = self.reduction.apply(layer, attended, evidence, &mut self.trace);
+        self.report(before, Step { layer, site: Site::InsideBlock });
+        reduced
+    }
+
+    /// Tells of a reduction, if there was one at this step.
+    fn report(&mut self, before: Option<Tokens>, at: Step) {
+        if let (Some(watch), Some(before), Some((step, plan))) =
+            (&mut self.watch, before, self.trace.steps().last())
+            && *step == at
+        {
+            watch.reduced(at, &before, plan);
+        }
     }
 }

@@ -24,6 +24,6 @@ pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool,
 pub use flops::{Convention, Cost};
 pub use key_map::KeyMap;
 pub use load::{LoadError, LoadReport, load, parameters};
-pub use model::{Described, Model, ModelError, ModelOptions, Weights, describe};
+pub use model::{Described, Model, ModelError, ModelOptions, Weights, describe, gap};
 pub use registry::{Architecture, UnknownModel, architecture, architectures};
 pub use tokmerge_ops::{Activation, Isa, IsaError, Precision};

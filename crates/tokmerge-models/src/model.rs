@@ -301,7 +301,40 @@ impl Model {
     /// When `pixels` is not a whole number of images of the model's size.
     #[must_use]
     pub fn forward(&self, pixels: Vec<f32>, reduction: &Reduction) -> Classified {
-        self.vit.forward(self.images(pixels), reduction)
+        match reduction.method().recheck() {
+            Some(gap) if self.classes() > 1 => self.forward_rechecked(pixels, reduction, gap),
+            _ => self.vit.forward(self.images(pixels), reduction),
+        }
+    }
+
+    /// Runs a batch merged, and those of its images once more unmerged whose answer is not clear. Each image
+    /// decides for itself.
+    fn forward_rechecked(&self, pixels: Vec<f32>, reduction: &Reduction, clear: f32) -> Classified {
+        let classes = self.classes();
+        let mut merged = self.vit.forward(self.images(pixels.clone()), reduction);
+        let mut logits: Vec<f32> = merged.logits.clone().into_data().iter::<f32>().collect();
+        // Not a number is not clear either.
+        let unclear = |logits: &[f32]| gap(logits).is_nan() || gap(logits) < clear;
+        let again: Vec<usize> = logits
+            .chunks_exact(classes)
+            .enumerate()
+            .filter_map(|(item, logits)| unclear(logits).then_some(item))
+            .collect();
+        if again.is_empty() {
+            return merged;
+        }
+        let image = pixels.len() * classes / logits.len();
+        let pixels =
+            again.iter().flat_map(|item| &pixels[item * image..(item + 1) * image]).copied().collect();
+        let unmerged = self.vit.forward(self.images(pixels), &Reduction::none()).into_logits();
+        let unmerged: Vec<f32> = unmerged.into_data().iter::<f32>().collect();
+        for (item, unmerged) in again.iter().zip(unmerged.chunks_exact(classes)) {
+            logits[item * classes..(item + 1) * classes].copy_from_slice(unmerged);
+        }
+        let items = logits.len() / classes;
+        merged.logits = Tensor::from_data(TensorData::new(logits, [items, classes]), &self.device);
+        merged.trace.set_rechecked(again);
+        merged
     }
 
     /// As [`forward`](Self::forward), with somebody looking on.
@@ -332,11 +365,33 @@ impl Model {
         trace.layer_tokens(item, self.config().tokens(), self.config().depth)
     }
 
-    /// Billions of multiply-adds of one image, for the tokens that its blocks saw.
+    /// Billions of multiply-adds of one image of a pass, a second look at it included.
     #[must_use]
-    pub fn gmacs(&self, layers: &[LayerTokens], reduction: &Reduction, convention: Convention) -> f64 {
-        self.config().cost().gmacs(layers, reduction, convention)
+    pub fn gmacs(&self, trace: &Trace, item: usize, reduction: &Reduction, convention: Convention) -> f64 {
+        let cost = self.config().cost();
+        let first = cost.gmacs(&self.layer_tokens(trace, item), reduction, convention);
+        match trace.rechecked().binary_search(&item) {
+            Ok(_) => first + self.config().unmerged_gmacs(convention),
+            Err(_) => first,
+        }
     }
+}
+
+/// How clear an answer is: the largest logit less the second. Infinite for a single logit, NaN if any is.
+#[must_use]
+pub fn gap(logits: &[f32]) -> f32 {
+    let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+    for &logit in logits {
+        if logit.is_nan() {
+            return f32::NAN;
+        }
+        if logit > first {
+            (first, second) = (logit, first);
+        } else if logit > second {
+            second = logit;
+        }
+    }
+    first - second
 }
 
 /// timm publishes its weights on the Hub under `timm/name.tag`.

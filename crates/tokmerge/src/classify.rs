@@ -87,7 +87,7 @@ pub fn classify(
             .collect();
         Classification {
             top,
-            gmacs: model.gmacs(&layers, reduction, convention),
+            gmacs: model.gmacs(&output.trace, item, reduction, convention),
             tokens: layers.iter().map(|layer| layer.fed).collect(),
             ms,
         }

@@ -4,10 +4,12 @@
 #![doc = include_str!("../../../README.md")]
 #![deny(missing_docs)]
 
+mod charts;
 mod classify;
 mod picture;
 
 pub use burn::tensor::Device;
+pub use charts::{loss_chart, merges_chart};
 pub use classify::{ClassNamesSource, Classification, Ranked, classify};
 pub use picture::{PictureError, picture};
 pub use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelSource};
@@ -16,8 +18,8 @@ pub use tokmerge_data::{
     Preprocess, Rgb, Sample, decode_image, open_image,
 };
 pub use tokmerge_eval::{
-    Accuracy, BenchOptions, EvalError, EvalOptions, Labels, Observer, Prediction, Speed, Spread, bench,
-    evaluate, top, wilson,
+    Accuracy, BenchOptions, EvalError, EvalOptions, Labels, Observer, Prediction, Reading, Speed, Spread,
+    analysis, bench, evaluate, top, wilson,
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec, Method,
@@ -28,7 +30,7 @@ pub use tokmerge_models::{
     ModelOptions, Precision, UnknownModel, Vit, VitConfig, Watch, Weights, architecture, architectures,
     describe,
 };
-pub use tokmerge_viz::{Format, Style};
+pub use tokmerge_viz::{Format, Style, plot};
 
 /// Runs the work of this process on `threads` threads.
 ///

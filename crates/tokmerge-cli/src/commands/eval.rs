@@ -2,8 +2,8 @@
 
 use crate::args::{EvalArgs, bind, must_exist};
 use crate::output;
+use crate::progress::{Progress, note_stray};
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::fs::File;
 use std::path::Path;
@@ -13,9 +13,6 @@ use tokmerge::{
     Prediction, Sample, evaluate, wilson,
 };
 
-/// Unreadable images named at most; the count is always given.
-const NAMED_FAILURES: usize = 10;
-
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
@@ -24,19 +21,12 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let model = args.preprocess.apply(args.model.open()?)?;
     model.require_head()?;
     bind(&model, &methods)?;
-    if folder.stray() > 0 {
-        output::note(format!(
-            "note: images beside the class folders of {1} are left out: {0}",
-            folder.stray(),
-            args.dir.display()
-        ));
-    }
+    note_stray(&folder, &args.dir);
     let folder = match args.limit {
         Some(limit) => folder.limit(limit),
         None => folder,
     };
     let (samples, labels) = labelled(&folder, names.as_ref(), &model, args.labels.is_some())?;
-    let images = samples.len();
     if args.predictions.is_some() && args.predictions == args.results_file {
         bail!("--predictions and --results-file name the same file; give each its own");
     }
@@ -44,7 +34,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
     let merges =
         if methods.len() > 1 { methods.iter().map(ToString::to_string).collect() } else { Vec::new() };
-    let mut watcher = Watcher { progress: progress(images), failures: Vec::new(), predictions, merges };
+    let mut watcher = Watcher { progress: Progress::of(samples.len()), predictions, merges };
     let options = EvalOptions {
         batch_size: args.batch_size,
         workers: args.workers,
@@ -52,13 +42,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         convention: args.output.convention(),
     };
     let results = evaluate(&model, &methods, samples, labels, options, &mut watcher);
-    let Watcher { progress, failures, predictions, .. } = watcher;
-    progress.finish_and_clear();
+    let Watcher { progress, predictions, .. } = watcher;
+    progress.clear();
     let results = results?;
     if let Some(file) = predictions {
         file.finish()?;
     }
-    report_failures(&failures, images);
+    progress.report_failures();
     if let Some(file) = results_file {
         write_csv(file, &model, &results, args.output.convention())
             .context("cannot write the --results-file")?;
@@ -67,10 +57,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows progress, remembers failures, writes predictions.
+/// Shows progress, writes predictions.
 struct Watcher {
-    progress: ProgressBar,
-    failures: Vec<String>,
+    progress: Progress,
     predictions: Option<PredictionFile>,
     /// Specs of the methods where there are several.
     merges: Vec<String>,
@@ -78,11 +67,11 @@ struct Watcher {
 
 impl Observer for Watcher {
     fn done(&mut self, images: usize) {
-        self.progress.inc(images as u64);
+        self.progress.done(images);
     }
 
-    fn failed(&mut self, _: &Path, error: &ImageError) {
-        self.failures.push(error.to_string());
+    fn failed(&mut self, path: &Path, error: &ImageError) {
+        self.progress.failed(path, error);
     }
 
     fn predicted(&mut self, prediction: Prediction<'_>) -> Result<(), String> {
@@ -132,29 +121,6 @@ fn labelled(
         );
     }
     Ok((folder.samples().to_vec(), Labels::Trusted))
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress(images: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}, {eta} left");
-    let bar = ProgressBar::new(images as u64);
-    style.map_or(bar.clone(), |style| bar.with_style(style))
-}
-
-fn report_failures(failures: &[String], images: usize) {
-    if failures.is_empty() {
-        return;
-    }
-    output::note(format!(
-        "warning: {} of {images} images could not be read and are left out:",
-        failures.len()
-    ));
-    for failure in failures.iter().take(NAMED_FAILURES) {
-        output::note(format!("  {failure}"));
-    }
-    if failures.len() > NAMED_FAILURES {
-        output::note(format!("  and {} more", failures.len() - NAMED_FAILURES));
-    }
 }
 
 fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {

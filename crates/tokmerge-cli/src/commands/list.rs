@@ -11,7 +11,7 @@ pub(crate) fn models(args: &ListArgs) -> Result<ExitCode> {
     let mut rows = Vec::new();
     for found in architectures().filter(|found| matches(args.pattern.as_deref(), &found.name)) {
         let config = &found.config;
-        let gmacs = config.unmerged_gmacs();
+        let gmacs = config.unmerged_gmacs(tokmerge::Convention::Fvcore);
         let (height, width) = config.img_size;
         if args.json {
             let value = json!({

@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub(crate) mod analyze;
 pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod eval;

@@ -14,7 +14,7 @@
 
 use crate::methods::matching::bipartite::{Proposals, Unmerged};
 use crate::methods::matching::{Partition, Random, Split};
-use crate::methods::options::{HEADS, PROPORTIONAL, name_of};
+use crate::methods::options::{HEADS, PROPORTIONAL, RECHECK, name_of, read_recheck};
 use crate::methods::{Method, MethodInfo, OptionInfo};
 use crate::spec::Options;
 use crate::{
@@ -38,6 +38,8 @@ pub struct Atm {
     pub features: FeatureRequest,
     /// Whether merged tokens weigh more in attention.
     pub proportional_attention: ProportionalAttention,
+    /// Images whose two best logits are closer than this run once more, unmerged.
+    pub recheck: Option<f32>,
 }
 
 /// How similar tokens of a layer must be to merge, as cosine. Nothing merges in the last layer.
@@ -128,6 +130,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
             values: "auto, on, off",
             help: "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE",
         },
+        RECHECK,
     ],
     read: |options| Atm::read(options).map(Method::Atm),
 };
@@ -143,6 +146,7 @@ impl Atm {
             last_layer: LastLayer::Prefix,
             features: FeatureRequest { feature: Feature::Key, heads: HeadAggregation::Mean },
             proportional_attention: ProportionalAttention::Auto,
+            recheck: None,
         }
     }
 
@@ -159,6 +163,7 @@ impl Atm {
                 heads: options.choice("heads", HEADS)?,
             },
             proportional_attention: options.choice("prop_attn", PROPORTIONAL)?,
+            recheck: read_recheck(&mut options)?,
         })
     }
 
@@ -233,6 +238,9 @@ impl Atm {
         }
         if self.proportional_attention != default.proportional_attention {
             add("prop_attn", name_of(PROPORTIONAL, &self.proportional_attention).to_owned());
+        }
+        if let Some(gap) = self.recheck {
+            add("recheck", gap.to_string());
         }
         MergeSpec { method: INFO.name.to_owned(), options }
     }

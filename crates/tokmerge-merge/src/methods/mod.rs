@@ -129,6 +129,27 @@ impl Method {
         }
     }
 
+    /// How close the two best logits of an image may be before it runs once more, unmerged.
+    #[must_use]
+    pub fn recheck(&self) -> Option<f32> {
+        match self {
+            Self::None => None,
+            Self::Tome(tome) => tome.recheck,
+            Self::Atm(atm) => atm.recheck,
+        }
+    }
+
+    /// The same method with another recheck; an unmerged model has nothing to check.
+    #[must_use]
+    pub fn with_recheck(mut self, recheck: Option<f32>) -> Self {
+        match &mut self {
+            Self::None => {}
+            Self::Tome(tome) => tome.recheck = recheck,
+            Self::Atm(atm) => atm.recheck = recheck,
+        }
+        self
+    }
+
     pub(crate) fn proportional_attention(&self) -> ProportionalAttention {
         match self {
             Self::None => ProportionalAttention::Off,

@@ -3,13 +3,15 @@
 
 use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
-use crate::encoder::{Encoded, Watch, encode};
+use crate::encoder::{Encoded, Watch, encode, resume};
 use crate::flops::{Convention, Cost};
 use crate::load::parameters;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
 use std::sync::Arc;
-use tokmerge_merge::{DROPPED, KeyBias, LayerTokens, Layout, Readout, Reduction, Seat, Tokens, Trace};
+use tokmerge_merge::{
+    DROPPED, Evidence, KeyBias, LayerTokens, Layout, Readout, Reduction, Seat, Tokens, Trace,
+};
 use tokmerge_ops::{Activation, Precision, assemble, merge_rows, recycle};
 
 /// What the head looks at.
@@ -213,11 +215,11 @@ impl VitConfig {
         parameters(&self.init(Precision::F32, &Device::default()))
     }
 
-    /// Billions of multiply-adds of one image without merging, as fvcore counts.
+    /// Billions of multiply-adds of one image without merging.
     #[must_use]
-    pub fn unmerged_gmacs(&self) -> f64 {
+    pub fn unmerged_gmacs(&self, convention: Convention) -> f64 {
         let tokens = LayerTokens::unmerged(self.tokens());
-        self.cost().gmacs(&vec![tokens; self.depth], &Reduction::none(), Convention::Fvcore)
+        self.cost().gmacs(&vec![tokens; self.depth], &Reduction::none(), convention)
     }
 
     /// A model with random weights.
@@ -362,6 +364,25 @@ impl Vit {
             tokens.x = norm.forward(tokens.x);
         }
         encode(&self.blocks, tokens, reduction, watch)
+    }
+
+    /// Goes on from the moment in which block `layer` has attended, with the tokens and the evidence that
+    /// [`Watch::attended`] saw: tokens after the last block as `reduction` leaves them, without running the
+    /// blocks before `layer` again. What the reduction would have merged there is not merged; the trace begins
+    /// at `layer`.
+    ///
+    /// # Panics
+    /// When the model has no such block, or the evidence is not what the reduction
+    /// [wants](Reduction::wants) there.
+    #[must_use]
+    pub fn resume(
+        &self,
+        layer: usize,
+        attended: Tokens,
+        evidence: Evidence,
+        reduction: &Reduction,
+    ) -> Encoded {
+        resume(&self.blocks, layer, attended, evidence, reduction)
     }
 
     /// Final tokens → the vector that the head looks at, `[B, C]`: the class token or the average of the

@@ -161,6 +161,7 @@ fn wrong_options_say_what_is_right() {
         ("atm:theta=0.9,batch=mean", "batch takes image, average"),
         ("atm:theta=0.9,last=class", "last takes cls, keep"),
         ("atm:theta=0.9,feature=x_pre", "feature takes k, q, v, x"),
+        ("atm:theta=0.9,recheck=0", "recheck takes never, or a number above 0"),
     ] {
         let error = spec.parse::<Method>().unwrap_err().to_string();
         assert!(error.contains(expected), "{spec}: {error}");
@@ -179,7 +180,7 @@ fn specs_read_back() {
     for spec in [
         "atm:alpha=0.98,beta=0.035,min=0.93",
         "atm:theta=0.9,split=2,batch=average,last=keep,feature=v,heads=concat,prop_attn=off",
-        "atm:theta=[0.98,0.9]",
+        "atm:theta=[0.98,0.9],recheck=0.5",
     ] {
         let method: Method = spec.parse().unwrap();
         assert_eq!(method.to_string(), spec);

@@ -13,7 +13,7 @@ mod alternatives;
 
 use crate::methods::matching::bipartite::{Proposals, Unmerged};
 use crate::methods::matching::{Partition, Random, Split};
-use crate::methods::options::{HEADS, PROPORTIONAL, name_of};
+use crate::methods::options::{HEADS, PROPORTIONAL, RECHECK, name_of, read_recheck};
 use crate::methods::{Method, MethodInfo, OptionInfo};
 use crate::spec::Options;
 use crate::{
@@ -40,6 +40,8 @@ pub struct Tome {
     pub proportional_attention: ProportionalAttention,
     /// Which tokens go through the last MLP.
     pub last_layer: LastLayer,
+    /// Images whose two best logits are closer than this run once more, unmerged.
+    pub recheck: Option<f32>,
     /// For whatever is random. A layer's random numbers depend on seed, layer and number of tokens only, never
     /// on the image or its neighbours.
     pub seed: u64,
@@ -155,6 +157,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
             values: "keep, cls",
             help: "what goes through the last MLP: all, or the class token (models that need patches keep them)",
         },
+        RECHECK,
         OptionInfo { name: "seed", values: "0", help: "for whatever is random" },
     ],
     read: |options| Tome::read(options).map(Method::Tome),
@@ -173,6 +176,7 @@ impl Tome {
             partition: Partition::Alternating,
             proportional_attention: ProportionalAttention::Auto,
             last_layer: LastLayer::All,
+            recheck: None,
             seed: 0,
         }
     }
@@ -210,6 +214,7 @@ impl Tome {
             partition: options.choice("partition", PARTITIONS)?,
             proportional_attention: options.choice("prop_attn", PROPORTIONAL)?,
             last_layer: options.choice("last", LAST_LAYERS)?,
+            recheck: read_recheck(&mut options)?,
             seed: options.value("seed", "a whole number", |text| text.parse().ok())?.unwrap_or(0),
         })
     }
@@ -292,6 +297,9 @@ impl Tome {
         }
         if self.last_layer != default.last_layer {
             add("last", name_of(LAST_LAYERS, &self.last_layer).to_owned());
+        }
+        if let Some(gap) = self.recheck {
+            add("recheck", gap.to_string());
         }
         if self.seed != default.seed {
             add("seed", self.seed.to_string());

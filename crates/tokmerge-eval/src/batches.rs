@@ -1,0 +1,47 @@
+//! From a list of images to batches that a model can run.
+
+use crate::{EvalError, Observer};
+use tokmerge_data::{Batch, BatchLoader, Limits, Sample};
+use tokmerge_models::Model;
+
+/// How images are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Images per forward pass.
+    pub batch_size: usize,
+    /// Threads that read and prepare images; 0 reads between forward passes.
+    pub workers: usize,
+    /// What an image may cost.
+    pub limits: Limits,
+}
+
+/// Hands the images, batch by batch, to `run`. Images that cannot be read are told to the observer and left out.
+///
+/// # Errors
+/// When the reading cannot start, `run` fails, or there were images but none could be read.
+pub(crate) fn each_batch(
+    model: &Model,
+    samples: Vec<Sample>,
+    reading: Reading,
+    observer: &mut dyn Observer,
+    mut run: impl FnMut(&Batch, &mut dyn Observer) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    let Reading { batch_size, workers, limits } = reading;
+    let loader = BatchLoader::new(samples, model.preprocess().clone(), batch_size, workers, limits)?;
+    let (mut read, mut failed, mut first) = (0, 0, String::new());
+    for batch in loader {
+        for (path, error) in &batch.failed {
+            if failed == 0 {
+                first = error.to_string();
+            }
+            failed += 1;
+            observer.failed(path, error);
+        }
+        if !batch.is_empty() {
+            run(&batch, observer)?;
+            read += batch.len();
+        }
+        observer.done(batch.len() + batch.failed.len());
+    }
+    if read == 0 && failed > 0 { Err(EvalError::NothingRead { failed, first }) } else { Ok(()) }
+}

@@ -1,0 +1,60 @@
+//! Images whose merged answer is not clear run once more, each by its own decision.
+
+mod common;
+
+use burn::tensor::Device;
+use common::{noise, values};
+use tokmerge_models::{Convention, Model, ModelOptions, Weights, gap};
+
+fn model() -> Model {
+    let options = ModelOptions {
+        weights: Weights::Random,
+        img_size: Some((64, 48)),
+        ..ModelOptions::new("vit_tiny_patch16_224")
+    };
+    Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+const IMAGE: usize = 3 * 64 * 48;
+
+#[test]
+fn unclear_images_get_the_unmerged_answer_and_the_others_keep_theirs() {
+    let model = model();
+    let pixels = noise(6 * IMAGE, 3);
+    let run = |spec: &str, pixels: &[f32]| {
+        let method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+        let reduction = model.bind(&method).unwrap_or_else(|error| panic!("{error}"));
+        let output = model.forward(pixels.to_vec(), &reduction);
+        let gmacs = model.gmacs(&output.trace, 0, &reduction, Convention::Macs);
+        (values(output.logits), output.trace, gmacs)
+    };
+    let (unmerged, _, full) = run("none", &pixels);
+    let (merged, _, less) = run("tome:r=3", &pixels);
+    assert_ne!(unmerged, merged);
+    let (all, trace, both) = run("tome:r=3,recheck=1000", &pixels);
+    assert_eq!((all, trace.rechecked()), (unmerged.clone(), &[0, 1, 2, 3, 4, 5][..]));
+    assert!((both - full - less).abs() < 1e-9, "a second look is counted");
+
+    let classes = model.classes();
+    let mut gaps: Vec<f32> = merged.chunks_exact(classes).map(gap).collect();
+    gaps.sort_by(f32::total_cmp);
+    let clear = (gaps[2] + gaps[3]) / 2.0;
+    let spec = format!("tome:r=3,recheck={clear}");
+    let (some, trace, _) = run(&spec, &pixels);
+    assert_eq!(trace.rechecked().len(), 3);
+    for item in 0..6 {
+        let source = if trace.rechecked().contains(&item) { &unmerged } else { &merged };
+        let range = item * classes..(item + 1) * classes;
+        assert_eq!(some[range.clone()], source[range.clone()], "image {item}");
+        let (alone, _, _) = run(&spec, &pixels[item * IMAGE..(item + 1) * IMAGE]);
+        assert_eq!(alone, some[range], "image {item} alone");
+    }
+}
+
+#[test]
+fn gaps() {
+    assert_eq!(gap(&[1.0, 4.0, 2.5]), 1.5);
+    assert_eq!(gap(&[2.0, 2.0]), 0.0);
+    assert_eq!(gap(&[2.0]), f32::INFINITY);
+    assert!(gap(&[f32::NAN, 1.0]).is_nan() && gap(&[1.0, f32::NAN, 3.0]).is_nan());
+}
