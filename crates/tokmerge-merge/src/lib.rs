@@ -20,6 +20,7 @@
 mod evidence;
 mod methods;
 mod plan;
+mod random;
 mod reduction;
 mod schedule;
 mod spec;
@@ -31,6 +32,7 @@ pub use methods::matching::Partition;
 pub use methods::tome::{Matcher, Tome};
 pub use methods::{METHODS, Method, MethodInfo, OptionInfo};
 pub use plan::{Combine, MergePlan, PlanError};
+pub use random::Random;
 pub use reduction::{
     BindError, KeyBias, LastLayer, LayerTokens, ProportionalAttention, Readout, Reduction, Seat, Site, Step,
     Trace,

@@ -219,6 +219,47 @@ mod tests {
         }
     }
 
+    /// The rows of models whose stems are not built yet, with the stems' multiply-adds written out.
+    #[test]
+    fn published_gflops_of_atm_for_other_stems() {
+        let encoder = |depth, channels: usize, heads, embed_macs, head_macs| Cost {
+            depth,
+            channels,
+            head_dim: channels / heads,
+            mlp_channels: 3 * channels,
+            embed_macs,
+            head_macs,
+            final_norm: NormPlace::BeforePool,
+        };
+        // LV-ViT: a 7x7 convolution of stride 2 to 64 channels, two of 3x3, then patches of 8x8; a second head on
+        // the patches of the small one.
+        let stem = (112 * 112 * 64) as f64 * (3.0 * 49.0 + 2.0 * 64.0 * 9.0);
+        let lv = |depth, channels: usize, heads, head_tokens: usize| {
+            let patches = (196 * 64 * 64 * channels) as f64;
+            encoder(depth, channels, heads, stem + patches, (head_tokens * channels * 1000) as f64)
+        };
+        // T2T: two stages of attention in 64 channels over 56x56 tokens of 147 and 28x28 of 576, then a projection.
+        let t2t = |depth, channels: usize, heads| {
+            let stage =
+                |tokens: f64, width: f64| tokens * (width * 192.0 + 3.0 * 64.0 * 64.0 + 2.0 * tokens * 64.0);
+            let embed = stage(3136.0, 147.0) + stage(784.0, 576.0) + (196 * 576 * channels) as f64;
+            let normed = 3136.0 * (147.0 + 64.0) + 784.0 * (576.0 + 64.0);
+            encoder(depth, channels, heads, embed + normed, (channels * 1000) as f64)
+        };
+        // fvcore counts 2 per element of a batch norm; there are three over 112x112x64.
+        let with_batch_norms =
+            |cost: Cost| Cost { embed_macs: cost.embed_macs + (3 * 112 * 112 * 64 * 2) as f64, ..cost };
+        for (label, cost, convention, printed) in [
+            ("LV-ViT-T", lv(12, 240, 4, 197), Convention::MacsNorm, "2.87"),
+            ("LV-ViT-S", with_batch_norms(lv(16, 384, 6, 197)), Convention::Fvcore, "6.57"),
+            ("T2T-ViT_t-14", t2t(14, 384, 6), Convention::MacsNorm, "6.09"),
+            ("T2T-ViT_t-19", t2t(19, 448, 7), Convention::MacsNorm, "9.79"),
+        ] {
+            let computed = gmacs(&cost, 197, "none", convention);
+            assert_eq!(format!("{computed:.2}"), printed, "{label}: {computed}");
+        }
+    }
+
     #[test]
     fn the_class_token_alone_in_the_last_mlp_saves_5_percent_of_deit_s() {
         let small = named("deit_small_patch16_224");

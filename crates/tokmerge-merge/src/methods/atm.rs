@@ -13,13 +13,13 @@
 //! similarity of equal tokens above 1.
 
 use crate::methods::matching::bipartite::{Proposals, Unmerged};
-use crate::methods::matching::{Partition, Random, Split};
+use crate::methods::matching::{Partition, Split};
 use crate::methods::options::{HEADS, PROPORTIONAL, RECHECK, name_of, read_recheck};
 use crate::methods::{Method, MethodInfo, OptionInfo};
 use crate::spec::Options;
 use crate::{
     Amount, Evidence, Feature, FeatureRequest, HeadAggregation, LastLayer, MergePlan, MergeSpec,
-    ProportionalAttention, Received, ScheduleError, Similarity, SpecError, Tokens, Wants,
+    ProportionalAttention, Random, Received, ScheduleError, Similarity, SpecError, Tokens, Wants,
 };
 
 /// Adaptive token merging.
@@ -298,7 +298,7 @@ impl Atm {
         let layout = &tokens.layout;
         if layer < self.split_of(depth) {
             let split =
-                |len| Partition::Alternating.split(len, tokens.prefix, &mut Random::new(0, layer, len));
+                |len| Partition::Alternating.split(len, tokens.prefix, &mut Random::for_layer(0, layer, len));
             return layout.lens().map(split).collect();
         }
         let split = |item| {

@@ -4,4 +4,4 @@ pub(in crate::methods) mod bipartite;
 mod partition;
 
 pub use partition::Partition;
-pub(in crate::methods) use partition::{Random, Split};
+pub(in crate::methods) use partition::Split;

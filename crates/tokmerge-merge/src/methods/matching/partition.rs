@@ -1,4 +1,6 @@
-//! Which tokens of an item propose and which are proposed to, and the random numbers behind some choices.
+//! Which tokens of an item propose and which are proposed to.
+
+use crate::Random;
 
 /// How tokens are split into sources and destinations (ToMe, Table 1e).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,49 +56,19 @@ impl Split {
     }
 }
 
-/// SplitMix64: the same numbers on every machine and in every version, which a seed in a spec promises.
-pub(in crate::methods) struct Random(u64);
-
-impl Random {
-    /// The numbers of one layer for items of `len` tokens: alike for all images.
-    pub(in crate::methods) fn new(seed: u64, layer: usize, len: usize) -> Self {
-        let mut random = Self(seed);
-        let mixed = random.next() ^ (layer as u64) << 32 ^ len as u64;
-        Self(mixed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, which is small: the bias of the remainder does not matter.
-    pub(in crate::methods) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    pub(in crate::methods) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Partition, Random, Split};
+    use super::{Partition, Split};
+    use crate::Random;
     use proptest::prelude::*;
 
     #[test]
     fn alternating_counts_prefix_tokens_as_positions() {
-        let split = Partition::Alternating.split(7, 1, &mut Random::new(0, 0, 7));
+        let split = Partition::Alternating.split(7, 1, &mut Random::for_layer(0, 0, 7));
         assert_eq!((split.sources, split.destinations), (vec![2, 4, 6], vec![1, 3, 5]));
-        let split = Partition::Alternating.split(7, 2, &mut Random::new(0, 0, 7));
+        let split = Partition::Alternating.split(7, 2, &mut Random::for_layer(0, 0, 7));
         assert_eq!((split.sources, split.destinations), (vec![2, 4, 6], vec![3, 5]));
-        let split = Partition::Sequential.split(6, 1, &mut Random::new(0, 0, 6));
+        let split = Partition::Sequential.split(6, 1, &mut Random::for_layer(0, 0, 6));
         assert_eq!((split.sources, split.destinations), (vec![1, 2, 3], vec![4, 5]));
     }
 
@@ -119,7 +91,7 @@ mod tests {
             len in 0usize..60, prefix in 0usize..6, seed: u64, layer in 0usize..40,
         ) {
             for partition in [Partition::Alternating, Partition::Sequential, Partition::Random] {
-                let split = partition.split(len, prefix, &mut Random::new(seed, layer, len));
+                let split = partition.split(len, prefix, &mut Random::for_layer(seed, layer, len));
                 let mut all = [split.sources.clone(), split.destinations.clone()].concat();
                 all.sort_unstable();
                 prop_assert_eq!(all, (prefix.min(len) as u32..len as u32).collect::<Vec<_>>());

@@ -2,10 +2,9 @@
 //! be measured, not to be fast; the output keeps the order of the tokens.
 
 use super::Tome;
-use crate::methods::matching::Random;
 use crate::methods::matching::bipartite::Proposals;
 use crate::plan::PlanBuilder;
-use crate::{Evidence, MergePlan, Similarity, Tokens, mergeable};
+use crate::{Evidence, MergePlan, Random, Similarity, Tokens, mergeable};
 use tokmerge_ops::Match;
 
 /// The features of a batch on the host, normalised where the similarity asks for it.
@@ -56,7 +55,7 @@ pub(super) fn random_proposals(tome: &Tome, layer: usize, tokens: &Tokens) -> Pr
     let mut found = Match::default();
     for (item, split) in splits.iter().enumerate() {
         let range = tokens.layout.range(item);
-        let mut random = Random::new(tome.seed.wrapping_add(1), layer, range.len());
+        let mut random = Random::for_layer(tome.seed.wrapping_add(1), layer, range.len());
         for _ in &split.sources {
             found.best.push(random.below(1 << 24) as f32);
             found.partner.push(match split.destinations.len() {
@@ -206,7 +205,7 @@ pub(super) fn random_prune(tome: &Tome, layer: usize, remove: usize, tokens: &To
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for len in tokens.layout.lens() {
         let mut positions: Vec<u32> = (tokens.prefix.min(len) as u32..len as u32).collect();
-        Random::new(tome.seed, layer, len).shuffle(&mut positions);
+        Random::for_layer(tome.seed, layer, len).shuffle(&mut positions);
         positions.truncate(mergeable(remove, len, tokens.prefix));
         builder.item_dropping(&positions);
     }

@@ -12,13 +12,13 @@
 mod alternatives;
 
 use crate::methods::matching::bipartite::{Proposals, Unmerged};
-use crate::methods::matching::{Partition, Random, Split};
+use crate::methods::matching::{Partition, Split};
 use crate::methods::options::{HEADS, PROPORTIONAL, RECHECK, name_of, read_recheck};
 use crate::methods::{Method, MethodInfo, OptionInfo};
 use crate::spec::Options;
 use crate::{
     Amount, Combine, Evidence, Feature, FeatureRequest, HeadAggregation, LastLayer, MergePlan, MergeSpec,
-    ProportionalAttention, Received, Rounding, Schedule, Similarity, Site, SpecError, Tokens, Wants,
+    ProportionalAttention, Random, Received, Rounding, Schedule, Similarity, Site, SpecError, Tokens, Wants,
 };
 
 /// Token merging and its ablations.
@@ -359,7 +359,8 @@ impl Tome {
 
     /// Who proposes to whom in every item.
     fn splits(&self, layer: usize, tokens: &Tokens) -> Vec<Split> {
-        let split = |len| self.partition.split(len, tokens.prefix, &mut Random::new(self.seed, layer, len));
+        let split =
+            |len| self.partition.split(len, tokens.prefix, &mut Random::for_layer(self.seed, layer, len));
         tokens.layout.lens().map(split).collect()
     }
 
