@@ -4,6 +4,8 @@ use crate::output;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokmerge::tune::Goal;
 use tokmerge::{
     Convention, CropMode, Device, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions, Precision,
     Reduction, Weights,
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     /// Measure layer by layer what merging costs, and where it happens
     #[command(subcommand)]
     Analyze(AnalyzeCommand),
+    /// Search for the merging that saves most at a given loss, or loses least at a given cost
+    Tune(TuneArgs),
     /// Show size, cost and token counts of a model, without running it
     Info(InfoArgs),
     /// Draw which patches of a photograph have merged
@@ -259,6 +263,93 @@ pub(crate) struct ReportArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct TuneArgs {
+    /// Folder of images like those that the model is for; labels are needed for --max-drop alone
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) goal: GoalArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// How to search: guided, or random schedules of ToMe to look around (its Figure 2)
+    #[arg(long, value_enum, default_value_t = SearchKind::Guided)]
+    pub(crate) search: SearchKind,
+    /// Random schedules to measure
+    #[arg(long, value_name = "N", value_parser = at_least_one, required_if_eq("search", "random"))]
+    pub(crate) trials: Option<usize>,
+    /// Decides which images are searched on, and whatever is random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// When to stop searching: seconds, or a number with s, m or h such as 8m
+    #[arg(long, value_name = "TIME", default_value = "480", value_parser = duration)]
+    pub(crate) time_budget: Duration,
+    /// Use this many images in all, spread evenly over the folder
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) limit: Option<usize>,
+    /// Search on this many images and hold the others out [default: three quarters, at most 256; random: all]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) search_images: Option<usize>,
+    /// Never run an image once more, unmerged, where its merged answer is unclear
+    #[arg(long)]
+    pub(crate) no_recheck: bool,
+    /// Images per forward pass when speed is measured
+    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = batch_size)]
+    pub(crate) batch_size: usize,
+    /// Maps folders to classes by their ids: index<TAB>wnid<TAB>name lines
+    #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Where to write what was found, a .toml file for --merge; a chart, tables and the journal of the search go
+    /// beside it (.svg, .csv, .json, .journal.jsonl)
+    #[arg(short, long, value_name = "FILE", default_value = "merge.toml")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) shown: OutputArgs,
+}
+
+/// What tuning is to reach: one of these.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub(crate) struct GoalArgs {
+    /// Cheapest that loses at most so many points of top-1 accuracy; needs labelled images
+    #[arg(long, value_name = "POINTS", allow_negative_numbers = true)]
+    max_drop: Option<f64>,
+    /// Cheapest that names the unmerged model's class on at least so many percent of images
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    min_agreement: Option<f64>,
+    /// Best at this part of the unmerged model's GMACs, e.g. 0.7
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
+    gmacs: Option<f64>,
+    /// Best that takes at most so many milliseconds per batch on this machine
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    latency: Option<f64>,
+    /// Best that is at least so many times as fast as unmerged on this machine
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    speedup: Option<f64>,
+}
+
+impl GoalArgs {
+    /// The goal, if one was given and makes sense.
+    pub(crate) fn goal(&self) -> Result<Option<Goal>> {
+        let goals = [
+            self.max_drop.map(Goal::MaxDrop),
+            self.min_agreement.map(Goal::MinAgreement),
+            self.gmacs.map(Goal::Gmacs),
+            self.latency.map(Goal::Latency),
+            self.speedup.map(Goal::Speedup),
+        ];
+        Ok(goals.into_iter().flatten().next().map(Goal::validate).transpose()?)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SearchKind {
+    Guided,
+    Random,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct InfoArgs {
     /// timm name such as vit_large_patch16_224, local-dir:PATH, or hf-hub:org/name[@rev]
     #[arg(value_name = "MODEL", required_unless_present = "model_option")]
@@ -399,6 +490,23 @@ fn crop_pct(text: &str) -> Result<f64, String> {
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && *seconds <= 86_400.0);
     seconds.ok_or_else(|| "it must be above 0 and at most 86400 seconds".to_owned())
+}
+
+/// Seconds, or a number with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    const WEEK: f64 = 604_800.0;
+    let text = text.trim();
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1.0),
+        Some((at, 'm')) => (&text[..at], 60.0),
+        Some((at, 'h')) => (&text[..at], 3600.0),
+        _ => (text, 1.0),
+    };
+    let seconds = number.parse().ok().map(|number: f64| number * unit);
+    let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= WEEK);
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| {
+        "it must be seconds, or a number with s, m or h such as 8m; above 0 and at most 7 days".to_owned()
+    })
 }
 
 fn threshold(text: &str) -> Result<f64, String> {

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Analyze(AnalyzeCommand::Layers(args)) => commands::analyze::layers(&args),
         Command::Analyze(AnalyzeCommand::Tokens(args)) => commands::analyze::tokens(&args),
+        Command::Tune(args) => commands::tune::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Viz(args) => commands::viz::run(&args),
         Command::Models(args) => commands::list::models(&args),

@@ -1,7 +1,7 @@
 //! Everything that is printed goes through here.
 
 use anyhow::{Context, Result, bail};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use tokmerge::{Reduction, Spread};
@@ -51,6 +51,28 @@ pub(crate) fn check_svg(path: &Path) -> Result<()> {
         return Ok(());
     }
     bail!("{}: a chart is written as SVG; name it *.svg", path.display())
+}
+
+/// Refuses a file that could not be written, without changing what is there.
+pub(crate) fn check_writable(path: &Path) -> Result<()> {
+    let existed = path.exists();
+    let open = OpenOptions::new().append(true).create(true).open(path);
+    open.with_context(|| format!("cannot write {}", path.display()))?;
+    if !existed {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// Writes a file as a whole or not at all: nobody ever reads half of it.
+pub(crate) fn write_whole(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    let written = std::fs::write(&name, content).and_then(|()| std::fs::rename(&name, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&name);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,8 +1,11 @@
 //! What a user sees while images are worked through, and which could not be read.
 
 use crate::output;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
+use tokmerge::tune::{Goal, Point, SearchOptions, Watcher};
 use tokmerge::{ImageError, ImageFolder, Observer};
 
 /// Unreadable images named at most; the count is always given.
@@ -54,6 +57,104 @@ impl Observer for Progress {
 
     fn failed(&mut self, _: &Path, error: &ImageError) {
         self.failures.push(error.to_string());
+    }
+}
+
+/// How a search goes: stage, measurements, time left and the best so far.
+pub(crate) struct SearchProgress {
+    bar: ProgressBar,
+    /// Of the held-out images, once the search is over.
+    held_out: Progress,
+    goal: Option<Goal>,
+    batch_size: usize,
+    unmerged: Point,
+    stage: String,
+    best: Option<Point>,
+}
+
+impl SearchProgress {
+    /// The time counts from here on.
+    pub(crate) fn new(options: SearchOptions, unmerged: &Point, held_out: usize) -> Self {
+        let deadline = Instant::now() + options.time_budget;
+        let left = move |_: &ProgressState, out: &mut dyn Write| {
+            let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+            let _ = write!(out, "{}:{:02}", left / 60, left % 60);
+        };
+        let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg} ({left} left)");
+        let bar = ProgressBar::new(0);
+        let bar = style.map_or(bar.clone(), |style| bar.with_style(style.with_key("left", left)));
+        bar.enable_steady_tick(Duration::from_secs(1));
+        Self {
+            bar,
+            held_out: Progress::of(held_out),
+            goal: options.goal,
+            batch_size: options.batch_size,
+            unmerged: unmerged.clone(),
+            stage: String::new(),
+            best: None,
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+        self.held_out.clear();
+    }
+
+    pub(crate) fn report_failures(&self) {
+        self.held_out.report_failures();
+    }
+
+    /// Whether a point comes up to the goal, and how good it is then: the larger the better.
+    fn worth(&self, point: &Point) -> Option<f64> {
+        let (cheap, good) = (-point.gmacs, point.expected_agreement);
+        let (reached, worth) = match self.goal {
+            Some(Goal::MaxDrop(points)) => (point.expected_drop.is_some_and(|drop| drop <= points), cheap),
+            Some(Goal::MinAgreement(percent)) => (good >= percent, cheap),
+            Some(Goal::Gmacs(ratio)) => (point.gmacs <= ratio * self.unmerged.gmacs, good),
+            Some(Goal::Latency(ms)) => (1e3 * point.seconds * self.batch_size as f64 <= ms, good),
+            Some(Goal::Speedup(factor)) => (point.unmerged_seconds / point.seconds >= factor, good),
+            None => (false, good),
+        };
+        reached.then_some(worth)
+    }
+
+    fn show(&self) {
+        let best = self.best.as_ref().map_or_else(String::new, |best| {
+            let part = best.gmacs / self.unmerged.gmacs;
+            format!(", best {part:.2} of the GMACs at {:.1} % agreement", best.expected_agreement)
+        });
+        self.bar.set_message(format!("{}{best}", self.stage));
+    }
+}
+
+impl Observer for SearchProgress {
+    fn done(&mut self, images: usize) {
+        if !self.bar.is_finished() {
+            self.bar.finish_and_clear();
+            self.held_out.bar.reset();
+        }
+        self.held_out.done(images);
+    }
+
+    fn failed(&mut self, path: &Path, error: &ImageError) {
+        self.held_out.failed(path, error);
+    }
+}
+
+impl Watcher for SearchProgress {
+    fn measured(&mut self, point: &Point, done: usize, planned: usize) {
+        self.bar.set_length(planned as u64);
+        self.bar.set_position(done as u64);
+        let best = self.best.as_ref().and_then(|best| self.worth(best));
+        if self.worth(point).is_some_and(|worth| best.is_none_or(|best| worth > best)) {
+            self.best = Some(point.clone());
+        }
+        self.show();
+    }
+
+    fn stage(&mut self, what: &str) {
+        what.clone_into(&mut self.stage);
+        self.show();
     }
 }
 

@@ -24,7 +24,7 @@ fn the_program_says_what_it_is_for() {
     assert_mentions("", &[&["Makes pretrained Vision Transformers faster"]]);
     assert_mentions(
         "",
-        &[&["classify", "eval", "bench", "analyze", "info", "viz", "models", "methods", "--version"]],
+        &[&["classify", "eval", "bench", "analyze", "tune", "info", "viz", "models", "methods", "--version"]],
     );
     let version = Desk::new().run("--version").ok();
     assert_eq!(version.out.trim(), concat!("tokmerge ", env!("CARGO_PKG_VERSION")));
@@ -45,6 +45,10 @@ fn each_command_names_its_options() {
     let study = ["<DIR>", "--batch-size", "--workers", "--limit", "--output", ".svg", "--csv", "--json"];
     assert_mentions("analyze layers", &[&MODEL, &PREPROCESS, &study, &["--thresholds", "--log"]]);
     assert_mentions("analyze tokens", &[&MODEL, merge, &PREPROCESS, &study]);
+    let goals = ["--max-drop", "--min-agreement", "--gmacs", "--latency", "--speedup"];
+    let tune = ["<DIR>", "--search", "--trials", "--seed", "--time-budget", "--limit", "--search-images"];
+    let more = ["--no-recheck", "--batch-size", "--labels", "--output", "merge.toml", ".journal.jsonl"];
+    assert_mentions("tune", &[&MODEL, &goals, &tune, &more, &PREPROCESS, &OUTPUT]);
     assert_mentions("info", &[merge, &OUTPUT, &["<MODEL>", "--img-size"]]);
     let viz = ["<IMAGE>", "--merge", "--output", ".png", ".svg", "--layer", "--upscale"];
     assert_mentions("viz", &[&MODEL, &PREPROCESS, &viz]);

@@ -84,7 +84,7 @@ impl Observer for Watcher {
 }
 
 /// Samples whose labels are the model's classes, as far as that can be known.
-fn labelled(
+pub(crate) fn labelled(
     folder: &ImageFolder,
     names: Option<&ClassNames>,
     model: &Model,

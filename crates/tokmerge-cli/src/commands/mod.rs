@@ -6,4 +6,5 @@ pub(crate) mod classify;
 pub(crate) mod eval;
 pub(crate) mod info;
 pub(crate) mod list;
+pub(crate) mod tune;
 pub(crate) mod viz;

@@ -1,0 +1,284 @@
+//! `tokmerge tune`.
+
+use crate::args::{Dtype, SearchKind, TuneArgs, must_exist};
+use crate::commands::eval::labelled;
+use crate::output;
+use crate::progress::{Progress, SearchProgress, note_stray};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokmerge::tune::{
+    Decision, FEWEST_IMAGES, Fingerprint, Goal, GoalError, Images, Journal, Outcome, Search, SearchOptions,
+    Split, Tuner, report, search,
+};
+use tokmerge::{ClassNames, EvalError, EvalOptions, ImageFolder, Labels, Model, Sample};
+
+pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
+    let goal = args.goal.goal()?;
+    let kind = args.kind(goal)?;
+    let files = Files::of(&args.output)?;
+    must_exist(&args.dir, "folder")?;
+    let folder = ImageFolder::open(&args.dir)?;
+    if matches!(goal, Some(Goal::MaxDrop(_))) && folder.class_names().is_empty() {
+        return Err(GoalError::NoLabels.into());
+    }
+    let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
+    files.check()?;
+    note_stray(&folder, &args.dir);
+    let folder = match args.limit {
+        Some(limit) => folder.limit(limit),
+        None => folder,
+    };
+    // Refuses what is too little before the model is opened.
+    Split::new(folder.samples().to_vec(), kind, args.search_images, args.seed)?;
+
+    let model = args.preprocess.apply(args.model.open()?)?;
+    model.require_head()?;
+    let (samples, labels) = labelled(&folder, names.as_ref(), &model, args.labels.is_some())?;
+    check_labels(&samples, labels, &model)?;
+    let Split { search: searched, held_out } = Split::new(samples, kind, args.search_images, args.seed)?;
+    if held_out.is_empty() && goal.is_some() {
+        output::note(format!(
+            "note: all {} images are searched on and none is held out, so nothing proves the choice; give more images, or a smaller --search-images",
+            searched.len()
+        ));
+    }
+    let images = args.read(&model, searched)?;
+    let convention = args.shown.convention();
+    let fingerprint = Fingerprint::of(&model, args.model.dtype.name(), convention, &images, &args.dir);
+    let journal = Journal::open(&files.journal, &fingerprint)?;
+    if !journal.is_empty() {
+        output::note(format!("{} measurements taken over from {}", journal.len(), files.journal.display()));
+    }
+    let mut tuner = Tuner::new(&model, images, labels == Labels::Trusted, convention, journal);
+    let options = SearchOptions {
+        goal,
+        search: kind,
+        seed: args.seed,
+        time_budget: args.time_budget,
+        batch_size: args.batch_size,
+        recheck: !args.no_recheck,
+    };
+    let eval =
+        EvalOptions { batch_size: args.batch_size, workers: 1, limits: args.preprocess.limits(), convention };
+    let mut progress = SearchProgress::new(options, tuner.unmerged(), held_out.len());
+    let outcome = search(&mut tuner, held_out, eval, options, &mut progress);
+    progress.clear();
+    let outcome = outcome?;
+    progress.report_failures();
+
+    let setting = args.setting(&model);
+    files.write(&outcome, &setting)?;
+    if args.shown.json {
+        output::line(report::to_json(&outcome, &setting)?.to_string())?;
+    } else {
+        print(args, &files, &outcome, &setting)?;
+    }
+    files.note_left(&outcome);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl TuneArgs {
+    /// How to search, where that and the goal go together.
+    fn kind(&self, goal: Option<Goal>) -> Result<Search> {
+        match (self.search, self.trials, goal) {
+            (SearchKind::Guided, None, None) => bail!(
+                "there is nothing to reach: give one of --max-drop, --min-agreement, --gmacs, --latency or --speedup, e.g. --min-agreement 99, or --search random --trials N to look around"
+            ),
+            (SearchKind::Guided, Some(_), _) => bail!(
+                "--trials counts random schedules; give --search random with it, or --time-budget for a longer guided search"
+            ),
+            (SearchKind::Guided, None, Some(_)) => Ok(Search::Guided),
+            // clap asks for the trials.
+            (SearchKind::Random, trials, _) => Ok(Search::Random { trials: trials.unwrap_or(1) }),
+        }
+    }
+
+    /// The images to search on, in memory.
+    fn read(&self, model: &Model, samples: Vec<Sample>) -> Result<Images> {
+        const MOST_GIB: f64 = 8.0;
+        let wanted = samples.len();
+        let (height, width) = model.config().img_size;
+        let gib = (4 * model.config().in_chans * height * width * wanted) as f64 / (1u64 << 30) as f64;
+        if gib > MOST_GIB {
+            bail!(
+                "{wanted} images of {height}x{width} would take {gib:.0} GiB of memory, and at most {MOST_GIB} are used; give --search-images or --limit"
+            );
+        }
+        let mut progress = Progress::of(wanted);
+        let mut first = None;
+        let images = Images::load(model, samples, self.preprocess.limits(), |path, error| {
+            first.get_or_insert_with(|| error.to_string());
+            tokmerge::Observer::failed(&mut progress, path, error);
+        })?;
+        progress.clear();
+        if let (true, Some(first)) = (images.is_empty(), first) {
+            return Err(EvalError::NothingRead { failed: wanted, first }.into());
+        }
+        progress.report_failures();
+        if images.len() < FEWEST_IMAGES {
+            bail!(
+                "only {} of the {wanted} images to search on could be read, and at least {FEWEST_IMAGES} are needed; give more",
+                images.len()
+            );
+        }
+        Ok(images)
+    }
+
+    fn setting(&self, model: &Model) -> report::Setting {
+        let weights = match (&self.model.weights, self.model.random_weights) {
+            (Some(path), _) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            (None, true) => "random".to_owned(),
+            (None, false) => self.model.model.clone(),
+        };
+        report::Setting {
+            model: model.name(),
+            weights,
+            img_size: model.config().img_size,
+            dtype: self.model.dtype.name().to_owned(),
+            convention: self.shown.convention(),
+            device: self.model.device.0.clone(),
+            threads: self.model.threads(),
+            isa: tokmerge::Isa::current().to_string(),
+            seed: self.seed,
+        }
+    }
+
+    /// A command line that uses what was found, with the model and the preprocessing of this one.
+    fn usage(&self) -> String {
+        let Self { model, preprocess, .. } = self;
+        let three = |values: &Option<Vec<f32>>| {
+            let words = values.as_ref()?.iter().map(ToString::to_string).collect::<Vec<_>>();
+            Some(words.join(" "))
+        };
+        let path = |path: &PathBuf| quoted(&path.display().to_string());
+        let options = [
+            ("--model", Some(quoted(&model.model))),
+            ("--weights", model.weights.as_ref().map(path)),
+            ("--random-weights", model.random_weights.then(String::new)),
+            ("--img-size", model.img_size.map(|(height, width)| format!("{height}x{width}"))),
+            ("--dtype", (model.dtype != Dtype::F32).then(|| model.dtype.name().to_owned())),
+            ("--crop-pct", preprocess.crop_pct.map(|crop_pct| crop_pct.to_string())),
+            ("--crop-mode", preprocess.crop_mode.map(|mode| mode.name().to_owned())),
+            ("--interpolation", preprocess.interpolation.map(|filter| filter.name().to_owned())),
+            ("--mean", three(&preprocess.mean)),
+            ("--std", three(&preprocess.std)),
+            ("--merge", Some(path(&self.output))),
+        ];
+        let mut usage = "tokmerge classify photo.jpg".to_owned();
+        for (option, value) in options {
+            if let Some(value) = value {
+                usage.extend([" ", option]);
+                usage.extend((!value.is_empty()).then_some([" ", &value]).into_iter().flatten());
+            }
+        }
+        usage
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:@+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Refuses labels that are none of the model's classes.
+fn check_labels(samples: &[Sample], labels: Labels, model: &Model) -> Result<(), EvalError> {
+    let classes = model.classes();
+    for sample in samples {
+        if let (Labels::Trusted, Some(label)) = (labels, sample.label.filter(|label| *label >= classes)) {
+            let path = sample.path.display().to_string();
+            return Err(EvalError::Label { path, label, classes });
+        }
+    }
+    Ok(())
+}
+
+/// Where results go.
+struct Files {
+    toml: PathBuf,
+    svg: PathBuf,
+    csv: PathBuf,
+    json: PathBuf,
+    journal: PathBuf,
+}
+
+impl Files {
+    fn of(output: &Path) -> Result<Self> {
+        if !output.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml")) {
+            bail!("{}: what --merge reads is written as TOML; name it *.toml", output.display());
+        }
+        let beside = |ending: &str| output.with_extension(ending);
+        Ok(Self {
+            toml: output.to_owned(),
+            svg: beside("svg"),
+            csv: beside("csv"),
+            json: beside("json"),
+            journal: beside("journal.jsonl"),
+        })
+    }
+
+    /// A mistyped path must not cost a search.
+    fn check(&self) -> Result<()> {
+        [&self.toml, &self.svg, &self.csv, &self.json, &self.journal]
+            .into_iter()
+            .try_for_each(|path| output::check_writable(path))
+    }
+
+    fn write(&self, outcome: &Outcome, setting: &report::Setting) -> Result<()> {
+        let cannot = |path: &Path| format!("cannot write {}", path.display());
+        let json = report::to_json(outcome, setting).and_then(|json| serde_json::to_string_pretty(&json));
+        output::write_whole(&self.json, json.with_context(|| cannot(&self.json))? + "\n")?;
+        output::write_whole(&self.csv, report::to_csv(outcome))?;
+        output::write_whole(&self.svg, report::chart(outcome, setting).to_svg())?;
+        if let Some(toml) = report::to_toml(outcome, setting).with_context(|| cannot(&self.toml))? {
+            output::write_whole(&self.toml, toml)?;
+        }
+        Ok(())
+    }
+
+    /// Says that a file of an earlier search is not of this one.
+    fn note_left(&self, outcome: &Outcome) {
+        if outcome.choice().is_none() && self.toml.exists() {
+            output::note(format!(
+                "note: {} is from an earlier run and was left as it is",
+                self.toml.display()
+            ));
+        }
+    }
+}
+
+fn print(args: &TuneArgs, files: &Files, outcome: &Outcome, setting: &report::Setting) -> Result<()> {
+    output::line(format!(
+        "{}, {}, {} measurements on {} images",
+        setting.model,
+        setting.dtype,
+        outcome.points.len(),
+        outcome.search_images
+    ))?;
+    let (header, mut rows) = report::front_table(outcome, setting);
+    // Specs are of very different lengths: to the left, as the first column is.
+    let widest = rows.iter().filter_map(|row| row.last()).map(|spec| spec.chars().count()).max().unwrap_or(0);
+    let left = |cell: &mut String| *cell = format!("{cell:<widest$}");
+    let mut header = header;
+    header.iter_mut().last().map(left);
+    rows.iter_mut().filter_map(|row| row.last_mut()).for_each(left);
+    output::line(output::table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &rows))?;
+    output::line("")?;
+    for sentence in report::verdict(outcome, setting) {
+        output::line(sentence)?;
+    }
+    if outcome.cut_short {
+        output::line(format!(
+            "Time ran out before the search was done; the same command with a longer --time-budget goes on from {}.",
+            files.journal.display()
+        ))?;
+    }
+    if matches!(outcome.decision, Some(Decision::Merge(_))) {
+        output::line(format!("Use it: {}", args.usage()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What measurements depend on, as short text.
+
+use crate::{Fingerprint, Images};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use std::path::Path;
+use tokmerge_models::{Convention, Model};
+
+impl Fingerprint {
+    /// Of a model and the images below `root` that it is searched on. The weights count by their values, not by
+    /// where they were read from.
+    #[must_use]
+    pub fn of(model: &Model, dtype: &str, convention: Convention, images: &Images, root: &Path) -> Self {
+        let mut weights = Fnv::default();
+        model.vit().visit(&mut weights);
+        Self {
+            model: model.name(),
+            weights: weights.to_string(),
+            img_size: model.config().img_size,
+            preprocess: model.preprocess().to_string(),
+            dtype: dtype.to_owned(),
+            convention: convention.to_string(),
+            images: describe(images, root),
+        }
+    }
+}
+
+/// How many, with labels or without, and a checksum of their names, sizes in bytes and labels.
+fn describe(images: &Images, root: &Path) -> String {
+    let mut sum = Fnv::default();
+    for sample in images.samples() {
+        let name = sample.path.strip_prefix(root).unwrap_or(&sample.path);
+        sum.text(&name.to_string_lossy());
+        sum.number(std::fs::metadata(&sample.path).map_or(0, |found| found.len()));
+        sum.number(sample.label.map_or(u64::MAX, |label| label as u64));
+    }
+    let labelled = images.samples().iter().all(|sample| sample.label.is_some());
+    format!("{} {} ({sum})", images.len(), if labelled { "labelled images" } else { "images" })
+}
+
+/// The 64-bit FNV-1a checksum (Fowler, Noll and Vo), in words: for telling files apart, not for safety.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn number(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+
+    fn text(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.number(byte.into()));
+        self.number(text.len() as u64);
+    }
+}
+
+impl std::fmt::Display for Fnv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl ModuleVisitor for Fnv {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        for value in param.val().into_data().iter::<f32>() {
+            self.number(value.to_bits().into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fnv, describe};
+    use crate::Images;
+    use tokmerge_data::Sample;
+
+    #[test]
+    fn the_checksum_of_known_text() {
+        let mut sum = Fnv::default();
+        "foobar".bytes().for_each(|byte| sum.number(byte.into()));
+        assert_eq!(sum.to_string(), "85944171f73967e8");
+    }
+
+    #[test]
+    fn names_sizes_and_labels_count_and_where_the_folder_lies_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |folder: &str, content: &str, label: Option<usize>| {
+            let root = dir.path().join(folder);
+            std::fs::create_dir_all(&root).unwrap();
+            std::fs::write(root.join("a.png"), content).unwrap();
+            let sample = Sample { path: root.join("a.png"), label };
+            describe(&Images::from_pixels(Vec::new(), vec![sample]), &root)
+        };
+        let first = of("x", "1", Some(2));
+        assert_eq!(first, of("y", "1", Some(2)));
+        assert!(first.starts_with("1 labelled images ("), "{first}");
+        assert_ne!(first, of("x", "12", Some(2)));
+        assert_ne!(first, of("x", "1", Some(3)));
+        assert!(of("x", "1", None).starts_with("1 images ("));
+    }
+}

@@ -1,0 +1,70 @@
+//! The images of a search, read once and kept.
+
+use tokmerge_data::{BatchLoader, ImageError, Limits, LoaderError, Sample};
+use tokmerge_models::Model;
+
+/// Prepared images in memory, in batches.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// `[B, 3, H, W]` each.
+    batches: Vec<Vec<f32>>,
+    samples: Vec<Sample>,
+}
+
+/// Images per batch in memory. Results do not depend on it, so it is not the user's concern.
+const BATCH: usize = 32;
+
+impl Images {
+    /// Reads and prepares images; tells `failed` of those that cannot be read, which are left out.
+    ///
+    /// # Errors
+    /// When the reading cannot start.
+    pub fn load(
+        model: &Model,
+        samples: Vec<Sample>,
+        limits: Limits,
+        mut failed: impl FnMut(&std::path::Path, &ImageError),
+    ) -> Result<Self, LoaderError> {
+        let mut images = Self { batches: Vec::new(), samples: Vec::new() };
+        for batch in BatchLoader::new(samples, model.preprocess().clone(), BATCH, 1, limits)? {
+            for (path, error) in &batch.failed {
+                failed(path, error);
+            }
+            if !batch.is_empty() {
+                images.samples.extend(batch.samples);
+                images.batches.push(batch.pixels);
+            }
+        }
+        Ok(images)
+    }
+
+    /// Images from memory, `pixels: [B, 3, H, W]`, with the samples that they come from.
+    #[must_use]
+    pub fn from_pixels(pixels: Vec<f32>, samples: Vec<Sample>) -> Self {
+        Self { batches: vec![pixels], samples }
+    }
+
+    /// Pixels, batch by batch.
+    #[must_use]
+    pub fn batches(&self) -> &[Vec<f32>] {
+        &self.batches
+    }
+
+    /// The images that could be read, in order.
+    #[must_use]
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+}

@@ -1,0 +1,246 @@
+//! Where to look next.
+
+use crate::choose::{best, shortfall, value};
+use crate::offers::{movement, offers};
+use crate::pace::{Pace, timed};
+use crate::recording::{Forecast, Recording};
+use crate::search::{SearchOptions, TuneError, Watcher};
+use crate::space::{Candidate, Space};
+use crate::{Goal, Point, Tuner};
+use std::time::Instant;
+use tokmerge_merge::{Random, Reduction};
+
+/// Rounds of forecasts and measurements, and methods measured in each.
+const ROUNDS: usize = 16;
+const PER_ROUND: usize = 8;
+/// Forecasts per round.
+const POOL: usize = 120;
+/// Methods whose neighbours are tried.
+const PARENTS: usize = 5;
+/// Images whose keys are recorded.
+const RECORDED: usize = 48;
+
+/// Rounds of timing of points that are only shown.
+const QUICK: usize = 3;
+
+/// What was measured so far, and until when.
+pub(crate) struct Walk {
+    pub(crate) points: Vec<Point>,
+    pub(crate) deadline: Instant,
+    pub(crate) planned: usize,
+    pub(crate) cut_short: bool,
+}
+
+impl Walk {
+    fn measure(
+        &mut self,
+        tuner: &mut Tuner<'_>,
+        candidate: &Candidate,
+        watcher: &mut dyn Watcher,
+    ) -> Result<bool, TuneError> {
+        // What the journal knows costs no time.
+        if Instant::now() >= self.deadline && !tuner.knows(&candidate.method) {
+            self.cut_short = true;
+            return Ok(false);
+        }
+        let spec = candidate.method.to_string();
+        if self.points.iter().any(|point| point.merge == spec) {
+            return Ok(true);
+        }
+        let point = tuner.measure(&candidate.method, candidate.family)?;
+        self.points.push(point);
+        watcher.measured(&self.points[self.points.len() - 1], self.points.len(), self.planned);
+        Ok(true)
+    }
+
+    pub(crate) fn random(
+        &mut self,
+        tuner: &mut Tuner<'_>,
+        space: Space,
+        trials: usize,
+        seed: u64,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), TuneError> {
+        let references = space.references();
+        self.planned = trials + references.len();
+        watcher.stage("constant and decreasing schedules");
+        for candidate in references {
+            if !self.measure(tuner, &candidate, watcher)? {
+                return Ok(());
+            }
+        }
+        watcher.stage("random schedules");
+        let mut random = Random::new(seed);
+        for _ in 0..trials {
+            if !self.measure(tuner, &space.random_schedule(&mut random), watcher)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Times points in turn with the unmerged model: the times of the search itself are those of a machine that
+    /// did other things in between.
+    pub(crate) fn time(
+        &mut self,
+        tuner: &Tuner<'_>,
+        points: &[usize],
+        batch_size: usize,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), TuneError> {
+        watcher.stage("speeds");
+        let images = batch_size.min(tuner.images().len()).max(1) as f64;
+        for &index in points {
+            let point = &mut self.points[index];
+            let Ok(method) = point.merge.parse() else { continue };
+            let reduction = tuner.model().bind(&method)?;
+            let spreads = timed(tuner, &[&Reduction::none(), &reduction], batch_size, QUICK);
+            (point.unmerged_seconds, point.seconds) =
+                (spreads[0].median / images, spreads[1].median / images);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn guided(
+        &mut self,
+        tuner: &mut Tuner<'_>,
+        space: Space,
+        goal: Option<Goal>,
+        pace: &Pace,
+        options: SearchOptions,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), TuneError> {
+        let seeds = space.seeds();
+        self.planned = seeds.len() + ROUNDS * PER_ROUND;
+        watcher.stage("seeds");
+        for candidate in &seeds {
+            if !self.measure(tuner, candidate, watcher)? {
+                return Ok(());
+            }
+        }
+        let recording = Recording::new(tuner, RECORDED);
+        let goal = goal.unwrap_or(Goal::MinAgreement(99.0));
+        for round in 0..ROUNDS {
+            watcher.stage(&format!("round {} of {ROUNDS}", round + 1));
+            let mut random = Random::new(options.seed.wrapping_add(1 + round as u64));
+            let chosen = self.promising(tuner, &recording, space, goal, pace, options, &mut random);
+            if chosen.is_empty() {
+                return Ok(());
+            }
+            for candidate in &chosen {
+                if !self.measure(tuner, candidate, watcher)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// New methods that the recorded keys speak for.
+    #[expect(clippy::too_many_arguments, reason = "one caller, all of it needed")]
+    fn promising(
+        &self,
+        tuner: &Tuner<'_>,
+        recording: &Recording,
+        space: Space,
+        goal: Goal,
+        pace: &Pace,
+        options: SearchOptions,
+        random: &mut Random,
+    ) -> Vec<Candidate> {
+        let known: Vec<(Forecast, f64)> = self
+            .points
+            .iter()
+            .filter_map(|point| {
+                let forecast = recording.forecast(tuner, &point.merge.parse().ok()?)?;
+                Some((forecast, movement(point)))
+            })
+            .collect();
+        let weights = fit(&known);
+        let parents = self.parents(tuner, goal, pace, options);
+        let Some(first) = parents.first() else { return Vec::new() };
+        let mut pool: Vec<(Candidate, f64, f64)> = Vec::new();
+        for index in 0..POOL {
+            if Instant::now() >= self.deadline {
+                break;
+            }
+            let candidate = if index % 4 == 0 {
+                space.random_exponential(random)
+            } else {
+                let parent = &parents[random.below(parents.len())];
+                match parent.merge.parse().ok().and_then(|method| space.neighbour(&method, random)) {
+                    Some(candidate) => candidate,
+                    None => continue,
+                }
+            };
+            if tuner.knows(&candidate.method)
+                && self.points.iter().any(|p| p.merge == candidate.method.to_string())
+            {
+                continue;
+            }
+            if let Some(forecast) = recording.forecast(tuner, &candidate.method) {
+                let loss = weighted(&weights, &forecast.errors);
+                pool.push((candidate, forecast.gmacs, loss));
+            }
+        }
+        // Around the cost of the best so far, a little dearer to much cheaper: the least loss in each slice.
+        let plain = first.raw.as_ref().map_or(first.gmacs, |raw| raw.gmacs);
+        let unmerged = tuner.unmerged().gmacs;
+        let (low, high) = (plain - 0.10 * unmerged, plain + 0.04 * unmerged);
+        let slice = (high - low) / PER_ROUND as f64;
+        let mut chosen: Vec<Candidate> = Vec::new();
+        for index in 0..PER_ROUND {
+            let from = low + slice * index as f64;
+            let within = pool.iter().filter(|(_, gmacs, _)| (from..from + slice).contains(gmacs));
+            if let Some((candidate, ..)) = within.min_by(|a, b| a.2.total_cmp(&b.2)) {
+                chosen.push(candidate.clone());
+            }
+        }
+        chosen
+    }
+
+    /// The best measured so far, the best first.
+    fn parents(&self, tuner: &Tuner<'_>, goal: Goal, pace: &Pace, options: SearchOptions) -> Vec<Point> {
+        let offers = offers(tuner, &self.points, options.recheck);
+        let rank = |of: usize| {
+            let own = || offers.iter().filter(move |offer| offer.of == of);
+            match best(own(), goal, tuner.unmerged(), pace) {
+                Some(offer) => value(offer, goal),
+                // What misses the goal ranks behind, the nearer the better.
+                None => 1e3 + own().map(|offer| shortfall(offer, goal, pace)).fold(f64::INFINITY, f64::min),
+            }
+        };
+        let mut ranked: Vec<(f64, &Point)> =
+            self.points.iter().enumerate().map(|(of, point)| (rank(of), point)).collect();
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        ranked.into_iter().take(PARENTS).map(|(_, point)| point.clone()).collect()
+    }
+}
+
+/// Weights of the layers, none negative, with which their errors explain the movements best, relative to each.
+fn fit(known: &[(Forecast, f64)]) -> Vec<f64> {
+    let depth = known.first().map_or(0, |(forecast, _)| forecast.errors.len());
+    let useful: Vec<&(Forecast, f64)> = known.iter().filter(|(_, movement)| *movement > 1e-9).collect();
+    let total: f64 = useful.iter().map(|(forecast, _)| forecast.errors.iter().sum::<f64>()).sum();
+    let even = useful.iter().map(|(_, movement)| movement).sum::<f64>() / total.max(f64::MIN_POSITIVE);
+    let mut weights = vec![even; depth];
+    // Coordinate descent on squared relative errors, held towards even weights where the data say little.
+    for _ in 0..200 {
+        for layer in 0..depth {
+            let (mut upper, mut lower) = (0.0, 0.0);
+            for (forecast, movement) in &useful {
+                let x = forecast.errors[layer] / movement;
+                let others = weighted(&weights, &forecast.errors) / movement - weights[layer] * x;
+                upper += x * (1.0 - others);
+                lower += x * x;
+            }
+            let hold = 0.02 * lower;
+            weights[layer] = ((upper + hold * even) / (lower + hold).max(f64::MIN_POSITIVE)).max(0.0);
+        }
+    }
+    weights
+}
+
+fn weighted(weights: &[f64], errors: &[f64]) -> f64 {
+    weights.iter().zip(errors).map(|(weight, error)| weight * error).sum()
+}
