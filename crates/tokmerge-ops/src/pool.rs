@@ -9,9 +9,11 @@ use burn::tensor::{Bytes, DType, Shape, Tensor};
 use burn_flex::{Flex, FlexTensor, Layout};
 use std::sync::{Mutex, PoisonError};
 
-/// Buffers kept at most. Beyond this the smallest is dropped: a forward pass holds a handful at a time.
+/// Buffers kept at most. Beyond this the one that has lain longest is dropped: a forward pass holds a handful at a
+/// time, and sizes that another way of merging needed must not crowd out those of this one.
 const MAX_BUFFERS: usize = 32;
 
+/// In the order in which they were given back.
 static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
 /// A buffer of `len` values, whatever they are.
@@ -22,7 +24,7 @@ pub(crate) fn take(len: usize) -> Vec<f32> {
         let fit = (0..free.len())
             .filter(|&i| free[i].capacity() >= len && free[i].capacity() <= 2 * len.max(1024))
             .min_by_key(|&i| free[i].capacity());
-        fit.map(|i| free.swap_remove(i))
+        fit.map(|i| free.remove(i))
     };
     let mut buffer = reused.unwrap_or_default();
     // Values up to the old length stay as they are; only what was never written is zeroed.
@@ -57,10 +59,8 @@ pub(crate) fn give(tensor: FlexTensor) {
     if let Ok(buffer) = tensor.into_data().into_parts().0.try_into_vec::<f32>() {
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         free.push(buffer);
-        if free.len() > MAX_BUFFERS
-            && let Some(smallest) = (0..free.len()).min_by_key(|&i| free[i].capacity())
-        {
-            free.swap_remove(smallest);
+        if free.len() > MAX_BUFFERS {
+            free.remove(0);
         }
     }
 }
