@@ -35,6 +35,7 @@ mod parallel;
 mod product;
 mod scratch;
 mod simd;
+mod team;
 mod tile;
 
 pub use activation::{Activation, activation_backward};
