@@ -70,6 +70,7 @@ impl Heads {
 ///
 /// # Panics
 /// When lengths do not match, offsets fall, or this CPU does not support `isa`.
+#[expect(clippy::too_many_arguments, reason = "each is one part of the formula")]
 pub fn attention(
     isa: Isa,
     precision: Precision,

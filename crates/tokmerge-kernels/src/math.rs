@@ -89,7 +89,7 @@ pub(crate) fn gelu<S: Simd>(simd: S, x: S::V) -> S::V {
     let one = simd.splat(1.0);
     let u = simd.div(one, simd.mul_add(a, simd.splat(0.231_641_9), one));
     // The factors of `normal_cdf` over √(2π).
-    let sum = polynomial(simd, u, [0.530_702_7, -0.726_576, 0.710_706_87, -0.142_248_37, 0.127_414_8]);
+    let sum = polynomial(simd, u, [0.530_702_7, -0.726_576, 0.710_706_9, -0.142_248_37, 0.127_414_8]);
     let power = exp2(simd, simd.mul(simd.mul(a, a), simd.splat(-0.5 * std::f32::consts::LOG2_E)));
     let tail = simd.mul(simd.mul(sum, u), power);
     simd.mul_add(simd.sub(zero, a), tail, simd.max(zero, x))
