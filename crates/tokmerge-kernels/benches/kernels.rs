@@ -125,9 +125,11 @@ fn bench_isa(c: &mut Criterion, isa: Isa) {
     let offsets: Vec<usize> = (0..=8).map(|i| i * TOKENS).collect();
     let mut out = vec![0.0; ROWS * CHANNELS];
     group.throughput(Throughput::Elements((4 * ROWS * TOKENS * CHANNELS) as u64));
-    group.bench_function("attention 8x197x6x64", |b| {
-        b.iter(|| attention(isa, heads, &qkv, &offsets, Some(&log_size), &mut out, None));
-    });
+    for precision in [Precision::F32, Precision::Bf16] {
+        group.bench_function(format!("attention {precision:?} 8x197x6x64"), |b| {
+            b.iter(|| attention(isa, precision, heads, &qkv, &offsets, Some(&log_size), &mut out, None));
+        });
+    }
 
     let dim = 64;
     let metric = values(ROWS * dim);

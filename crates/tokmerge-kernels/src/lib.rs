@@ -3,7 +3,8 @@
 //! Rows are tokens of all items of a batch, one after the other: `x: [T, C]`, row-major and contiguous.
 //! Every function is written once, generic over vectors of AVX-512, AVX2 or plain Rust; [`Isa`] says
 //! which. All SIMD `unsafe` of the project lives here. Work is divided among the threads of the rayon
-//! pool in which a function is called; working memory is kept by those threads.
+//! pool in which a function is called. Outside of any pool the caller itself takes part, with helpers of
+//! this process: together as many as the global pool has threads. Working memory is kept by all of them.
 //!
 //! # What can be relied on
 //! - Functions are safe: lengths are checked, and a wrong one panics with the values.
@@ -35,6 +36,7 @@ mod parallel;
 mod product;
 mod scratch;
 mod simd;
+mod team;
 mod tile;
 
 pub use activation::{Activation, activation_backward};

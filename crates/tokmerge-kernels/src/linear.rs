@@ -6,12 +6,13 @@
 
 use crate::activation::{Activation, apply};
 use crate::norm::Norm;
-use crate::pack::{GEMM_ROWS, Layout, PackedLinear};
+use crate::pack::{GEMM_ROWS, Layout, PackedLinear, Precision};
 use crate::parallel::{Grid, Shared};
 use crate::product::{Matrix, Threads, multiply};
 use crate::scratch::Scratch;
-use crate::simd::{Job, Simd, dispatch, dispatch_bf16_pairs, load_at, store_at};
+use crate::simd::{Job, Operand, Simd, convert, dispatch, dispatch_bf16_pairs, load_at, store_at};
 use crate::tile::{Operands, Strip, for_each_strip, product};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// What happens to `x Wᵀ + b` on its way to `y`.
@@ -28,10 +29,8 @@ pub enum Epilogue<'a> {
     },
 }
 
-/// Strips of a block: its activations stay in the second-level cache while all panels pass.
-const BLOCK_STRIPS: usize = 6;
-/// Strips of a task.
-const MAX_STRIPS: usize = 12;
+/// Rows of a task: its activations stay in the second-level cache while all panels pass.
+pub(crate) const MAX_ROWS: usize = 84;
 
 /// `y = epilogue(x Wᵀ + b)` for `x: [rows, K]`, `y: [rows, N]`; `bias: [N]`.
 ///
@@ -71,7 +70,7 @@ fn run(layer: Layer<'_>, norm: Option<Norm<'_>>, x: &[f32], y: &mut [f32], funct
         y.len()
     );
     let y = Shared::new(y);
-    Grid::new(rows, w.strip(), w.panels(), MAX_STRIPS).for_each(|rows, panels| {
+    Grid::new(rows, w.strip(), w.panels(), MAX_ROWS).for_each(|rows, panels| {
         let x = &x[rows.start * k..rows.end * k];
         layer.dispatch(Chunk { layer, norm, x, rows, panels, y });
     });
@@ -101,21 +100,21 @@ impl Job for Chunk<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Chunk { layer, norm, x, rows, panels, y } = self;
-        let (k, n) = (layer.w.in_features(), layer.w.out_features());
-        let block = BLOCK_STRIPS * layer.w.strip();
-        let mut at = 0;
-        while at < rows.len() {
-            let count = block.min(rows.len() - at);
-            let x = &x[at * k..(at + count) * k];
-            // SAFETY: `run` checked that `y` has all rows of N columns; this chunk alone writes its rows and
-            // panels.
-            unsafe {
-                let y = y.start().add((rows.start + at) * n);
-                layer.normed_rows(simd, norm, x, count, panels.clone(), y);
-            }
-            at += count;
+        // SAFETY: `run` checked that `y` has all rows of N columns; this chunk alone writes its rows and panels.
+        unsafe {
+            let y = Output::Values(y.start().add(rows.start * layer.w.out_features()));
+            layer.normed_rows(simd, norm, x, rows.len(), panels, y);
         }
     }
+}
+
+/// Where the rows of a layer go, row by row without gaps.
+#[derive(Clone, Copy)]
+pub(crate) enum Output {
+    /// As values.
+    Values(*mut f32),
+    /// As operand words of the next layer, which has the same precision. Not for the residual epilogue.
+    Words(*mut f32),
 }
 
 impl Layer<'_> {
@@ -146,26 +145,23 @@ impl Layer<'_> {
         x: &[f32],
         rows: usize,
         panels: Range<usize>,
-        y: *mut f32,
+        y: Output,
     ) {
-        match norm {
-            None => {
-                // SAFETY: the caller's promise.
-                unsafe { self.rows(simd, x, rows, panels, y) }
-            }
-            Some(norm) => {
-                let mut normed = Scratch::take(x.len());
-                norm.rows(simd, x, &mut normed);
-                // SAFETY: the caller's promise.
-                unsafe { self.rows(simd, &normed, rows, panels, y) }
-            }
-        }
+        let Some(norm) = norm else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.rows(simd, x, rows, panels, y) };
+        };
+        assert_eq!(x.len(), rows * self.w.in_features());
+        let mut operand = Scratch::take(rows * self.w.words_per_row());
+        norm.rows(simd, x, self.w.operand(), &mut operand);
+        // SAFETY: the caller's promise.
+        unsafe { self.operand_rows(simd, &operand, rows, panels, y) }
     }
 
     /// Some panels of `y = epilogue(x Wᵀ + b)` for `x: [rows, K]`.
     ///
     /// # Safety
-    /// `y` has `rows` rows of N elements, and nobody else accesses the columns of `panels` meanwhile.
+    /// `y` has `rows` rows of N elements or their words, and nobody else accesses the columns of `panels` meanwhile.
     #[inline(always)]
     pub(crate) unsafe fn rows<S: Simd>(
         &self,
@@ -173,36 +169,37 @@ impl Layer<'_> {
         x: &[f32],
         rows: usize,
         panels: Range<usize>,
-        y: *mut f32,
+        y: Output,
     ) {
         let (k, words) = (self.w.in_features(), self.w.words_per_row());
         assert_eq!(x.len(), rows * k);
-        if !self.w.converts() {
-            // SAFETY: the caller's promise; `x` has `rows` rows of `k` words.
+        if self.w.operand() == Operand::Values {
+            // SAFETY: the caller's promise.
             return unsafe { self.operand_rows(simd, x, rows, panels, y) };
         }
         let mut operand = Scratch::take(rows * words);
-        let mut r = 0;
-        while r < rows {
-            simd.convert(&x[r * k..(r + 1) * k], &mut operand[r * words..(r + 1) * words]);
-            r += 1;
+        for r in 0..rows {
+            convert(simd, &x[r * k..(r + 1) * k], &mut operand[r * words..(r + 1) * words]);
         }
-        // SAFETY: the caller's promise; `operand` has `rows` rows of `words` words.
+        // SAFETY: the caller's promise.
         unsafe { self.operand_rows(simd, &operand, rows, panels, y) }
     }
 
+    /// As [`Layer::rows`], for rows of operand words.
+    ///
+    /// # Safety
+    /// As [`Layer::rows`].
     #[inline(always)]
-    unsafe fn operand_rows<S: Simd>(
+    pub(crate) unsafe fn operand_rows<S: Simd>(
         &self,
         simd: S,
         a: &[f32],
         rows: usize,
         panels: Range<usize>,
-        y: *mut f32,
+        y: Output,
     ) {
         assert!(panels.end <= self.w.panels() && a.len() == rows * self.w.words_per_row());
-        let mut panel = panels.start;
-        while panel < panels.end {
+        for panel in panels {
             // SAFETY: the caller's promise; the panel exists, and `a` has the rows (checked above).
             unsafe {
                 match self.w.layout() {
@@ -210,43 +207,56 @@ impl Layer<'_> {
                     Layout::Rows => self.gemm_columns(simd, a, rows, panel, y),
                 }
             }
-            panel += 1;
         }
     }
 
     /// One panel by the register-blocked kernel.
     #[inline(always)]
-    unsafe fn panel<S: Simd>(&self, simd: S, a: &[f32], rows: usize, panel: usize, y: *mut f32) {
+    unsafe fn panel<S: Simd>(&self, simd: S, a: &[f32], rows: usize, panel: usize, y: Output) {
         let columns = self.w.columns(panel);
-        let residual = match self.epilogue {
-            Epilogue::Residual { scale } => Some(columns_of(simd, scale, &columns, 1.0)),
-            Epilogue::Store | Epilogue::Activate(_) => None,
+        let (residual, activation) = match self.epilogue {
+            Epilogue::Residual { scale } => {
+                (Some(columns_of(simd, scale, &columns, 1.0)), Activation::Identity)
+            }
+            Epilogue::Activate(activation) => (None, activation),
+            Epilogue::Store => (None, Activation::Identity),
         };
         let words = self.w.words_per_row();
         let weights = self.w.panel(panel);
         assert_eq!(weights.len(), words * S::PANEL);
-        // SAFETY: the panel's first column is within the rows of `y`.
-        let y = unsafe { y.add(columns.start) };
+        let n = self.w.out_features();
+        let (y, y_stride, operand) = match y {
+            Output::Values(y) => (y, n, Operand::Values),
+            Output::Words(y) => (y, crate::simd::words::<S>(self.w.operand(), n), self.w.operand()),
+        };
+        let tiled =
+            columns.len() < S::PANEL || activation != Activation::Identity || operand == Operand::Bf16;
+        let mut tile = MaybeUninit::<Tile>::uninit();
         let mut strip = PanelStrip {
             operands: Operands { a: a.as_ptr(), a_stride: words, panel: weights.as_ptr(), k: words },
             bias: columns_of(simd, self.bias, &columns, 0.0),
             residual,
+            activation,
+            precision: self.w.precision(),
+            tile: tiled.then_some(tile.as_mut_ptr().cast()),
             columns: columns.len(),
-            y,
-            y_stride: self.w.out_features(),
+            // SAFETY: the panel's first column is within the rows of `y`.
+            y: unsafe { y.add(crate::simd::words::<S>(operand, columns.start)) },
+            y_stride,
+            operand,
         };
         // SAFETY: `a` has `rows` rows of `words` words, `weights` as many steps; `y` is the caller's promise.
-        unsafe {
-            for_each_strip(simd, rows, &mut strip);
-            if let Epilogue::Activate(activation) = self.epilogue {
-                apply(simd, activation, y, self.w.out_features(), rows, columns.len());
-            }
-        }
+        unsafe { for_each_strip(simd, rows, &mut strip) }
     }
 
     /// One block of columns by the `gemm` crate, in calls of a fixed shape.
     #[inline(always)]
-    unsafe fn gemm_columns<S: Simd>(&self, simd: S, a: &[f32], rows: usize, panel: usize, y: *mut f32) {
+    unsafe fn gemm_columns<S: Simd>(&self, simd: S, a: &[f32], rows: usize, panel: usize, y: Output) {
+        let (y, words) = match y {
+            Output::Values(y) => (y, false),
+            // A word is a value here.
+            Output::Words(y) => (y, self.w.operand() == Operand::Bf16),
+        };
         let (k, columns) = (self.w.in_features(), self.w.columns(panel));
         let width = columns.len();
         let mut sums = Scratch::take(GEMM_ROWS * width);
@@ -275,6 +285,9 @@ impl Layer<'_> {
                     std::slice::from_raw_parts_mut(start, width)
                 };
                 self.finish_row(simd, &sums[r * width..(r + 1) * width], &columns, y);
+                if words {
+                    round(simd, y);
+                }
             }
             first += count;
         }
@@ -298,8 +311,7 @@ impl Layer<'_> {
             at += S::LANES;
         }
         if let Epilogue::Activate(activation) = self.epilogue {
-            // SAFETY: one row of `y.len()` elements, borrowed exclusively.
-            unsafe { apply(simd, activation, y.as_mut_ptr(), 0, 1, y.len()) }
+            apply(simd, activation, self.w.precision(), y);
         }
     }
 }
@@ -321,86 +333,120 @@ fn columns_of<S: Simd>(
     }
 }
 
-/// Strips of one panel of a linear layer.
-struct PanelStrip<V> {
-    operands: Operands,
-    bias: [V; 2],
-    /// Factors of the residual form.
-    residual: Option<[V; 2]>,
-    columns: usize,
-    y: *mut f32,
-    y_stride: usize,
+/// Rounds values to bf16.
+#[inline(always)]
+fn round<S: Simd>(simd: S, values: &mut [f32]) {
+    let mut at = 0;
+    while at < values.len() {
+        let v = load_at(simd, values, at);
+        store_at(simd, values, at, simd.round_bf16(v));
+        at += S::LANES;
+    }
 }
 
 /// Elements of the largest tile.
 const LARGEST_TILE: usize = 14 * 32;
 
+/// Room for sums on their way to memory.
+#[repr(align(64))]
+struct Tile(#[expect(dead_code, reason = "reached by pointer")] [MaybeUninit<f32>; LARGEST_TILE]);
+
+/// Strips of one panel of a linear layer.
+struct PanelStrip<V> {
+    /// Of the first row.
+    operands: Operands,
+    bias: [V; 2],
+    /// Factors of the residual form.
+    residual: Option<[V; 2]>,
+    activation: Activation,
+    precision: Precision,
+    /// A [`Tile`], where sums that are not stored directly wait.
+    tile: Option<*mut f32>,
+    columns: usize,
+    y: *mut f32,
+    /// In values or words, whatever `y` holds.
+    y_stride: usize,
+    operand: Operand,
+}
+
 impl<S: Simd> Strip<S> for PanelStrip<S::V> {
     #[inline(always)]
     unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
         let Operands { a, a_stride, .. } = self.operands;
-        // SAFETY: the caller promises that `a` and `y` have these rows.
+        // SAFETY: the caller promises that `a` and `y` have these rows; a tile has room for ROWS of PANEL.
         unsafe {
             let operands = Operands { a: a.add(first * a_stride), ..self.operands };
-            let sums = product::<S, ROWS>(simd, operands, [simd.splat(0.0); 2]);
-            let y = self.y.add(first * self.y_stride);
-            if self.columns == S::PANEL {
-                self.store(simd, sums, y, self.y_stride);
-                return;
-            }
-            // The last panel goes through a full tile, so that one form of the store suffices.
-            let mut tile = [0.0_f32; LARGEST_TILE];
-            for r in 0..ROWS {
-                std::ptr::copy_nonoverlapping(
-                    y.add(r * self.y_stride),
-                    tile.as_mut_ptr().add(r * S::PANEL),
-                    self.columns,
-                );
-            }
-            self.store(simd, sums, tile.as_mut_ptr(), S::PANEL);
-            for r in 0..ROWS {
-                std::ptr::copy_nonoverlapping(
-                    tile.as_ptr().add(r * S::PANEL),
-                    y.add(r * self.y_stride),
-                    self.columns,
-                );
-            }
-        }
-    }
-}
-
-impl<V: Copy> PanelStrip<V> {
-    /// # Safety
-    /// `y` is readable and writable for `ROWS` rows of PANEL elements.
-    #[inline(always)]
-    unsafe fn store<S: Simd<V = V>, const ROWS: usize>(
-        &self,
-        simd: S,
-        sums: [[V; 2]; ROWS],
-        y: *mut f32,
-        y_stride: usize,
-    ) {
-        // SAFETY: the caller promises these elements.
-        unsafe {
-            match self.residual {
-                None => {
-                    for r in 0..ROWS {
-                        for half in 0..2 {
-                            let to = y.add(r * y_stride + half * S::LANES);
-                            simd.store(to, simd.add(sums[r][half], self.bias[half]));
-                        }
-                    }
+            let sums = product::<S, ROWS, 2>(simd, operands, [simd.splat(0.0); 2]);
+            match (self.tile, self.residual) {
+                (Some(tile), _) => store_sums(simd, &sums, self.bias, tile, S::PANEL),
+                (None, None) => {
+                    store_sums(simd, &sums, self.bias, self.y.add(first * self.y_stride), self.y_stride);
                 }
-                Some(scale) => {
+                (None, Some(scale)) => {
+                    let y = self.y.add(first * self.y_stride);
                     for r in 0..ROWS {
                         for half in 0..2 {
-                            let to = y.add(r * y_stride + half * S::LANES);
+                            let to = y.add(r * self.y_stride + half * S::LANES);
                             let v = simd.add(sums[r][half], self.bias[half]);
                             simd.store(to, simd.mul_add(v, scale[half], simd.load(to)));
                         }
                     }
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(&mut self, simd: S, first: usize, rows: usize) {
+        let Some(tile) = self.tile else {
+            return;
+        };
+        // SAFETY: `run` wrote as many sums, and nobody else knows of the tile.
+        let sums = unsafe { std::slice::from_raw_parts_mut(tile, rows * S::PANEL) };
+        apply(simd, self.activation, self.precision, sums);
+        for r in 0..rows {
+            let sums = &sums[r * S::PANEL..(r + 1) * S::PANEL];
+            // SAFETY: the caller promises that `y` has this row, of `columns` values or their words from here on.
+            let y = unsafe { self.y.add((first + r) * self.y_stride) };
+            for half in 0..2 {
+                let at = half * S::LANES;
+                let count = self.columns.saturating_sub(at).min(S::LANES);
+                let v = load_at(simd, sums, at);
+                // SAFETY: as above; `count` values or their words are within the row.
+                unsafe {
+                    match (self.operand, self.residual) {
+                        (Operand::Bf16, _) => simd.store_words(y.wrapping_add(at / S::PER_WORD), count, v),
+                        (Operand::Values, None) => {
+                            store_at(simd, std::slice::from_raw_parts_mut(y.wrapping_add(at), count), 0, v);
+                        }
+                        (Operand::Values, Some(scale)) => {
+                            let y = std::slice::from_raw_parts_mut(y.wrapping_add(at), count);
+                            let sum = simd.mul_add(v, scale[half], load_at(simd, y, 0));
+                            store_at(simd, y, 0, sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Stores sums with the bias added.
+///
+/// # Safety
+/// `y` is writable for `ROWS` rows of PANEL elements, `y_stride` apart.
+#[inline(always)]
+unsafe fn store_sums<S: Simd, const ROWS: usize>(
+    simd: S,
+    sums: &[[S::V; 2]; ROWS],
+    bias: [S::V; 2],
+    y: *mut f32,
+    y_stride: usize,
+) {
+    for r in 0..ROWS {
+        for half in 0..2 {
+            // SAFETY: the caller promises these elements.
+            unsafe { simd.store(y.add(r * y_stride + half * S::LANES), simd.add(sums[r][half], bias[half])) };
         }
     }
 }

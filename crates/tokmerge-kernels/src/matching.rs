@@ -217,7 +217,7 @@ impl<S: Simd> Strip<S> for Sources<'_> {
                 let sums = if self.similarity == Similarity::Euclidean {
                     squared_distance::<S, ROWS>(simd, operands)
                 } else {
-                    product::<S, ROWS>(simd, operands, [simd.splat(0.0); 2])
+                    product::<S, ROWS, 2>(simd, operands, [simd.splat(0.0); 2])
                 };
                 for half in 0..2 {
                     let at = at + half * S::LANES;

@@ -5,7 +5,7 @@
 //! block of rows stay in the second-level cache.
 
 use crate::activation::Activation;
-use crate::linear::{Epilogue, Layer, linear, norm_linear};
+use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, linear, norm_linear};
 use crate::norm::Norm;
 use crate::pack::PackedLinear;
 use crate::parallel::{Grid, Shared};
@@ -31,8 +31,8 @@ pub struct Mlp<'a> {
     pub scale: Option<&'a [f32]>,
 }
 
-/// Strips of a block: 84 rows on AVX-512, whose hidden activations take half a megabyte in ViT-S.
-const BLOCK_STRIPS: usize = 6;
+/// Bytes that the hidden activations of a block of rows may take: half of a usual second-level cache.
+const BLOCK_BYTES: usize = 1 << 19;
 
 /// `x += scale ⊙ fc2(act(fc1(LN(x))))` for `x: [rows, C]`, in place.
 ///
@@ -56,7 +56,8 @@ pub fn mlp(mlp: &Mlp<'_>, x: &mut [f32]) {
     let rows = x.len() / channels.max(1);
     assert_eq!(x.len(), rows * channels, "mlp: {} elements are not rows of {channels}", x.len());
 
-    let block = if fc1.strip() >= 64 { 1 } else { BLOCK_STRIPS };
+    let words = fc2.words_per_row();
+    let block = (BLOCK_BYTES / (words.max(1) * size_of::<f32>())).clamp(fc1.strip()[1], MAX_ROWS);
     let grid = Grid::new(rows, fc1.strip(), fc2.panels(), block);
     if grid.splits_panels() {
         // Too few rows for all threads: each layer by itself, so that they can share its columns.
@@ -94,11 +95,13 @@ impl Job for Rows<'_> {
         let (first, second) = self.mlp.layers();
         let rows = self.x.len() / first.w.in_features();
         let (panels1, panels2) = (0..first.w.panels(), 0..second.w.panels());
-        let mut hidden = Scratch::take(rows * first.w.out_features());
-        // SAFETY: `hidden` has `rows` rows of fc1's outputs, `x` of fc2's (checked in `mlp`), both ours.
+        let mut hidden = Scratch::take(rows * second.w.words_per_row());
+        // SAFETY: `hidden` has `rows` rows of the words of fc1's outputs, which are fc2's inputs (checked in `mlp`), `x`
+        // of fc2's outputs; both are ours.
         unsafe {
-            first.normed_rows(simd, Some(self.mlp.norm), self.x, rows, panels1, hidden.as_mut_ptr());
-            second.rows(simd, &hidden, rows, panels2, self.x.as_mut_ptr());
+            let words = Output::Words(hidden.as_mut_ptr());
+            first.normed_rows(simd, Some(self.mlp.norm), self.x, rows, panels1, words);
+            second.operand_rows(simd, &hidden, rows, panels2, Output::Values(self.x.as_mut_ptr()));
         }
     }
 }

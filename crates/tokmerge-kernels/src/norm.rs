@@ -2,7 +2,7 @@
 
 use crate::isa::Isa;
 use crate::parallel::{Shared, for_each_chunk};
-use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at, store_words_at, words};
 
 /// The parameters of a layer normalisation: `(x - mean) / sqrt(variance + eps) * weight + bias`.
 #[derive(Clone, Copy, Debug)]
@@ -56,28 +56,31 @@ impl Norm<'_> {
         (mean, 1.0 / (variance + self.eps).sqrt())
     }
 
-    /// Normalises one row.
+    /// Normalises one row into operand words.
     #[inline(always)]
-    pub(crate) fn row<S: Simd>(&self, simd: S, x: &[f32], y: &mut [f32]) {
+    fn row<S: Simd>(&self, simd: S, x: &[f32], operand: Operand, y: &mut [f32]) {
         let (mean, inverse) = self.moments(simd, x);
         let (centre, inverse) = (simd.splat(mean), simd.splat(inverse));
         let mut at = 0;
         while at < x.len() {
             let v = simd.mul(simd.sub(load_at(simd, x, at), centre), inverse);
             let v = simd.mul_add(v, load_at(simd, self.weight, at), load_at(simd, self.bias, at));
-            store_at(simd, y, at, v);
+            match operand {
+                Operand::Values => store_at(simd, y, at, v),
+                Operand::Bf16 => store_words_at(simd, y, at, x.len(), v),
+            }
             at += S::LANES;
         }
     }
 
-    /// Normalises rows of `weight.len()` elements.
+    /// Normalises rows of `weight.len()` elements into operand words.
     #[inline(always)]
-    pub(crate) fn rows<S: Simd>(&self, simd: S, x: &[f32], y: &mut [f32]) {
+    pub(crate) fn rows<S: Simd>(&self, simd: S, x: &[f32], operand: Operand, y: &mut [f32]) {
         let channels = self.weight.len();
-        let mut at = 0;
-        while at < x.len() {
-            self.row(simd, &x[at..at + channels], &mut y[at..at + channels]);
-            at += channels;
+        let words = words::<S>(operand, channels);
+        for r in 0..x.len() / channels.max(1) {
+            let x = &x[r * channels..(r + 1) * channels];
+            self.row(simd, x, operand, &mut y[r * words..(r + 1) * words]);
         }
     }
 }
@@ -91,7 +94,7 @@ struct LayerNorm<'a> {
 impl Job for LayerNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.norm.rows(simd, self.x, self.y);
+        self.norm.rows(simd, self.x, Operand::Values, self.y);
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::isa::Isa;
 use crate::parallel::{Shared, for_each};
 use crate::scratch::Aligned;
+use crate::simd::Operand;
 use std::fmt;
 use std::ops::Range;
 
@@ -115,9 +116,12 @@ impl PackedLinear {
         self.precision == Precision::Bf16 && self.isa.has_bf16_dot()
     }
 
-    /// Whether activations must be converted with [`Simd::convert`](crate::simd::Simd::convert).
-    pub(crate) fn converts(&self) -> bool {
-        self.precision == Precision::Bf16
+    /// What activations are converted into.
+    pub(crate) fn operand(&self) -> Operand {
+        match self.precision {
+            Precision::F32 => Operand::Values,
+            Precision::Bf16 => Operand::Bf16,
+        }
     }
 
     /// Operand words of a row of activations.
@@ -125,12 +129,12 @@ impl PackedLinear {
         if self.is_paired() { self.in_features.div_ceil(2) } else { self.in_features }
     }
 
-    /// Rows of a strip, the unit in which rows are divided.
-    pub(crate) fn strip(&self) -> usize {
+    /// The unit in which rows are divided, and the most that the kernel takes at once.
+    pub(crate) fn strip(&self) -> [usize; 2] {
         match self.isa {
-            Isa::Avx512 => 14,
-            Isa::Avx2 => 6,
-            Isa::Portable => GEMM_ROWS,
+            Isa::Avx512 => [1, 14],
+            Isa::Avx2 => [1, 6],
+            Isa::Portable => [GEMM_ROWS, GEMM_ROWS],
         }
     }
 

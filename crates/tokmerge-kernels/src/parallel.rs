@@ -1,14 +1,17 @@
-//! How work is divided among the threads of the caller's rayon pool.
+//! How work is divided among threads: those of the rayon pool that a kernel is called in, or, outside of any, a team
+//! of this process that is as large as the global pool.
 
+use crate::team;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Runs `task(0)`, …, `task(tasks - 1)`, on this thread if the pool has only one.
+/// Runs `task(0)`, …, `task(tasks - 1)`, on this thread if there is only one.
 pub(crate) fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
-    if tasks <= 1 || rayon::current_num_threads() == 1 {
+    let threads = rayon::current_num_threads();
+    if tasks <= 1 || threads == 1 {
         (0..tasks).for_each(task);
-    } else {
+    } else if rayon::current_thread_index().is_some() || !team::run(threads, tasks, &task) {
         (0..tasks).into_par_iter().with_max_len(1).for_each(task);
     }
 }
@@ -59,36 +62,44 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
-/// A division of `rows × panels` among threads: strips of rows × runs of panels.
+/// A division of `rows × panels` among threads: runs of rows × runs of panels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Grid {
     rows: usize,
-    strip: usize,
+    unit: usize,
     panels: usize,
     row_chunks: usize,
     panel_chunks: usize,
 }
 
-/// Splitting panels makes every thread read all activations; this is the least gain worth it.
-const PANEL_SPLIT_GAIN: f64 = 0.97;
+/// Splitting panels makes every thread read and normalise all activations; this is the least gain worth it.
+const PANEL_SPLIT_GAIN: f64 = 0.95;
+
+/// What a panel takes for some rows, in the time of one of many: fewer than four cannot keep the multipliers busy,
+/// and every strip has a beginning and an end.
+fn panel_cost(rows: usize, strip: usize) -> f64 {
+    let strips = rows.div_ceil(strip);
+    rows.max(4 * strips) as f64 + 0.3 * strips as f64
+}
 
 impl Grid {
-    /// Divides `rows`, in strips of `strip`, and `panels` so that the pool's threads get equal shares and
-    /// no chunk has more than `max_strips`.
-    pub(crate) fn new(rows: usize, strip: usize, panels: usize, max_strips: usize) -> Self {
+    /// Divides `rows`, in multiples of `unit` where possible, and `panels` so that the threads get equal shares and
+    /// no chunk has more than `max_rows`. A strip is the number of rows that a kernel takes at once.
+    pub(crate) fn new(rows: usize, [unit, strip]: [usize; 2], panels: usize, max_rows: usize) -> Self {
         let threads = rayon::current_num_threads();
-        let mut best = Self { rows, strip, panels, row_chunks: 0, panel_chunks: 1 };
+        let mut best = Self { rows, unit, panels, row_chunks: 0, panel_chunks: 1 };
         if rows == 0 || panels == 0 {
             return best;
         }
-        let strips = rows.div_ceil(strip);
+        let units = rows.div_ceil(unit);
         let mut least = f64::INFINITY;
         for panel_chunks in (1..=threads.min(panels)).filter(|c| threads.is_multiple_of(*c)) {
             let row_threads = threads / panel_chunks;
-            let row_chunks = strips.div_ceil(max_strips).next_multiple_of(row_threads).min(strips);
-            let busiest = strips.div_ceil(row_threads) * panels.div_ceil(panel_chunks);
-            if (busiest as f64) < least * PANEL_SPLIT_GAIN {
-                least = busiest as f64;
+            let row_chunks = rows.div_ceil(max_rows).next_multiple_of(row_threads).min(units);
+            let busiest = (units.div_ceil(row_threads) * unit).min(rows);
+            let cost = panel_cost(busiest, strip) * panels.div_ceil(panel_chunks) as f64;
+            if cost < least * PANEL_SPLIT_GAIN {
+                least = cost;
                 best = Self { row_chunks, panel_chunks, ..best };
             }
         }
@@ -103,8 +114,8 @@ impl Grid {
     /// Runs `task(rows, panels)` for every chunk.
     pub(crate) fn for_each(self, task: impl Fn(Range<usize>, Range<usize>) + Sync + Send) {
         for_each(self.row_chunks * self.panel_chunks, |i| {
-            let strips = part(self.rows.div_ceil(self.strip), self.row_chunks, i / self.panel_chunks);
-            let rows = strips.start * self.strip..(strips.end * self.strip).min(self.rows);
+            let units = part(self.rows.div_ceil(self.unit), self.row_chunks, i / self.panel_chunks);
+            let rows = units.start * self.unit..(units.end * self.unit).min(self.rows);
             task(rows, part(self.panels, self.panel_chunks, i % self.panel_chunks));
         });
     }
@@ -121,12 +132,12 @@ mod tests {
 
     #[test]
     fn a_grid_covers_every_cell_once() {
-        for (rows, panels, threads) in
-            [(0, 4, 2), (1, 1, 4), (1, 9, 4), (15, 12, 2), (197, 36, 3), (1576, 12, 6)]
+        for (rows, panels, threads, unit) in
+            [(0, 4, 2, 1), (1, 1, 4, 1), (1, 9, 4, 64), (15, 12, 2, 1), (197, 36, 3, 64), (1576, 12, 6, 1)]
         {
             let cells = Mutex::new(vec![0; rows * panels]);
             pool(threads).install(|| {
-                Grid::new(rows, 14, panels, 12).for_each(|r, p| {
+                Grid::new(rows, [unit, 14], panels, 84).for_each(|r, p| {
                     let mut cells = cells.lock().unwrap();
                     for i in r {
                         p.clone().for_each(|j| cells[i * panels + j] += 1);
@@ -138,10 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn one_image_is_split_over_panels_and_a_batch_over_rows() {
+    fn panels_are_split_where_rows_are_too_few() {
         pool(2).install(|| {
-            assert!(Grid::new(197, 14, 36, 12).splits_panels());
-            assert!(!Grid::new(1576, 14, 36, 12).splits_panels());
+            assert!(Grid::new(11, [1, 14], 36, 84).splits_panels());
+            assert!(!Grid::new(197, [1, 14], 36, 84).splits_panels());
         });
+        pool(32).install(|| assert!(Grid::new(197, [1, 14], 36, 84).splits_panels()));
     }
 }

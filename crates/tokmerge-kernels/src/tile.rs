@@ -6,8 +6,8 @@
 
 use crate::simd::Simd;
 
-/// A tile of sums: two vectors per row.
-pub(crate) type Tile<V, const ROWS: usize> = [[V; 2]; ROWS];
+/// A tile of sums: usually two vectors per row.
+pub(crate) type Tile<V, const ROWS: usize, const VECTORS: usize = 2> = [[V; VECTORS]; ROWS];
 
 /// Where a tile reads: `a[r * a_stride + k]` and `panel[k * PANEL + column]`.
 #[derive(Clone, Copy)]
@@ -21,32 +21,35 @@ pub(crate) struct Operands {
 /// Steps of K for which a panel is requested ahead of its use.
 const PREFETCH: usize = 8;
 
-/// `init + Σₖ a[r, k] · panel[k]` over operand words.
+/// `init + Σₖ a[r, k] · panel[k]` over operand words, for a panel of `VECTORS` vectors.
 ///
 /// # Safety
-/// `a` is readable for `ROWS` rows of `k` words, `panel` for `k * PANEL` words.
+/// `a` is readable for `ROWS` rows of `k` words, `panel` for `k * VECTORS * LANES` words.
 #[inline(always)]
-pub(crate) unsafe fn product<S: Simd, const ROWS: usize>(
+pub(crate) unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     operands: Operands,
-    init: [S::V; 2],
-) -> Tile<S::V, ROWS> {
+    init: [S::V; VECTORS],
+) -> Tile<S::V, ROWS, VECTORS> {
     let Operands { mut a, a_stride, mut panel, k } = operands;
     let mut sums = [init; ROWS];
     for _ in 0..k {
-        // SAFETY: `panel` has another PANEL words and each row of `a` another word, as the caller promises
-        // `k` of them; the last increment leaves both at most one behind the end.
+        // SAFETY: `panel` has another step and each row of `a` another word, as the caller promises `k` of them; the
+        // last increment leaves both at most one behind the end.
         unsafe {
-            let (b0, b1) = (simd.load(panel), simd.load(panel.add(S::LANES)));
-            simd.prefetch(panel.wrapping_add(PREFETCH * S::PANEL));
-            simd.prefetch(panel.wrapping_add(PREFETCH * S::PANEL + S::LANES));
+            let mut weights = init;
+            for i in 0..VECTORS {
+                weights[i] = simd.load(panel.add(i * S::LANES));
+                simd.prefetch(panel.wrapping_add((PREFETCH * VECTORS + i) * S::LANES));
+            }
             for r in 0..ROWS {
                 let value = simd.splat(*a.add(r * a_stride));
-                sums[r][0] = simd.dot(value, b0, sums[r][0]);
-                sums[r][1] = simd.dot(value, b1, sums[r][1]);
+                for i in 0..VECTORS {
+                    sums[r][i] = simd.dot(value, weights[i], sums[r][i]);
+                }
             }
             a = a.add(1);
-            panel = panel.add(S::PANEL);
+            panel = panel.add(VECTORS * S::LANES);
         }
     }
     sums
@@ -87,34 +90,35 @@ pub(crate) trait Strip<S: Simd> {
     /// # Safety
     /// The rows exist in the operands the implementation was made for.
     unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize);
+
+    /// What follows for `rows` rows after [`Strip::run`], compiled once for all numbers of rows.
+    ///
+    /// # Safety
+    /// As [`Strip::run`].
+    #[inline(always)]
+    unsafe fn finish(&mut self, _simd: S, _first: usize, _rows: usize) {}
 }
 
-/// Cuts `rows` into strips of `S::ROWS` and the rest into strips of 8, 4, 2 and 1.
+/// Cuts `rows` into as few strips of at most `S::ROWS` as possible, whose rows differ by one at most.
 ///
 /// # Safety
 /// `strip` may be run on every one of `rows` rows.
 #[inline(always)]
 pub(crate) unsafe fn for_each_strip<S: Simd>(simd: S, rows: usize, strip: &mut impl Strip<S>) {
+    let strips = rows.div_ceil(S::ROWS);
     let mut first = 0;
-    while first < rows {
-        let count = strip_rows::<S>(rows - first);
+    for left in (1..=strips).rev() {
+        let count = (rows - first).div_ceil(left);
         // SAFETY: these rows are among `rows`.
-        unsafe { run_strip(simd, first, count, strip) };
+        unsafe {
+            run_strip(simd, first, count, strip);
+            strip.finish(simd, first, count);
+        }
         first += count;
     }
 }
 
-/// Rows of the next strip when `left` are left.
-#[inline(always)]
-pub(crate) fn strip_rows<S: Simd>(left: usize) -> usize {
-    if left >= S::ROWS {
-        return S::ROWS;
-    }
-    // The largest power of two.
-    1 << left.ilog2()
-}
-
-/// Runs `strip` on `count` rows, a number given by [`strip_rows`].
+/// Runs `strip` on `count` rows, at most `S::ROWS`.
 ///
 /// # Safety
 /// `strip` may be run on rows `first..first + count`.
@@ -123,10 +127,18 @@ pub(crate) unsafe fn run_strip<S: Simd>(simd: S, first: usize, count: usize, str
     // SAFETY: the caller promises these rows.
     unsafe {
         match count {
-            14 if S::ROWS == 14 => strip.run::<14>(simd, first),
-            8 if S::ROWS > 8 => strip.run::<8>(simd, first),
-            6 if S::ROWS == 6 => strip.run::<6>(simd, first),
+            14 if S::ROWS >= 14 => strip.run::<14>(simd, first),
+            13 if S::ROWS >= 13 => strip.run::<13>(simd, first),
+            12 if S::ROWS >= 12 => strip.run::<12>(simd, first),
+            11 if S::ROWS >= 11 => strip.run::<11>(simd, first),
+            10 if S::ROWS >= 10 => strip.run::<10>(simd, first),
+            9 if S::ROWS >= 9 => strip.run::<9>(simd, first),
+            8 if S::ROWS >= 8 => strip.run::<8>(simd, first),
+            7 if S::ROWS >= 7 => strip.run::<7>(simd, first),
+            6 if S::ROWS >= 6 => strip.run::<6>(simd, first),
+            5 if S::ROWS >= 5 => strip.run::<5>(simd, first),
             4 => strip.run::<4>(simd, first),
+            3 => strip.run::<3>(simd, first),
             2 => strip.run::<2>(simd, first),
             1 => strip.run::<1>(simd, first),
             _ => unreachable!("no strip of {count} rows"),

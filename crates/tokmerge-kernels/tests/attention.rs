@@ -1,13 +1,15 @@
 //! Attention and its gradient against f64 references.
 
 mod common;
-use common::{Random, assert_close, assert_same_bits, isas, threads};
+use common::{PRECISIONS, Random, assert_close, assert_same_bits, isas, threads};
 use tokmerge_kernels::{
-    HeadAggregation, Heads, Isa, Part, attention, attention_backward, head_mean, head_metric,
+    HeadAggregation, Heads, Isa, Part, Precision, attention, attention_backward, head_mean, head_metric,
 };
 
 /// Results are averages of numbers below 1.
 const AVERAGES: f64 = 2e-6;
+/// The same of numbers rounded to bf16, with probabilities that come from such numbers.
+const AVERAGES_BF16: f64 = 2e-2;
 
 /// `out` and `received` in f64.
 fn reference(heads: Heads, qkv: &[f64], offsets: &[usize], log_size: Option<&[f32]>) -> (Vec<f64>, Vec<f64>) {
@@ -51,11 +53,22 @@ fn run(
     offsets: &[usize],
     log_size: Option<&[f32]>,
 ) -> (Vec<f32>, Vec<f32>) {
+    run_at(isa, Precision::F32, heads, qkv, offsets, log_size)
+}
+
+fn run_at(
+    isa: Isa,
+    precision: Precision,
+    heads: Heads,
+    qkv: &[f32],
+    offsets: &[usize],
+    log_size: Option<&[f32]>,
+) -> (Vec<f32>, Vec<f32>) {
     let rows = offsets[offsets.len() - 1];
     let (mut out, mut received) = (vec![f32::NAN; rows * heads.count * heads.dim], vec![f32::NAN; rows]);
-    attention(isa, heads, qkv, offsets, log_size, &mut out, Some(&mut received));
+    attention(isa, precision, heads, qkv, offsets, log_size, &mut out, Some(&mut received));
     let mut alone = vec![f32::NAN; out.len()];
-    attention(isa, heads, qkv, offsets, log_size, &mut alone, None);
+    attention(isa, precision, heads, qkv, offsets, log_size, &mut alone, None);
     assert_same_bits("with and without received", &out, &alone);
     (out, received)
 }
@@ -74,6 +87,9 @@ fn attention_equals_the_reference_for_any_head_and_item() {
                 let (want, want_received) = reference(heads, &wide(&qkv), &offsets, log_size);
                 assert_close(&format!("{isa} {count}x{dim}"), &out, &want, AVERAGES);
                 assert_close(&format!("{isa} {count}x{dim} received"), &received, &want_received, AVERAGES);
+                let (out, received) = run_at(isa, Precision::Bf16, heads, &qkv, &offsets, log_size);
+                assert_close(&format!("{isa} {count}x{dim} bf16"), &out, &want, AVERAGES_BF16);
+                assert_close("received, bf16", &received, &want_received, AVERAGES_BF16);
             }
         }
     }
@@ -87,15 +103,17 @@ fn an_item_is_the_same_bit_for_bit_alone_and_in_any_batch() {
     let mut random = Random::new(5);
     let qkv = random.values(257 * row, 1.0);
     let log_size = random.values(257, 1.0);
-    for &isa in isas() {
-        let (out, received) = threads(1, || run(isa, heads, &qkv, &offsets, Some(&log_size)));
-        let (out4, received4) = threads(4, || run(isa, heads, &qkv, &offsets, Some(&log_size)));
+    for (isa, precision) in isas().iter().flat_map(|&isa| PRECISIONS.map(|precision| (isa, precision))) {
+        let run = |qkv: &[f32], offsets: &[usize], log_size: &[f32]| {
+            run_at(isa, precision, heads, qkv, offsets, Some(log_size))
+        };
+        let (out, received) = threads(1, || run(&qkv, &offsets, &log_size));
+        let (out4, received4) = threads(4, || run(&qkv, &offsets, &log_size));
         assert_same_bits("threads", &out, &out4);
         assert_same_bits("threads, received", &received, &received4);
         for item in offsets.windows(2) {
             let (a, b) = (item[0], item[1]);
-            let (alone, alone_received) =
-                run(isa, heads, &qkv[a * row..b * row], &[0, b - a], Some(&log_size[a..b]));
+            let (alone, alone_received) = run(&qkv[a * row..b * row], &[0, b - a], &log_size[a..b]);
             assert_same_bits("item", &alone, &out[a * row / 3..b * row / 3]);
             assert_same_bits("item, received", &alone_received, &received[a..b]);
         }
@@ -106,12 +124,13 @@ fn an_item_is_the_same_bit_for_bit_alone_and_in_any_batch() {
 fn nan_and_infinity_stay_in_their_item() {
     let heads = Heads { count: 2, dim: 24, scale: 0.2 };
     let mut qkv = Random::new(6).values(50 * 144, 1.0);
-    for &isa in isas() {
-        let (clean, _) = run(isa, heads, &qkv, &[0, 20, 50], None);
+    for (isa, precision) in isas().iter().flat_map(|&isa| PRECISIONS.map(|precision| (isa, precision))) {
+        let (clean, _) = run_at(isa, precision, heads, &qkv, &[0, 20, 50], None);
         let kept = qkv.clone();
         qkv[144 * 25 + 48] = f32::NAN;
         qkv[144 * 30 + 50] = f32::INFINITY;
-        let (out, _) = run(isa, heads, &qkv, &[0, 20, 50], None);
+        let (out, _) = run_at(isa, precision, heads, &qkv, &[0, 20, 50], None);
+        assert!(out[20 * 48..].iter().step_by(48).all(|value| value.is_nan()), "every query sees the NaN");
         assert_same_bits("the other item", &out[..20 * 48], &clean[..20 * 48]);
         qkv = kept;
     }
@@ -124,6 +143,8 @@ fn a_key_of_log_size_minus_infinity_is_not_seen() {
     let mut log_size = [0.0; 10];
     log_size[9] = f32::NEG_INFINITY;
     for &isa in isas() {
+        let (_, received) = run_at(isa, Precision::Bf16, heads, &qkv, &[0, 10], Some(&log_size));
+        assert_eq!(received[9], 0.0);
         let (out, received) = run(isa, heads, &qkv, &[0, 10], Some(&log_size));
         assert_eq!(received[9], 0.0);
         let (without, _) = run(isa, heads, &qkv[..9 * 48], &[0, 9], None);

@@ -15,18 +15,26 @@ use burn_flex::{Flex, FlexTensor};
 use std::sync::Arc;
 use tokmerge_kernels as kernels;
 pub use tokmerge_kernels::Part;
-use tokmerge_kernels::{HeadAggregation, Heads, Isa};
+use tokmerge_kernels::{HeadAggregation, Heads, Isa, Precision};
 
 /// `softmax(q kᵀ * scale + log_size) v` within each item.
 ///
 /// `qkv: [T, 3 * H * D]`, queries, keys and values side by side, heads inside each → `[T, H * D]`.
-/// `log_size: [T]` is added to the logits of its key: proportional attention (ToMe, eq. 1).
-pub fn attention(qkv: Tensor<2>, heads: Heads, log_size: Option<Arc<[f32]>>, layout: &Layout) -> Tensor<2> {
+/// `log_size: [T]` is added to the logits of its key: proportional attention (ToMe, eq. 1). At [`Precision::Bf16`] the
+/// operands of both products are rounded to bf16 where that is faster, and only there; the gradient is that of f32.
+pub fn attention(
+    qkv: Tensor<2>,
+    heads: Heads,
+    precision: Precision,
+    log_size: Option<Arc<[f32]>>,
+    layout: &Layout,
+) -> Tensor<2> {
     match body(&qkv) {
         Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_attention(
             qkv.into_dispatch(),
             log_size,
             heads,
+            precision,
             layout.offsets(),
         )),
         Body::Composed => composed(qkv, heads, log_size.as_deref(), layout),
@@ -50,6 +58,7 @@ pub fn attention_received(
             let mut received = vec![0.0; rows];
             kernels::attention(
                 Isa::current(),
+                Precision::F32,
                 heads,
                 values(&primitive),
                 &layout.offsets(),
@@ -173,12 +182,13 @@ pub(crate) fn on_flex(
     qkv: FlexTensor,
     log_size: Option<&[f32]>,
     heads: Heads,
+    precision: Precision,
     offsets: &[usize],
 ) -> FlexTensor {
     let qkv = contiguous(qkv);
     let (rows, width) = (qkv.shape()[0], heads.count * heads.dim);
     let mut out = pool::take(rows * width);
-    kernels::attention(Isa::current(), heads, values(&qkv), offsets, log_size, &mut out, None);
+    kernels::attention(Isa::current(), precision, heads, values(&qkv), offsets, log_size, &mut out, None);
     pool::give(qkv);
     pool::tensor(out, [rows, width])
 }
@@ -212,11 +222,12 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     qkv: FloatTensor<Autodiff<Flex, C>>,
     log_size: Option<Arc<[f32]>>,
     heads: Heads,
+    precision: Precision,
     offsets: Arc<[usize]>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let node = qkv.node();
     let qkv = contiguous(qkv.into_primitive());
-    let out = on_flex(qkv.clone(), log_size.as_deref(), heads, &offsets);
+    let out = on_flex(qkv.clone(), log_size.as_deref(), heads, precision, &offsets);
     match AttentionBackward.prepare::<C>([node]).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((qkv, log_size, heads, offsets), out),
         OpsKind::UnTracked(prep) => prep.finish(out),
@@ -229,7 +240,7 @@ mod tests {
         Part, attention, attention_received, composed, composed_features, composed_received, head_features,
     };
     use crate::testing::{assert_close, devices, gradients_match, normal};
-    use crate::{HeadAggregation, Heads, Layout};
+    use crate::{HeadAggregation, Heads, Layout, Precision};
     use burn::tensor::{Tensor, s};
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -260,9 +271,11 @@ mod tests {
             for layout in layouts() {
                 let qkv = normal([layout.rows(), 3 * heads.count * heads.dim], 7, &device);
                 for log_size in [None, Some(log_sizes(layout.rows()))] {
-                    let y = attention(qkv.clone(), heads, log_size.clone(), &layout);
+                    let y = attention(qkv.clone(), heads, Precision::F32, log_size.clone(), &layout);
                     let expected = composed(qkv.clone(), heads, log_size.as_deref(), &layout);
-                    assert_close(y, expected, 2e-5);
+                    assert_close(y, expected.clone(), 2e-5);
+                    let y = attention(qkv.clone(), heads, Precision::Bf16, log_size.clone(), &layout);
+                    assert_close(y, expected, 3e-2);
                     let received = attention_received(qkv.clone(), heads, log_size.as_deref(), &layout);
                     let expected = composed_received(qkv.clone(), heads, log_size.as_deref(), &layout);
                     for (actual, expected) in received.iter().zip(&expected) {
@@ -300,7 +313,7 @@ mod tests {
                 for log_size in [None, Some(log_sizes(layout.rows()))] {
                     gradients_match(
                         [qkv.clone()],
-                        |[qkv]| attention(qkv, heads, log_size.clone(), &layout),
+                        |[qkv]| attention(qkv, heads, Precision::F32, log_size.clone(), &layout),
                         |[qkv]| composed(qkv, heads, log_size.as_deref(), &layout),
                         2e-4,
                     );

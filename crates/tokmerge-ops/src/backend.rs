@@ -82,6 +82,7 @@ pub(crate) trait KernelOps: Backend {
         qkv: FloatTensor<Self>,
         log_size: Option<Arc<[f32]>>,
         heads: Heads,
+        precision: Precision,
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self>;
 
@@ -167,9 +168,10 @@ impl KernelOps for Flex {
         qkv: FloatTensor<Self>,
         log_size: Option<Arc<[f32]>>,
         heads: Heads,
+        precision: Precision,
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self> {
-        attention::on_flex(qkv, log_size.as_deref(), heads, &offsets)
+        attention::on_flex(qkv, log_size.as_deref(), heads, precision, &offsets)
     }
 
     fn kernel_merge_rows(
@@ -254,9 +256,10 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         qkv: FloatTensor<Self>,
         log_size: Option<Arc<[f32]>>,
         heads: Heads,
+        precision: Precision,
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self> {
-        attention::tracked::<C>(qkv, log_size, heads, offsets)
+        attention::tracked::<C>(qkv, log_size, heads, precision, offsets)
     }
 
     fn kernel_merge_rows(

@@ -66,6 +66,13 @@ fn to_pairs(a: __m512) -> __m256i {
     unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(a)) }
 }
 
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+fn interleave(low: __m512, high: __m512) -> __m512 {
+    let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(to_pairs(high)));
+    _mm512_castsi512_ps(_mm512_or_si512(high, _mm512_cvtepu16_epi32(to_pairs(low))))
+}
+
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn transpose(mut v: [__m512; LANES]) -> [__m512; LANES] {
@@ -98,6 +105,7 @@ fn transpose(mut v: [__m512; LANES]) -> [__m512; LANES] {
 impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     type V = __m512;
     const LANES: usize = LANES;
+    const PER_WORD: usize = if PAIRS { 2 } else { 1 };
     // 28 accumulators, 2 weights and a broadcast fit 32 registers.
     const ROWS: usize = 14;
 
@@ -173,22 +181,26 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     }
 
     #[inline(always)]
-    fn convert(self, row: &[f32], words: &mut [f32]) {
+    fn pair(self, first: Self::V, second: Self::V) -> Self::V {
+        // SAFETY: `self` exists only on a CPU with AVX-512, and with BF16 where PAIRS.
+        unsafe { if PAIRS { interleave(first, second) } else { round_bf16(first) } }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, to: *mut f32, count: usize, a: Self::V) {
         if !PAIRS {
-            return super::round_row(self, row, words);
+            let rounded = self.round_bf16(a);
+            // SAFETY: the mask admits the `count` words that the caller promises.
+            return unsafe { _mm512_mask_storeu_ps(to, ((1_u32 << count) - 1) as u16, rounded) };
         }
-        let mut at = 0;
-        assert_eq!(row.len().div_ceil(2), words.len());
-        while at < row.len() {
-            let v = super::load_at(self, row, at);
-            let count = (words.len() - at / 2).min(LANES / 2);
-            // SAFETY: `self` exists only on a CPU with AVX-512 BF16 where PAIRS; the mask admits the
-            // `count` words that are left from `at / 2` on.
-            unsafe {
-                let to = words.as_mut_ptr().add(at / 2).cast::<i32>();
-                _mm256_mask_storeu_epi32(to, ((1_u16 << count) - 1) as u8, to_pairs(v));
+        // SAFETY: `self` exists only on a CPU with AVX-512 BF16 where PAIRS; the mask admits the words that the
+        // caller promises.
+        unsafe {
+            if count == LANES {
+                return _mm256_storeu_si256(to.cast(), to_pairs(a));
             }
-            at += LANES;
+            let a = _mm512_maskz_mov_ps((1_u16 << count) - 1, a);
+            let mask = ((1_u16 << count.div_ceil(2)) - 1) as u8;
+            _mm256_mask_storeu_epi32(to.cast(), mask, to_pairs(a));
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const LANES: usize;
     /// Columns of a weight panel.
     const PANEL: usize = 2 * Self::LANES;
+    /// bf16 values in an operand word of [`Simd::dot`], where it is one of bf16.
+    const PER_WORD: usize = 1;
     /// Rows of the largest register block, with two accumulators each.
     const ROWS: usize;
 
@@ -35,7 +37,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the CPU has FMA.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `c + a · b` over operand words: f32 values, or pairs of bf16 (see [`Simd::convert`]).
+    /// `c + a · b` over operand words: f32 values, or pairs of bf16 (see [`Simd::store_words`]).
     fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// To the nearest integer, ties to even; for magnitudes below 2²².
     fn round(self, a: Self::V) -> Self::V;
@@ -73,23 +75,67 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// All these elements are readable and writable.
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
 
-    /// Converts a row of activations into the words [`Simd::dot`] takes at bf16 precision: f32 rounded
-    /// to bf16, one word a value, unless the instruction set has a bf16 dot product (then pairs).
+    /// Operand words of two rows of values, as neighbouring steps of a product at bf16 precision. Only where
+    /// [`Simd::PER_WORD`] is 2.
     #[inline(always)]
-    fn convert(self, row: &[f32], words: &mut [f32]) {
-        round_row(self, row, words);
+    fn pair(self, first: Self::V, _second: Self::V) -> Self::V {
+        self.round_bf16(first)
+    }
+
+    /// Stores the first `count` lanes as operand words of [`Simd::dot`] at bf16 precision: f32 rounded to bf16, one
+    /// word a value, or, where [`Simd::PER_WORD`] is 2, pairs of bf16, an odd count padded with zero.
+    ///
+    /// # Safety
+    /// `count <= LANES`, and `count.div_ceil(PER_WORD)` words are writable at `to`.
+    #[inline(always)]
+    unsafe fn store_words(self, to: *mut f32, count: usize, a: Self::V) {
+        let rounded = self.round_bf16(a);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if count == Self::LANES {
+                self.store(to, rounded)
+            } else {
+                self.store_partial(to, count, rounded)
+            }
+        }
     }
 }
 
+/// What the kernels multiply: how a row of activations is laid out as operand words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operand {
+    /// f32 as they are.
+    Values,
+    /// Rounded to bf16, as [`Simd::store_words`] stores them.
+    Bf16,
+}
+
+/// Operand words of `count` values.
 #[inline(always)]
-fn round_row<S: Simd>(simd: S, row: &[f32], rounded: &mut [f32]) {
-    assert_eq!(row.len(), rounded.len());
+pub(crate) fn words<S: Simd>(operand: Operand, count: usize) -> usize {
+    match operand {
+        Operand::Values => count,
+        Operand::Bf16 => count.div_ceil(S::PER_WORD),
+    }
+}
+
+/// Converts a row of activations into operand words at bf16 precision.
+#[inline(always)]
+pub(crate) fn convert<S: Simd>(simd: S, row: &[f32], to: &mut [f32]) {
+    assert_eq!(to.len(), words::<S>(Operand::Bf16, row.len()));
     let mut at = 0;
     while at < row.len() {
-        let v = load_at(simd, row, at);
-        store_at(simd, rounded, at, simd.round_bf16(v));
+        store_words_at(simd, to, at, row.len(), load_at(simd, row, at));
         at += S::LANES;
     }
+}
+
+/// Stores the values `at..` of a row of `len` as operand words at bf16 precision, dropping the lanes behind its end.
+#[inline(always)]
+pub(crate) fn store_words_at<S: Simd>(simd: S, row: &mut [f32], at: usize, len: usize, v: S::V) {
+    assert!(at <= len && at.is_multiple_of(S::LANES) && row.len() >= len.div_ceil(S::PER_WORD));
+    // SAFETY: the words of all `len` values are writable, and `at` begins a word.
+    unsafe { simd.store_words(row.as_mut_ptr().add(at / S::PER_WORD), (len - at).min(S::LANES), v) }
 }
 
 /// Loads from `slice[at..]`, zeros behind its end.

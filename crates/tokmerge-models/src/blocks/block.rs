@@ -26,15 +26,12 @@ pub struct Block {
 
 impl EncoderBlock for Block {
     fn attend(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>, wants: Wants) -> (Tokens, Evidence) {
-        let qkv = norm_linear(
-            tokens.x.clone(),
-            self.norm1.weights(),
-            self.attn.qkv.weights(),
-            Activation::Identity,
-        );
+        let weights = self.attn.qkv.weights();
+        let precision = weights.precision;
+        let qkv = norm_linear(tokens.x.clone(), self.norm1.weights(), weights, Activation::Identity);
         let qkv = self.attn.normalise_heads(qkv);
         let mut evidence = self.attn.evidence(&qkv, log_size.as_deref(), &tokens.layout, wants);
-        let y = attention(qkv, self.attn.heads(), log_size, &tokens.layout);
+        let y = attention(qkv, self.attn.heads(), precision, log_size, &tokens.layout);
         let scale = self.ls1.as_ref().map(|ls| ls.gamma.val());
         let Tokens { x, layout, prefix, size } = tokens;
         let x = linear_residual(y, self.attn.proj.weights(), scale, x);
