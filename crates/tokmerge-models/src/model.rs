@@ -6,8 +6,10 @@ use crate::families::vit::{Classified, ImageSizeError, Vit, VitConfig};
 use crate::flops::Convention;
 use crate::load::{LoadError, LoadReport, load, parameters};
 use crate::registry::{Architecture, UnknownModel, architecture};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use tokmerge_checkpoint::{
     Checkpoint, CheckpointError, ConfigError, Hub, HubConfig, HubError, ModelConfig, ModelSource,
     SourceError, discover,
@@ -200,15 +202,15 @@ impl Model {
         if let Some(checkpoint) = &checkpoint {
             described.architecture.config.num_classes = classes(checkpoint);
         }
-        if checkpoint.is_none() {
-            // The same model on every run, and none of the published ones.
-            device.seed(0);
-            described.architecture.tag = String::new();
-        }
-        let vit = described.architecture.config.init(options.precision, device);
         let (vit, report) = match &checkpoint {
-            Some(checkpoint) => load(vit, checkpoint)?,
-            None => (vit, LoadReport::default()),
+            Some(checkpoint) => {
+                load(described.architecture.config.init(options.precision, device), checkpoint)?
+            }
+            None => {
+                // None of the published ones.
+                described.architecture.tag = String::new();
+                (drawn(&described.architecture.config, options.precision, device), LoadReport::default())
+            }
         };
         let Described { architecture, class_names, .. } = described;
         Ok(Self { vit, architecture, class_names, report, device: device.clone() })
@@ -414,4 +416,21 @@ fn classes(checkpoint: &Checkpoint) -> usize {
     };
     let head = checkpoint.names().find(is_head).and_then(|name| checkpoint.get(name));
     head.and_then(|head| head.shape.first().copied()).unwrap_or(0)
+}
+
+/// A model of random weights, the same in every run and beside whatever else draws from the device's generator.
+fn drawn(config: &VitConfig, precision: Precision, device: &Device) -> Vit {
+    struct Draw;
+    impl ModuleVisitor for Draw {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            param.val();
+        }
+    }
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(0);
+    let vit = config.init(precision, device);
+    // Burn draws a parameter when it is first read, which may be while another model is seeding.
+    vit.visit(&mut Draw);
+    vit
 }

@@ -28,7 +28,7 @@ pub(crate) fn value(offer: &Offer, goal: Goal) -> f64 {
 /// How far an offer is from its goal.
 pub(crate) fn shortfall(offer: &Offer, goal: Goal, pace: &Pace) -> f64 {
     match goal {
-        Goal::MaxDrop(points) => offer.point.expected_drop.unwrap_or(100.0) - points,
+        Goal::MaxDrop(points) => offer.drop().unwrap_or(100.0) - points,
         Goal::MinAgreement(percent) => CAUTION * offer.doubt() - (100.0 - percent),
         _ => offer.point.gmacs - pace.budget(goal).unwrap_or(0.0),
     }
@@ -43,7 +43,7 @@ pub(crate) fn keeps(offer: &Offer, goal: Goal, unmerged: &Point, pace: &Pace) ->
         Goal::MinAgreement(percent) => {
             CAUTION * offer.doubt() <= 100.0 - percent + 1e-9 && point.agreement >= percent
         }
-        Goal::MaxDrop(points) => match (point.expected_drop, point.drop_error, point.top1, unmerged.top1) {
+        Goal::MaxDrop(points) => match (offer.drop(), point.drop_error, point.top1, unmerged.top1) {
             (Some(drop), Some(error), Some(top1), Some(before)) => {
                 drop - 0.5 * error <= points && before - top1 <= points + 1e-9
             }

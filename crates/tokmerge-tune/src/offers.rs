@@ -12,6 +12,8 @@ pub(crate) struct Offer {
     /// Percent of the images on which methods that move margins as much, with as many second looks, disagree with
     /// the unmerged model: a line of all that was measured, without the luck of one.
     trend: f64,
+    /// Points of accuracy that offers with as much disagreement lose on average.
+    drop_trend: f64,
 }
 
 impl Offer {
@@ -19,6 +21,12 @@ impl Offer {
     /// estimate and of the trend.
     pub(crate) fn doubt(&self) -> f64 {
         (100.0 - self.point.expected_agreement).max(self.trend)
+    }
+
+    /// Points of top-1 accuracy that it is expected to lose, `None` without labels: the worse of its own estimate
+    /// and of the trend.
+    pub(crate) fn drop(&self) -> Option<f64> {
+        self.point.expected_drop.map(|own| own.max(self.drop_trend))
     }
 }
 
@@ -36,7 +44,7 @@ pub(crate) fn offers(tuner: &Tuner<'_>, points: &[Point], recheck: bool) -> Vec<
         let moved = movement(base).max(1e-12).ln();
         for &share in shares {
             let Some(point) = with_recheck(tuner, base, &gaps, share) else { continue };
-            offers.push(Offer { point, of, trend: 0.0 });
+            offers.push(Offer { point, of, trend: 0.0, drop_trend: 0.0 });
             features.push(describe(moved, share));
         }
     }
@@ -46,7 +54,35 @@ pub(crate) fn offers(tuner: &Tuner<'_>, points: &[Point], recheck: bool) -> Vec<
             offer.trend = trend.at(features);
         }
     }
+    let known: Vec<(f64, f64)> =
+        offers.iter().filter_map(|offer| Some((offer.doubt(), offer.point.expected_drop?))).collect();
+    let per_doubt = drop_per_doubt(&known);
+    for offer in &mut offers {
+        offer.drop_trend = per_doubt(offer.doubt());
+    }
     offers
+}
+
+/// Accuracy lost as a function of disagreement, both in points: least squares through zero, linear and square term.
+fn drop_per_doubt(known: &[(f64, f64)]) -> impl Fn(f64) -> f64 + use<> {
+    // Sums of x to the powers 2, 3 and 4, and of xy and x²y.
+    let [mut x2, mut x3, mut x4, mut xy, mut xxy] = [0.0; 5];
+    for (x, y) in known.iter().filter(|(x, _)| *x < 2.0 * LARGE) {
+        x2 += x * x;
+        x3 += x * x * x;
+        x4 += x * x * x * x;
+        xy += x * y;
+        xxy += x * x * y;
+    }
+    let determinant = x2 * x4 - x3 * x3;
+    let (linear, square) = if determinant > 1e-9 * x2 * x4 {
+        ((xy * x4 - xxy * x3) / determinant, (xxy * x2 - xy * x3) / determinant)
+    } else if x2 > 0.0 {
+        (xy / x2, 0.0)
+    } else {
+        (0.0, 0.0)
+    };
+    move |doubt| (linear * doubt + square * doubt * doubt).max(0.0)
 }
 
 /// The method with a second look at about a share of the images.
@@ -142,7 +178,7 @@ fn solve(mut rows: [[f64; TERMS + 1]; TERMS]) -> Option<[f64; TERMS]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FLOOR, TERMS, Trend, describe, solve};
+    use super::{FLOOR, TERMS, Trend, describe, drop_per_doubt, solve};
 
     #[test]
     fn a_system_with_a_known_solution() {
@@ -160,6 +196,23 @@ mod tests {
             assert!((found - expected).abs() < 1e-9, "{found} {expected}");
         }
         assert!(solve([[0.0; TERMS + 1]; TERMS]).is_none());
+    }
+
+    #[test]
+    fn accuracy_lost_per_disagreement() {
+        let truth = |x: f64| 0.2 * x + 0.03 * x * x;
+        let known: Vec<(f64, f64)> = (0..40)
+            .map(|step| {
+                let x = 0.2 * f64::from(step);
+                (x, truth(x) + if step % 2 == 0 { 0.3 } else { -0.3 })
+            })
+            .collect();
+        let found = drop_per_doubt(&known);
+        for x in [0.5, 2.0, 6.0] {
+            assert!((found(x) - truth(x)).abs() < 0.1, "{x}: {}", found(x));
+        }
+        assert_eq!(drop_per_doubt(&[])(3.0), 0.0);
+        assert_eq!(drop_per_doubt(&[(2.0, 1.0)])(4.0), 2.0);
     }
 
     #[test]
