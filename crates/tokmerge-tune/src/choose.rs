@@ -17,6 +17,10 @@ const WORTHWHILE: f64 = 1.02;
 /// What a choice may do to expected losses before it is believed: the best of hundreds looks twice as good as it is.
 const CAUTION: f64 = 2.0;
 
+/// Points of accuracy that an expected drop may lie above the goal: accuracies are compared to half a point, and
+/// some loss is always expected, so that a goal of 0 could never be met otherwise.
+const TOLERANCE: f64 = 0.25;
+
 /// Lower is better: cost for a goal of quality, loss for a goal of cost.
 pub(crate) fn value(offer: &Offer, goal: Goal) -> f64 {
     match goal {
@@ -28,24 +32,24 @@ pub(crate) fn value(offer: &Offer, goal: Goal) -> f64 {
 /// How far an offer is from its goal.
 pub(crate) fn shortfall(offer: &Offer, goal: Goal, pace: &Pace) -> f64 {
     match goal {
-        Goal::MaxDrop(points) => offer.drop().unwrap_or(100.0) - points,
+        Goal::MaxDrop(points) => offer.drop().unwrap_or(100.0) - points - TOLERANCE,
         Goal::MinAgreement(percent) => CAUTION * offer.doubt() - (100.0 - percent),
         _ => offer.point.gmacs - pace.budget(goal).unwrap_or(0.0),
     }
 }
 
 /// Whether an offer can be expected to keep a promise on images that nobody has seen. The best of many looks better
-/// than it is: agreement must be kept counted, and with double the expected loss. A drop of accuracy is small beside
-/// its error: the estimate may lie above the goal by half of it, the count may not.
+/// than it is: agreement must be kept counted, and with double the expected loss. A drop of accuracy must be kept
+/// counted, and expected with a small tolerance.
 pub(crate) fn keeps(offer: &Offer, goal: Goal, unmerged: &Point, pace: &Pace) -> bool {
     let point = &offer.point;
     match goal {
         Goal::MinAgreement(percent) => {
             CAUTION * offer.doubt() <= 100.0 - percent + 1e-9 && point.agreement >= percent
         }
-        Goal::MaxDrop(points) => match (offer.drop(), point.drop_error, point.top1, unmerged.top1) {
-            (Some(drop), Some(error), Some(top1), Some(before)) => {
-                drop - 0.5 * error <= points && before - top1 <= points + 1e-9
+        Goal::MaxDrop(points) => match (offer.drop(), point.top1, unmerged.top1) {
+            (Some(drop), Some(top1), Some(before)) => {
+                drop <= points + TOLERANCE && before - top1 <= points + 1e-9
             }
             _ => false,
         },
