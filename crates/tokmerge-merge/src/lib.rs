@@ -34,8 +34,8 @@ pub use methods::{METHODS, Method, MethodInfo, OptionInfo};
 pub use plan::{Combine, MergePlan, PlanError};
 pub use random::Random;
 pub use reduction::{
-    BindError, KeyBias, LastLayer, LayerTokens, ProportionalAttention, Readout, Reduction, Seat, Site, Step,
-    Trace,
+    BindError, KeyBias, LastLayer, LayerTokens, Narrowed, ProportionalAttention, Readout, Reduction, Seat,
+    Site, Step, Trace,
 };
 pub use schedule::{Amount, Rounding, Schedule, ScheduleError, mergeable};
 pub use spec::{MergeSpec, SpecError};

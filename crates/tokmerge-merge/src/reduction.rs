@@ -127,12 +127,19 @@ pub struct Trace {
     rechecked: Vec<usize>,
 }
 
-/// Only the first tokens of every item went on from here: not a merge, and the end of nothing but a computation
-/// that the output does not need.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Narrowed {
-    layer: usize,
-    prefix: usize,
+/// From some point of the last block on only the prefix of every item was computed: not a merge, and the end of
+/// nothing but a computation that what is read does not depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Narrowed {
+    /// From where on: from the queries of a block ([`Site::BeforeBlock`]; keys and values are those of all tokens),
+    /// or from its MLP ([`Site::InsideBlock`]).
+    pub step: Step,
+    /// Tokens of every item that went on, where it had as many.
+    pub prefix: usize,
+    /// Tokens that the method would have merged in the part that was left out; fewer where there are not enough.
+    pub spared: usize,
+    /// What the method itself lets through the last MLP, which is what it is counted by.
+    pub last_layer: LastLayer,
 }
 
 impl Trace {
@@ -157,11 +164,18 @@ impl Trace {
         &self.rechecked
     }
 
-    /// Tokens of one item that are left after the last merge, of `tokens` that entered the first block. Tokens
-    /// that only skip the last MLP ([`LastLayer::Prefix`]) are left.
+    /// What was left out of the last block, because nothing that was to be read depends on it.
+    #[must_use]
+    pub fn narrowed(&self) -> Option<Narrowed> {
+        self.narrowed
+    }
+
+    /// Tokens of one item that the method leaves, of `tokens` that entered the first block. Tokens that only skip
+    /// the last MLP ([`LastLayer::Prefix`]) are left; a last merge that was left out ([`Trace::narrowed`]) counts.
     #[must_use]
     pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
-        self.steps.last().map_or(tokens, |(_, plan)| plan.output().range(item).len())
+        let left = self.steps.last().map_or(tokens, |(_, plan)| plan.output().range(item).len());
+        self.narrowed.map_or(left, |narrowed| narrowed.left_of(left))
     }
 
     /// Where every original token is after block `layer` (all blocks if `None`); `None` if nothing has merged
@@ -175,7 +189,8 @@ impl Trace {
             .reduce(|first, next| first.then(&next))
     }
 
-    /// Tokens of one item that attention and MLP of every block saw, of `tokens` that entered the first.
+    /// Tokens of one item that attention and MLP of every block see, of `tokens` that entered the first: what the
+    /// method is counted by. What was left out because nobody read it ([`Trace::narrowed`]) counts as done.
     #[must_use]
     pub fn layer_tokens(&self, item: usize, tokens: usize, depth: usize) -> Vec<LayerTokens> {
         let mut now = tokens;
@@ -189,12 +204,23 @@ impl Trace {
                         seen.attended = now;
                     }
                 }
-                if let Some(narrowed) = self.narrowed.filter(|narrowed| narrowed.layer == layer) {
-                    seen.fed = seen.fed.min(narrowed.prefix);
+                if let Some(narrowed) = self.narrowed.filter(|narrowed| narrowed.step.layer == layer) {
+                    now = narrowed.left_of(now);
+                    seen.fed = match narrowed.last_layer {
+                        LastLayer::All => now,
+                        LastLayer::Prefix => now.min(narrowed.prefix),
+                    };
                 }
                 seen
             })
             .collect()
+    }
+}
+
+impl Narrowed {
+    /// Tokens that are left of those of an item when what was left out has merged.
+    fn left_of(&self, tokens: usize) -> usize {
+        tokens - crate::mergeable(self.spared, tokens, self.prefix)
     }
 }
 
@@ -338,10 +364,32 @@ impl Reduction {
             tokens
         };
         if self.last_layer == LastLayer::Prefix && layer + 1 == self.amounts.len() {
-            trace.narrowed = Some(Narrowed { layer, prefix: tokens.prefix });
+            let step = Step { layer, site: Site::InsideBlock };
+            let last_layer = self.last_layer;
+            trace.narrowed = Some(Narrowed { step, prefix: tokens.prefix, spared: 0, last_layer });
             return tokens.prefix_only();
         }
         tokens
+    }
+
+    /// In place of [`apply`](Self::apply) in the last block, when only prefix tokens are read of the result and so
+    /// only they have attended: nothing merges, since a token's result does not depend on what becomes of others
+    /// after it has attended to them. Notes what would have.
+    ///
+    /// # Panics
+    /// When this is not the last block.
+    pub fn leave_out(&self, layer: usize, prefix: usize, trace: &mut Trace) {
+        assert!(
+            self.amounts.is_empty() || layer + 1 == self.amounts.len(),
+            "only the last block is narrowed"
+        );
+        let spared = match (self.method.site(), self.amount(layer)) {
+            (Site::InsideBlock, Amount::Count(remove)) => remove,
+            // What has merged before the block is in the trace; thresholds merge nothing in the last layer.
+            (Site::BeforeBlock, _) | (Site::InsideBlock, Amount::Above(_)) => 0,
+        };
+        let step = Step { layer, site: Site::BeforeBlock };
+        trace.narrowed = Some(Narrowed { step, prefix, spared, last_layer: self.last_layer });
     }
 
     fn reduce(&self, step: Step, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {

@@ -1,13 +1,17 @@
 //! The seam: a block has two halves, and the encoder stands between them.
 
 use std::sync::Arc;
-use tokmerge_merge::{Evidence, MergePlan, Reduction, Site, Step, Tokens, Trace, Wants};
+use tokmerge_merge::{Evidence, MergePlan, Readout, Reduction, Site, Step, Tokens, Trace, Wants};
 
 /// A block that can be stopped between attention and MLP.
 pub trait EncoderBlock {
     /// Attention with its residual. `log_size: [T]` is added to the logits of each key. Reports what the
     /// method wants to know, and nothing else.
     fn attend(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>, wants: Wants) -> (Tokens, Evidence);
+
+    /// Attention with its residual for the prefix of every item alone, which attends to all tokens: bit for bit what
+    /// [`attend`](Self::attend) gives those rows.
+    fn attend_prefix(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>) -> Tokens;
 
     /// The MLP with its residual.
     fn feed_forward(&self, tokens: Tokens) -> Tokens;
@@ -59,6 +63,30 @@ pub fn encode<B: EncoderBlock>(
     Encoded { tokens, trace: pass.trace }
 }
 
+/// As [`encode`], when only `readout` will be read of the tokens: what nothing of it depends on is not computed. Of
+/// [`Readout::Prefix`] the prefix of every item comes back, bit for bit as from [`encode`], and the last block
+/// computes keys and values of all tokens, but the rest of the prefix alone ([`Trace::narrowed`]).
+///
+/// # Panics
+/// When the reduction was bound to a model of another depth.
+pub fn encode_for<B: EncoderBlock>(
+    blocks: &[B],
+    mut tokens: Tokens,
+    reduction: &Reduction,
+    readout: Readout,
+) -> Encoded {
+    let (Readout::Prefix, Some((last, front))) = (readout, blocks.split_last()) else {
+        return encode(blocks, tokens, reduction, None);
+    };
+    reduction.assert_fits(blocks.len());
+    let mut pass = Pass { reduction, watch: None, trace: Trace::default() };
+    for (layer, block) in front.iter().enumerate() {
+        tokens = pass.block(layer, block, tokens);
+    }
+    let tokens = pass.last_block(front.len(), last, tokens);
+    Encoded { tokens, trace: pass.trace }
+}
+
 /// The rest of [`encode`] from the moment in which block `layer` has attended, as [`Watch::attended`] saw it:
 /// what a reduction does from there on, without the blocks before. The trace begins there too.
 ///
@@ -106,6 +134,15 @@ impl Pass<'_, '_> {
             watch.attended(layer, &attended, &evidence);
         }
         block.feed_forward(self.reduce(layer, attended, evidence))
+    }
+
+    /// The last block for the prefix alone.
+    fn last_block<B: EncoderBlock>(&mut self, layer: usize, block: &B, tokens: Tokens) -> Tokens {
+        let tokens = self.reduction.enter(layer, tokens, &mut self.trace);
+        let log_size = self.reduction.key_bias(&tokens);
+        let attended = block.attend_prefix(tokens, log_size);
+        self.reduction.leave_out(layer, attended.prefix, &mut self.trace);
+        block.feed_forward(attended)
     }
 
     /// Between attention and MLP.

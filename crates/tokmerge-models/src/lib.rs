@@ -19,8 +19,8 @@ mod registry;
 
 pub use blocks::{Attention, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 pub use configure::ConfigureError;
-pub use encoder::{Encoded, EncoderBlock, Watch, encode};
-pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool, Vit, VitConfig};
+pub use encoder::{Encoded, EncoderBlock, Watch, encode, encode_for};
+pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool, Predicted, Vit, VitConfig};
 pub use flops::{Convention, Cost};
 pub use key_map::KeyMap;
 pub use load::{LoadError, LoadReport, load, parameters};

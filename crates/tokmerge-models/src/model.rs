@@ -2,7 +2,7 @@
 
 use crate::configure::{self, ConfigureError};
 use crate::encoder::Watch;
-use crate::families::vit::{Classified, ImageSizeError, Vit, VitConfig};
+use crate::families::vit::{Classified, ImageSizeError, Predicted, Vit, VitConfig};
 use crate::flops::Convention;
 use crate::load::{LoadError, LoadReport, load, parameters};
 use crate::registry::{Architecture, UnknownModel, architecture};
@@ -294,7 +294,7 @@ impl Model {
     pub fn warm_up(&self) {
         let config = self.config();
         let pixels = vec![0.0; config.in_chans * config.img_size.0 * config.img_size.1];
-        let _ = self.forward(pixels, &Reduction::none()).into_logits().into_data();
+        let _ = self.predict(pixels, &Reduction::none()).logits.into_data();
     }
 
     /// Runs a batch: `pixels: [B, 3, H, W]`, preprocessed.
@@ -303,18 +303,39 @@ impl Model {
     /// When `pixels` is not a whole number of images of the model's size.
     #[must_use]
     pub fn forward(&self, pixels: Vec<f32>, reduction: &Reduction) -> Classified {
-        match reduction.method().recheck() {
-            Some(gap) if self.classes() > 1 => self.forward_rechecked(pixels, reduction, gap),
-            _ => self.vit.forward(self.images(pixels), reduction),
-        }
+        let Some(clear) = self.recheck(reduction) else {
+            return self.vit.forward(self.images(pixels), reduction);
+        };
+        let Classified { logits, tokens, mut trace } =
+            self.vit.forward(self.images(pixels.clone()), reduction);
+        let logits = self.rechecked(&pixels, logits, clear, &mut trace);
+        Classified { logits, tokens, trace }
     }
 
-    /// Runs a batch merged, and those of its images once more unmerged whose answer is not clear. Each image
+    /// As [`forward`](Self::forward) for who reads nothing but logits: the same, sooner ([`Vit::predict`]).
+    ///
+    /// # Panics
+    /// When `pixels` is not a whole number of images of the model's size.
+    #[must_use]
+    pub fn predict(&self, pixels: Vec<f32>, reduction: &Reduction) -> Predicted {
+        let Some(clear) = self.recheck(reduction) else {
+            return self.vit.predict(self.images(pixels), reduction);
+        };
+        let Predicted { logits, mut trace } = self.vit.predict(self.images(pixels.clone()), reduction);
+        let logits = self.rechecked(&pixels, logits, clear, &mut trace);
+        Predicted { logits, trace }
+    }
+
+    /// How clear an answer must be to be the last word, if any but the unmerged model's can be.
+    fn recheck(&self, reduction: &Reduction) -> Option<f32> {
+        reduction.method().recheck().filter(|_| self.classes() > 1)
+    }
+
+    /// The merged model's logits, but those of the unmerged one for images whose answer is not clear. Each image
     /// decides for itself.
-    fn forward_rechecked(&self, pixels: Vec<f32>, reduction: &Reduction, clear: f32) -> Classified {
+    fn rechecked(&self, pixels: &[f32], merged: Tensor<2>, clear: f32, trace: &mut Trace) -> Tensor<2> {
         let classes = self.classes();
-        let mut merged = self.vit.forward(self.images(pixels.clone()), reduction);
-        let mut logits: Vec<f32> = merged.logits.clone().into_data().iter::<f32>().collect();
+        let mut logits: Vec<f32> = merged.clone().into_data().iter::<f32>().collect();
         // Not a number is not clear either.
         let unclear = |logits: &[f32]| gap(logits).is_nan() || gap(logits) < clear;
         let again: Vec<usize> = logits
@@ -328,15 +349,14 @@ impl Model {
         let image = pixels.len() * classes / logits.len();
         let pixels =
             again.iter().flat_map(|item| &pixels[item * image..(item + 1) * image]).copied().collect();
-        let unmerged = self.vit.forward(self.images(pixels), &Reduction::none()).into_logits();
+        let unmerged = self.vit.predict(self.images(pixels), &Reduction::none()).logits;
         let unmerged: Vec<f32> = unmerged.into_data().iter::<f32>().collect();
         for (item, unmerged) in again.iter().zip(unmerged.chunks_exact(classes)) {
             logits[item * classes..(item + 1) * classes].copy_from_slice(unmerged);
         }
         let items = logits.len() / classes;
-        merged.logits = Tensor::from_data(TensorData::new(logits, [items, classes]), &self.device);
-        merged.trace.set_rechecked(again);
-        merged
+        trace.set_rechecked(again);
+        Tensor::from_data(TensorData::new(logits, [items, classes]), &self.device)
     }
 
     /// As [`forward`](Self::forward), with somebody looking on.
@@ -361,7 +381,7 @@ impl Model {
         Tensor::from_data(images, &self.device)
     }
 
-    /// Tokens that the blocks saw of one image of a pass.
+    /// Tokens that the blocks see of one image of a pass: what the method is counted by.
     #[must_use]
     pub fn layer_tokens(&self, trace: &Trace, item: usize) -> Vec<LayerTokens> {
         trace.layer_tokens(item, self.config().tokens(), self.config().depth)

@@ -3,7 +3,7 @@
 
 use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
-use crate::encoder::{Encoded, Watch, encode, resume};
+use crate::encoder::{Encoded, Watch, encode, encode_for, resume};
 use crate::flops::{Convention, Cost};
 use crate::load::parameters;
 use burn::module::{Module, Param};
@@ -307,6 +307,15 @@ impl Classified {
     }
 }
 
+/// Logits, and how tokens merged on the way to them.
+#[derive(Clone, Debug)]
+pub struct Predicted {
+    /// `[B, classes]`.
+    pub logits: Tensor<2>,
+    /// Every plan that was applied, and what was left out of the last block.
+    pub trace: Trace,
+}
+
 impl Vit {
     /// The shape of this model.
     #[must_use]
@@ -337,6 +346,22 @@ impl Vit {
         self.classify(images, reduction, Some(watch))
     }
 
+    /// As [`forward`](Self::forward) for who reads nothing but logits, which are the same bit for bit: where the head
+    /// looks at class tokens, the last block computes keys and values of all tokens, but nothing else of the
+    /// patches, and merges nothing after its attention.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn predict(&self, images: Tensor<4>, reduction: &Reduction) -> Predicted {
+        let readout = self.config.seat().readout;
+        let Encoded { tokens, trace } =
+            encode_for(&self.blocks, self.embed_normed(images), reduction, readout);
+        let logits = self.forward_head(&tokens);
+        recycle(tokens.x);
+        Predicted { logits, trace }
+    }
+
     fn classify(
         &self,
         images: Tensor<4>,
@@ -359,11 +384,16 @@ impl Vit {
     }
 
     fn encode(&self, images: Tensor<4>, reduction: &Reduction, watch: Option<&mut dyn Watch>) -> Encoded {
+        encode(&self.blocks, self.embed_normed(images), reduction, watch)
+    }
+
+    /// What enters the first block.
+    fn embed_normed(&self, images: Tensor<4>) -> Tokens {
         let mut tokens = self.embed(images);
         if let Some(norm) = &self.norm_pre {
             tokens.x = norm.forward(tokens.x);
         }
-        encode(&self.blocks, tokens, reduction, watch)
+        tokens
     }
 
     /// Goes on from the moment in which block `layer` has attended, with the tokens and the evidence that
