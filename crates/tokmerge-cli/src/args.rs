@@ -594,6 +594,7 @@ pub(crate) fn bind(model: &Model, methods: &[Method]) -> Result<Vec<Reduction>> 
     let bound = methods.iter().map(|method| {
         let reduction = model.bind(method)?;
         output::note_kept_patches(&model.name(), &reduction);
+        output::note_fresh_weights(model, method);
         Ok(reduction)
     });
     bound.collect()

@@ -18,6 +18,7 @@
 #![deny(missing_docs)]
 
 mod evidence;
+mod learned;
 mod methods;
 mod plan;
 mod random;
@@ -27,8 +28,11 @@ mod spec;
 mod tokens;
 
 pub use evidence::{Evidence, Feature, FeatureRequest, Received, Wants};
+pub use learned::{MergerShape, Mergers, Norm, PatchMerger, SoftMerger};
 pub use methods::atm::{Atm, BatchRule, Threshold, merging_error};
 pub use methods::matching::Partition;
+pub use methods::patch_merger::{Axis, PatchMerging, Prefix};
+pub use methods::stm::{Inflation, Scale, Score, ScoreGradient, SoftMerging};
 pub use methods::tome::{Matcher, Tome};
 pub use methods::{METHODS, Method, MethodInfo, OptionInfo};
 pub use plan::{Combine, MergePlan, PlanError};

@@ -4,7 +4,7 @@ use crate::configure::{self, ConfigureError};
 use crate::encoder::Watch;
 use crate::families::vit::{Classified, ImageSizeError, Predicted, Vit, VitConfig};
 use crate::flops::Convention;
-use crate::load::{LoadError, LoadReport, load, parameters};
+use crate::load::{LoadError, LoadReport, load_merging, parameters};
 use crate::registry::{Architecture, UnknownModel, architecture};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -15,7 +15,7 @@ use tokmerge_checkpoint::{
     SourceError, discover,
 };
 use tokmerge_data::Preprocess;
-use tokmerge_merge::{BindError, LayerTokens, Method, Reduction, Trace};
+use tokmerge_merge::{BindError, LayerTokens, MergerShape, Mergers, Method, Reduction, SpecError, Trace};
 use tokmerge_ops::Precision;
 
 /// Where weights come from.
@@ -87,6 +87,16 @@ pub enum ModelError {
     /// The image size does not fit.
     #[error(transparent)]
     ImageSize(#[from] ImageSizeError),
+    /// The file says that it was trained with a method that does not exist.
+    #[error("{}: its metadata say that it was trained with merge = {merge}, but {reason}", path.display())]
+    TrainedMerge {
+        /// The weights.
+        path: PathBuf,
+        /// The method as the file names it.
+        merge: String,
+        /// What is wrong with that.
+        reason: String,
+    },
     /// The weights have no head.
     #[error(
         "the weights of {0} have no classifier head (they were only pretrained), so there is nothing to predict; use fine-tuned weights"
@@ -119,9 +129,28 @@ pub struct Model {
     vit: Vit,
     architecture: Architecture,
     class_names: Vec<String>,
+    trained: Trained,
     report: LoadReport,
     device: Device,
 }
+
+/// The method that weights were trained with.
+#[derive(Clone, Debug)]
+struct Trained {
+    method: Method,
+    /// Empty for methods without weights.
+    mergers: Mergers,
+}
+
+impl Trained {
+    fn unmerged(device: &Device) -> Self {
+        let mergers = Mergers::new(&Method::None, MergerShape { depth: 0, channels: 0 }, device);
+        Self { method: Method::None, mergers }
+    }
+}
+
+/// Under this name the metadata of a safetensors file say which method its weights were trained with.
+pub const TRAINED_WITH: &str = "merge";
 
 /// Looks up what a model is, without its weights unless they come with it.
 ///
@@ -202,18 +231,31 @@ impl Model {
         if let Some(checkpoint) = &checkpoint {
             described.architecture.config.num_classes = classes(checkpoint);
         }
-        let (vit, report) = match &checkpoint {
+        let config = &described.architecture.config;
+        let (vit, trained, report) = match &checkpoint {
             Some(checkpoint) => {
-                load(described.architecture.config.init(options.precision, device), checkpoint)?
+                let vit = config.init(options.precision, device);
+                let method = trained_with(checkpoint)?;
+                let shape = MergerShape { depth: config.depth, channels: config.embed_dim };
+                let mergers = Mergers::new(&method, shape, device);
+                let (vit, mergers, report) = load_merging(vit, mergers, checkpoint)?;
+                (vit, Trained { method, mergers }, report)
             }
             None => {
                 // None of the published ones.
                 described.architecture.tag = String::new();
-                (drawn(&described.architecture.config, options.precision, device), LoadReport::default())
+                let vit = drawn(&described.architecture.config, options.precision, device);
+                (vit, Trained::unmerged(device), LoadReport::default())
             }
         };
         let Described { architecture, class_names, .. } = described;
-        Ok(Self { vit, architecture, class_names, report, device: device.clone() })
+        Ok(Self { vit, architecture, class_names, trained, report, device: device.clone() })
+    }
+
+    /// The method that the weights were trained with; [`Method::None`] if nobody says.
+    #[must_use]
+    pub fn trained_with(&self) -> &Method {
+        &self.trained.method
     }
 
     /// The network.
@@ -278,15 +320,27 @@ impl Model {
     /// Number of parameters.
     #[must_use]
     pub fn parameters(&self) -> usize {
-        parameters(&self.vit)
+        parameters(&self.vit) + parameters(&self.trained.mergers)
     }
 
-    /// A method, bound to this model.
+    /// A method, bound to this model. A method with weights gets those that were trained with the model's, or fresh
+    /// ones ([`has_fresh_weights`](Self::has_fresh_weights)).
     ///
     /// # Errors
     /// When the method's schedule does not fit the model.
     pub fn bind(&self, method: &Method) -> Result<Reduction, BindError> {
-        Reduction::bind(method.clone(), &self.config().seat())
+        let reduction = Reduction::bind(method.clone(), &self.config().seat())?;
+        Ok(if method == &self.trained.method {
+            reduction.with_mergers(self.trained.mergers.clone())
+        } else {
+            reduction.with_fresh_mergers(self.config().embed_dim, &self.device)
+        })
+    }
+
+    /// Whether a method would run with weights that nobody has trained.
+    #[must_use]
+    pub fn has_fresh_weights(&self, method: &Method) -> bool {
+        method.has_weights() && method != &self.trained.method
     }
 
     /// Brings the weights into the form that the kernels want, which the first forward pass would do otherwise:
@@ -414,6 +468,16 @@ pub fn gap(logits: &[f32]) -> f32 {
         }
     }
     first - second
+}
+
+/// The method that a checkpoint's metadata name.
+fn trained_with(checkpoint: &Checkpoint) -> Result<Method, ModelError> {
+    let Some(merge) = checkpoint.metadata().get(TRAINED_WITH) else { return Ok(Method::None) };
+    merge.parse().map_err(|error: SpecError| ModelError::TrainedMerge {
+        path: checkpoint.path().to_owned(),
+        merge: merge.clone(),
+        reason: error.to_string(),
+    })
 }
 
 /// timm publishes its weights on the Hub under `timm/name.tag`.

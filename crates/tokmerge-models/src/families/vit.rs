@@ -3,7 +3,7 @@
 
 use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
-use crate::encoder::{Encoded, Watch, encode, encode_for, resume};
+use crate::encoder::{Encoded, StochasticDepth, Watch, encode, encode_for, encode_stochastic, resume};
 use crate::flops::{Convention, Cost};
 use crate::load::parameters;
 use burn::module::{Module, Param};
@@ -360,6 +360,23 @@ impl Vit {
         let logits = self.forward_head(&tokens);
         recycle(tokens.x);
         Predicted { logits, trace }
+    }
+
+    /// As [`forward`](Self::forward), for training: with branches left out at random.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn forward_train(
+        &self,
+        images: Tensor<4>,
+        reduction: &Reduction,
+        drop: &StochasticDepth,
+    ) -> Classified {
+        let tokens = self.embed_normed(images);
+        let Encoded { tokens, trace } = encode_stochastic(&self.blocks, tokens, reduction, *drop);
+        let logits = self.forward_head(&tokens);
+        Classified { logits, tokens, trace }
     }
 
     fn classify(
