@@ -6,6 +6,7 @@
 //! | resize | [`resize`] | Pillow, bit for bit |
 //! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit |
 //! | list | [`ImageFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
+//! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
 //! | load | [`BatchLoader`] | order of the samples, whatever the number of workers |
 //!
 //! A preprocessing is read from a checkpoint's metadata by [`Preprocess::from_timm_config`] and
@@ -23,6 +24,7 @@
 //! # Ok::<(), tokmerge_data::PreprocessError>(())
 //! ```
 
+pub mod augment;
 mod config;
 mod dataset;
 mod decode;
