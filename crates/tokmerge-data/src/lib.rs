@@ -6,6 +6,7 @@
 //! | resize | [`resize`] | Pillow, bit for bit |
 //! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit |
 //! | list | [`ImageFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
+//! | split, verify, shuffle | [`ImageFolder::split`], [`ImageFolder::verify`], [`epoch_order`] | |
 //! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
 //! | load | [`BatchLoader`] | order of the samples, whatever the number of workers |
 //!
@@ -31,6 +32,7 @@ mod decode;
 mod labels;
 mod loader;
 mod resample;
+mod training;
 mod transform;
 
 pub use config::ConfigError;
@@ -39,6 +41,7 @@ pub use decode::{ImageError, Limits, Rgb, decode_image, open_image};
 pub use labels::{ClassNames, LabelsError};
 pub use loader::{Batch, BatchLoader, LoaderError};
 pub use resample::{Interpolation, resize};
+pub use training::{Broken, epoch_order};
 pub use transform::{
     CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess, PreprocessError,
 };

@@ -22,6 +22,7 @@ pub(crate) enum Purpose {
     Erase,
     Mix,
     Order,
+    Split,
 }
 
 /// SplitMix64, as in `tokmerge-merge`.
