@@ -18,7 +18,7 @@ mod pos_embed;
 mod registry;
 
 pub use blocks::{Attention, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
-pub use configure::ConfigureError;
+pub use configure::{ConfigureError, timm_config};
 pub use encoder::{Encoded, EncoderBlock, Watch, encode};
 pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool, Vit, VitConfig};
 pub use flops::{Convention, Cost};

@@ -216,6 +216,24 @@ impl Model {
         Ok(Self { vit, architecture, class_names, report, device: device.clone() })
     }
 
+    /// A model made of a network and what is known of it, for weights that come from no file.
+    #[must_use]
+    pub fn from_parts(vit: Vit, architecture: Architecture, class_names: Vec<String>, device: &Device) -> Self {
+        Self { vit, architecture, class_names, report: LoadReport::default(), device: device.clone() }
+    }
+
+    /// Name, shape and preprocessing.
+    #[must_use]
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The network.
     #[must_use]
     pub fn vit(&self) -> &Vit {
