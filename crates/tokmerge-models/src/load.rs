@@ -4,12 +4,11 @@ use crate::families::vit::Vit;
 use crate::key_map::{Key, KeyMap};
 use crate::pos_embed::resample;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use tokmerge_checkpoint::{Checkpoint, CheckpointError};
-use tokmerge_merge::{MergerShape, Mergers, Method};
 
 /// What became of every tensor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,19 +104,6 @@ pub fn parameters(model: &impl Module) -> usize {
 /// # Errors
 /// When the checkpoint is not one of this model, with the whole report.
 pub fn load(model: Vit, checkpoint: &Checkpoint) -> Result<(Vit, LoadReport), LoadError> {
-    let none = Mergers::new(&Method::None, MergerShape { depth: 0, channels: 0 }, &Device::default());
-    load_merging(model, none, checkpoint).map(|(model, _, report)| (model, report))
-}
-
-/// As [`load`], with the weights of a method, which are under `mergers.` in the checkpoint.
-///
-/// # Errors
-/// As those of [`load`].
-pub fn load_merging(
-    model: Vit,
-    mergers: Mergers,
-    checkpoint: &Checkpoint,
-) -> Result<(Vit, Mergers, LoadReport), LoadError> {
     let map = KeyMap::detect(checkpoint.names());
     let config = model.config().clone();
     let (grid, prefix) = (config.grid(), config.positions((0, 0)));
@@ -132,8 +118,6 @@ pub fn load_merging(
         positional_prefix: prefix,
     };
     let model = model.map(&mut loader);
-    loader.path.push("mergers".to_owned());
-    let mergers = mergers.map(&mut loader);
     let Loader { used, mut report, failure, .. } = loader;
     if let Some(failure) = failure {
         return Err(failure.into());
@@ -147,7 +131,7 @@ pub fn load_merging(
         *near = nearest(name, &unused);
     }
     if report.missing.is_empty() && report.unused.is_empty() && report.mismatched.is_empty() {
-        Ok((model, mergers, report))
+        Ok((model, report))
     } else {
         let path = checkpoint.path().display().to_string();
         Err(LoadError::Mismatch { path, report: Box::new(report) })

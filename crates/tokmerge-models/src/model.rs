@@ -4,7 +4,7 @@ use crate::configure::{self, ConfigureError};
 use crate::encoder::Watch;
 use crate::families::vit::{Classified, ImageSizeError, Predicted, Vit, VitConfig};
 use crate::flops::Convention;
-use crate::load::{LoadError, LoadReport, load_merging, parameters};
+use crate::load::{LoadError, LoadReport, load, parameters};
 use crate::registry::{Architecture, UnknownModel, architecture};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -15,7 +15,7 @@ use tokmerge_checkpoint::{
     SourceError, discover,
 };
 use tokmerge_data::Preprocess;
-use tokmerge_merge::{BindError, LayerTokens, MergerShape, Mergers, Method, Reduction, SpecError, Trace};
+use tokmerge_merge::{BindError, LayerTokens, Method, Reduction, SpecError, Trace};
 use tokmerge_ops::Precision;
 
 /// Where weights come from.
@@ -129,24 +129,10 @@ pub struct Model {
     vit: Vit,
     architecture: Architecture,
     class_names: Vec<String>,
-    trained: Trained,
+    /// What the weights were trained with.
+    trained_with: Method,
     report: LoadReport,
     device: Device,
-}
-
-/// The method that weights were trained with.
-#[derive(Clone, Debug)]
-struct Trained {
-    method: Method,
-    /// Empty for methods without weights.
-    mergers: Mergers,
-}
-
-impl Trained {
-    fn unmerged(device: &Device) -> Self {
-        let mergers = Mergers::new(&Method::None, MergerShape { depth: 0, channels: 0 }, device);
-        Self { method: Method::None, mergers }
-    }
 }
 
 /// Under this name the metadata of a safetensors file say which method its weights were trained with.
@@ -232,30 +218,52 @@ impl Model {
             described.architecture.config.num_classes = classes(checkpoint);
         }
         let config = &described.architecture.config;
-        let (vit, trained, report) = match &checkpoint {
+        let (vit, trained_with, report) = match &checkpoint {
             Some(checkpoint) => {
-                let vit = config.init(options.precision, device);
                 let method = trained_with(checkpoint)?;
-                let shape = MergerShape { depth: config.depth, channels: config.embed_dim };
-                let mergers = Mergers::new(&method, shape, device);
-                let (vit, mergers, report) = load_merging(vit, mergers, checkpoint)?;
-                (vit, Trained { method, mergers }, report)
+                let vit = config.init(options.precision, device).with_fresh_mergers(&method, device);
+                let (vit, report) = load(vit, checkpoint)?;
+                (vit, method, report)
             }
             None => {
                 // None of the published ones.
                 described.architecture.tag = String::new();
                 let vit = drawn(&described.architecture.config, options.precision, device);
-                (vit, Trained::unmerged(device), LoadReport::default())
+                (vit, Method::None, LoadReport::default())
             }
         };
         let Described { architecture, class_names, .. } = described;
-        Ok(Self { vit, architecture, class_names, trained, report, device: device.clone() })
+        Ok(Self { vit, architecture, class_names, trained_with, report, device: device.clone() })
     }
 
     /// The method that the weights were trained with; [`Method::None`] if nobody says.
     #[must_use]
     pub fn trained_with(&self) -> &Method {
-        &self.trained.method
+        &self.trained_with
+    }
+
+    /// A model made of a network and what is known of it, for weights that come from no file.
+    #[must_use]
+    pub fn from_parts(
+        vit: Vit,
+        architecture: Architecture,
+        class_names: Vec<String>,
+        device: &Device,
+    ) -> Self {
+        let (trained_with, report) = (Method::None, LoadReport::default());
+        Self { vit, architecture, class_names, trained_with, report, device: device.clone() }
+    }
+
+    /// Name, shape and preprocessing.
+    #[must_use]
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The network.
@@ -320,7 +328,7 @@ impl Model {
     /// Number of parameters.
     #[must_use]
     pub fn parameters(&self) -> usize {
-        parameters(&self.vit) + parameters(&self.trained.mergers)
+        parameters(&self.vit)
     }
 
     /// A method, bound to this model. A method with weights gets those that were trained with the model's, or fresh
@@ -330,8 +338,8 @@ impl Model {
     /// When the method's schedule does not fit the model.
     pub fn bind(&self, method: &Method) -> Result<Reduction, BindError> {
         let reduction = Reduction::bind(method.clone(), &self.config().seat())?;
-        Ok(if method == &self.trained.method {
-            reduction.with_mergers(self.trained.mergers.clone())
+        Ok(if method == &self.trained_with {
+            reduction.with_mergers(self.vit.mergers().clone())
         } else {
             reduction.with_fresh_mergers(self.config().embed_dim, &self.device)
         })
@@ -340,7 +348,7 @@ impl Model {
     /// Whether a method would run with weights that nobody has trained.
     #[must_use]
     pub fn has_fresh_weights(&self, method: &Method) -> bool {
-        method.has_weights() && method != &self.trained.method
+        method.has_weights() && method != &self.trained_with
     }
 
     /// Brings the weights into the form that the kernels want, which the first forward pass would do otherwise:

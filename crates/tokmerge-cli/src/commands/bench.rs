@@ -7,6 +7,7 @@ use serde_json::json;
 use std::fs::File;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokmerge::train::bench_training;
 use tokmerge::{BenchOptions, Method, Model, Speed, bench};
 
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
@@ -19,7 +20,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         duration: Duration::from_secs_f64(args.duration),
         convention: args.output.convention(),
     };
-    let results = bench(&model, &methods, options)?;
+    let results = if args.train {
+        model.require_head()?;
+        bench_training(&model, &methods, options)?
+    } else {
+        bench(&model, &methods, options)?
+    };
     if let Some(file) = results_file {
         write_csv(file, args, &model, &results).context("cannot write the --results-file")?;
     }
@@ -30,7 +36,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     output::line(format!(
-        "{}, {}, batch {}, {}, {} threads, {}; img/s over {} rounds",
+        "{}{}, {}, batch {}, {}, {} threads, {}; img/s over {} rounds",
+        if args.train { "training " } else { "" },
         model.name(),
         args.model.dtype.name(),
         args.batch_size,
@@ -49,6 +56,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
 fn as_json(args: &BenchArgs, model: &Model, speed: &Speed) -> serde_json::Value {
     json!({
         "model": model.name(),
+        "train": args.train,
         "merge": speed.merge,
         "batch_size": args.batch_size,
         "dtype": args.model.dtype.name(),

@@ -60,6 +60,12 @@ impl Mergers {
         Self { patch, soft, before }
     }
 
+    /// Nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { patch: Vec::new(), soft: Vec::new(), before: Vec::new() }
+    }
+
     /// Whether there is nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

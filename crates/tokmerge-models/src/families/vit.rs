@@ -10,7 +10,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
 use std::sync::Arc;
 use tokmerge_merge::{
-    DROPPED, Evidence, KeyBias, LayerTokens, Layout, Readout, Reduction, Seat, Tokens, Trace,
+    DROPPED, Evidence, KeyBias, LayerTokens, Layout, MergerShape, Mergers, Method, Readout, Reduction, Seat,
+    Tokens, Trace,
 };
 use tokmerge_ops::{Activation, Precision, assemble, merge_rows, recycle};
 
@@ -264,6 +265,7 @@ impl VitConfig {
             fc_norm: (self.norm_place == NormPlace::AfterPool).then(norm),
             head: head(),
             head_dist: if distilled { head() } else { None },
+            mergers: Mergers::none(),
             config: self.clone(),
         }
     }
@@ -283,6 +285,7 @@ pub struct Vit {
     fc_norm: Option<LayerNorm>,
     head: Option<Linear>,
     head_dist: Option<Linear>,
+    mergers: Mergers,
     #[module(skip)]
     config: VitConfig,
 }
@@ -321,6 +324,20 @@ impl Vit {
     #[must_use]
     pub fn config(&self) -> &VitConfig {
         &self.config
+    }
+
+    /// The same with fresh weights of a method in front of its blocks, where the method has some; they are trained,
+    /// saved and loaded with the rest.
+    #[must_use]
+    pub fn with_fresh_mergers(self, method: &Method, device: &Device) -> Self {
+        let shape = MergerShape { depth: self.config.depth, channels: self.config.embed_dim };
+        Self { mergers: Mergers::new(method, shape, device), ..self }
+    }
+
+    /// Weights of the method that this model is trained with; empty if it has none.
+    #[must_use]
+    pub fn mergers(&self) -> &Mergers {
+        &self.mergers
     }
 
     /// `images: [B, channels, height, width]` → logits.
