@@ -13,7 +13,7 @@ use crate::scratch::Scratch;
 use crate::simd::{
     Job, Operand, Simd, dispatch, dispatch_bf16_pairs, load_at, store_at, store_words_at, words,
 };
-use crate::softmax::{add_scaled, coarse_numerators, convert_in_place, numerators};
+use crate::softmax::{add_scaled, coarse_numerators, coarse_words, convert_in_place, numerators};
 use crate::tile::{Operands, Strip, for_each_strip, product, run_strip};
 use std::ops::Range;
 
@@ -346,6 +346,7 @@ impl Job for Head<'_> {
             out: unsafe { self.out.start().add(self.queries.start * width + head * dim) },
             out_stride: width,
             sums,
+            largest: [0.0; LARGEST_ROWS],
             inverse: [0.0; LARGEST_ROWS],
         };
         // SAFETY: this task alone writes this head of these rows of `out`; there are as many queries.
@@ -383,6 +384,8 @@ struct Queries<'a> {
     out: *mut f32,
     out_stride: usize,
     sums: Option<&'a mut [f32]>,
+    /// Per row of the strip, the largest score.
+    largest: [f32; LARGEST_ROWS],
     /// Per row of the strip, one over the sum of its numerators.
     inverse: [f32; LARGEST_ROWS],
 }
@@ -397,17 +400,21 @@ impl<S: Simd> Strip<S> for Queries<'_> {
     unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
         let padded = self.bias.len();
         let full = padded - padded % S::PANEL;
+        let mut largest = [simd.splat(f32::NEG_INFINITY); LARGEST_ROWS];
         let mut key = 0;
         // SAFETY: the caller promises these queries; `keys` and `bias` have a panel at each `key`, the last one half
         // as wide, and `scores` ROWS rows of `padded`.
         unsafe {
             while key < full {
-                self.score::<S, ROWS, 2>(simd, first, key);
+                self.score::<S, ROWS, 2>(simd, first, key, &mut largest);
                 key += S::PANEL;
             }
             if key < padded {
-                self.score::<S, ROWS, 1>(simd, first, key);
+                self.score::<S, ROWS, 1>(simd, first, key, &mut largest);
             }
+        }
+        for r in 0..ROWS {
+            self.largest[r] = simd.reduce_max(largest[r]);
         }
     }
 
@@ -415,17 +422,18 @@ impl<S: Simd> Strip<S> for Queries<'_> {
     unsafe fn finish(&mut self, simd: S, first: usize, rows: usize) {
         let padded = self.bias.len();
         for r in 0..rows {
-            let row = &mut self.scores[r * padded..(r + 1) * padded];
+            let (row, largest) = (&mut self.scores[r * padded..(r + 1) * padded], self.largest[r]);
             self.inverse[r] = 1.0
-                / match self.operand {
-                    Operand::Values => numerators(simd, row),
-                    Operand::Bf16 => coarse_numerators(simd, row),
+                / match (self.operand, &self.sums) {
+                    (Operand::Values, _) => numerators(simd, row, largest),
+                    (Operand::Bf16, None) => coarse_words(simd, row, largest),
+                    (Operand::Bf16, Some(_)) => coarse_numerators(simd, row, largest),
                 };
             if let Some(sums) = &mut self.sums {
                 add_scaled(simd, sums, &row[..self.n], self.inverse[r]);
-            }
-            if self.operand == Operand::Bf16 {
-                convert_in_place(simd, row);
+                if self.operand == Operand::Bf16 {
+                    convert_in_place(simd, row);
+                }
             }
         }
         // SAFETY: the caller promises these rows of `out`; the scores of `rows` queries are complete.
@@ -434,13 +442,14 @@ impl<S: Simd> Strip<S> for Queries<'_> {
 }
 
 impl Queries<'_> {
-    /// Scores of ROWS queries and `VECTORS * LANES` keys.
+    /// Scores of ROWS queries and `VECTORS * LANES` keys, and per lane the largest so far.
     #[inline(always)]
     unsafe fn score<S: Simd, const ROWS: usize, const VECTORS: usize>(
         &mut self,
         simd: S,
         first: usize,
         key: usize,
+        largest: &mut [S::V; LARGEST_ROWS],
     ) {
         let (padded, k) = (self.bias.len(), words::<S>(self.operand, self.dim));
         // SAFETY: the caller promises these queries, the panel of keys, its biases, and room for the scores.
@@ -459,6 +468,7 @@ impl Queries<'_> {
             for r in 0..ROWS {
                 for i in 0..VECTORS {
                     simd.store(self.scores.as_mut_ptr().add(r * padded + key + i * S::LANES), sums[r][i]);
+                    largest[r] = simd.max(largest[r], sums[r][i]);
                 }
             }
         }

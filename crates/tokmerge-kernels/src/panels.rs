@@ -28,6 +28,13 @@ pub(crate) unsafe fn pack_keys<S: Simd>(
     let padded = rows.next_multiple_of(S::LANES);
     let mut first = 0;
     while first < padded {
+        // The rows of the next group are far apart: nobody but us knows where they lie.
+        for i in 0..S::LANES {
+            let next = from.wrapping_add((first + S::LANES + i) * stride);
+            for c in (0..columns).step_by(16) {
+                simd.prefetch(next.wrapping_add(c));
+            }
+        }
         let panel = first / S::PANEL * S::PANEL;
         let width = S::PANEL.min(padded - panel);
         let start = panel * words + first % S::PANEL;

@@ -19,18 +19,18 @@ fn row_max<S: Simd>(simd: S, row: &[f32]) -> f32 {
 const NOTHING: f32 = -160.0;
 
 macro_rules! numerators {
-    ($name:ident, $power:ident) => {
-        /// Replaces a row of scores by 2^(score - largest) and returns the sum.
+    ($(#[$doc:meta])* $name:ident, $power:ident, $store:expr) => {
+        $(#[$doc])*
         #[inline(always)]
-        pub(crate) fn $name<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
+        pub(crate) fn $name<S: Simd>(simd: S, row: &mut [f32], largest: f32) -> f32 {
             assert!(row.len().is_multiple_of(S::LANES));
-            let largest = simd.splat(row_max(simd, row));
+            let (len, largest) = (row.len(), simd.splat(largest));
             let mut sum = simd.splat(0.0);
             let mut at = 0;
-            while at < row.len() {
+            while at < len {
                 let difference = simd.sub(load_at(simd, row, at), largest);
                 let power = $power(simd, simd.max(simd.splat(NOTHING), difference));
-                store_at(simd, row, at, power);
+                $store(simd, row, at, power);
                 sum = simd.add(sum, power);
                 at += S::LANES;
             }
@@ -39,18 +39,34 @@ macro_rules! numerators {
     };
 }
 
-numerators!(numerators, exp2);
-numerators!(coarse_numerators, exp2_coarse);
+numerators! {
+    /// Replaces a row of scores by 2^(score - largest) and returns the sum.
+    numerators, exp2, store_at
+}
+numerators! {
+    /// As [`numerators`], coarsely.
+    coarse_numerators, exp2_coarse, store_at
+}
+numerators! {
+    /// As [`coarse_numerators`], and then [`convert_in_place`].
+    coarse_words, exp2_coarse, store_words_here
+}
+
+/// Stores a vector of a row of whole ones as operand words at bf16 precision. They lie at or before the values, those
+/// of earlier values included.
+#[inline(always)]
+fn store_words_here<S: Simd>(simd: S, row: &mut [f32], at: usize, v: S::V) {
+    let len = row.len();
+    store_words_at(simd, row, at, len, v);
+}
 
 /// A row of whole vectors as operand words at bf16 precision, in its own place.
 #[inline(always)]
 pub(crate) fn convert_in_place<S: Simd>(simd: S, row: &mut [f32]) {
-    let len = row.len();
     let mut at = 0;
-    while at < len {
-        // The words lie at or before the values, those of earlier values included.
+    while at < row.len() {
         let v = load_at(simd, row, at);
-        store_words_at(simd, row, at, len, v);
+        store_words_here(simd, row, at, v);
         at += S::LANES;
     }
 }
