@@ -10,5 +10,5 @@ mod statistics;
 
 pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Observer, Prediction, evaluate, top};
 pub use batches::Reading;
-pub use speed::{BenchOptions, Speed, bench};
+pub use speed::{BenchOptions, PeakOf, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};

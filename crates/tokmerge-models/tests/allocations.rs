@@ -37,7 +37,7 @@ static ALLOCATOR: Counting = Counting;
 fn a_forward_pass_reuses_its_buffers() {
     let device = Device::flex();
     let config = VitConfig { depth: 4, num_classes: 10, ..VitConfig::new(16, 192, 4, 3) };
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         let model = config.init(precision, &device);
         for spec in ["none", "tome:r=13", "tome:r=13,inflect=-1"] {
             let reduction = Reduction::bind(spec.parse::<Method>().unwrap(), &config.seat()).unwrap();
