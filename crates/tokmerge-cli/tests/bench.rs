@@ -73,9 +73,7 @@ fn results_are_a_share_of_the_peak_where_there_is_one() {
         if !tokmerge::Isa::available().iter().any(|available| available.to_string() == isa) {
             continue;
         }
-        let command = format!(
-            "bench {TINY} --batch-size 1 --duration 0.1 --merge none --peak"
-        );
+        let command = format!("bench {TINY} --batch-size 1 --duration 0.1 --merge none --peak");
         let desk = Desk::new().with("TOKMERGE_ISA", isa);
         let result = desk.run(&format!("{command} --json")).ok().one_json();
         assert_eq!(result["peak_flops_per_second"]["f32"].is_number(), has_peak, "{result}");
