@@ -425,6 +425,12 @@ impl<S: Simd> Strip<S> for PanelStrip<S::V> {
         // SAFETY: the caller promises that `a` and `y` have these rows; a tile has room for ROWS of PANEL.
         unsafe {
             let a = a.add(first * a_stride);
+            // Where the values go, so that storing them does not wait for the lines.
+            for r in 0..ROWS {
+                for half in 0..2 {
+                    simd.prefetch(self.y.wrapping_add((first + r) * self.y_stride + half * S::LANES));
+                }
+            }
             let sums = product::<S, ROWS, 2>(simd, Operands { a, ..self.operands }, [simd.splat(0.0); 2]);
             if let (None, Some(scale)) = (self.tile, self.residual) {
                 let y = self.y.add(first * self.y_stride);
