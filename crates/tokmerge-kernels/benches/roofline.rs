@@ -290,10 +290,8 @@ fn destinations(partners: &[u32], tokens: usize, r: usize) -> Vec<u32> {
     for item in 0..BATCH {
         let merges = |row: usize| row % 2 == 1 && row / 2 < r;
         let mut places = vec![0; tokens];
-        let mut next = (item * (tokens - r)) as u32;
-        for row in (0..tokens).filter(|&row| !merges(row)) {
-            places[row] = next;
-            next += 1;
+        for (place, row) in (0..tokens).filter(|&row| !merges(row)).enumerate() {
+            places[row] = (item * (tokens - r) + place) as u32;
         }
         for row in (0..tokens).filter(|&row| merges(row)) {
             places[row] = places[partners[item * per_item + row / 2] as usize - item * tokens];
