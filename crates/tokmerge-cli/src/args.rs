@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Analyze(AnalyzeCommand),
     /// Search for the merging that saves most at a given loss, or loses least at a given cost
     Tune(TuneArgs),
+    /// Train a model on a folder of images, as a recipe says
+    Train(TrainArgs),
+    /// Train a model on from weights that it has, as a recipe says
+    Finetune(TrainArgs),
     /// Show size, cost and token counts of a model, without running it
     Info(InfoArgs),
     /// Draw which patches of a photograph have merged
@@ -171,6 +175,9 @@ pub(crate) struct BenchArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) merge: MergeArgs,
+    /// Measure steps of training (forward, backward and AdamW) instead
+    #[arg(long)]
+    pub(crate) train: bool,
     /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = batch_size)]
     pub(crate) batch_size: usize,
@@ -181,10 +188,32 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) results_file: Option<PathBuf>,
     /// Measure what this machine can multiply at best, and show results as a share of it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "train")]
     pub(crate) peak: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TrainArgs {
+    /// What to train, on which images and how: a TOML file
+    #[arg(value_name = "RECIPE")]
+    pub(crate) recipe: PathBuf,
+    /// Folder for checkpoints, logs and the trained model [default: runs/ and the name of the recipe]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Go on from the last checkpoint in the folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Change a value of the recipe, e.g. train.epochs=5; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Where the model runs
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device, env = "TOKMERGE_DEVICE")]
+    pub(crate) device: DeviceName,
+    /// The last validation as one JSON object per way of merging on standard output, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -602,6 +631,7 @@ pub(crate) fn bind(model: &Model, methods: &[Method]) -> Result<Vec<Reduction>> 
     let bound = methods.iter().map(|method| {
         let reduction = model.bind(method)?;
         output::note_kept_patches(&model.name(), &reduction);
+        output::note_fresh_weights(model, method);
         Ok(reduction)
     });
     bound.collect()

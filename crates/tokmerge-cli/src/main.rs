@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Analyze(AnalyzeCommand::Layers(args)) => commands::analyze::layers(&args),
         Command::Analyze(AnalyzeCommand::Tokens(args)) => commands::analyze::tokens(&args),
         Command::Tune(args) => commands::tune::run(&args),
+        Command::Train(args) => commands::train::run(&args, commands::train::Weights::Optional),
+        Command::Finetune(args) => commands::train::run(&args, commands::train::Weights::Required),
         Command::Info(args) => commands::info::run(&args),
         Command::Viz(args) => commands::viz::run(&args),
         Command::Models(args) => commands::list::models(&args),

@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokmerge::train::{self, Event};
 use tokmerge::tune::{Goal, Point, SearchOptions, Watcher};
 use tokmerge::{ImageError, ImageFolder, Observer};
 
@@ -166,5 +167,76 @@ pub(crate) fn note_stray(folder: &ImageFolder, dir: &Path) {
             dir.display(),
             folder.stray()
         ));
+    }
+}
+
+/// How training goes: steps, loss, speed, time left, and the last validation.
+pub(crate) struct TrainProgress {
+    bar: ProgressBar,
+    epochs: usize,
+    /// Smoothed, so that it can be read.
+    loss: Option<f64>,
+    validated: String,
+    failures: usize,
+}
+
+impl TrainProgress {
+    pub(crate) fn new(done: usize, steps: usize, epochs: usize) -> Self {
+        let style = ProgressStyle::with_template("{bar:20} step {pos}/{len}, {msg} ({eta} left)");
+        let bar = ProgressBar::new(steps as u64);
+        let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
+        bar.set_position(done as u64);
+        bar.reset_eta();
+        Self { bar, epochs, loss: None, validated: String::new(), failures: 0 }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+        if self.failures > NAMED_FAILURES {
+            output::note(format!("warning: {} images could not be read in all", self.failures));
+        }
+    }
+
+    /// A line above the bar; without a terminal a line.
+    fn note(&self, text: &str) {
+        self.bar.suspend(|| output::note(text));
+    }
+}
+
+impl train::Observer for TrainProgress {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Step { step, epoch, loss, images_per_second, .. } => {
+                let smooth = self.loss.map_or(loss, |smooth| 0.95 * smooth + 0.05 * loss);
+                self.loss = Some(smooth);
+                self.bar.set_position(step as u64);
+                self.bar.set_message(format!(
+                    "epoch {epoch}/{}, loss {smooth:.3}, {images_per_second:.1} img/s{}",
+                    self.epochs, self.validated
+                ));
+            }
+            Event::Unreadable(reason) => {
+                self.failures += 1;
+                if self.failures <= NAMED_FAILURES {
+                    self.note(&format!("warning: {reason}; another image takes its place"));
+                }
+            }
+            Event::Validated(validation) => {
+                let results = validation.accuracies.iter();
+                let shown = results
+                    .map(|accuracy| format!("{} {:.1} %", accuracy.merge, accuracy.top1.unwrap_or(0.0)));
+                let shown = shown.collect::<Vec<_>>().join(", ");
+                let loss = self.loss.map_or_else(String::new, |loss| format!(", loss {loss:.3}"));
+                self.note(&format!(
+                    "epoch {}, step {}{loss}, {}: {shown}",
+                    validation.epoch,
+                    validation.step,
+                    validation.of.name()
+                ));
+                self.validated = format!(", {shown}");
+            }
+            _ => {}
+        }
     }
 }

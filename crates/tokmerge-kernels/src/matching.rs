@@ -4,12 +4,12 @@
 //! best score and its place. All instruction sets equal the Portable instantiation up to rounding of
 //! the scores. A source's result does not depend on which other sources there are.
 
-use crate::attention::softmax_numerators;
 use crate::isa::Isa;
 use crate::panels::{pack_transposed, transposed_len};
 use crate::parallel::{Shared, for_each, part};
 use crate::scratch::Scratch;
 use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use crate::softmax::softmax_numerators;
 use crate::tile::{Operands, Strip, for_each_strip, product, squared_distance};
 
 /// How alike two rows `a`, `b` of a metric are; larger is more alike.

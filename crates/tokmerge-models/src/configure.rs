@@ -2,8 +2,8 @@
 
 use crate::families::vit::{ClassToken, NormPlace, Pool, VitConfig};
 use crate::registry::{Architecture, UnknownModel, architecture};
-use serde_json::Value;
-use tokmerge_checkpoint::{HfModelType, HfVitConfig, TimmConfig};
+use serde_json::{Value, json};
+use tokmerge_checkpoint::{HfModelType, HfVitConfig, ModelConfig, TimmConfig};
 use tokmerge_data::{ConfigError as PreprocessConfigError, HALF_MEAN, HALF_STD, Interpolation, Preprocess};
 use tokmerge_ops::Activation;
 
@@ -69,6 +69,88 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
     }
     check(&found.config)?;
     Ok(found)
+}
+
+/// The `config.json` that describes a model in timm's form, so that a folder with it and the weights can be opened
+/// as `local-dir:`.
+///
+/// # Errors
+/// When the shape makes no model, or timm's arguments cannot say it.
+pub fn timm_config(architecture: &Architecture, class_names: &[String]) -> Result<Value, ConfigureError> {
+    let Architecture { name, tag, config: vit, preprocess } = architecture;
+    check(vit)?;
+    let (height, width) = vit.img_size;
+    let mut arguments = json!({
+        "img_size": [height, width],
+        "patch_size": vit.patch_size,
+        "in_chans": vit.in_chans,
+        "embed_dim": vit.embed_dim,
+        "depth": vit.depth,
+        "num_heads": vit.num_heads,
+        "mlp_ratio": mlp_ratio(vit),
+        "qkv_bias": vit.qkv_bias,
+        "qk_norm": vit.qk_norm,
+        "reg_tokens": vit.reg_tokens,
+        "no_embed_class": vit.no_embed_class,
+        "pre_norm": vit.pre_norm,
+        "global_pool": match vit.pool {
+            Pool::Token => "token",
+            Pool::Average => "avg",
+        },
+        "fc_norm": vit.norm_place == NormPlace::AfterPool,
+        "act_layer": match vit.activation {
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::QuickGelu => "quick_gelu",
+            Activation::Relu => "relu",
+            Activation::Silu => "silu",
+            _ => "gelu",
+        },
+    });
+    if vit.class_token != ClassToken::Distilled {
+        arguments["class_token"] = json!(vit.class_token == ClassToken::Single);
+    }
+    if let Some(initial) = vit.layer_scale {
+        arguments["init_values"] = json!(initial);
+    }
+    let mut written = json!({
+        "architecture": name,
+        "num_classes": vit.num_classes,
+        "num_features": vit.embed_dim,
+        "global_pool": arguments["global_pool"],
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "tag": tag,
+            "input_size": [3, height, width],
+            "mean": preprocess.mean.map(decimal),
+            "std": preprocess.std.map(decimal),
+            "interpolation": preprocess.interpolation.name(),
+            "crop_pct": preprocess.crop_pct,
+            "crop_mode": preprocess.crop_mode.name(),
+        },
+    });
+    if !class_names.is_empty() {
+        written["label_names"] = json!(class_names);
+    }
+    let read = ModelConfig::parse(&written.to_string());
+    let read = read.map_err(|error| ConfigureError::Shape(error.to_string()))?;
+    match read {
+        ModelConfig::Timm(read) if timm(&read)?.config == *vit => Ok(written),
+        _ => Err(ConfigureError::Shape(format!(
+            "a model such as {name} with these changes cannot be written in timm's form: {vit:?}"
+        ))),
+    }
+}
+
+/// The shortest decimal that reads back as this value.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+/// The ratio that gives `mlp_dim` back when it is multiplied and cut off.
+fn mlp_ratio(vit: &VitConfig) -> f64 {
+    let (channels, hidden) = (vit.embed_dim as f64, vit.mlp_dim as f64);
+    let ratio = hidden / channels;
+    if (channels * ratio) as usize == vit.mlp_dim { ratio } else { (hidden + 0.5) / channels }
 }
 
 fn apply_argument(vit: &mut VitConfig, field: &str, value: &Value) -> Result<(), ConfigureError> {

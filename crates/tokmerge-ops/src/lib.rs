@@ -25,7 +25,7 @@ mod pool;
 #[cfg(test)]
 mod testing;
 
-pub use attention::{Part, attention, attention_received, head_features};
+pub use attention::{Part, attention, attention_received, front_attention, head_features};
 pub use embed::{assemble, patchify};
 pub use layout::Layout;
 pub use linear::{LinearWeights, linear, linear_residual, norm_linear};

@@ -7,6 +7,7 @@ use serde_json::json;
 use std::fs::File;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokmerge::train::bench_training;
 use tokmerge::{BenchOptions, Isa, Method, Model, PeakOf, Speed, Spread, bench};
 
 /// How long the peak of each dtype is measured.
@@ -24,7 +25,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         peak: args.peak.then(|| peak_of(args, args.model.dtype)),
     };
     let peaks = if args.peak { peaks(args) } else { Vec::new() };
-    let results = bench(&model, &methods, options)?;
+    let results = if args.train {
+        model.require_head()?;
+        bench_training(&model, &methods, options)?
+    } else {
+        bench(&model, &methods, options)?
+    };
     if let Some(file) = results_file {
         write_csv(file, args, &model, &results).context("cannot write the --results-file")?;
     }
@@ -35,7 +41,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     output::line(format!(
-        "{}, {}, batch {}, {}, {} threads, {}; img/s over {} rounds",
+        "{}{}, {}, batch {}, {}, {} threads, {}; img/s over {} rounds",
+        if args.train { "training " } else { "" },
         model.name(),
         args.model.dtype.name(),
         args.batch_size,
@@ -82,6 +89,7 @@ fn peak_line(args: &BenchArgs, peaks: &[(Dtype, f64)]) -> String {
 fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Dtype, f64)]) -> serde_json::Value {
     let mut object = json!({
         "model": model.name(),
+        "train": args.train,
         "merge": speed.merge,
         "batch_size": args.batch_size,
         "dtype": args.model.dtype.name(),

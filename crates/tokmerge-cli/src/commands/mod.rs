@@ -6,5 +6,6 @@ pub(crate) mod classify;
 pub(crate) mod eval;
 pub(crate) mod info;
 pub(crate) mod list;
+pub(crate) mod train;
 pub(crate) mod tune;
 pub(crate) mod viz;

@@ -1,0 +1,122 @@
+//! `tokmerge train` and `tokmerge finetune`.
+
+use crate::args::TrainArgs;
+use crate::output;
+use crate::progress::TrainProgress;
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokmerge::Device;
+use tokmerge::train::{Recipe, Start, Summary, Trainer, Validation};
+
+/// Whether a recipe must begin with weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weights {
+    Optional,
+    Required,
+}
+
+pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
+    let recipe = Recipe::open(&args.recipe, &args.set)?;
+    if weights == Weights::Required && recipe.model.weights.is_none() {
+        bail!(
+            "{}: fine-tuning goes on from weights, and the recipe has none; give --set model.weights=FILE (or pretrained), or use tokmerge train",
+            args.recipe.display()
+        );
+    }
+    if let Some(threads) = recipe.train.threads {
+        tokmerge::set_threads(threads).context("cannot start the threads")?;
+    }
+    let dir = args.output.clone().unwrap_or_else(|| default_output(&args.recipe));
+    let start = Start::open(recipe.clone(), &Device::flex())?;
+    describe(&recipe, &start, &dir);
+    let trainer = if args.resume { Trainer::resume(start, &dir)? } else { Trainer::new(start, &dir)? };
+    let (done, steps) = trainer.progress();
+    if done > 0 {
+        output::note(format!("going on after step {done} of {steps}"));
+    }
+    let mut progress = TrainProgress::new(done, steps, recipe.train.epochs);
+    let summary = trainer.run(&mut progress);
+    progress.clear();
+    let summary = summary?;
+    print(args, &summary)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `runs/deit-small` of `recipes/deit-small.toml`.
+fn default_output(recipe: &Path) -> PathBuf {
+    Path::new("runs").join(recipe.file_stem().unwrap_or_default())
+}
+
+fn describe(recipe: &Recipe, start: &Start, dir: &Path) {
+    let (train, val) = start.image_counts();
+    let architecture = start.architecture();
+    output::note(format!(
+        "{} with {} classes, merging {}: {train} images to train on, {val} to validate on; writing to {}",
+        architecture.name,
+        architecture.config.num_classes,
+        recipe.merge,
+        dir.display()
+    ));
+    if start.stray() > 0 {
+        output::note(format!("note: images beside the class folders are left out: {}", start.stray()));
+    }
+}
+
+fn print(args: &TrainArgs, summary: &Summary) -> Result<()> {
+    if args.json {
+        for validation in &summary.validations {
+            for accuracy in &validation.accuracies {
+                let value = json!({
+                    "step": validation.step,
+                    "epoch": validation.epoch,
+                    "weights": validation.of.name(),
+                    "merge": accuracy.merge,
+                    "images": accuracy.images,
+                    "top1": accuracy.top1,
+                    "top5": accuracy.top5,
+                    "agreement": accuracy.agreement,
+                    "gmacs": accuracy.gmacs,
+                    "mean_tokens": accuracy.mean_tokens,
+                    "output": summary.dir,
+                });
+                output::line(value.to_string())?;
+            }
+        }
+        return Ok(());
+    }
+    for validation in &summary.validations {
+        output::line(heading(validation))?;
+        output::line(table(validation))?;
+    }
+    if let Some((step, top1, path)) = &summary.best {
+        output::line(format!("best validation: {top1:.1} % after step {step}, kept in {}", path.display()))?;
+    }
+    output::line(format!("the trained model: --model local-dir:{}", summary.dir.display()))
+}
+
+fn heading(validation: &Validation) -> String {
+    let images = validation.accuracies.first().map_or(0, |accuracy| accuracy.images);
+    let average = if validation.of.name() == "ema" { ", averaged weights" } else { "" };
+    format!("after step {} (epoch {}){average}, on {images} images:", validation.step, validation.epoch)
+}
+
+fn table(validation: &Validation) -> String {
+    let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+    let rows: Vec<Vec<String>> = validation
+        .accuracies
+        .iter()
+        .map(|accuracy| {
+            vec![
+                accuracy.merge.clone(),
+                percent(accuracy.top1),
+                percent(accuracy.top5),
+                format!("{:.1}", accuracy.agreement),
+                format!("{:.2}", accuracy.gmacs),
+                format!("{:.1}", accuracy.mean_tokens),
+            ]
+        })
+        .collect();
+    output::table(&["merge", "top-1 %", "top-5 %", "agreement %", "GMACs", "tokens left"], &rows)
+}

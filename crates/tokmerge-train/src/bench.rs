@@ -1,0 +1,123 @@
+//! How fast training is, with and without merging.
+
+use crate::forward::forward;
+use crate::loss::{soft_cross_entropy, soft_targets};
+use crate::optimizer::{Groups, optimizer};
+use crate::recipe::{AdamRecipe, OptimizerRecipe};
+use crate::weights::{assign, hollow};
+use burn::tensor::{Tensor, TensorData};
+use burn_optim::{GradientsParams, ModuleOptimizer};
+use std::collections::BTreeMap;
+use std::time::Instant;
+use tokmerge_eval::{BenchOptions, Speed, Spread};
+use tokmerge_merge::{BindError, Method, Random, Reduction};
+use tokmerge_models::{Model, Vit};
+
+/// Rounds before any counts.
+const WARM_UP: usize = 1;
+const FEWEST_ROUNDS: usize = 3;
+
+/// A model in training.
+struct Learner {
+    vit: Vit,
+    groups: Groups,
+    optimizer: ModuleOptimizer,
+}
+
+/// Times steps of training (forward, backward, AdamW) at several ways of merging in turn, one step each per round, on
+/// random normal images. Each way trains a copy of the model of its own.
+///
+/// # Errors
+/// When a method's schedule does not fit the model.
+pub fn bench_training(
+    model: &Model,
+    methods: &[Method],
+    options: BenchOptions,
+) -> Result<Vec<Speed>, BindError> {
+    let reductions: Vec<Reduction> =
+        methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
+    let config = model.config();
+    let device = model.device().clone().autodiff();
+    let shape = [options.batch_size, config.in_chans, config.img_size.0, config.img_size.1];
+    let mut random = Random::new(1);
+    let pixels: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+    let labels: Vec<usize> = (0..options.batch_size).map(|item| item % config.num_classes.max(1)).collect();
+    let targets = soft_targets(&labels, config.num_classes, 0.0);
+    let recipe = OptimizerRecipe::AdamW(AdamRecipe { weight_decay: 0.01, ..AdamRecipe::default() });
+    let mut learners: Vec<Learner> = reductions
+        .iter()
+        .map(|_| {
+            let vit = assign(model.vit().clone(), &BTreeMap::new(), &device);
+            let groups = Groups::new(&vit, 1.0);
+            let optimizer = optimizer(&recipe, &groups);
+            Learner { vit, groups, optimizer }
+        })
+        .collect();
+    // What a forward pass costs is counted once, untimed.
+    let counts: Vec<[f64; 3]> =
+        reductions.iter().map(|reduction| count(model, reduction, &options)).collect();
+    let mut rounds: Vec<Vec<f64>> = Vec::new();
+    let limit = options.duration.mul_f64(methods.len().max(1) as f64);
+    let mut start = Instant::now();
+    for round in 0.. {
+        if round == WARM_UP {
+            start = Instant::now();
+        }
+        if round >= WARM_UP + FEWEST_ROUNDS && start.elapsed() >= limit {
+            break;
+        }
+        let mut times = Vec::with_capacity(methods.len());
+        for (reduction, learner) in reductions.iter().zip(&mut learners) {
+            let (pixels, targets) = (pixels.clone(), targets.clone());
+            let now = Instant::now();
+            let images = Tensor::from_data(TensorData::new(pixels, shape), &device);
+            let targets = TensorData::new(targets, [options.batch_size, config.num_classes]);
+            let logits = forward(&learner.vit, images, reduction, 0);
+            let loss = soft_cross_entropy(logits, Tensor::from_data(targets, &device));
+            let gradients = GradientsParams::from_grads(loss.backward(), &learner.vit);
+            let vit = std::mem::replace(&mut learner.vit, hollow());
+            learner.vit = learner.optimizer.step(learner.groups.rates(1e-4), vit, gradients);
+            times.push(now.elapsed().as_secs_f64());
+        }
+        if round >= WARM_UP {
+            rounds.push(times);
+        }
+    }
+    let unmerged = methods.iter().position(|method| *method == Method::None);
+    let results =
+        methods.iter().zip(counts).enumerate().map(|(index, (method, [gmacs, tokens, mega_activations]))| {
+            let speeds: Vec<f64> =
+                rounds.iter().map(|times| options.batch_size as f64 / times[index]).collect();
+            let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
+                let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
+                Spread::of(&ratios)
+            });
+            let images_per_second = Spread::of(&speeds);
+            Speed {
+                merge: method.to_string(),
+                images_per_second,
+                ms_per_batch: 1e3 * options.batch_size as f64 / images_per_second.median,
+                batches: rounds.len(),
+                gmacs,
+                tokens,
+                mega_activations,
+                speedup,
+                peak_share: None,
+            }
+        });
+    Ok(results.collect())
+}
+
+/// Operations, tokens left and activations of one image of a forward pass.
+fn count(model: &Model, reduction: &Reduction, options: &BenchOptions) -> [f64; 3] {
+    let config = model.config();
+    let mut random = Random::new(2);
+    let pixels = (0..config.in_chans * config.img_size.0 * config.img_size.1).map(|_| random.normal() as f32);
+    let output = model.forward(pixels.collect(), reduction);
+    let layers = model.layer_tokens(&output.trace, 0);
+    [
+        model.gmacs(&output.trace, 0, reduction, options.convention),
+        output.trace.tokens_left(0, config.tokens()) as f64,
+        config.cost().mega_activations(config.num_heads, &layers),
+    ]
+}

@@ -1,0 +1,330 @@
+//! What a killed run goes on from.
+//!
+//! ```text
+//! DIR/recipe.toml                      the recipe, every default written out
+//! DIR/steps.csv, DIR/validation.csv    what happened
+//! DIR/checkpoints/step-00000200/       the last two: weights, moving average, optimiser, position
+//! DIR/best/                            the weights that validated best, as a model
+//! DIR/config.json, model.safetensors   the weights at the end, as a model
+//! ```
+//!
+//! A checkpoint is a folder that is written under another name and renamed when it is whole: at every moment there is
+//! a whole one.
+
+use crate::error::TrainError;
+use crate::recipe::Recipe;
+use crate::start::{Setup, Start};
+use crate::weights::{Values, all_finite};
+use burn_optim::{ModuleOptimizer, OptimizerRecord};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use tokmerge_checkpoint::{Checkpoint, Dtype, TensorView, save_safetensors};
+use tokmerge_models::timm_config;
+
+/// Checkpoints that are kept.
+const KEPT: usize = 2;
+
+const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+const EMA: &str = "ema.safetensors";
+const OPTIMIZER: &str = "optimizer.bpk";
+const STATE: &str = "state.json";
+
+/// How far a run is. With the recipe's seed it is the state of everything that is random.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Steps done.
+    pub step: usize,
+    /// Images to train on: with others a step would mean another batch.
+    pub images: usize,
+    /// The recipe, as TOML.
+    pub recipe: String,
+}
+
+/// The weights that validated best so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Best {
+    pub(crate) step: usize,
+    pub(crate) top1: f64,
+}
+
+/// The folder of a run.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    dir: PathBuf,
+}
+
+/// What a checkpoint holds.
+pub(crate) struct Saved {
+    pub(crate) position: Position,
+    pub(crate) weights: BTreeMap<String, Values>,
+    pub(crate) ema: Option<BTreeMap<String, Values>>,
+    pub(crate) optimizer: OptimizerRecord,
+}
+
+impl Checkpoints {
+    /// The folder of a run, created if need be.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn new(dir: &Path) -> Result<Self, TrainError> {
+        let this = Self { dir: dir.to_owned() };
+        let folder = this.folder();
+        fs::create_dir_all(&folder).map_err(|error| this.cannot_write(&folder, &error))?;
+        // A kill between two renames may have left the best weights under their old name.
+        let (best, old) = (this.best_folder(), this.dir.join(".best.old"));
+        if old.is_dir() && !best.exists() {
+            fs::rename(&old, &best).map_err(|error| this.cannot_write(&best, &error))?;
+        }
+        Ok(this)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.join("checkpoints")
+    }
+
+    fn best_folder(&self) -> PathBuf {
+        self.dir.join("best")
+    }
+
+    /// Whole checkpoints, the oldest first.
+    fn all(&self) -> Vec<(usize, PathBuf)> {
+        let entries = fs::read_dir(self.folder()).into_iter().flatten().flatten();
+        let step = |name: &str| name.strip_prefix("step-")?.parse().ok();
+        let mut found: Vec<(usize, PathBuf)> =
+            entries.filter_map(|entry| Some((step(entry.file_name().to_str()?)?, entry.path()))).collect();
+        found.sort();
+        found
+    }
+
+    /// The newest checkpoint.
+    #[must_use]
+    pub fn latest(&self) -> Option<PathBuf> {
+        self.all().pop().map(|(_, path)| path)
+    }
+
+    /// `the last checkpoint is …`, for errors.
+    pub(crate) fn kept(&self) -> String {
+        match self.latest() {
+            Some(path) => format!("the last good checkpoint is {}", path.display()),
+            None => "there is no checkpoint yet".to_owned(),
+        }
+    }
+
+    pub(crate) fn cannot_write(&self, path: &Path, error: &dyn std::fmt::Display) -> TrainError {
+        TrainError::Write { path: path.to_owned(), reason: error.to_string(), kept: self.kept() }
+    }
+
+    /// Writes a checkpoint and forgets those before the last two. Weights that are no numbers are not written.
+    pub(crate) fn save(
+        &self,
+        setup: &Setup,
+        position: &Position,
+        weights: &BTreeMap<String, Values>,
+        ema: Option<&BTreeMap<String, Values>>,
+        optimizer: &ModuleOptimizer,
+    ) -> Result<Option<PathBuf>, TrainError> {
+        if !all_finite(weights) {
+            return Ok(None);
+        }
+        let path = self.folder().join(format!("step-{:08}", position.step));
+        self.write_aside(&path, |dir| {
+            write_model(setup, weights, dir)?;
+            if let Some(ema) = ema {
+                save(ema, &dir.join(EMA)).map_err(|error| (dir.join(EMA), error))?;
+            }
+            let bytes = optimizer.into_bytes().map_err(|error| (dir.join(OPTIMIZER), error.to_string()))?;
+            write(&dir.join(OPTIMIZER), &bytes)?;
+            let state =
+                serde_json::to_vec_pretty(position).map_err(|error| (dir.join(STATE), error.to_string()))?;
+            write(&dir.join(STATE), &state)
+        })?;
+        let all = self.all();
+        for (_, old) in &all[..all.len().saturating_sub(KEPT)] {
+            // What cannot be removed costs room and nothing else.
+            let _ = fs::remove_dir_all(old);
+        }
+        Ok(Some(path))
+    }
+
+    /// Reads a checkpoint of this recipe.
+    pub(crate) fn read(&self, path: &Path, start: &Start) -> Result<Saved, TrainError> {
+        let failed = |file: &str, reason: String| TrainError::Read {
+            path: path.join(file),
+            reason: format!("{reason}; remove {} to go on from the checkpoint before it", path.display()),
+        };
+        let text = fs::read_to_string(path.join(STATE)).map_err(|error| failed(STATE, error.to_string()))?;
+        let position: Position =
+            serde_json::from_str(&text).map_err(|error| failed(STATE, error.to_string()))?;
+        self.check(&position, &start.setup)?;
+        let weights = read_weights(&path.join(WEIGHTS))?;
+        let expected = crate::weights::shapes(&start.vit);
+        for (name, shape) in &expected {
+            match weights.get(name) {
+                Some(found) if found.shape == *shape => {}
+                Some(found) => {
+                    let reason = format!(
+                        "{name} is {:?}, and the recipe's model has {shape:?}: it is a checkpoint of another model",
+                        found.shape
+                    );
+                    return Err(failed(WEIGHTS, reason));
+                }
+                None => {
+                    return Err(failed(
+                        WEIGHTS,
+                        format!("{name} is missing: it is a checkpoint of another model"),
+                    ));
+                }
+            }
+        }
+        let ema = match start.setup.recipe.train.ema {
+            Some(_) => Some(read_weights(&path.join(EMA))?),
+            None => None,
+        };
+        let optimizer = OptimizerRecord::load(path.join(OPTIMIZER))
+            .map_err(|error| failed(OPTIMIZER, error.to_string()))?;
+        Ok(Saved { position, weights, ema, optimizer })
+    }
+
+    /// Whether a checkpoint is of this run.
+    fn check(&self, position: &Position, setup: &Setup) -> Result<(), TrainError> {
+        let occupied = |reason: String| Err(TrainError::Occupied { path: self.dir.clone(), reason });
+        let place = "recipe of the checkpoint";
+        let theirs = Recipe::parse(&position.recipe, place, &[])?;
+        if let Some((key, here, there)) = setup.recipe.differences(&theirs).into_iter().next() {
+            return occupied(format!(
+                "its checkpoint was made by another recipe: {key} is {there} there and {here} here; give the recipe as it was, or another --output"
+            ));
+        }
+        let images = setup.images.train.len();
+        if position.images != images {
+            return occupied(format!(
+                "its checkpoint was made with {} training images, and there are {images} now; bring them back, or give another --output",
+                position.images
+            ));
+        }
+        Ok(())
+    }
+
+    /// The best so far.
+    pub(crate) fn best(&self) -> Option<Best> {
+        let text = fs::read_to_string(self.best_folder().join(STATE)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Puts weights in place of the best so far.
+    pub(crate) fn save_best(
+        &self,
+        setup: &Setup,
+        weights: &BTreeMap<String, Values>,
+        best: Best,
+    ) -> Result<(), TrainError> {
+        self.write_aside(&self.best_folder(), |dir| {
+            write_model(setup, weights, dir)?;
+            let state = serde_json::to_vec(&best).map_err(|error| (dir.join(STATE), error.to_string()))?;
+            write(&dir.join(STATE), &state)
+        })
+    }
+
+    /// Writes the model that the run was for, so that the folder can be opened as one.
+    pub(crate) fn save_result(
+        &self,
+        setup: &Setup,
+        weights: &BTreeMap<String, Values>,
+    ) -> Result<(), TrainError> {
+        write_model(setup, weights, &self.dir).map_err(|(path, reason)| self.cannot_write(&path, &reason))
+    }
+
+    /// Writes a file of the run as a whole or not at all.
+    pub(crate) fn write_file(&self, name: &str, content: &[u8]) -> Result<(), TrainError> {
+        let path = self.dir.join(name);
+        let aside = self.dir.join(format!(".{name}.incomplete"));
+        let written = write(&aside, content)
+            .and_then(|()| fs::rename(&aside, &path).map_err(|error| (path.clone(), error.to_string())));
+        written.map_err(|(path, reason)| self.cannot_write(&path, &reason))
+    }
+
+    fn write_aside(
+        &self,
+        path: &Path,
+        fill: impl FnOnce(&Path) -> Result<(), (PathBuf, String)>,
+    ) -> Result<(), TrainError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let aside = path.with_file_name(format!(".{name}.incomplete"));
+        let old = path.with_file_name(format!(".{name}.old"));
+        let here = |error: io::Error| (path.to_owned(), error.to_string());
+        let write = || {
+            let _ = fs::remove_dir_all(&aside);
+            fs::create_dir_all(&aside).map_err(here)?;
+            fill(&aside)?;
+            if path.exists() {
+                let _ = fs::remove_dir_all(&old);
+                fs::rename(path, &old).map_err(here)?;
+            }
+            fs::rename(&aside, path).map_err(here)?;
+            let _ = fs::remove_dir_all(&old);
+            Ok(())
+        };
+        write().map_err(|(failed, reason): (PathBuf, String)| {
+            let _ = fs::remove_dir_all(&aside);
+            self.cannot_write(&failed, &reason)
+        })
+    }
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), (PathBuf, String)> {
+    let write = || {
+        let mut file = fs::File::create(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(|error: io::Error| (path.to_owned(), error.to_string()))
+}
+
+/// `config.json` and `model.safetensors`, as `local-dir:` opens them.
+fn write_model(
+    setup: &Setup,
+    weights: &BTreeMap<String, Values>,
+    dir: &Path,
+) -> Result<(), (PathBuf, String)> {
+    let config = timm_config(&setup.architecture, &setup.images.class_names);
+    let config = config.map_err(|error| (dir.join(CONFIG), error.to_string()))?;
+    save(weights, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
+    write(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())
+}
+
+fn save(weights: &BTreeMap<String, Values>, path: &Path) -> Result<(), String> {
+    let bytes: Vec<(&String, &Values, Vec<u8>)> = weights
+        .iter()
+        .map(|(name, values)| {
+            (name, values, values.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
+        .collect();
+    let views =
+        bytes.iter().map(|(name, values, bytes)| TensorView::new(name, Dtype::F32, &values.shape, bytes));
+    let views = views.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    save_safetensors(path, views, &metadata).map_err(|error| error.to_string())
+}
+
+fn read_weights(path: &Path) -> Result<BTreeMap<String, Values>, TrainError> {
+    let file = Checkpoint::open(path)?;
+    let mut found = BTreeMap::new();
+    for name in file.names() {
+        if let Some(view) = file.get(name) {
+            let values = Values { shape: view.shape.to_vec(), values: view.to_f32()?.into_owned() };
+            found.insert(name.to_owned(), values);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,211 @@
+//! Where images come from.
+
+use crate::error::TrainError;
+use crate::recipe::DataRecipe;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokmerge_data::{ClassNames, ImageFolder, Limits, Rgb, Sample, open_image};
+use tokmerge_merge::Random;
+
+/// Labelled images, by index.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Files of a folder.
+    Folder {
+        /// The folder.
+        root: PathBuf,
+        /// Its images, every one with a label.
+        samples: Arc<[Sample]>,
+    },
+}
+
+impl Source {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Folder { samples, .. } => samples.len(),
+        }
+    }
+
+    /// Where to look when something is wrong.
+    pub(crate) fn root(&self) -> &Path {
+        match self {
+            Self::Folder { root, .. } => root,
+        }
+    }
+
+    pub(crate) fn label(&self, index: usize) -> usize {
+        match self {
+            Self::Folder { samples, .. } => samples[index].label.unwrap_or(0),
+        }
+    }
+
+    /// The picture, or why there is none.
+    pub(crate) fn picture(&self, index: usize) -> Result<Rgb, String> {
+        match self {
+            Self::Folder { samples, .. } => {
+                open_image(&samples[index].path, &Limits::default()).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// The files, for validation.
+    pub(crate) fn samples(&self) -> Vec<Sample> {
+        match self {
+            Self::Folder { samples, .. } => samples.to_vec(),
+        }
+    }
+}
+
+/// What a run learns from and what it is measured on.
+#[derive(Clone, Debug)]
+pub(crate) struct Images {
+    pub(crate) train: Source,
+    pub(crate) val: Source,
+    /// Names of the classes, in order.
+    pub(crate) class_names: Vec<String>,
+    /// Images beside the class folders, which are left out.
+    pub(crate) stray: usize,
+}
+
+/// Opens the images of a recipe.
+pub(crate) fn open(recipe: &DataRecipe, seed: u64) -> Result<Images, TrainError> {
+    let names = recipe.labels.as_ref().map(ClassNames::open).transpose()?;
+    let train = labelled(&recipe.train, names.as_ref())?;
+    let (train_samples, val) = match (&recipe.val, recipe.split) {
+        (Some(dir), _) => {
+            let val = labelled(dir, names.as_ref())?;
+            if val.class_names != train.class_names {
+                return Err(other_classes(&recipe.train, &train, dir, &val));
+            }
+            (train.samples, val.source())
+        }
+        (None, part) => {
+            let (kept, held_out) = split(&train.samples, part.unwrap_or(0.0), seed);
+            if kept.is_empty() || held_out.is_empty() {
+                return Err(TrainError::Data(format!(
+                    "data.split is {}, which leaves {} of {} images to train on and {} to validate on; both need some",
+                    part.unwrap_or(0.0),
+                    kept.len(),
+                    train.samples.len(),
+                    held_out.len()
+                )));
+            }
+            (kept, Source::Folder { root: recipe.train.clone(), samples: held_out.into() })
+        }
+    };
+    let class_names = match names {
+        Some(names) => names.names().to_vec(),
+        None => train.class_names,
+    };
+    let train_source = Source::Folder { root: recipe.train.clone(), samples: train_samples.into() };
+    Ok(Images { train: train_source, val, class_names, stray: train.stray })
+}
+
+struct Labelled {
+    root: PathBuf,
+    samples: Vec<Sample>,
+    class_names: Vec<String>,
+    stray: usize,
+}
+
+impl Labelled {
+    fn source(self) -> Source {
+        Source::Folder { root: self.root, samples: self.samples.into() }
+    }
+}
+
+fn labelled(dir: &Path, names: Option<&ClassNames>) -> Result<Labelled, TrainError> {
+    let folder = ImageFolder::open(dir)?;
+    let shown = dir.display();
+    let class_names = folder.class_names().to_vec();
+    if class_names.is_empty() {
+        return Err(TrainError::Data(format!(
+            "{shown}: its images lie in no class folders, so there is nothing to learn; put those of each class into a folder of its own"
+        )));
+    }
+    let mut samples = folder.samples().to_vec();
+    if let Some(names) = names {
+        let index = names.index_of_wnid();
+        if index.is_empty() {
+            return Err(TrainError::Data(
+                "data.labels has no ids to find the class folders by; give a file with index<TAB>wnid<TAB>name lines, or leave it out".to_owned(),
+            ));
+        }
+        let class_of = class_names.iter().map(|name| {
+            index.get(name.as_str()).copied().ok_or_else(|| {
+                TrainError::Data(format!("{shown}: folder {name} is not an id in the data.labels file"))
+            })
+        });
+        let class_of: Vec<usize> = class_of.collect::<Result<_, _>>()?;
+        for sample in &mut samples {
+            sample.label = sample.label.map(|label| class_of[label]);
+        }
+    }
+    Ok(Labelled { root: dir.to_owned(), samples, class_names, stray: folder.stray() })
+}
+
+fn other_classes(train_dir: &Path, train: &Labelled, val_dir: &Path, val: &Labelled) -> TrainError {
+    let only = |these: &Labelled, those: &Labelled| {
+        these.class_names.iter().find(|name| !those.class_names.contains(name)).cloned()
+    };
+    let (name, dir) = match (only(train, val), only(val, train)) {
+        (Some(name), _) => (name, train_dir),
+        (None, Some(name)) => (name, val_dir),
+        (None, None) => (String::new(), train_dir),
+    };
+    TrainError::Data(format!(
+        "{} and {} must have the same class folders, and {name} is in {} only",
+        train_dir.display(),
+        val_dir.display(),
+        dir.display()
+    ))
+}
+
+/// Holds out a part, spread evenly over the classes; the same seed holds out the same images.
+fn split(samples: &[Sample], part: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
+    let mut random = Random::new(seed ^ 0x5EED_0F5B_1175);
+    let classes = samples.iter().filter_map(|sample| sample.label).max().map_or(0, |label| label + 1);
+    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
+    for (index, sample) in samples.iter().enumerate() {
+        by_class[sample.label.unwrap_or(0)].push(index);
+    }
+    random.shuffle(&mut by_class);
+    let mut order = Vec::with_capacity(samples.len());
+    for mut class in by_class {
+        random.shuffle(&mut class);
+        order.extend(class);
+    }
+    let held = |place: usize| ((place + 1) as f64 * part).floor() > (place as f64 * part).floor();
+    let mut held_out = vec![false; samples.len()];
+    for (place, index) in order.into_iter().enumerate() {
+        held_out[index] = held(place);
+    }
+    let side = |wanted: bool| {
+        let of = samples.iter().zip(&held_out).filter(|(_, held)| **held == wanted);
+        of.map(|(sample, _)| sample.clone()).collect()
+    };
+    (side(false), side(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+    use tokmerge_data::Sample;
+
+    #[test]
+    fn a_split_is_even_over_classes_and_loses_nothing() {
+        let samples: Vec<Sample> =
+            (0..100).map(|i| Sample { path: format!("{i}").into(), label: Some(i / 20) }).collect();
+        let (kept, held) = split(&samples, 0.2, 7);
+        assert_eq!((kept.len(), held.len()), (80, 20));
+        for class in 0..5 {
+            assert_eq!(held.iter().filter(|sample| sample.label == Some(class)).count(), 4);
+        }
+        assert!(held.iter().all(|sample| !kept.contains(sample)));
+        assert_eq!(split(&samples, 0.2, 7).1, held);
+        assert_ne!(split(&samples, 0.2, 8).1, held);
+        let single: Vec<Sample> =
+            (0..1000).map(|i| Sample { path: format!("{i}").into(), label: Some(i) }).collect();
+        assert_eq!(split(&single, 0.2, 0).1.len(), 200);
+    }
+}

@@ -1,0 +1,40 @@
+//! Trains and fine-tunes Vision Transformers, with merging and without.
+//!
+//! A [`Recipe`] says everything that decides the result; a [`Trainer`] follows it. Two runs of one recipe give the
+//! same weights bit for bit, whatever the number of threads that read images, and so do a run in one go and a run
+//! that was killed and resumed: every random choice is a function of the seed and of a position (epoch, image), and
+//! a checkpoint holds everything else.
+//!
+//! Begin reading at [`Trainer`].
+#![deny(missing_docs)]
+
+mod bench;
+mod checkpoint;
+mod data;
+mod ema;
+mod error;
+mod forward;
+mod gradients;
+mod groups;
+mod log;
+mod loss;
+mod optimizer;
+mod recipe;
+mod schedule;
+mod start;
+mod trainer;
+mod validate;
+mod weights;
+
+pub use bench::bench_training;
+pub use checkpoint::{Checkpoints, Position};
+pub use error::TrainError;
+pub use loss::{soft_cross_entropy, soft_targets};
+pub use recipe::{
+    AdafactorRecipe, AdamRecipe, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, RecipeError,
+    RegularisationRecipe, ScheduleKind, ScheduleRecipe, SgdRecipe, TrainRecipe,
+};
+pub use schedule::Schedule;
+pub use start::Start;
+pub use trainer::{Event, Observer, Summary, Trainer};
+pub use validate::{Averaging, Validation};

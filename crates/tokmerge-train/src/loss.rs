@@ -1,0 +1,65 @@
+//! Cross-entropy against soft targets.
+
+use burn::tensor::{Tensor, activation::log_softmax};
+
+/// Targets of labelled images, `[B, classes]`: the label has `1 - smoothing` of the mass, and `smoothing` is spread
+/// evenly over all classes, the label included (Szegedy et al., 2016).
+///
+/// # Panics
+/// When a label is not below `classes`.
+#[must_use]
+pub fn soft_targets(labels: &[usize], classes: usize, smoothing: f64) -> Vec<f32> {
+    let everywhere = (smoothing / classes as f64) as f32;
+    let mut targets = vec![everywhere; labels.len() * classes];
+    for (row, label) in targets.chunks_exact_mut(classes.max(1)).zip(labels) {
+        row[*label] = (1.0 - smoothing + smoothing / classes as f64) as f32;
+    }
+    targets
+}
+
+/// `-Σ targets · log softmax(logits)`, the mean over items: both `[B, classes]` → `[1]`.
+pub fn soft_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let [items, _] = logits.dims();
+    (log_softmax(logits, 1) * targets).sum() / -(items as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{soft_cross_entropy, soft_targets};
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    #[test]
+    fn targets_sum_to_one_and_are_largest_at_the_label() {
+        let targets = soft_targets(&[2, 0], 4, 0.1);
+        let expected = [0.025, 0.025, 0.925, 0.025, 0.925, 0.025, 0.025, 0.025];
+        assert!(targets.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-6), "{targets:?}");
+        assert_eq!(soft_targets(&[1], 2, 0.0), [0.0, 1.0]);
+    }
+
+    /// By hand: the gradient of the mean loss by logits is (softmax - targets) / B.
+    #[test]
+    fn value_and_gradient() {
+        let device = Device::flex().autodiff();
+        let tensor = |values: [[f32; 3]; 2]| Tensor::<2>::from_data(TensorData::from(values), &device);
+        let logits = [[1.0f32, -1.0, 0.5], [0.0, 2.0, 0.0]];
+        let targets = [[0.8f32, 0.1, 0.1], [0.0, 0.0, 1.0]];
+        let leaf = tensor(logits).require_grad();
+        let loss = soft_cross_entropy(leaf.clone(), tensor(targets));
+        let softmax = |row: [f32; 3]| {
+            let sum: f32 = row.iter().map(|x| x.exp()).sum();
+            row.map(|x| x.exp() / sum)
+        };
+        let mut expected = 0.0;
+        let mut gradient = Vec::new();
+        for (row, target) in logits.into_iter().zip(targets) {
+            for (p, t) in softmax(row).into_iter().zip(target) {
+                expected -= t * p.ln() / 2.0;
+                gradient.push((p - t) / 2.0);
+            }
+        }
+        let found =
+            leaf.grad(&loss.backward()).expect("a gradient").into_data().try_to_vec::<f32>().expect("f32");
+        assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
+        assert!(found.iter().zip(&gradient).all(|(a, e)| (a - e).abs() < 1e-6), "{found:?} {gradient:?}");
+    }
+}

@@ -1,0 +1,115 @@
+//! The optimiser of a recipe, and its learning rates.
+
+use crate::groups::Member;
+use crate::recipe::{AdafactorRecipe, AdamRecipe, OptimizerRecipe, SgdRecipe};
+use crate::weights::shapes;
+use burn::module::ParamGroup;
+use burn_optim::decay::WeightDecayConfig;
+use burn_optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
+use burn_optim::momentum::MomentumConfig;
+use burn_optim::{
+    AdafactorConfig, AdamConfig, AdamWConfig, DynOptimizer, ModuleOptimizer, Optimizer, SgdConfig,
+};
+use std::collections::BTreeMap;
+use tokmerge_models::Vit;
+
+/// The parameters of a model, as the optimiser treats them.
+#[derive(Clone, Debug)]
+pub(crate) struct Groups {
+    members: Vec<Member>,
+}
+
+impl Groups {
+    pub(crate) fn new(vit: &Vit, layer_decay: f64) -> Self {
+        let depth = vit.config().depth;
+        let member = |(path, shape): (String, Vec<usize>)| Member::new(path, shape.len(), depth, layer_decay);
+        Self { members: shapes(vit).into_iter().map(member).collect() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    fn without_decay(&self) -> ParamGroup {
+        let paths = self.members.iter().filter(|member| !member.decays);
+        ParamGroup::from_paths(paths.map(|member| member.path.clone()).collect())
+    }
+
+    /// The learning rates of a step.
+    pub(crate) fn rates(&self, lr: f64) -> ModuleLearningRate {
+        let mut by_scale: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        for member in self.members.iter().filter(|member| member.lr_scale != 1.0) {
+            by_scale.entry(member.lr_scale.to_bits()).or_default().push(member.path.clone());
+        }
+        let mut rates = ModuleLrScheduler::new(lr);
+        for (scale, paths) in by_scale {
+            rates = rates.with_group(ParamGroup::from_paths(paths), lr * f64::from_bits(scale));
+        }
+        rates.step()
+    }
+}
+
+/// The optimiser of a recipe for the parameters of a model.
+pub(crate) fn optimizer(recipe: &OptimizerRecipe, groups: &Groups) -> ModuleOptimizer {
+    let without = groups.without_decay();
+    match recipe {
+        OptimizerRecipe::AdamW(recipe) => {
+            two(adamw(recipe), adamw(&AdamRecipe { weight_decay: 0.0, ..*recipe }), without)
+        }
+        OptimizerRecipe::Adam(recipe) => {
+            two(adam(recipe), adam(&AdamRecipe { weight_decay: 0.0, ..*recipe }), without)
+        }
+        OptimizerRecipe::Adafactor(recipe) => {
+            two(adafactor(recipe), adafactor(&AdafactorRecipe { weight_decay: 0.0, ..*recipe }), without)
+        }
+        OptimizerRecipe::Sgd(recipe) => {
+            two(sgd(recipe), sgd(&SgdRecipe { weight_decay: 0.0, ..*recipe }), without)
+        }
+    }
+}
+
+fn two<O: Optimizer + DynOptimizer>(decaying: O, others: O, without_decay: ParamGroup) -> ModuleOptimizer {
+    ModuleOptimizer::from(decaying).with_group(without_decay, others, None)
+}
+
+fn adamw(recipe: &AdamRecipe) -> burn_optim::AdamW {
+    AdamWConfig::new()
+        .with_beta_1(recipe.betas[0] as f32)
+        .with_beta_2(recipe.betas[1] as f32)
+        .with_epsilon(recipe.eps as f32)
+        .with_weight_decay(recipe.weight_decay as f32)
+        .build()
+}
+
+/// Added to the gradient; none for 0, which would cost a pass over memory.
+fn decay(penalty: f64) -> Option<WeightDecayConfig> {
+    (penalty > 0.0).then(|| WeightDecayConfig { penalty: penalty as f32 })
+}
+
+fn adam(recipe: &AdamRecipe) -> burn_optim::Adam {
+    AdamConfig::new()
+        .with_beta_1(recipe.betas[0] as f32)
+        .with_beta_2(recipe.betas[1] as f32)
+        .with_epsilon(recipe.eps as f32)
+        .with_weight_decay(decay(recipe.weight_decay))
+        .build()
+}
+
+fn adafactor(recipe: &AdafactorRecipe) -> burn_optim::Adafactor {
+    AdafactorConfig::new()
+        .with_epsilon_1(recipe.eps as f32)
+        .with_clip_threshold(recipe.clip_threshold as f32)
+        .with_decay_rate(recipe.decay_rate)
+        .with_relative_step(false)
+        .with_scale_parameter(recipe.scale_parameter)
+        .with_weight_decay(recipe.weight_decay as f32)
+        .build()
+}
+
+fn sgd(recipe: &SgdRecipe) -> burn_optim::Sgd {
+    let momentum = MomentumConfig { momentum: recipe.momentum, dampening: 0.0, nesterov: recipe.nesterov };
+    SgdConfig::new()
+        .with_weight_decay(decay(recipe.weight_decay))
+        .with_momentum((recipe.momentum > 0.0).then_some(momentum))
+        .build()
+}

@@ -1,0 +1,204 @@
+//! Rules that types cannot say. Every refusal names the key, its value and a way out.
+
+use super::{OptimizerRecipe, Recipe, RecipeError};
+use std::fmt::Display;
+use tokmerge_merge::Method;
+
+fn refuse(key: &'static str, value: impl Display, rule: impl Into<String>) -> RecipeError {
+    RecipeError::Value { key, value: value.to_string(), rule: rule.into() }
+}
+
+fn require(holds: bool, key: &'static str, value: impl Display, rule: &str) -> Result<(), RecipeError> {
+    if holds { Ok(()) } else { Err(refuse(key, value, rule)) }
+}
+
+/// A chance or a part.
+fn part(key: &'static str, value: f64) -> Result<(), RecipeError> {
+    require((0.0..=1.0).contains(&value), key, value, "it must be from 0 to 1, and 0 turns it off")
+}
+
+fn positive(key: &'static str, value: f64) -> Result<(), RecipeError> {
+    require(value.is_finite() && value > 0.0, key, value, "it must be above 0")
+}
+
+fn not_negative(key: &'static str, value: f64) -> Result<(), RecipeError> {
+    require(value.is_finite() && value >= 0.0, key, value, "it must be 0 or more")
+}
+
+fn count(key: &'static str, value: usize, most: usize) -> Result<(), RecipeError> {
+    require((1..=most).contains(&value), key, value, &format!("it must be from 1 to {most}"))
+}
+
+impl Recipe {
+    pub(super) fn check(&self) -> Result<(), RecipeError> {
+        spec("merge", &self.merge)?;
+        self.check_model()?;
+        self.check_data()?;
+        self.check_optimizer()?;
+        self.check_schedule()?;
+        self.check_regularisation()?;
+        self.check_train()
+    }
+
+    fn check_model(&self) -> Result<(), RecipeError> {
+        let model = &self.model;
+        let shape = [
+            ("model.patch_size", model.patch_size),
+            ("model.embed_dim", model.embed_dim),
+            ("model.depth", model.depth),
+            ("model.num_heads", model.num_heads),
+        ];
+        match &model.name {
+            None => {
+                for (key, value) in shape {
+                    let rule = "without model.name, patch_size, embed_dim, depth and num_heads say what the model is; give all four, or a name such as vit_small_patch16_224";
+                    value.ok_or_else(|| refuse(key, "missing", rule))?;
+                }
+                if let Some(weights) = &model.weights {
+                    let rule = "weights belong to a model with a name; give model.name too";
+                    return Err(refuse("model.weights", weights, rule));
+                }
+            }
+            Some(name) => {
+                if let (true, Some((key, value))) =
+                    (model.weights.is_some(), shape.iter().find_map(|(key, value)| Some((*key, (*value)?))))
+                {
+                    let rule = format!(
+                        "the weights of {name} have their own shape; leave it out, or leave out model.weights"
+                    );
+                    return Err(refuse(key, value, rule));
+                }
+            }
+        }
+        for (key, value) in shape {
+            value.map_or(Ok(()), |value| count(key, value, 1 << 14))?;
+        }
+        model.num_classes.map_or(Ok(()), |classes| count("model.num_classes", classes, 1 << 20))?;
+        model.img_size.map_or(Ok(()), |size| count("model.img_size", size, 16_384))?;
+        model.mlp_ratio.map_or(Ok(()), |ratio| positive("model.mlp_ratio", ratio))
+    }
+
+    fn check_data(&self) -> Result<(), RecipeError> {
+        let data = &self.data;
+        match (&data.val, data.split) {
+            (Some(_), Some(split)) => {
+                Err(refuse("data.split", split, "data.val is given too; leave one of them out"))
+            }
+            (None, None) => Err(refuse(
+                "data.val",
+                "missing",
+                "nothing could be validated; give a folder, or data.split = 0.1 to hold out a tenth of the training images",
+            )),
+            (None, Some(split)) => require(
+                split > 0.0 && split < 1.0,
+                "data.split",
+                split,
+                "it is the part that is held out, above 0 and below 1, e.g. 0.1",
+            ),
+            (Some(_), None) => Ok(()),
+        }?;
+        count("data.workers", data.workers, 1024)
+    }
+
+    fn check_optimizer(&self) -> Result<(), RecipeError> {
+        match &self.optimizer {
+            OptimizerRecipe::AdamW(adam) | OptimizerRecipe::Adam(adam) => {
+                for beta in adam.betas {
+                    let rule = "each must be from 0 to below 1, e.g. [0.9, 0.999]";
+                    require((0.0..1.0).contains(&beta), "optimizer.betas", beta, rule)?;
+                }
+                positive("optimizer.eps", adam.eps)?;
+                not_negative("optimizer.weight_decay", adam.weight_decay)
+            }
+            OptimizerRecipe::Adafactor(adafactor) => {
+                positive("optimizer.eps", adafactor.eps)?;
+                positive("optimizer.clip_threshold", adafactor.clip_threshold)?;
+                let decay = adafactor.decay_rate;
+                let rule = "it must be below 0, e.g. -0.8";
+                require(decay.is_finite() && decay < 0.0, "optimizer.decay_rate", decay, rule)?;
+                not_negative("optimizer.weight_decay", adafactor.weight_decay)
+            }
+            OptimizerRecipe::Sgd(sgd) => {
+                let rule = "it must be from 0 to below 1, e.g. 0.9";
+                require((0.0..1.0).contains(&sgd.momentum), "optimizer.momentum", sgd.momentum, rule)?;
+                not_negative("optimizer.weight_decay", sgd.weight_decay)
+            }
+        }
+    }
+
+    fn check_schedule(&self) -> Result<(), RecipeError> {
+        let schedule = &self.schedule;
+        positive("schedule.lr", schedule.lr)?;
+        schedule.lr_batch.map_or(Ok(()), |images| count("schedule.lr_batch", images, 1 << 20))?;
+        not_negative("schedule.warmup_lr", schedule.warmup_lr)?;
+        not_negative("schedule.min_lr", schedule.min_lr)?;
+        let peak = self.peak_lr();
+        let rule = format!("it is where the learning rate ends, and must not be above its peak, {peak:e}");
+        require(schedule.min_lr <= peak, "schedule.min_lr", schedule.min_lr, &rule)?;
+        not_negative("schedule.warmup_epochs", schedule.warmup_epochs)?;
+        let rule = format!("it must not be above train.epochs, {}", self.train.epochs);
+        let fits = schedule.warmup_epochs <= self.train.epochs as f64;
+        require(fits, "schedule.warmup_epochs", schedule.warmup_epochs, &rule)?;
+        let decay = schedule.layer_decay;
+        let rule = "it must be above 0 and at most 1, and 1 lets all layers learn alike";
+        require(decay > 0.0 && decay <= 1.0, "schedule.layer_decay", decay, rule)
+    }
+
+    fn check_regularisation(&self) -> Result<(), RecipeError> {
+        let with = &self.regularisation;
+        let smoothing = with.label_smoothing;
+        let rule = "it must be from 0 to below 1, e.g. 0.1";
+        require((0.0..1.0).contains(&smoothing), "regularisation.label_smoothing", smoothing, rule)?;
+        part("regularisation.flip", with.flip)?;
+        part("regularisation.drop_path", with.drop_path)?;
+        part("regularisation.random_erasing", with.random_erasing)?;
+        not_negative("regularisation.mixup", with.mixup)?;
+        not_negative("regularisation.cutmix", with.cutmix)?;
+        unavailable(self)
+    }
+
+    fn check_train(&self) -> Result<(), RecipeError> {
+        let train = &self.train;
+        count("train.epochs", train.epochs, 1 << 20)?;
+        count("train.batch_size", train.batch_size, 1 << 16)?;
+        count("train.accumulate", train.accumulate, 1 << 16)?;
+        count("train.checkpoint_epochs", train.checkpoint_epochs, 1 << 20)?;
+        count("train.validate_epochs", train.validate_epochs, 1 << 20)?;
+        train.checkpoint_steps.map_or(Ok(()), |steps| count("train.checkpoint_steps", steps, 1 << 40))?;
+        train.threads.map_or(Ok(()), |threads| count("train.threads", threads, 1024))?;
+        train.clip_grad.map_or(Ok(()), |length| positive("train.clip_grad", length))?;
+        if let Some(ema) = train.ema {
+            let rule = "it is the part of the average that stays, above 0 and below 1, e.g. 0.9999";
+            require(ema > 0.0 && ema < 1.0, "train.ema", ema, rule)?;
+        }
+        let specs = self.validate_specs();
+        if specs.is_empty() {
+            return Err(refuse("train.validate", "[]", "give at least one way of merging, e.g. [\"none\"]"));
+        }
+        specs.iter().try_for_each(|text| spec("train.validate", text))
+    }
+}
+
+fn spec(key: &'static str, text: &str) -> Result<(), RecipeError> {
+    match text.parse::<Method>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refuse(key, format!("\"{text}\""), error.to_string())),
+    }
+}
+
+/// What recipes may ask for and this version does not do: refused, never ignored.
+fn unavailable(recipe: &Recipe) -> Result<(), RecipeError> {
+    const RULE: &str = "this version does not do that; leave it out";
+    let with = &recipe.regularisation;
+    require(with.drop_path == 0.0, "regularisation.drop_path", with.drop_path, RULE)?;
+    require(with.random_erasing == 0.0, "regularisation.random_erasing", with.random_erasing, RULE)?;
+    require(with.mixup == 0.0, "regularisation.mixup", with.mixup, RULE)?;
+    require(with.cutmix == 0.0, "regularisation.cutmix", with.cutmix, RULE)?;
+    if let Some([low, high]) = with.random_resized_crop {
+        return Err(refuse("regularisation.random_resized_crop", format!("[{low}, {high}]"), RULE));
+    }
+    if let Some(policy) = &with.randaugment {
+        return Err(refuse("regularisation.randaugment", policy, RULE));
+    }
+    Ok(())
+}

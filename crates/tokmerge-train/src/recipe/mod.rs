@@ -1,0 +1,437 @@
+//! What a run is: a TOML file.
+//!
+//! Everything that decides the trained weights is in here. Keys that are not known are refused, and so are values
+//! that make no sense: see `check.rs`.
+
+mod check;
+mod overrides;
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use tokmerge_data::{CropMode, Interpolation};
+use tokmerge_models::Precision;
+
+/// A run, as written in a TOML file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// How tokens are merged while training, a spec such as `tome:r=13`.
+    #[serde(default = "unmerged")]
+    pub merge: String,
+    /// What is trained.
+    pub model: ModelRecipe,
+    /// On which images.
+    pub data: DataRecipe,
+    /// How weights follow gradients.
+    #[serde(default)]
+    pub optimizer: OptimizerRecipe,
+    /// How fast, and when.
+    pub schedule: ScheduleRecipe,
+    /// What keeps the model from learning by heart.
+    #[serde(default)]
+    pub regularisation: RegularisationRecipe,
+    /// How long, in which portions, and what is written.
+    pub train: TrainRecipe,
+}
+
+fn unmerged() -> String {
+    "none".to_owned()
+}
+
+/// What is trained: a model by name, or a shape.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelRecipe {
+    /// A timm name, `local-dir:DIR` or `hf-hub:org/name`. Without it `patch_size`, `embed_dim`, `depth` and
+    /// `num_heads` say what the model is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `pretrained` (from where the name points) or a weights file; without it the weights are random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Outputs of the head, where not one per class of the training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_classes: Option<usize>,
+    /// Side of the input in pixels; position embeddings are interpolated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub img_size: Option<usize>,
+    /// What the head looks at: `token` or `avg`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolRecipe>,
+    /// Side of a patch in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_size: Option<usize>,
+    /// Channels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embed_dim: Option<usize>,
+    /// Blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_heads: Option<usize>,
+    /// Hidden channels of the MLP over channels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mlp_ratio: Option<f64>,
+}
+
+/// What the head looks at, in timm's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolRecipe {
+    /// The class token.
+    Token,
+    /// The mean of the patch tokens.
+    Avg,
+}
+
+/// On which images, and how they are prepared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecipe {
+    /// Folder with one sub-folder of images per class.
+    pub train: PathBuf,
+    /// Folder to validate on, with the same classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val: Option<PathBuf>,
+    /// Part of the training images that is held out to validate on, where there is no `val`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<f64>,
+    /// Maps the class folders to the model's classes by their ids: index, wnid, name lines. Without it the folders,
+    /// sorted by name, are the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// As `--crop-pct`, where not the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_pct: Option<f64>,
+    /// As `--crop-mode`, where not the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_mode: Option<CropMode>,
+    /// As `--interpolation`, where not the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// As `--mean`, where not the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<[f32; 3]>,
+    /// As `--std`, where not the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub std: Option<[f32; 3]>,
+    /// Threads that read and prepare images.
+    #[serde(default = "one")]
+    pub workers: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// How weights follow gradients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+pub enum OptimizerRecipe {
+    /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+    AdamW(AdamRecipe),
+    /// Adam (Kingma and Ba, 2015); its weight decay is added to the gradient.
+    Adam(AdamRecipe),
+    /// Adafactor (Shazeer and Stern, 2018), at the schedule's learning rate.
+    Adafactor(AdafactorRecipe),
+    /// Stochastic gradient descent with momentum.
+    Sgd(SgdRecipe),
+}
+
+impl Default for OptimizerRecipe {
+    fn default() -> Self {
+        Self::AdamW(AdamRecipe::default())
+    }
+}
+
+/// Of Adam and AdamW.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamRecipe {
+    /// How slowly the means of gradients and of their squares change.
+    pub betas: [f64; 2],
+    /// Added to the root of the squares.
+    pub eps: f64,
+    /// Of weight matrices. Biases, norms, tokens and positions never decay.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamRecipe {
+    fn default() -> Self {
+        Self { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.05 }
+    }
+}
+
+/// Of Adafactor.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdafactorRecipe {
+    /// Added to squared gradients.
+    pub eps: f64,
+    /// Updates whose root mean square is larger are scaled down to it.
+    pub clip_threshold: f64,
+    /// Exponent of the decay of the second moment, below 0.
+    pub decay_rate: f64,
+    /// Whether a step is multiplied by the root mean square of its weights.
+    pub scale_parameter: bool,
+    /// Of weight matrices. Biases, norms, tokens and positions never decay.
+    pub weight_decay: f64,
+}
+
+impl Default for AdafactorRecipe {
+    fn default() -> Self {
+        Self { eps: 1e-30, clip_threshold: 1.0, decay_rate: -0.8, scale_parameter: false, weight_decay: 0.0 }
+    }
+}
+
+/// Of stochastic gradient descent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SgdRecipe {
+    /// Part of the last step that is taken again.
+    pub momentum: f64,
+    /// Whether the momentum looks ahead.
+    pub nesterov: bool,
+    /// Of weight matrices. Biases, norms, tokens and positions never decay.
+    pub weight_decay: f64,
+}
+
+impl Default for SgdRecipe {
+    fn default() -> Self {
+        Self { momentum: 0.9, nesterov: false, weight_decay: 0.0 }
+    }
+}
+
+/// The course of the learning rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// Half a cosine from the learning rate to the least.
+    #[default]
+    Cosine,
+    /// A straight line from the learning rate to the least.
+    Linear,
+    /// The learning rate throughout.
+    Constant,
+}
+
+/// How fast, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRecipe {
+    /// The largest learning rate.
+    pub lr: f64,
+    /// If given, `lr` is for this many images per step and grows in proportion to `train.batch_size` times
+    /// `train.accumulate` (DeiT: 512, MAE: 256).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr_batch: Option<usize>,
+    /// What follows the warm-up.
+    #[serde(default)]
+    pub kind: ScheduleKind,
+    /// Epochs in which the learning rate rises in a straight line.
+    #[serde(default)]
+    pub warmup_epochs: f64,
+    /// Where it starts from.
+    #[serde(default)]
+    pub warmup_lr: f64,
+    /// Where it ends.
+    #[serde(default)]
+    pub min_lr: f64,
+    /// Every block learns slower than the next by this factor (BEiT, MAE); 1 for all alike.
+    #[serde(default = "unit")]
+    pub layer_decay: f64,
+}
+
+fn unit() -> f64 {
+    1.0
+}
+
+/// What keeps the model from learning by heart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegularisationRecipe {
+    /// Part of the target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// Chance that a residual branch is left out, in the last block; it rises from 0 in the first.
+    pub drop_path: f64,
+    /// Chance that an image is mirrored.
+    pub flip: f64,
+    /// Parts of the image's area that a random crop may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random_resized_crop: Option<[f64; 2]>,
+    /// As timm writes it: `rand-m9-mstd0.5-inc1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub randaugment: Option<String>,
+    /// Chance that a rectangle is replaced by noise.
+    pub random_erasing: f64,
+    /// Mixup's alpha.
+    pub mixup: f64,
+    /// CutMix's alpha.
+    pub cutmix: f64,
+}
+
+/// What products are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DtypeRecipe {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// Products of the forward pass in bf16; weights, gradients and their products in f32.
+    Bf16,
+}
+
+impl DtypeRecipe {
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+/// How long, in which portions, and what is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainRecipe {
+    /// Times that every image is seen.
+    pub epochs: usize,
+    /// Images of one forward and backward pass.
+    #[serde(default = "batch_size")]
+    pub batch_size: usize,
+    /// Passes whose gradients make one step.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// The gradient of all parameters together is scaled down to this length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_grad: Option<f64>,
+    /// Decay of an exponential moving average of the weights, which is then validated and kept too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Of everything that is random.
+    #[serde(default)]
+    pub seed: u64,
+    /// What products are computed in.
+    #[serde(default)]
+    pub dtype: DtypeRecipe,
+    /// Threads to compute with, where not one per core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// A checkpoint is written after so many epochs.
+    #[serde(default = "one")]
+    pub checkpoint_epochs: usize,
+    /// And after so many steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_steps: Option<usize>,
+    /// Validation comes after so many epochs, and at the end.
+    #[serde(default = "one")]
+    pub validate_epochs: usize,
+    /// Ways of merging to validate with; without it none and that of training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<Vec<String>>,
+}
+
+fn batch_size() -> usize {
+    32
+}
+
+/// Why a recipe cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a key or type that is not known.
+    #[error("{place}: {reason}")]
+    Toml {
+        /// The file.
+        place: String,
+        /// Where and what.
+        reason: String,
+    },
+    /// `--set` is no assignment.
+    #[error("--set {0}: it must be KEY=VALUE with the key as in the recipe, e.g. --set train.epochs=5")]
+    Override(String),
+    /// A value that makes no sense.
+    #[error("{key} is {value}: {rule}")]
+    Value {
+        /// Where, as `--set` takes it.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// What it must be, and what to write instead.
+        rule: String,
+    },
+}
+
+impl Recipe {
+    /// Reads a recipe, with `KEY=VALUE` changes to it, and checks every value.
+    ///
+    /// # Errors
+    /// When the file is no recipe, or a value makes no sense.
+    pub fn open(path: &Path, changes: &[String]) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
+        Self::parse(&text, &path.display().to_string(), changes)
+    }
+
+    /// As [`open`](Self::open), of a text that comes from `place`.
+    ///
+    /// # Errors
+    /// When the text is no recipe, or a value makes no sense.
+    pub fn parse(text: &str, place: &str, changes: &[String]) -> Result<Self, RecipeError> {
+        let wrong = |error: toml::de::Error| RecipeError::Toml {
+            place: place.to_owned(),
+            reason: error.to_string().trim().to_owned(),
+        };
+        let recipe: Self = if changes.is_empty() {
+            // Read directly, so that errors name the line.
+            toml::from_str(text).map_err(wrong)?
+        } else {
+            let table = overrides::apply(toml::from_str(text).map_err(wrong)?, changes)?;
+            toml::Value::Table(table).try_into().map_err(wrong)?
+        };
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The recipe as TOML, every default written out.
+    ///
+    /// # Panics
+    /// Never: a recipe is a table of plain values.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a recipe is plain data")
+    }
+
+    /// Ways of merging to validate with.
+    #[must_use]
+    pub fn validate_specs(&self) -> Vec<String> {
+        match &self.train.validate {
+            Some(specs) => specs.clone(),
+            None if self.merge == "none" => vec![self.merge.clone()],
+            None => vec![unmerged(), self.merge.clone()],
+        }
+    }
+
+    /// The largest learning rate, after scaling with the batch.
+    #[must_use]
+    pub fn peak_lr(&self) -> f64 {
+        let images = self.train.batch_size * self.train.accumulate;
+        let scale = self.schedule.lr_batch.map_or(1.0, |of| images as f64 / of as f64);
+        self.schedule.lr * scale
+    }
+
+    /// What differs from `other` and changes the trained weights: key, here, there.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
+        overrides::differences(self, other)
+    }
+}

@@ -1,0 +1,76 @@
+//! `--set train.epochs=5`, and what two recipes do not have in common.
+
+use super::{Recipe, RecipeError};
+use std::collections::BTreeMap;
+use toml::{Table, Value};
+
+/// Keys that change how a run is watched or how fast it is, not what it learns.
+const HARMLESS: [&str; 7] = [
+    "data.workers",
+    "train.threads",
+    "train.checkpoint_epochs",
+    "train.checkpoint_steps",
+    "train.validate_epochs",
+    "train.validate",
+    // Where images lie does not matter as long as there are as many, which is checked.
+    "data.val",
+];
+
+pub(super) fn apply(mut table: Table, changes: &[String]) -> Result<Table, RecipeError> {
+    for change in changes {
+        let wrong = || RecipeError::Override(change.clone());
+        let (key, value) = change.split_once('=').ok_or_else(wrong)?;
+        let keys: Vec<&str> = key.trim().split('.').collect();
+        let (last, path) = keys.split_last().ok_or_else(wrong)?;
+        if keys.iter().any(|key| key.is_empty()) {
+            return Err(wrong());
+        }
+        let mut place = &mut table;
+        for key in path {
+            let entry = place.entry((*key).to_owned()).or_insert_with(|| Value::Table(Table::new()));
+            place = entry.as_table_mut().ok_or_else(wrong)?;
+        }
+        place.insert((*last).to_owned(), read(value.trim()));
+    }
+    Ok(table)
+}
+
+/// A value as TOML has it; whatever is none is a text, so that paths and specs need no quotes.
+fn read(text: &str) -> Value {
+    let parsed = toml::from_str::<Table>(&format!("value = {text}"));
+    parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn flatten(recipe: &Recipe) -> BTreeMap<String, String> {
+    fn collect(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Table(table) => {
+                for (key, value) in table {
+                    let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    collect(&path, value, into);
+                }
+            }
+            value => {
+                into.insert(prefix.to_owned(), value.to_string());
+            }
+        }
+    }
+    let mut flat = BTreeMap::new();
+    if let Ok(value) = Value::try_from(recipe) {
+        collect("", &value, &mut flat);
+    }
+    flat
+}
+
+pub(super) fn differences(one: &Recipe, other: &Recipe) -> Vec<(String, String, String)> {
+    let (one, other) = (flatten(one), flatten(other));
+    let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let shown =
+        |of: &BTreeMap<String, String>, key: &String| of.get(key).map_or("not set", |text| text).to_owned();
+    keys.into_iter()
+        .filter(|key| !HARMLESS.contains(&key.as_str()) && one.get(*key) != other.get(*key))
+        .map(|key| (key.clone(), shown(&one, key), shown(&other, key)))
+        .collect()
+}

@@ -1,0 +1,457 @@
+//! The loop.
+
+use crate::checkpoint::{Best, Checkpoints, Position, Saved};
+use crate::data::{BatchOptions, Batches, TrainBatch, View};
+use crate::ema::Ema;
+use crate::error::TrainError;
+use crate::forward::forward;
+use crate::gradients;
+use crate::log::{Log, StepRow};
+use crate::loss::soft_cross_entropy;
+use crate::optimizer::{Groups, optimizer};
+use crate::schedule::Schedule;
+use crate::start::{Setup, Start};
+use crate::validate::{Averaging, Validation, validate};
+use crate::weights::{assign, hollow, read};
+use burn::tensor::{Tensor, TensorData};
+use burn_optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tokmerge_merge::{Method, Reduction};
+use tokmerge_models::Vit;
+
+/// Something that happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'e> {
+    /// A step was taken.
+    Step {
+        /// Steps done.
+        step: usize,
+        /// The epoch it belongs to, from 1.
+        epoch: usize,
+        /// Its loss.
+        loss: f64,
+        /// Its learning rate.
+        lr: f64,
+        /// Images over the time of the step, waiting for images included.
+        images_per_second: f64,
+    },
+    /// An image could not be read and another one took its place; told once per image.
+    Unreadable(&'e str),
+    /// Validation begins.
+    Validating,
+    /// Validation is done.
+    Validated(&'e Validation),
+    /// A checkpoint was written.
+    Saved(&'e Path),
+}
+
+/// Hears what happens during a run.
+pub trait Observer {
+    /// Something happened.
+    fn event(&mut self, event: Event<'_>);
+}
+
+/// Nobody listens.
+impl Observer for () {
+    fn event(&mut self, _: Event<'_>) {}
+}
+
+/// A run that is over.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// The last validation: of the model, and of its moving average where there is one.
+    pub validations: Vec<Validation>,
+    /// Step and percent of the best validation, and where its weights are.
+    pub best: Option<(usize, f64, PathBuf)>,
+    /// The folder, which can be opened as a model.
+    pub dir: PathBuf,
+}
+
+/// A run: what [`Start`] opened, and everything that changes.
+pub struct Trainer {
+    setup: Setup,
+    checkpoints: Checkpoints,
+    log: Log,
+    schedule: Schedule,
+    steps_per_epoch: usize,
+    reduction: Reduction,
+    validate: Vec<Method>,
+    groups: Groups,
+    vit: Vit,
+    ema: Option<Ema>,
+    optimizer: ModuleOptimizer,
+    /// Steps done.
+    step: usize,
+    /// Steps after which there is a checkpoint.
+    saved: Option<usize>,
+    /// Images that were told to be unreadable.
+    told: Vec<String>,
+    /// The last validation.
+    last: Vec<Validation>,
+}
+
+/// Whether a run begins or goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    New,
+    Resume,
+}
+
+impl Trainer {
+    /// A new run in a folder that holds none.
+    ///
+    /// # Errors
+    /// When there are fewer images than a step takes, a way of merging does not fit the model, or the folder holds a
+    /// run already or cannot be written.
+    pub fn new(start: Start, dir: &Path) -> Result<Self, TrainError> {
+        Self::open(start, dir, Begin::New)
+    }
+
+    /// Goes on from the last checkpoint in a folder.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); when there is no checkpoint, or it is of another recipe, other images or another model.
+    pub fn resume(start: Start, dir: &Path) -> Result<Self, TrainError> {
+        Self::open(start, dir, Begin::Resume)
+    }
+
+    fn open(start: Start, dir: &Path, begin: Begin) -> Result<Self, TrainError> {
+        let recipe = &start.setup.recipe;
+        let step_images = recipe.train.batch_size * recipe.train.accumulate;
+        let images = start.setup.images.train.len();
+        let steps_per_epoch = images / step_images;
+        if steps_per_epoch == 0 {
+            return Err(TrainError::Data(format!(
+                "there are {images} images to train on, fewer than the {step_images} of one step; lower train.batch_size or train.accumulate"
+            )));
+        }
+        let seat = start.setup.architecture.config.seat();
+        let method =
+            |spec: &String| spec.parse::<Method>().map_err(|error| TrainError::Data(error.to_string()));
+        let reduction = Reduction::bind(method(&recipe.merge)?, &seat)?;
+        let validate = recipe.validate_specs().iter().map(method).collect::<Result<Vec<_>, _>>()?;
+        for method in &validate {
+            Reduction::bind(method.clone(), &seat)?;
+        }
+        let occupied =
+            |reason: &str| TrainError::Occupied { path: dir.to_owned(), reason: reason.to_owned() };
+        // Nothing is created for a run that cannot be resumed.
+        if begin == Begin::Resume && !dir.join("checkpoints").is_dir() {
+            return Err(occupied("there is no checkpoint to resume from; leave out --resume to begin"));
+        }
+        let checkpoints = Checkpoints::new(dir)?;
+        let saved = match (begin, checkpoints.latest()) {
+            (Begin::New, None) => None,
+            (Begin::New, Some(_)) => {
+                return Err(occupied(
+                    "holds the checkpoints of a run; give --resume to go on with it, or another --output",
+                ));
+            }
+            (Begin::Resume, None) => {
+                return Err(occupied("there is no checkpoint to resume from; leave out --resume to begin"));
+            }
+            (Begin::Resume, Some(path)) => Some(checkpoints.read(&path, &start)?),
+        };
+        let Start { setup, vit } = start;
+        let recipe = &setup.recipe;
+        let groups = Groups::new(&vit, recipe.schedule.layer_decay);
+        let mut fresh = optimizer(&recipe.optimizer, &groups);
+        let ema = recipe.train.ema;
+        let (vit, ema, step) = match saved {
+            None => {
+                let ema = ema.map(|decay| Ema::new(decay, &vit, &setup.device));
+                (vit, ema, 0)
+            }
+            Some(Saved { position, weights, ema: average, optimizer: record }) => {
+                fresh = fresh.load_record(record);
+                let vit = assign(vit, &weights, &setup.device);
+                let average = ema.zip(average);
+                let ema = average.map(|(decay, average)| Ema::resume(decay, &vit, &average, &setup.device));
+                (vit, ema, position.step)
+            }
+        };
+        checkpoints.write_file("recipe.toml", recipe.to_toml().as_bytes())?;
+        let log = Log::open(&checkpoints, step)?;
+        let schedule = Schedule::new(recipe, steps_per_epoch);
+        let saved = (step > 0).then_some(step);
+        Ok(Self {
+            checkpoints,
+            log,
+            schedule,
+            steps_per_epoch,
+            reduction,
+            validate,
+            groups,
+            vit,
+            ema,
+            optimizer: fresh,
+            step,
+            saved,
+            told: Vec::new(),
+            last: Vec::new(),
+            setup,
+        })
+    }
+
+    /// Steps done, and steps of the whole run.
+    #[must_use]
+    pub fn progress(&self) -> (usize, usize) {
+        (self.step, self.schedule.steps())
+    }
+
+    /// Steps of an epoch.
+    #[must_use]
+    pub fn steps_per_epoch(&self) -> usize {
+        self.steps_per_epoch
+    }
+
+    /// Parameters that are trained.
+    #[must_use]
+    pub fn tensors(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Trains to the end, and leaves the trained model in the folder.
+    ///
+    /// # Errors
+    /// When the loss is no longer a number, images cannot be read, or something cannot be written. The last
+    /// checkpoint stays.
+    pub fn run(mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+        self.run_until(usize::MAX, observer)?;
+        if self.last.is_empty() {
+            // The run had ended before, all but the result.
+            self.validated(observer)?;
+        }
+        // What was averaged is what should be used.
+        let weights = read(self.ema.as_ref().map_or(&self.vit, Ema::model));
+        self.checkpoints.save_result(&self.setup, &weights)?;
+        let best = self.checkpoints.best();
+        let dir = self.checkpoints.dir().to_owned();
+        let best = best.map(|best| (best.step, best.top1, dir.join("best")));
+        Ok(Summary { steps: self.step, validations: self.last, best, dir })
+    }
+
+    /// Trains until so many steps of the run are done, or to its end, and writes what is due on the way.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_until(&mut self, step: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let end = step.min(self.schedule.steps());
+        // A kill may have come between a checkpoint and the validation that was due.
+        self.validate_if_due(observer)?;
+        while self.step < end {
+            let epoch = self.step / self.steps_per_epoch;
+            let stop = end.min((epoch + 1) * self.steps_per_epoch);
+            let mut batches = self.batches(epoch, stop).map_err(|error| {
+                TrainError::Data(format!("the threads that read images cannot be started: {error}"))
+            })?;
+            while self.step < stop {
+                self.one_step(&mut batches, epoch, observer)?;
+                if self.checkpoint_due() {
+                    self.save(observer)?;
+                }
+                self.validate_if_due(observer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The batches from here to step `stop`, which is in the same epoch.
+    fn batches(&self, epoch: usize, stop: usize) -> std::io::Result<Batches> {
+        let recipe = &self.setup.recipe;
+        let options = BatchOptions {
+            batch_size: recipe.train.batch_size,
+            classes: self.setup.architecture.config.num_classes,
+            label_smoothing: recipe.regularisation.label_smoothing,
+            seed: recipe.train.seed,
+            workers: recipe.data.workers,
+        };
+        let view = View::new(&self.setup.architecture.preprocess, &recipe.regularisation);
+        let of_epoch = |step: usize| (step - epoch * self.steps_per_epoch) * recipe.train.accumulate;
+        Batches::new(
+            self.setup.images.train.clone(),
+            view,
+            options,
+            epoch,
+            of_epoch(self.step),
+            of_epoch(stop),
+        )
+    }
+
+    fn one_step(
+        &mut self,
+        batches: &mut Batches,
+        epoch: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let began = Instant::now();
+        let train = self.setup.recipe.train.clone();
+        let lr = self.schedule.lr(self.step);
+        let step = self.step + 1;
+        let (mut loss, mut images) = (0.0, 0);
+        let mut accumulated = GradientsAccumulator::new();
+        for part in 0..train.accumulate {
+            let batch =
+                batches.next().unwrap_or_else(|| Err("the thread that reads images ended".to_owned()));
+            let batch = batch.map_err(|last| TrainError::Unreadable {
+                tried: 16.min(self.setup.images.train.len()),
+                last,
+                folder: self.setup.images.train.root().to_owned(),
+            })?;
+            self.tell_failures(&batch, observer);
+            images += batch.items;
+            let (part_loss, gradients) = self.gradients(batch, train.accumulate, part);
+            loss += part_loss / train.accumulate as f64;
+            if !part_loss.is_finite() {
+                return Err(TrainError::NotFinite {
+                    what: "the loss",
+                    step,
+                    lr,
+                    kept: self.checkpoints.kept(),
+                });
+            }
+            accumulated.accumulate(&self.vit, gradients);
+        }
+        let mut gradients = accumulated.grads();
+        let mut grad_norm = None;
+        if let Some(most) = train.clip_grad {
+            let norm = gradients::norm(&self.vit, &gradients);
+            if !norm.is_finite() {
+                let what = "the gradient";
+                return Err(TrainError::NotFinite { what, step, lr, kept: self.checkpoints.kept() });
+            }
+            // As PyTorch's clip_grad_norm_.
+            if norm > most {
+                gradients = gradients::scale(&self.vit, gradients, most / (norm + 1e-6));
+            }
+            grad_norm = Some(norm);
+        }
+        // By value: with another handle on them, the weights would have to be copied.
+        let vit = std::mem::replace(&mut self.vit, hollow());
+        self.vit = self.optimizer.step(self.groups.rates(lr), vit, gradients);
+        self.ema = self.ema.take().map(|ema| ema.update(&self.vit));
+        self.step = step;
+        let seconds = began.elapsed().as_secs_f64();
+        let images_per_second = images as f64 / seconds;
+        let epoch = epoch + 1;
+        let row = StepRow { step, epoch, lr, loss, grad_norm, images_per_second, seconds };
+        let logged = self.log.step(&row);
+        logged.map_err(|error| self.checkpoints.cannot_write(self.log.steps_path(), &error))?;
+        observer.event(Event::Step { step, epoch, loss, lr, images_per_second });
+        Ok(())
+    }
+
+    /// Loss and gradients of a batch, these divided by the number of batches of a step.
+    fn gradients(&self, batch: TrainBatch, accumulate: usize, part: usize) -> (f64, GradientsParams) {
+        let config = &self.setup.architecture.config;
+        let (height, width) = config.img_size;
+        let device = &self.setup.device;
+        let images = TensorData::new(batch.pixels, [batch.items, config.in_chans, height, width]);
+        let images = Tensor::from_data(images, device);
+        let targets =
+            Tensor::from_data(TensorData::new(batch.targets, [batch.items, config.num_classes]), device);
+        let seed = self.setup.recipe.train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
+        let logits = forward(&self.vit, images, &self.reduction, seed);
+        let loss = soft_cross_entropy(logits, targets);
+        let value = f64::from(loss.clone().into_scalar::<f32>());
+        let loss = if accumulate == 1 { loss } else { loss / accumulate as f64 };
+        (value, GradientsParams::from_grads(loss.backward(), &self.vit))
+    }
+
+    fn tell_failures(&mut self, batch: &TrainBatch, observer: &mut dyn Observer) {
+        for (_, reason) in &batch.failed {
+            if !self.told.contains(reason) {
+                observer.event(Event::Unreadable(reason));
+                self.told.push(reason.clone());
+            }
+        }
+    }
+
+    fn at_end(&self) -> bool {
+        self.step == self.schedule.steps()
+    }
+
+    /// Whether so many epochs have just ended, or all.
+    fn after_epochs(&self, epochs: usize) -> bool {
+        self.step > 0 && (self.step.is_multiple_of(epochs * self.steps_per_epoch) || self.at_end())
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        let train = &self.setup.recipe.train;
+        let by_steps = train.checkpoint_steps.is_some_and(|steps| self.step.is_multiple_of(steps));
+        by_steps || self.after_epochs(train.checkpoint_epochs)
+    }
+
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        if self.saved == Some(self.step) {
+            return Ok(());
+        }
+        let position = Position {
+            step: self.step,
+            images: self.setup.images.train.len(),
+            recipe: self.setup.recipe.to_toml(),
+        };
+        let ema = self.ema.as_ref().map(|ema| read(ema.model()));
+        let weights = read(&self.vit);
+        match self.checkpoints.save(&self.setup, &position, &weights, ema.as_ref(), &self.optimizer)? {
+            Some(path) => observer.event(Event::Saved(&path)),
+            None => {
+                let (what, lr) = ("a weight", self.schedule.lr(self.step - 1));
+                return Err(TrainError::NotFinite {
+                    what,
+                    step: self.step,
+                    lr,
+                    kept: self.checkpoints.kept(),
+                });
+            }
+        }
+        self.saved = Some(self.step);
+        Ok(())
+    }
+
+    fn validate_if_due(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let due = self.after_epochs(self.setup.recipe.train.validate_epochs);
+        if due && !self.log.has_validation(self.step) {
+            self.validated(observer)?;
+        }
+        Ok(())
+    }
+
+    /// Validates, logs it, and keeps the weights if they are the best so far.
+    fn validated(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let mut told = Vec::new();
+        let mut validations = Vec::new();
+        let averages = self.ema.as_ref().map(|ema| (Averaging::Ema, ema.model()));
+        for (of, vit) in [(Averaging::Model, &self.vit)].into_iter().chain(averages) {
+            observer.event(Event::Validating);
+            let accuracies = validate(&self.setup, vit, &self.validate, &mut |reason| told.push(reason))?;
+            let epoch = self.step.div_ceil(self.steps_per_epoch);
+            let validation = Validation { epoch, step: self.step, of, accuracies };
+            let best = self.checkpoints.best();
+            if best.is_none_or(|best| validation.top1() > best.top1) {
+                let best = Best { step: self.step, top1: validation.top1() };
+                self.checkpoints.save_best(&self.setup, &read(vit), best)?;
+            }
+            observer.event(Event::Validated(&validation));
+            validations.push(validation);
+        }
+        if !self.log.has_validation(self.step) {
+            for validation in &validations {
+                let logged = self.log.validation(validation);
+                logged.map_err(|error| self.checkpoints.cannot_write(self.log.validation_path(), &error))?;
+            }
+        }
+        for reason in told {
+            if !self.told.contains(&reason) {
+                observer.event(Event::Unreadable(&reason));
+                self.told.push(reason);
+            }
+        }
+        self.last = validations;
+        Ok(())
+    }
+}

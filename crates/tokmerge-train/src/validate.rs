@@ -1,0 +1,80 @@
+//! How good the model is by now, at every way of merging.
+
+use crate::error::TrainError;
+use crate::start::Setup;
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tokmerge_data::{ImageError, Limits};
+use tokmerge_eval::{Accuracy, EvalOptions, Labels, Observer, evaluate};
+use tokmerge_merge::Method;
+use tokmerge_models::{Convention, Vit};
+
+/// Which weights were measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Averaging {
+    /// Those of the last step.
+    Model,
+    /// Their moving average.
+    Ema,
+}
+
+impl Averaging {
+    /// The name in logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Ema => "ema",
+        }
+    }
+}
+
+/// Accuracies on the validation images after a step.
+#[derive(Clone, Debug)]
+pub struct Validation {
+    /// Epochs trained, not always whole at the end of a run.
+    pub epoch: usize,
+    /// Steps trained.
+    pub step: usize,
+    /// Which weights.
+    pub of: Averaging,
+    /// One for every way of merging, in the recipe's order.
+    pub accuracies: Vec<Accuracy>,
+}
+
+impl Validation {
+    /// Percent right at the first way of merging: what the best checkpoint is chosen by.
+    #[must_use]
+    pub fn top1(&self) -> f64 {
+        self.accuracies.first().and_then(|accuracy| accuracy.top1).unwrap_or(0.0)
+    }
+}
+
+/// Forwards what cannot be read.
+struct Failures<'f>(&'f mut dyn FnMut(String));
+
+impl Observer for Failures<'_> {
+    fn failed(&mut self, _: &Path, error: &ImageError) {
+        (self.0)(error.to_string());
+    }
+}
+
+/// Measures a model on the validation images.
+pub(crate) fn validate(
+    setup: &Setup,
+    vit: &Vit,
+    methods: &[Method],
+    failed: &mut dyn FnMut(String),
+) -> Result<Vec<Accuracy>, TrainError> {
+    let model = setup.model(vit.valid());
+    let options = EvalOptions {
+        batch_size: setup.recipe.train.batch_size,
+        workers: setup.recipe.data.workers,
+        limits: Limits::default(),
+        convention: Convention::Fvcore,
+    };
+    let samples = setup.images.val.samples();
+    Ok(evaluate(&model, methods, samples, Labels::Trusted, options, &mut Failures(failed))?)
+}
