@@ -126,7 +126,6 @@ pub fn attention(
 ///
 /// # Panics
 /// When lengths do not match, offsets fall, an item has queries and no keys, or this CPU does not support `isa`.
-#[expect(clippy::too_many_arguments, reason = "each is one part of the formula")]
 pub fn cross_attention(
     isa: Isa,
     precision: Precision,

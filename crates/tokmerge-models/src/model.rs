@@ -248,9 +248,10 @@ impl Model {
         vit: Vit,
         architecture: Architecture,
         class_names: Vec<String>,
+        trained_with: Method,
         device: &Device,
     ) -> Self {
-        let (trained_with, report) = (Method::None, LoadReport::default());
+        let report = LoadReport::default();
         Self { vit, architecture, class_names, trained_with, report, device: device.clone() }
     }
 

@@ -18,7 +18,7 @@
 //! assert_eq!(scenes.draw(7), scene);
 //! ```
 //!
-//! [`write`] makes a folder of PNG files, one sub-folder per class.
+//! [`write()`] makes a folder of PNG files, one sub-folder per class.
 
 mod canvas;
 mod class;

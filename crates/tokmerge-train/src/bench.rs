@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use tokmerge_eval::{BenchOptions, Speed, Spread};
 use tokmerge_merge::{BindError, Method, Random, Reduction};
-use tokmerge_models::{Model, Vit};
+use tokmerge_models::{Model, StochasticDepth, Vit};
 
 /// Rounds before any counts.
 const WARM_UP: usize = 1;
@@ -46,8 +46,9 @@ pub fn bench_training(
     let recipe = OptimizerRecipe::AdamW(AdamRecipe { weight_decay: 0.01, ..AdamRecipe::default() });
     let mut learners: Vec<Learner> = reductions
         .iter()
-        .map(|_| {
-            let vit = assign(model.vit().clone(), &BTreeMap::new(), &device);
+        .map(|reduction| {
+            let vit = model.vit().clone().with_fresh_mergers(reduction.method(), &device);
+            let vit = assign(vit, &BTreeMap::new(), &device);
             let groups = Groups::new(&vit, 1.0);
             let optimizer = optimizer(&recipe, &groups);
             Learner { vit, groups, optimizer }
@@ -72,7 +73,7 @@ pub fn bench_training(
             let now = Instant::now();
             let images = Tensor::from_data(TensorData::new(pixels, shape), &device);
             let targets = TensorData::new(targets, [options.batch_size, config.num_classes]);
-            let logits = forward(&learner.vit, images, reduction, 0);
+            let logits = forward(&learner.vit, images, reduction, StochasticDepth { rate: 0.0, seed: 0 });
             let loss = soft_cross_entropy(logits, Tensor::from_data(targets, &device));
             let gradients = GradientsParams::from_grads(loss.backward(), &learner.vit);
             let vit = std::mem::replace(&mut learner.vit, hollow());

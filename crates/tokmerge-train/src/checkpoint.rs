@@ -22,7 +22,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::{Checkpoint, Dtype, TensorView, save_safetensors};
-use tokmerge_models::timm_config;
+use tokmerge_models::{TRAINED_WITH, timm_config};
 
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -141,7 +141,7 @@ impl Checkpoints {
         self.write_aside(&path, |dir| {
             write_model(setup, weights, dir)?;
             if let Some(ema) = ema {
-                save(ema, &dir.join(EMA)).map_err(|error| (dir.join(EMA), error))?;
+                save(ema, &setup.recipe.merge, &dir.join(EMA)).map_err(|error| (dir.join(EMA), error))?;
             }
             let bytes = optimizer.into_bytes().map_err(|error| (dir.join(OPTIMIZER), error.to_string()))?;
             write(&dir.join(OPTIMIZER), &bytes)?;
@@ -299,11 +299,11 @@ fn write_model(
 ) -> Result<(), (PathBuf, String)> {
     let config = timm_config(&setup.architecture, &setup.images.class_names);
     let config = config.map_err(|error| (dir.join(CONFIG), error.to_string()))?;
-    save(weights, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
+    save(weights, &setup.recipe.merge, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
     write(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())
 }
 
-fn save(weights: &BTreeMap<String, Values>, path: &Path) -> Result<(), String> {
+fn save(weights: &BTreeMap<String, Values>, merge: &str, path: &Path) -> Result<(), String> {
     let bytes: Vec<(&String, &Values, Vec<u8>)> = weights
         .iter()
         .map(|(name, values)| {
@@ -313,7 +313,8 @@ fn save(weights: &BTreeMap<String, Values>, path: &Path) -> Result<(), String> {
     let views =
         bytes.iter().map(|(name, values, bytes)| TensorView::new(name, Dtype::F32, &values.shape, bytes));
     let views = views.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata =
+        BTreeMap::from([("format".to_owned(), "pt".to_owned()), (TRAINED_WITH.to_owned(), merge.to_owned())]);
     save_safetensors(path, views, &metadata).map_err(|error| error.to_string())
 }
 

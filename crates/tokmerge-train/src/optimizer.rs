@@ -83,7 +83,7 @@ fn adamw(recipe: &AdamRecipe) -> burn_optim::AdamW {
 
 /// Added to the gradient; none for 0, which would cost a pass over memory.
 fn decay(penalty: f64) -> Option<WeightDecayConfig> {
-    (penalty > 0.0).then(|| WeightDecayConfig { penalty: penalty as f32 })
+    (penalty > 0.0).then_some(WeightDecayConfig { penalty: penalty as f32 })
 }
 
 fn adam(recipe: &AdamRecipe) -> burn_optim::Adam {

@@ -7,6 +7,7 @@ use crate::weights::{assign, fresh, read};
 use burn::tensor::Device;
 use std::path::PathBuf;
 use tokmerge_data::Preprocess;
+use tokmerge_merge::{Method, SpecError};
 use tokmerge_models::{
     Architecture, ClassToken, Model, ModelOptions, NormPlace, Pool, Vit, VitConfig, Weights, architecture,
     describe, timm_config,
@@ -53,6 +54,7 @@ impl Start {
         architecture.preprocess.validate()?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
         timm_config(&architecture, &[])?;
+        let vit = merging(vit, &recipe, &device)?;
         Ok(Self { setup: Setup { recipe, images, architecture, device }, vit })
     }
 
@@ -85,8 +87,18 @@ impl Setup {
     /// The model as it is now, for inference.
     pub(crate) fn model(&self, vit: Vit) -> Model {
         let device = self.device.clone().without_autodiff();
-        Model::from_parts(vit, self.architecture.clone(), self.images.class_names.clone(), &device)
+        let method = self.recipe.merge.parse().unwrap_or(Method::None);
+        Model::from_parts(vit, self.architecture.clone(), self.images.class_names.clone(), method, &device)
     }
+}
+
+/// The model with the weights of the recipe's method: its own where it has them, else fresh ones.
+fn merging(vit: Vit, recipe: &Recipe, device: &Device) -> Result<Vit, TrainError> {
+    let method: Method =
+        recipe.merge.parse().map_err(|error: SpecError| TrainError::Data(error.to_string()))?;
+    let values = read(&vit);
+    // Trained, and with ids that follow from their paths.
+    Ok(assign(vit.with_fresh_mergers(&method, device), &values, device))
 }
 
 /// A model with weights, and a new head where the classes are others.

@@ -18,7 +18,7 @@ use burn_optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_models::Vit;
+use tokmerge_models::{StochasticDepth, Vit};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -267,10 +267,12 @@ impl Trainer {
             batch_size: recipe.train.batch_size,
             classes: self.setup.architecture.config.num_classes,
             label_smoothing: recipe.regularisation.label_smoothing,
+            mix: recipe.regularisation.mix(),
             seed: recipe.train.seed,
             workers: recipe.data.workers,
         };
         let view = View::new(&self.setup.architecture.preprocess, &recipe.regularisation);
+        let view = view.map_err(std::io::Error::other)?;
         let of_epoch = |step: usize| (step - epoch * self.steps_per_epoch) * recipe.train.accumulate;
         Batches::new(
             self.setup.images.train.clone(),
@@ -355,7 +357,8 @@ impl Trainer {
         let targets =
             Tensor::from_data(TensorData::new(batch.targets, [batch.items, config.num_classes]), device);
         let seed = self.setup.recipe.train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
-        let logits = forward(&self.vit, images, &self.reduction, seed);
+        let drop = StochasticDepth { rate: self.setup.recipe.regularisation.drop_path, seed };
+        let logits = forward(&self.vit, images, &self.reduction, drop);
         let loss = soft_cross_entropy(logits, targets);
         let value = f64::from(loss.clone().into_scalar::<f32>());
         let loss = if accumulate == 1 { loss } else { loss / accumulate as f64 };

@@ -30,6 +30,7 @@ pub use tokmerge_models::{
     ModelOptions, Precision, Predicted, UnknownModel, Vit, VitConfig, Watch, Weights, architecture,
     architectures, describe,
 };
+pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;
 pub use tokmerge_tune as tune;
 pub use tokmerge_viz::{Format, Style, plot};

@@ -181,11 +181,12 @@ fn smoothed(image: &Rgb) -> Vec<u8> {
     let (width, height) = (image.width, image.height);
     let mut smooth = image.data.clone();
     for y in 1..height.saturating_sub(1) {
-        for at in (y * width + 1) * 3..((y + 1) * width).saturating_sub(1) * 3 {
+        let inner = (y * width + 1) * 3..((y + 1) * width).saturating_sub(1).max(y * width + 1) * 3;
+        for (at, out) in inner.clone().zip(&mut smooth[inner]) {
             let line = |at: usize| [at - 3, at, at + 3].map(|i| u32::from(image.data[i])).iter().sum::<u32>();
             let sum = line(at - width * 3) + line(at) + line(at + width * 3) + 4 * u32::from(image.data[at]);
             // Rounded; half-way cases cannot be, since 13 is odd.
-            smooth[at] = ((2 * sum + 13) / 26) as u8;
+            *out = ((2 * sum + 13) / 26) as u8;
         }
     }
     smooth

@@ -3,7 +3,7 @@
 use super::{MergerShape, Mergers};
 use crate::{KeyBias, LastLayer, Layout, Method, Readout, Reduction, Seat, Tokens, Trace};
 use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, s};
 
 fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
@@ -125,12 +125,12 @@ fn patch_merger_knows_neither_order_nor_neighbours() {
     };
     let x = noise(10, 6, &device);
     let both = run(x.clone(), Layout::uniform(2, 5));
-    let alone = run(x.clone().slice([5..10]), Layout::uniform(1, 5));
+    let alone = run(x.clone().slice(s![5..10, ..]), Layout::uniform(1, 5));
     assert_eq!(both[18..], alone[..], "bit for bit");
     assert_eq!(run(x.clone(), Layout::from_lens(&[5, 5])), both);
-    let shorter = run(x.clone().slice([0..8]), Layout::from_lens(&[5, 3]));
+    let shorter = run(x.clone().slice(s![0..8, ..]), Layout::from_lens(&[5, 3]));
     assert_eq!(shorter[..18], both[..18]);
-    close(&run(x.slice([5..10]).flip([0]), Layout::uniform(1, 5)), &alone);
+    close(&run(x.slice(s![5..10, ..]).flip([0]), Layout::uniform(1, 5)), &alone);
 }
 
 /// Detaching blocks the gradient exactly where eq. 6 says: what inflation does to the scores.
