@@ -112,6 +112,9 @@ pub(crate) fn quantise<S: Simd>(simd: S, row: &[f32], to: &mut [f32]) {
     to[steps + 1] = offset;
 }
 
+/// 1.5 · 2²³.
+const INTEGRAL: f32 = 12_582_912.0;
+
 /// A column of weights: its scale, `scale · Σ q`, and its quantised values by `each(index, q)`.
 pub(crate) fn quantise_column(weights: &[f32], mut each: impl FnMut(usize, i8)) -> [f32; 2] {
     let largest = weights.iter().fold(0.0, |largest: f32, w| largest.max(w.abs()));
@@ -128,7 +131,8 @@ pub(crate) fn quantise_column(weights: &[f32], mut each: impl FnMut(usize, i8)) 
     let scale = largest / 127.0;
     let mut sum = 0_i64;
     for (i, w) in weights.iter().enumerate() {
-        let q = (w * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+        // To the nearest integer, ties to even: this leaves nothing below one in the mantissa.
+        let q = ((w * inverse + INTEGRAL) - INTEGRAL).clamp(-127.0, 127.0) as i8;
         sum += i64::from(q);
         each(i, q);
     }
