@@ -20,6 +20,7 @@ test:
 # Kernels one by one, then a whole model with and without merging
 bench: build
     cargo bench --workspace --bench kernels
+    cargo bench --workspace --bench roofline
     {{tokmerge}} bench --model vit_small_patch16_224 --random-weights --merge none --merge tome:r=13 --batch-size 8
 
 # The API documentation, opened in a browser

@@ -189,6 +189,9 @@ pub(crate) struct BenchArgs {
     /// Write the results as CSV, in timm's columns and some of our own
     #[arg(long, value_name = "FILE")]
     pub(crate) results_file: Option<PathBuf>,
+    /// Measure what this machine can multiply at best, and show results as a share of it
+    #[arg(long, conflicts_with = "train")]
+    pub(crate) peak: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -461,20 +464,25 @@ pub(crate) struct ListArgs {
 pub(crate) enum Dtype {
     F32,
     Bf16,
+    Int8,
 }
 
 impl Dtype {
+    pub(crate) const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         }
     }
 
-    fn precision(self) -> Precision {
+    pub(crate) fn precision(self) -> Precision {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
+            Self::Int8 => Precision::Int8,
         }
     }
 }

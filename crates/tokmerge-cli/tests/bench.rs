@@ -46,6 +46,7 @@ fn json_as_an_outside_script_asks_for_it() {
         ("f32", "tome:r=13", 0.74, 41.0),
         ("bf16", "none", 1.26, 197.0),
         ("bf16", "tome:r=13", 0.74, 41.0),
+        ("int8", "tome:r=13", 0.74, 41.0),
     ] {
         let command = format!(
             "bench --model vit_tiny_patch16_224 --random-weights --batch-size 2 --dtype {dtype} --merge {merge} --threads 2 --duration 0.3 --json"
@@ -63,6 +64,28 @@ fn json_as_an_outside_script_asks_for_it() {
         assert!((number(&result, "ms_per_batch") * median / 2e3 - 1.0).abs() < 1e-6, "{result}");
         assert!((number(&result, "gmacs") - gmacs).abs() < 0.005, "{result}");
         assert_eq!(number(&result, "tokens"), tokens);
+    }
+}
+
+#[test]
+fn results_are_a_share_of_the_peak_where_there_is_one() {
+    for (isa, has_peak) in [("portable", false), ("avx2", true), ("avx512", true)] {
+        if !tokmerge::Isa::available().iter().any(|available| available.to_string() == isa) {
+            continue;
+        }
+        let command = format!("bench {TINY} --batch-size 1 --duration 0.1 --merge none --peak");
+        let desk = Desk::new().with("TOKMERGE_ISA", isa);
+        let result = desk.run(&format!("{command} --json")).ok().one_json();
+        assert_eq!(result["peak_flops_per_second"]["f32"].is_number(), has_peak, "{result}");
+        if has_peak {
+            let share = number(&result["peak_share"], "median");
+            assert!(share > 0.0, "{result}");
+        } else {
+            assert!(result["peak_share"].is_null(), "{result}");
+        }
+        let out = desk.run(&command).ok().out;
+        assert!(out.contains("% of peak"), "{out}");
+        assert_eq!(out.contains("f32 none (portable has no such products here)"), !has_peak, "{out}");
     }
 }
 

@@ -70,7 +70,7 @@ fn values_outside_their_range_are_refused() {
     desk.run(&format!("{bench} --threads 100000")).misused(&["--threads", "from 1 to 1024"]);
     desk.run(&format!("{bench} --duration 0")).misused(&["--duration", "above 0"]);
     desk.run(&format!("{bench} --duration nan")).misused(&["--duration", "above 0"]);
-    desk.run(&format!("{bench} --dtype f64")).misused(&["--dtype", "f64", "f32, bf16"]);
+    desk.run(&format!("{bench} --dtype f64")).misused(&["--dtype", "f64", "f32, bf16, int8"]);
     desk.run(&format!("{bench} --device cuda")).misused(&["--device", "cuda", "cpu"]);
     desk.run(&format!("{bench} --convention flops")).misused(&["--convention", "flops", "fvcore, macs"]);
     desk.run(&format!("{bench} --img-size 0")).misused(&["--img-size", "'0'", "224x320"]);

@@ -12,5 +12,5 @@ mod statistics;
 pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Observer, Prediction, evaluate, top};
 pub use batches::Reading;
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
-pub use speed::{BenchOptions, Speed, bench};
+pub use speed::{BenchOptions, PeakOf, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};

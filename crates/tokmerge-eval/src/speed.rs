@@ -5,7 +5,25 @@ use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tokmerge_merge::{BindError, Method, Reduction};
-use tokmerge_models::{Convention, Model};
+use tokmerge_models::{Convention, Isa, Model, Precision, peak};
+
+/// What results are compared with: the machine's peak at a precision, on so many threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeakOf {
+    /// What is multiplied.
+    pub precision: Precision,
+    /// Threads that multiply at the same time.
+    pub threads: usize,
+}
+
+impl PeakOf {
+    /// Operations per second, a multiply-add being two, of products on registers only; `None` where the instruction
+    /// set has none of this precision.
+    #[must_use]
+    pub fn measure(self, duration: Duration) -> Option<f64> {
+        peak(Isa::current(), self.precision, self.threads, duration)
+    }
+}
 
 /// How to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +34,8 @@ pub struct BenchOptions {
     pub duration: Duration,
     /// What counts as an operation.
     pub convention: Convention,
+    /// What to compare with, if with anything.
+    pub peak: Option<PeakOf>,
 }
 
 /// Forward passes of one method, timed.
@@ -37,11 +57,16 @@ pub struct Speed {
     pub mega_activations: f64,
     /// Speed over that of the unmerged model, round by round; `None` for itself, or where it was not measured.
     pub speedup: Option<Spread>,
+    /// Operations per second, two for each of `gmacs`, as a share of the peak measured in the same round; `None`
+    /// where there is none.
+    pub peak_share: Option<Spread>,
 }
 
 /// Rounds before any counts: weights are packed and buffers made in the first.
 const WARM_UP: usize = 2;
 const FEWEST_ROUNDS: usize = 3;
+/// How long the peak is measured in each round.
+const PEAK: Duration = Duration::from_millis(5);
 
 /// Times several methods in turn, one batch each per round, on random normal images.
 ///
@@ -54,6 +79,7 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
     let (height, width) = config.img_size;
     let pixels = normal(options.batch_size * config.in_chans * height * width);
     let mut rounds: Vec<Vec<f64>> = Vec::new();
+    let mut peaks = Vec::new();
     let mut counts = vec![[0.0; 3]; methods.len()];
     let limit = options.duration.mul_f64(methods.len().max(1) as f64);
     let mut start = Instant::now();
@@ -85,6 +111,7 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
         }
         if round >= WARM_UP {
             rounds.push(times);
+            peaks.extend(options.peak.and_then(|peak| peak.measure(PEAK)));
         }
     }
     let unmerged = methods.iter().position(|method| *method == Method::None);
@@ -97,6 +124,8 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
                 Spread::of(&ratios)
             });
             let images_per_second = Spread::of(&speeds);
+            let shares: Vec<f64> =
+                speeds.iter().zip(&peaks).map(|(speed, peak)| speed * gmacs * 2e9 / peak).collect();
             Speed {
                 merge: method.to_string(),
                 images_per_second,
@@ -106,6 +135,7 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
                 tokens,
                 mega_activations,
                 speedup,
+                peak_share: (!shares.is_empty()).then(|| Spread::of(&shares)),
             }
         });
     Ok(results.collect())

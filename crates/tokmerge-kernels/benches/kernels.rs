@@ -92,7 +92,7 @@ fn bench_isa(c: &mut Criterion, isa: Isa) {
     }
 
     let (x, bias, ones) = (values(ROWS * CHANNELS), values(HIDDEN), vec![1.0; CHANNELS]);
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         for n in [1152, HIDDEN] {
             let w = PackedLinear::new(isa, precision, &values(n * CHANNELS), n, CHANNELS);
             let mut y = vec![0.0; ROWS * n];

@@ -12,9 +12,10 @@ const VARIABLE: &str = "TOKMERGE_ISA";
 /// that this CPU lacks to a kernel panics; [`Isa::available`] lists those it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// x86-64 with AVX-512 F, BW, DQ and VL: 16 lanes. bf16 dot products are used where the CPU has them.
+    /// x86-64 with AVX-512 F, BW, DQ and VL: 16 lanes. Dot products of bf16 and of bytes (VNNI) are
+    /// used where the CPU has them.
     Avx512,
-    /// x86-64 with AVX2 and FMA: 8 lanes.
+    /// x86-64 with AVX2 and FMA: 8 lanes. Dot products of bytes (AVX-VNNI) are used where the CPU has them.
     Avx2,
     /// Any CPU: plain Rust, and the `gemm` crate for linear layers.
     Portable,
@@ -92,6 +93,23 @@ impl Isa {
     /// Whether this instruction set has a dot product of bf16 pairs on this CPU.
     #[cfg(not(target_arch = "x86_64"))]
     pub(crate) fn has_bf16_dot(self) -> bool {
+        false
+    }
+
+    /// Whether this instruction set has a dot product of bytes on this CPU.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn has_int8_dot(self) -> bool {
+        self.is_supported()
+            && match self {
+                Self::Avx512 => is_x86_feature_detected!("avx512vnni"),
+                Self::Avx2 => is_x86_feature_detected!("avxvnni"),
+                Self::Portable => false,
+            }
+    }
+
+    /// Whether this instruction set has a dot product of bytes on this CPU.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn has_int8_dot(self) -> bool {
         false
     }
 }

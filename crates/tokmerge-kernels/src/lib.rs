@@ -10,7 +10,8 @@
 //! - Functions are safe: lengths are checked, and a wrong one panics with the values.
 //! - A row of an output depends on its own row of the input only (in attention and matching, on its own
 //!   item): results are the same bit for bit whatever the number of rows, items and threads.
-//! - NaN and infinities are numbers like any other: they spread as far as the rule above allows.
+//! - NaN and infinities are numbers like any other: they spread as far as the rule above allows. At
+//!   [`Precision::Int8`] they spread over their row (weights: their column) as NaN.
 
 #![expect(clippy::needless_range_loop, reason = "register tiles read best indexed by row and half")]
 
@@ -33,7 +34,9 @@ mod norm;
 mod pack;
 mod panels;
 mod parallel;
+mod peak;
 mod product;
+mod quantise;
 mod scratch;
 mod simd;
 mod softmax;
@@ -53,3 +56,4 @@ pub use metric::{HeadAggregation, Part, head_mean, head_metric};
 pub use mlp::{Mlp, mlp};
 pub use norm::{Norm, layer_norm};
 pub use pack::{PackedLinear, Precision};
+pub use peak::peak;

@@ -9,8 +9,11 @@ use crate::norm::Norm;
 use crate::pack::{GEMM_ROWS, Layout, PackedLinear, Precision};
 use crate::parallel::{Grid, Shared};
 use crate::product::{Matrix, Threads, multiply};
+use crate::quantise::{parameters, quantise};
 use crate::scratch::Scratch;
-use crate::simd::{Job, Operand, Simd, convert, dispatch, dispatch_bf16_pairs, load_at, store_at};
+use crate::simd::{
+    Job, Operand, QUAD, Simd, convert, dispatch, dispatch_bf16_pairs, dispatch_quads, load_at, store_at,
+};
 use crate::tile::{Operands, Strip, for_each_strip, product};
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -103,7 +106,7 @@ impl Job for Chunk<'_> {
         // SAFETY: `run` checked that `y` has all rows of N columns; this chunk alone writes its rows and panels.
         unsafe {
             let y = Output::Values(y.start().add(rows.start * layer.w.out_features()));
-            layer.normed_rows(simd, norm, x, rows.len(), panels, y);
+            layer.rows(simd, norm, x, rows.len(), panels, y);
         }
     }
 }
@@ -113,8 +116,8 @@ impl Job for Chunk<'_> {
 pub(crate) enum Output {
     /// As values.
     Values(*mut f32),
-    /// As operand words of the next layer, which has the same precision. Not for the residual epilogue.
-    Words(*mut f32),
+    /// As operand words at bf16 precision. Not for the residual epilogue.
+    Bf16(*mut f32),
 }
 
 impl Layer<'_> {
@@ -130,15 +133,19 @@ impl Layer<'_> {
 
     /// Runs a job with the vectors that the packed weights need.
     pub(crate) fn dispatch(&self, job: impl Job) {
-        if self.w.is_paired() { dispatch_bf16_pairs(job) } else { dispatch(self.w.isa(), job) }
+        match self.w.precision() {
+            Precision::Int8 => dispatch_quads(self.w.isa(), job),
+            Precision::Bf16 if self.w.is_paired() => dispatch_bf16_pairs(job),
+            _ => dispatch(self.w.isa(), job),
+        }
     }
 
-    /// Normalises the rows if there is a norm, then as [`Layer::rows`].
+    /// Some panels of `y = epilogue(x Wᵀ + b)`, or of `epilogue(LN(x) Wᵀ + b)`, for `x: [rows, K]`.
     ///
     /// # Safety
-    /// As [`Layer::rows`].
+    /// `y` has `rows` rows of N elements or their words, and nobody else accesses the columns of `panels` meanwhile.
     #[inline(always)]
-    pub(crate) unsafe fn normed_rows<S: Simd>(
+    pub(crate) unsafe fn rows<S: Simd>(
         &self,
         simd: S,
         norm: Option<Norm<'_>>,
@@ -147,39 +154,23 @@ impl Layer<'_> {
         panels: Range<usize>,
         y: Output,
     ) {
-        let Some(norm) = norm else {
-            // SAFETY: the caller's promise.
-            return unsafe { self.rows(simd, x, rows, panels, y) };
-        };
-        assert_eq!(x.len(), rows * self.w.in_features());
-        let mut operand = Scratch::take(rows * self.w.words_per_row());
-        norm.rows(simd, x, self.w.operand(), &mut operand);
-        // SAFETY: the caller's promise.
-        unsafe { self.operand_rows(simd, &operand, rows, panels, y) }
-    }
-
-    /// Some panels of `y = epilogue(x Wᵀ + b)` for `x: [rows, K]`.
-    ///
-    /// # Safety
-    /// `y` has `rows` rows of N elements or their words, and nobody else accesses the columns of `panels` meanwhile.
-    #[inline(always)]
-    pub(crate) unsafe fn rows<S: Simd>(
-        &self,
-        simd: S,
-        x: &[f32],
-        rows: usize,
-        panels: Range<usize>,
-        y: Output,
-    ) {
         let (k, words) = (self.w.in_features(), self.w.words_per_row());
         assert_eq!(x.len(), rows * k);
-        if self.w.operand() == Operand::Values {
+        if norm.is_none() && self.w.precision() == Precision::F32 {
             // SAFETY: the caller's promise.
             return unsafe { self.operand_rows(simd, x, rows, panels, y) };
         }
         let mut operand = Scratch::take(rows * words);
-        for r in 0..rows {
-            convert(simd, &x[r * k..(r + 1) * k], &mut operand[r * words..(r + 1) * words]);
+        match (self.w.precision(), norm) {
+            (Precision::F32, None) => {}
+            (Precision::F32, Some(norm)) => norm.rows(simd, x, Operand::Values, &mut operand),
+            (Precision::Bf16, Some(norm)) => norm.rows(simd, x, Operand::Bf16, &mut operand),
+            (Precision::Bf16, None) => {
+                for r in 0..rows {
+                    convert(simd, &x[r * k..(r + 1) * k], &mut operand[r * words..(r + 1) * words]);
+                }
+            }
+            (Precision::Int8, norm) => quantise_rows(simd, norm, x, [k, words], &mut operand),
         }
         // SAFETY: the caller's promise.
         unsafe { self.operand_rows(simd, &operand, rows, panels, y) }
@@ -221,19 +212,26 @@ impl Layer<'_> {
             Epilogue::Activate(activation) => (None, activation),
             Epilogue::Store => (None, Activation::Identity),
         };
-        let words = self.w.words_per_row();
+        let (words, steps) = (self.w.words_per_row(), self.w.steps());
         let weights = self.w.panel(panel);
-        assert_eq!(weights.len(), words * S::PANEL);
+        assert_eq!(weights.len(), steps * S::PANEL);
         let n = self.w.out_features();
         let (y, y_stride, operand) = match y {
             Output::Values(y) => (y, n, Operand::Values),
-            Output::Words(y) => (y, crate::simd::words::<S>(self.w.operand(), n), self.w.operand()),
+            Output::Bf16(y) => (y, crate::simd::words::<S>(Operand::Bf16, n), Operand::Bf16),
         };
+        let mut quantised = [[simd.splat(0.0); 2]; 2];
+        if let Some([scale, sum]) = self.w.scales() {
+            quantised =
+                [columns_of(simd, Some(scale), &columns, 0.0), columns_of(simd, Some(sum), &columns, 0.0)];
+        }
+        assert_eq!(self.w.precision() == Precision::Int8, S::PER_WORD == QUAD);
         let tiled =
             columns.len() < S::PANEL || activation != Activation::Identity || operand == Operand::Bf16;
         let mut tile = MaybeUninit::<Tile>::uninit();
         let mut strip = PanelStrip {
-            operands: Operands { a: a.as_ptr(), a_stride: words, panel: weights.as_ptr(), k: words },
+            operands: Operands { a: a.as_ptr(), a_stride: words, panel: weights.as_ptr(), k: steps },
+            quantised,
             bias: columns_of(simd, self.bias, &columns, 0.0),
             residual,
             activation,
@@ -255,7 +253,7 @@ impl Layer<'_> {
         let (y, words) = match y {
             Output::Values(y) => (y, false),
             // A word is a value here.
-            Output::Words(y) => (y, self.w.operand() == Operand::Bf16),
+            Output::Bf16(y) => (y, true),
         };
         let (k, columns) = (self.w.in_features(), self.w.columns(panel));
         let width = columns.len();
@@ -316,6 +314,26 @@ impl Layer<'_> {
     }
 }
 
+/// Quantises rows of `k` values, normalised if there is a norm, into rows of `words`.
+#[inline(always)]
+pub(crate) fn quantise_rows<S: Simd>(
+    simd: S,
+    norm: Option<Norm<'_>>,
+    x: &[f32],
+    [k, words]: [usize; 2],
+    operand: &mut [f32],
+) {
+    let mut normed = Scratch::take(if norm.is_some() { k } else { 0 });
+    for r in 0..operand.len() / words {
+        let mut row = &x[r * k..(r + 1) * k];
+        if let Some(norm) = norm {
+            norm.rows(simd, row, Operand::Values, &mut normed);
+            row = &normed;
+        }
+        quantise(simd, row, &mut operand[r * words..(r + 1) * words]);
+    }
+}
+
 /// The two vectors of a parameter at `columns`, `default` if it is absent; lanes behind the end are zero.
 #[inline(always)]
 fn columns_of<S: Simd>(
@@ -355,6 +373,8 @@ struct Tile(#[expect(dead_code, reason = "reached by pointer")] [MaybeUninit<f32
 struct PanelStrip<V> {
     /// Of the first row.
     operands: Operands,
+    /// At int8 the scales, and those times the sums of the weights.
+    quantised: [[V; 2]; 2],
     bias: [V; 2],
     /// Factors of the residual form.
     residual: Option<[V; 2]>,
@@ -369,28 +389,68 @@ struct PanelStrip<V> {
     operand: Operand,
 }
 
+/// `x Wᵀ + b` of a row from its sums over `steps` operand words.
+///
+/// # Safety
+/// At int8 `row` is the row's operand words.
+#[inline(always)]
+unsafe fn values<S: Simd>(
+    simd: S,
+    (row, steps): (*const f32, usize),
+    mut sums: [S::V; 2],
+    bias: [S::V; 2],
+    [scale, sum]: [[S::V; 2]; 2],
+) -> [S::V; 2] {
+    if S::PER_WORD == QUAD {
+        // SAFETY: the caller's promise.
+        let [factor, offset] = unsafe { parameters(row, steps) };
+        let (factor, offset) = (simd.splat(factor), simd.splat(offset));
+        for half in 0..2 {
+            let rest = simd.mul_add(offset, sum[half], bias[half]);
+            sums[half] = simd.mul_add(simd.mul(simd.integers(sums[half]), scale[half]), factor, rest);
+        }
+    } else {
+        for half in 0..2 {
+            sums[half] = simd.add(sums[half], bias[half]);
+        }
+    }
+    sums
+}
+
 impl<S: Simd> Strip<S> for PanelStrip<S::V> {
     #[inline(always)]
     unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
-        let Operands { a, a_stride, .. } = self.operands;
+        let Operands { a, a_stride, k, .. } = self.operands;
+        let (bias, quantised) = (self.bias, self.quantised);
         // SAFETY: the caller promises that `a` and `y` have these rows; a tile has room for ROWS of PANEL.
         unsafe {
-            let operands = Operands { a: a.add(first * a_stride), ..self.operands };
-            let sums = product::<S, ROWS, 2>(simd, operands, [simd.splat(0.0); 2]);
-            match (self.tile, self.residual) {
-                (Some(tile), _) => store_sums(simd, &sums, self.bias, tile, S::PANEL),
-                (None, None) => {
-                    store_sums(simd, &sums, self.bias, self.y.add(first * self.y_stride), self.y_stride);
+            let a = a.add(first * a_stride);
+            // Where the values go, so that storing them does not wait for the lines.
+            for r in 0..ROWS {
+                for half in 0..2 {
+                    simd.prefetch(self.y.wrapping_add((first + r) * self.y_stride + half * S::LANES));
                 }
-                (None, Some(scale)) => {
-                    let y = self.y.add(first * self.y_stride);
-                    for r in 0..ROWS {
-                        for half in 0..2 {
-                            let to = y.add(r * self.y_stride + half * S::LANES);
-                            let v = simd.add(sums[r][half], self.bias[half]);
-                            simd.store(to, simd.mul_add(v, scale[half], simd.load(to)));
-                        }
+            }
+            let sums = product::<S, ROWS, 2>(simd, Operands { a, ..self.operands }, [simd.splat(0.0); 2]);
+            if let (None, Some(scale)) = (self.tile, self.residual) {
+                let y = self.y.add(first * self.y_stride);
+                for r in 0..ROWS {
+                    let values = values(simd, (a.add(r * a_stride), k), sums[r], bias, quantised);
+                    for half in 0..2 {
+                        let to = y.add(r * self.y_stride + half * S::LANES);
+                        simd.store(to, simd.mul_add(values[half], scale[half], simd.load(to)));
                     }
+                }
+                return;
+            }
+            let (to, stride) = match self.tile {
+                Some(tile) => (tile, S::PANEL),
+                None => (self.y.add(first * self.y_stride), self.y_stride),
+            };
+            for r in 0..ROWS {
+                let values = values(simd, (a.add(r * a_stride), k), sums[r], bias, quantised);
+                for half in 0..2 {
+                    simd.store(to.add(r * stride + half * S::LANES), values[half]);
                 }
             }
         }
@@ -427,26 +487,6 @@ impl<S: Simd> Strip<S> for PanelStrip<S::V> {
                     }
                 }
             }
-        }
-    }
-}
-
-/// Stores sums with the bias added.
-///
-/// # Safety
-/// `y` is writable for `ROWS` rows of PANEL elements, `y_stride` apart.
-#[inline(always)]
-unsafe fn store_sums<S: Simd, const ROWS: usize>(
-    simd: S,
-    sums: &[[S::V; 2]; ROWS],
-    bias: [S::V; 2],
-    y: *mut f32,
-    y_stride: usize,
-) {
-    for r in 0..ROWS {
-        for half in 0..2 {
-            // SAFETY: the caller promises these elements.
-            unsafe { simd.store(y.add(r * y_stride + half * S::LANES), simd.add(sums[r][half], bias[half])) };
         }
     }
 }

@@ -5,9 +5,9 @@
 //! block of rows stay in the second-level cache.
 
 use crate::activation::Activation;
-use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, linear, norm_linear};
+use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, linear, norm_linear, quantise_rows};
 use crate::norm::Norm;
-use crate::pack::PackedLinear;
+use crate::pack::{PackedLinear, Precision};
 use crate::parallel::{Grid, Shared};
 use crate::scratch::Scratch;
 use crate::simd::{Job, Simd};
@@ -56,7 +56,7 @@ pub fn mlp(mlp: &Mlp<'_>, x: &mut [f32]) {
     let rows = x.len() / channels.max(1);
     assert_eq!(x.len(), rows * channels, "mlp: {} elements are not rows of {channels}", x.len());
 
-    let words = fc2.words_per_row();
+    let words = if fc2.precision() == Precision::Int8 { fc2.in_features() } else { fc2.words_per_row() };
     let block = (BLOCK_BYTES / (words.max(1) * size_of::<f32>())).clamp(fc1.strip()[1], MAX_ROWS);
     let grid = Grid::new(rows, fc1.strip(), fc2.panels(), block);
     if grid.splits_panels() {
@@ -95,13 +95,30 @@ impl Job for Rows<'_> {
         let (first, second) = self.mlp.layers();
         let rows = self.x.len() / first.w.in_features();
         let (panels1, panels2) = (0..first.w.panels(), 0..second.w.panels());
-        let mut hidden = Scratch::take(rows * second.w.words_per_row());
-        // SAFETY: `hidden` has `rows` rows of the words of fc1's outputs, which are fc2's inputs (checked in `mlp`), `x`
-        // of fc2's outputs; both are ours.
+        let words = second.w.words_per_row();
+        let mut operand = Scratch::take(rows * words);
+        // SAFETY: `operand` and `hidden` have `rows` rows of fc1's outputs, which are fc2's inputs (checked in `mlp`), as
+        // words and as values, `x` of fc2's outputs; all are ours.
         unsafe {
-            let words = Output::Words(hidden.as_mut_ptr());
-            first.normed_rows(simd, Some(self.mlp.norm), self.x, rows, panels1, words);
-            second.operand_rows(simd, &hidden, rows, panels2, Output::Values(self.x.as_mut_ptr()));
+            match second.w.precision() {
+                Precision::F32 => {
+                    let values = Output::Values(operand.as_mut_ptr());
+                    first.rows(simd, Some(self.mlp.norm), self.x, rows, panels1, values);
+                }
+                Precision::Bf16 => {
+                    let words = Output::Bf16(operand.as_mut_ptr());
+                    first.rows(simd, Some(self.mlp.norm), self.x, rows, panels1, words);
+                }
+                Precision::Int8 => {
+                    // A row's range is known when all of it is.
+                    let inner = second.w.in_features();
+                    let mut hidden = Scratch::take(rows * inner);
+                    let values = Output::Values(hidden.as_mut_ptr());
+                    first.rows(simd, Some(self.mlp.norm), self.x, rows, panels1, values);
+                    quantise_rows(simd, None, &hidden, [inner, words], &mut operand);
+                }
+            }
+            second.operand_rows(simd, &operand, rows, panels2, Output::Values(self.x.as_mut_ptr()));
         }
     }
 }

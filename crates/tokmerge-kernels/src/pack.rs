@@ -2,12 +2,14 @@
 //!
 //! Panel `p` holds columns (output features) `p * width ..` of all of K, one step of K after the other,
 //! the last panel padded with zeros: `panels[p][k][column]`. At bf16 with a dot product of pairs a
-//! word holds two neighbouring values of K, an odd K padded with zero.
+//! word holds two neighbouring values of K, an odd K padded with zero; at int8 it holds four, on all
+//! instruction sets.
 
 use crate::isa::Isa;
 use crate::parallel::{Shared, for_each};
+use crate::quantise::{MAX_FEATURES, quads, quantise_column, row_words};
 use crate::scratch::Aligned;
-use crate::simd::Operand;
+use crate::simd::QUAD;
 use std::fmt;
 use std::ops::Range;
 
@@ -19,12 +21,34 @@ pub enum Precision {
     /// Weights and activations rounded to bf16 (nearest, ties to even), products summed in f32. Twice
     /// as fast where the CPU has bf16 dot products; elsewhere emulated at the speed of f32.
     Bf16,
+    /// Weights rounded to 8 bits with a scale per output, activations to 8 bits between the smallest and the largest
+    /// value of their row; products summed exactly in 32-bit integers. Four times as fast where the CPU has dot
+    /// products of bytes (VNNI); elsewhere the same integers, at the speed of f32 or below. Linear layers only:
+    /// attention is computed as at [`Precision::Bf16`].
+    Int8,
+}
+
+impl Precision {
+    /// What everything that is not a linear layer with many rows is computed in: bf16 in place of int8.
+    #[must_use]
+    pub fn without_int8(self) -> Self {
+        match self {
+            Self::Int8 => Self::Bf16,
+            other => other,
+        }
+    }
+
+    /// The same, or bf16 where rows of `features` are too long for the sums of int8.
+    #[must_use]
+    pub fn for_rows_of(self, features: usize) -> Self {
+        if features > MAX_FEATURES { self.without_int8() } else { self }
+    }
 }
 
 /// What the packed weights look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Panels for the register-blocked kernel; a word is one f32, or a pair of bf16.
+    /// Panels for the register-blocked kernel; a word is one f32, two bf16 or four bytes.
     Panels,
     /// As given, `[N, K]`, for the `gemm` crate; "panels" are blocks of columns of one call.
     Rows,
@@ -38,6 +62,8 @@ pub struct PackedLinear {
     in_features: usize,
     out_features: usize,
     words: Aligned,
+    /// At int8 the scale of each output, then for each output its scale times the sum of its quantised weights.
+    scales: Aligned,
 }
 
 /// Rows and columns of one call of the `gemm` crate. Fixed, so that the result of a row does not depend
@@ -49,7 +75,8 @@ impl PackedLinear {
     /// Packs `weight: [out_features, in_features]`, row-major (PyTorch's order).
     ///
     /// # Panics
-    /// When `weight` has another number of elements, or this CPU does not support `isa`.
+    /// When `weight` has another number of elements, this CPU does not support `isa`, or rows are too long for
+    /// `precision`: at int8 they may have 66 311 elements.
     #[must_use]
     pub fn new(
         isa: Isa,
@@ -69,11 +96,17 @@ impl PackedLinear {
             "PackedLinear: {isa} is not supported here; available: {:?}",
             Isa::available()
         );
-        let mut packed = Self { isa, precision, in_features, out_features, words: Aligned::default() };
-        packed.words = match packed.layout() {
-            Layout::Panels => packed.pack_panels(weight),
-            Layout::Rows => packed.pack_rows(weight),
-        };
+        assert!(
+            precision != Precision::Int8 || in_features <= MAX_FEATURES,
+            "PackedLinear: rows of {in_features} are too long for int8, whose sums take {MAX_FEATURES}; use bf16"
+        );
+        let (words, scales) = (Aligned::default(), Aligned::default());
+        let mut packed = Self { isa, precision, in_features, out_features, words, scales };
+        match (packed.precision, packed.layout()) {
+            (Precision::Int8, _) => packed.pack_quads(weight),
+            (_, Layout::Panels) => packed.words = packed.pack_panels(weight),
+            (_, Layout::Rows) => packed.words = packed.pack_rows(weight),
+        }
         packed
     }
 
@@ -104,11 +137,14 @@ impl PackedLinear {
     /// Memory used by the packed weights, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.words.len() * size_of::<f32>()
+        (self.words.len() + self.scales.len()) * size_of::<f32>()
     }
 
     pub(crate) fn layout(&self) -> Layout {
-        if self.isa == Isa::Portable { Layout::Rows } else { Layout::Panels }
+        match (self.isa, self.precision) {
+            (Isa::Portable, Precision::F32 | Precision::Bf16) => Layout::Rows,
+            _ => Layout::Panels,
+        }
     }
 
     /// Whether operand words are pairs of bf16.
@@ -116,33 +152,45 @@ impl PackedLinear {
         self.precision == Precision::Bf16 && self.isa.has_bf16_dot()
     }
 
-    /// What activations are converted into.
-    pub(crate) fn operand(&self) -> Operand {
+    /// Operand words of a row of activations, what belongs to the whole row included.
+    pub(crate) fn words_per_row(&self) -> usize {
         match self.precision {
-            Precision::F32 => Operand::Values,
-            Precision::Bf16 => Operand::Bf16,
+            Precision::Int8 => row_words(self.in_features),
+            _ => self.steps(),
         }
     }
 
-    /// Operand words of a row of activations.
-    pub(crate) fn words_per_row(&self) -> usize {
-        if self.is_paired() { self.in_features.div_ceil(2) } else { self.in_features }
+    /// Operand words that are multiplied.
+    pub(crate) fn steps(&self) -> usize {
+        match self.precision {
+            Precision::Int8 => quads(self.in_features),
+            Precision::Bf16 if self.is_paired() => self.in_features.div_ceil(2),
+            _ => self.in_features,
+        }
+    }
+
+    /// At int8 the scale of each output, and that times the sum of its weights.
+    pub(crate) fn scales(&self) -> Option<[&[f32]; 2]> {
+        let (scale, sum) = self.scales.split_at_checked(self.out_features)?;
+        (self.precision == Precision::Int8).then_some([scale, sum])
     }
 
     /// The unit in which rows are divided, and the most that the kernel takes at once.
     pub(crate) fn strip(&self) -> [usize; 2] {
-        match self.isa {
-            Isa::Avx512 => [1, 14],
-            Isa::Avx2 => [1, 6],
-            Isa::Portable => [GEMM_ROWS, GEMM_ROWS],
+        match (self.isa, self.layout()) {
+            (_, Layout::Rows) => [GEMM_ROWS, GEMM_ROWS],
+            (Isa::Avx512, _) => [1, 14],
+            (Isa::Avx2, _) => [1, 6],
+            (Isa::Portable, _) => [1, 4],
         }
     }
 
     pub(crate) fn panel_width(&self) -> usize {
-        match self.isa {
-            Isa::Avx512 => 32,
-            Isa::Avx2 => 16,
-            Isa::Portable => GEMM_COLUMNS,
+        match (self.isa, self.layout()) {
+            (_, Layout::Rows) => GEMM_COLUMNS,
+            (Isa::Avx512, _) => 32,
+            (Isa::Avx2, _) => 16,
+            (Isa::Portable, _) => 8,
         }
     }
 
@@ -160,7 +208,7 @@ impl PackedLinear {
     pub(crate) fn panel(&self, panel: usize) -> &[f32] {
         match self.layout() {
             Layout::Panels => {
-                let len = self.words_per_row() * self.panel_width();
+                let len = self.steps() * self.panel_width();
                 &self.words[panel * len..(panel + 1) * len]
             }
             Layout::Rows => {
@@ -172,7 +220,7 @@ impl PackedLinear {
 
     fn pack_panels(&self, weight: &[f32]) -> Aligned {
         let (width, k) = (self.panel_width(), self.in_features);
-        let len = self.words_per_row() * width;
+        let len = self.steps() * width;
         let mut words = Aligned::zeros(self.panels() * len);
         let shared = Shared::new(&mut words);
         for_each(self.panels(), |p| {
@@ -194,6 +242,32 @@ impl PackedLinear {
         words
     }
 
+    fn pack_quads(&mut self, weight: &[f32]) {
+        let (width, k) = (self.panel_width(), self.in_features);
+        let len = self.steps() * width;
+        let mut words = Aligned::zeros(self.panels() * len);
+        let mut scales = Aligned::zeros(2 * self.out_features);
+        let (shared_words, shared_scales) = (Shared::new(&mut words), Shared::new(&mut scales));
+        for_each(self.panels(), |p| {
+            // SAFETY: each task has a panel of its own.
+            let panel = unsafe { shared_words.range(p * len..(p + 1) * len) };
+            let mut bytes = vec![0_i8; self.steps() * QUAD];
+            for (j, column) in self.columns(p).enumerate() {
+                let row = &weight[column * k..(column + 1) * k];
+                let [scale, sum] = quantise_column(row, |i, q| bytes[i] = q);
+                for (i, quad) in bytes.chunks_exact(QUAD).enumerate() {
+                    panel[i * width + j] = quad_word(quad);
+                }
+                for (at, value) in [(column, scale), (self.out_features + column, sum)] {
+                    // SAFETY: a column belongs to one panel.
+                    unsafe { shared_scales.range(at..at + 1)[0] = value };
+                }
+            }
+        });
+        self.words = words;
+        self.scales = scales;
+    }
+
     fn pack_rows(&self, weight: &[f32]) -> Aligned {
         let mut words = Aligned::zeros(weight.len());
         for (word, &value) in words.iter_mut().zip(weight) {
@@ -204,8 +278,8 @@ impl PackedLinear {
 
     fn rounded(&self, value: f32) -> f32 {
         match self.precision {
-            Precision::F32 => value,
             Precision::Bf16 => half::bf16::from_f32(value).to_f32(),
+            _ => value,
         }
     }
 }
@@ -221,6 +295,11 @@ impl fmt::Debug for PackedLinear {
 fn pair_word(pair: &[f32]) -> f32 {
     let half = |i: usize| u32::from(pair.get(i).map_or(0, |&v| half::bf16::from_f32(v).to_bits()));
     f32::from_bits(half(0) | half(1) << 16)
+}
+
+/// Four signed bytes as a word, the first one lowest.
+fn quad_word(quad: &[i8]) -> f32 {
+    f32::from_bits(quad.iter().rev().fold(0, |word, &q| word << 8 | u32::from(q as u8)))
 }
 
 #[cfg(test)]

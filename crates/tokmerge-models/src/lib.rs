@@ -26,4 +26,4 @@ pub use key_map::KeyMap;
 pub use load::{LoadError, LoadReport, load, parameters};
 pub use model::{Described, Model, ModelError, ModelOptions, TRAINED_WITH, Weights, describe, gap};
 pub use registry::{Architecture, UnknownModel, architecture, architectures};
-pub use tokmerge_ops::{Activation, Isa, IsaError, Precision};
+pub use tokmerge_ops::{Activation, Isa, IsaError, Precision, peak};

@@ -239,6 +239,8 @@ impl ModuleMapper for Loader<'_> {
         self.report.applied.push(path);
         let device = param.lazy_device();
         let tensor = Tensor::from_data(TensorData::new(values, wanted), &device);
-        Param::initialized(param.id, tensor.set_require_grad(param.is_require_grad()))
+        // Asking a parameter itself would first draw the random values that these replace.
+        let id = param.id;
+        param.transform_for_load(tensor, id)
     }
 }

@@ -41,7 +41,7 @@ fn a_forward_pass_reuses_its_buffers() {
     let read = |model: &Vit, images, reduction: &Reduction| model.predict(images, reduction).logits;
     let passes: [fn(&Vit, Tensor<4>, &Reduction) -> Tensor<2>; 2] = [all, read];
     for (precision, pass) in
-        [Precision::F32, Precision::Bf16].into_iter().flat_map(|p| passes.map(|f| (p, f)))
+        [Precision::F32, Precision::Bf16, Precision::Int8].into_iter().flat_map(|p| passes.map(|f| (p, f)))
     {
         let model = config.init(precision, &device);
         for spec in ["none", "tome:r=13", "tome:r=13,inflect=-1"] {

@@ -150,24 +150,26 @@ fn top1(logits: &[f32]) -> Vec<usize> {
 }
 
 #[test]
-fn bf16_names_the_same_classes() {
-    let (Some((exact, golden)), Some((rounded, _))) = (open(Precision::F32), open(Precision::Bf16)) else {
-        return;
-    };
-    let pixels = pixels(&golden);
-    let labels = integers(&golden, "labels");
-    for spec in ["none", "tome:r=8", "tome:r=13"] {
-        let [exact, rounded] = [&exact, &rounded].map(|model| run(model, &pixels, spec, BATCH).logits);
-        let (classes, same) = (top1(&exact), top1(&rounded));
-        let agree = classes.iter().zip(&same).filter(|(a, b)| a == b).count();
-        let right =
-            |classes: &[usize]| classes.iter().zip(&labels).filter(|(a, b)| **a == **b as usize).count();
-        println!(
-            "{spec:9} bf16 agrees with f32 on {agree} of {IMAGES} images; right: {} in f32, {} in bf16; largest error {:.2}",
-            right(&classes),
-            right(&same),
-            worst_absolute(&rounded, &exact).error
-        );
-        assert!(agree + 2 >= IMAGES, "{spec}: bf16 agrees on {agree} of {IMAGES} images only");
+fn reduced_precisions_name_the_same_classes() {
+    for precision in [Precision::Bf16, Precision::Int8] {
+        let (Some((exact, golden)), Some((rounded, _))) = (open(Precision::F32), open(precision)) else {
+            return;
+        };
+        let pixels = pixels(&golden);
+        let labels = integers(&golden, "labels");
+        for spec in ["none", "tome:r=8", "tome:r=13"] {
+            let [exact, rounded] = [&exact, &rounded].map(|model| run(model, &pixels, spec, BATCH).logits);
+            let (classes, same) = (top1(&exact), top1(&rounded));
+            let agree = classes.iter().zip(&same).filter(|(a, b)| a == b).count();
+            let right =
+                |classes: &[usize]| classes.iter().zip(&labels).filter(|(a, b)| **a == **b as usize).count();
+            println!(
+                "{spec:9} {precision:?} agrees with f32 on {agree} of {IMAGES} images; right: {} in f32, {} rounded; largest error {:.2}",
+                right(&classes),
+                right(&same),
+                worst_absolute(&rounded, &exact).error
+            );
+            assert!(agree + 2 >= IMAGES, "{spec}: {precision:?} agrees on {agree} of {IMAGES} images only");
+        }
     }
 }

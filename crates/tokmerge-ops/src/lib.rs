@@ -35,5 +35,5 @@ pub use mlp::{MlpWeights, mlp_residual};
 pub use norm::{NormWeights, layer_norm};
 pub use pool::recycle;
 pub use tokmerge_kernels::{
-    Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity,
+    Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity, peak,
 };

@@ -23,7 +23,8 @@ pub struct LinearWeights {
     pub weight: Tensor<2>,
     /// `[N]`.
     pub bias: Option<Tensor<1>>,
-    /// What the products are computed in.
+    /// What the products are computed in. At [`Precision::Int8`] a row of activations is quantised between its smallest
+    /// and its largest value and a row of weights symmetrically; sums are exact.
     pub precision: Precision,
 }
 
@@ -99,19 +100,47 @@ pub fn linear_residual(
 }
 
 /// Values rounded to bf16 and back, as the bf16 kernels see them.
-fn rounded<const D: usize>(x: Tensor<D>, precision: Precision) -> Tensor<D> {
+fn to_bf16(x: Tensor<2>) -> Tensor<2> {
+    let dtype = x.dtype();
+    x.cast(FloatDType::BF16).cast(dtype)
+}
+
+/// Rows on 256 steps from their smallest value to their largest, as the int8 kernels see activations. The gradient
+/// passes through unchanged.
+fn rows_to_int8(x: Tensor<2>) -> Tensor<2> {
+    let values = x.clone().detach();
+    let least = values.clone().min_dim(1);
+    let step = (values.clone().max_dim(1) - least.clone()) / 255.0;
+    // A row of one value has no steps.
+    let whole = ((values.clone() - least.clone()) / step.clone().clamp_min(SMALLEST_STEP)).round();
+    x + (whole * step + least - values)
+}
+
+/// Rows, one per output, as multiples -127..=127 of a 127th of their largest magnitude, as the int8 kernels see
+/// weights. The gradient passes through unchanged.
+fn weights_to_int8(weight: Tensor<2>) -> Tensor<2> {
+    let values = weight.clone().detach();
+    let step = values.clone().abs().max_dim(1) / 127.0;
+    let whole = (values.clone() / step.clone().clamp_min(SMALLEST_STEP)).round();
+    weight + (whole * step - values)
+}
+
+/// So that nothing is divided by zero.
+const SMALLEST_STEP: f32 = 1e-36;
+
+/// Activations and weights as the kernels see them.
+fn rounded(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> [Tensor<2>; 2] {
     match precision {
-        Precision::F32 => x,
-        Precision::Bf16 => {
-            let dtype = x.dtype();
-            x.cast(FloatDType::BF16).cast(dtype)
-        }
+        Precision::F32 => [x, weight],
+        Precision::Bf16 => [to_bf16(x), to_bf16(weight)],
+        Precision::Int8 if x.shape().num_elements() == 0 => [x, weight],
+        Precision::Int8 => [rows_to_int8(x), weights_to_int8(weight)],
     }
 }
 
 pub(crate) fn composed(x: Tensor<2>, layer: LinearWeights, activation: Activation) -> Tensor<2> {
-    let precision = layer.precision;
-    let y = rounded(x, precision).matmul(rounded(layer.weight, precision).transpose());
+    let [x, weight] = rounded(x, layer.weight, layer.precision);
+    let y = x.matmul(weight.transpose());
     let y = match layer.bias {
         Some(bias) => y + bias.unsqueeze::<2>(),
         None => y,
@@ -333,7 +362,10 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
 
 #[cfg(test)]
 mod tests {
-    use super::{LinearWeights, composed, composed_residual, linear, linear_residual, norm_linear};
+    use super::{
+        LinearWeights, composed, composed_residual, linear, linear_residual, norm_linear, rows_to_int8,
+        weights_to_int8,
+    };
     use crate::testing::{assert_close, devices, gradients_match, normal};
     use crate::{Activation, NormWeights, Precision, norm};
     use burn::tensor::{Tensor, s};
@@ -405,6 +437,49 @@ mod tests {
             linear(x.clone(), layer.clone(), Activation::Gelu),
             composed(x, layer, Activation::Gelu),
             1e-3,
+        );
+    }
+
+    #[test]
+    fn int8_kernel_equals_composed_on_quantised_values() {
+        let device = devices().plain;
+        for (rows, inputs, outputs) in [(0, 3, 2), (1, 1, 1), (9, 65, 40), (30, 64, 33)] {
+            let x = normal([rows, inputs], 3, &device);
+            let layer = LinearWeights { precision: Precision::Int8, ..layer(inputs, outputs, &device) };
+            assert_close(
+                linear(x.clone(), layer.clone(), Activation::Gelu),
+                composed(x, layer, Activation::Gelu),
+                5e-5,
+            );
+        }
+    }
+
+    #[test]
+    fn int8_is_within_a_hundredth_of_f32() {
+        let device = devices().plain;
+        let (x, exact) = (normal([50, 384], 3, &device), layer(384, 64, &device));
+        let layer = LinearWeights { precision: Precision::Int8, ..exact.clone() };
+        let error = linear(x.clone(), layer, Activation::Identity) - linear(x, exact, Activation::Identity);
+        let error = error.square().mean().sqrt().into_scalar::<f32>();
+        assert!((1e-3..2e-2).contains(&error), "{error}");
+    }
+
+    #[test]
+    fn gradients_at_int8_pass_through_the_rounding() {
+        let device = devices().tracked;
+        gradients_match(
+            [normal([5, 12], 4, &device)],
+            |[x]| {
+                let layer = LinearWeights { precision: Precision::Int8, ..layer(12, 7, &device) };
+                composed(x, layer, Activation::Identity)
+            },
+            |[x]| {
+                let mut layer = layer(12, 7, &device);
+                layer.weight = weights_to_int8(layer.weight);
+                composed(x.clone(), layer.clone(), Activation::Identity)
+                    + (rows_to_int8(x.clone().detach()) - x.detach()).matmul(layer.weight.transpose())
+            },
+            1e-4,
         );
     }
 

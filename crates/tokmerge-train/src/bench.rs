@@ -103,6 +103,7 @@ pub fn bench_training(
                 tokens,
                 mega_activations,
                 speedup,
+                peak_share: None,
             }
         });
     Ok(results.collect())

@@ -1,6 +1,6 @@
 //! `tokmerge bench`.
 
-use crate::args::{BenchArgs, bind};
+use crate::args::{BenchArgs, Dtype, bind};
 use crate::output;
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -8,7 +8,10 @@ use std::fs::File;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokmerge::train::bench_training;
-use tokmerge::{BenchOptions, Method, Model, Speed, bench};
+use tokmerge::{BenchOptions, Isa, Method, Model, PeakOf, Speed, Spread, bench};
+
+/// How long the peak of each dtype is measured.
+const PEAK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none", "tome:r=13"])?;
@@ -19,7 +22,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         batch_size: args.batch_size,
         duration: Duration::from_secs_f64(args.duration),
         convention: args.output.convention(),
+        peak: args.peak.then(|| peak_of(args, args.model.dtype)),
     };
+    let peaks = if args.peak { peaks(args) } else { Vec::new() };
     let results = if args.train {
         model.require_head()?;
         bench_training(&model, &methods, options)?
@@ -31,7 +36,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     }
     if args.output.json {
         for speed in &results {
-            output::line(as_json(args, &model, speed).to_string())?;
+            output::line(as_json(args, &model, speed, &peaks).to_string())?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -43,18 +48,46 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         args.batch_size,
         args.model.device.0,
         args.model.threads(),
-        tokmerge::Isa::current(),
+        Isa::current(),
         results.first().map_or(0, |speed| speed.batches),
     ))?;
     output::line(table(args, &results))?;
+    if args.peak {
+        output::line(peak_line(args, &peaks))?;
+    }
     for verdict in verdicts(&methods, &results) {
         output::line(verdict)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(args: &BenchArgs, model: &Model, speed: &Speed) -> serde_json::Value {
-    json!({
+fn peak_of(args: &BenchArgs, dtype: Dtype) -> PeakOf {
+    PeakOf { precision: dtype.precision(), threads: args.model.threads() }
+}
+
+/// Operations per second of each dtype that the instruction set has products of.
+fn peaks(args: &BenchArgs) -> Vec<(Dtype, f64)> {
+    let measure = |dtype| Some((dtype, peak_of(args, dtype).measure(PEAK)?));
+    Dtype::ALL.into_iter().filter_map(measure).collect()
+}
+
+/// What the shares are shares of, and what has none.
+fn peak_line(args: &BenchArgs, peaks: &[(Dtype, f64)]) -> String {
+    let isa = Isa::current();
+    let shown = |dtype: Dtype| match peaks.iter().find(|(of, _)| *of == dtype) {
+        Some((_, peak)) => format!("{} {:.0} GFLOP/s", dtype.name(), peak / 1e9),
+        None => format!("{} none ({isa} has no such products here)", dtype.name()),
+    };
+    format!(
+        "Peak of {} threads, products in registers only: {}. Shares are of the {} peak measured in each round; a multiply-add counts as 2.",
+        args.model.threads(),
+        Dtype::ALL.map(shown).join(", "),
+        args.model.dtype.name(),
+    )
+}
+
+fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Dtype, f64)]) -> serde_json::Value {
+    let mut object = json!({
         "model": model.name(),
         "train": args.train,
         "merge": speed.merge,
@@ -70,17 +103,27 @@ fn as_json(args: &BenchArgs, model: &Model, speed: &Speed) -> serde_json::Value 
         "convention": args.output.convention(),
         "tokens": speed.tokens,
         "speedup": speed.speedup,
-        "isa": tokmerge::Isa::current().to_string(),
-    })
+        "isa": Isa::current().to_string(),
+    });
+    if args.peak {
+        let peaks: serde_json::Map<_, _> =
+            peaks.iter().map(|(dtype, peak)| (dtype.name().to_owned(), json!(peak))).collect();
+        object["peak_flops_per_second"] = peaks.into();
+        object["peak_share"] = json!(speed.peak_share);
+    }
+    object
 }
 
 fn table(args: &BenchArgs, results: &[Speed]) -> String {
     let gmacs = format!("GMACs ({})", args.output.convention());
-    let header = ["merge", "img/s", "min", "max", "ms/batch", &gmacs, "tokens left", "speed-up"];
+    let mut header = vec!["merge", "img/s", "min", "max", "ms/batch", &gmacs, "tokens left", "speed-up"];
+    if args.peak {
+        header.push("% of peak");
+    }
     let rows: Vec<Vec<String>> = results
         .iter()
         .map(|speed| {
-            vec![
+            let mut row = vec![
                 speed.merge.clone(),
                 format!("{:.1}", speed.images_per_second.median),
                 format!("{:.1}", speed.images_per_second.min),
@@ -89,7 +132,14 @@ fn table(args: &BenchArgs, results: &[Speed]) -> String {
                 format!("{:.2}", speed.gmacs),
                 format!("{:.0}", speed.tokens),
                 speed.speedup.as_ref().map_or_else(|| "-".to_owned(), output::ratio),
-            ]
+            ];
+            if args.peak {
+                let share = |share: &Spread| {
+                    format!("{:.1} ({:.1}-{:.1})", 1e2 * share.median, 1e2 * share.min, 1e2 * share.max)
+                };
+                row.push(speed.peak_share.as_ref().map_or_else(|| "-".to_owned(), share));
+            }
+            row
         })
         .collect();
     output::table(&header, &rows)

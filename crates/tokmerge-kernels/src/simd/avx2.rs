@@ -1,11 +1,13 @@
-//! AVX2 with FMA: 8 lanes.
+//! AVX2 with FMA: 8 lanes, with dot products of bytes where the CPU has them.
 
-use super::{Job, Simd};
+use super::{Job, QUAD, QUADS, SPLIT_QUADS, Simd, VALUES};
 use std::arch::x86_64::*;
 
-/// Exists only on a CPU with AVX2 and FMA.
+/// Exists only on a CPU with AVX2 and FMA and, if `DOT` is [`QUADS`], AVX-VNNI.
+///
+/// `DOT` says what [`Simd::dot`] multiplies.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2<const DOT: u8>(());
 
 /// Runs `job` compiled for AVX2 and FMA.
 ///
@@ -13,7 +15,25 @@ pub(crate) struct Avx2(());
 /// The CPU supports both.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn enter<J: Job>(job: J) {
-    job.run(Avx2(()));
+    job.run(Avx2::<VALUES>(()));
+}
+
+/// Runs `job` compiled for AVX2 and FMA with [`Simd::dot`] on bytes, by AVX-VNNI.
+///
+/// # Safety
+/// The CPU supports the features named.
+#[target_feature(enable = "avx2,fma,avxvnni")]
+pub(super) unsafe fn enter_quads<J: Job>(job: J) {
+    job.run(Avx2::<QUADS>(()));
+}
+
+/// As [`enter_quads`], without AVX-VNNI.
+///
+/// # Safety
+/// The CPU supports the features named.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn enter_split_quads<J: Job>(job: J) {
+    job.run(Avx2::<SPLIT_QUADS>(()));
 }
 
 const LANES: usize = 8;
@@ -52,6 +72,33 @@ fn round_bf16(a: __m256) -> __m256 {
     let rounded = _mm256_and_si256(rounded, _mm256_set1_epi32(0xffff_0000_u32 as i32));
     // The carry would turn some NaN into infinity or zero.
     _mm256_blendv_ps(_mm256_castsi256_ps(rounded), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a))
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+#[inline]
+fn dot_quads(a: __m256, b: __m256, c: __m256) -> __m256 {
+    let (a, b, c) = (_mm256_castps_si256(a), _mm256_castps_si256(b), _mm256_castps_si256(c));
+    _mm256_castsi256_ps(_mm256_dpbusd_avx_epi32(c, a, b))
+}
+
+/// [`dot_quads`] from products of 16 bits, even and odd bytes by themselves.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn dot_split_quads(a: __m256, b: __m256, c: __m256) -> __m256 {
+    let (a, b, c) = (_mm256_castps_si256(a), _mm256_castps_si256(b), _mm256_castps_si256(c));
+    let even = _mm256_and_si256(a, _mm256_set1_epi16(0xff));
+    let odd = _mm256_srli_epi16::<8>(a);
+    let even = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)));
+    let odd = _mm256_madd_epi16(odd, _mm256_srai_epi16::<8>(b));
+    _mm256_castsi256_ps(_mm256_add_epi32(c, _mm256_add_epi32(even, odd)))
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn to_bytes(a: __m256) -> __m128i {
+    let words = _mm256_cvtps_epi32(a);
+    let words = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+    _mm_packus_epi16(words, words)
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -108,9 +155,10 @@ fn transpose(rows: [__m256; LANES]) -> [__m256; LANES] {
     ]
 }
 
-impl Simd for Avx2 {
+impl<const DOT: u8> Simd for Avx2<DOT> {
     type V = __m256;
     const LANES: usize = LANES;
+    const PER_WORD: usize = if DOT == VALUES { 1 } else { QUAD };
     // 12 accumulators, 2 weights and a broadcast fit 16 registers.
     const ROWS: usize = 6;
 
@@ -122,7 +170,12 @@ impl Simd for Avx2 {
         min(a, b) = _mm256_min_ps(a, b);
         max(a, b) = _mm256_max_ps(a, b);
         mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c);
-        dot(a, b, c) = _mm256_fmadd_ps(a, b, c);
+        dot(a, b, c) = match DOT {
+            QUADS => dot_quads(a, b, c),
+            SPLIT_QUADS => dot_split_quads(a, b, c),
+            _ => _mm256_fmadd_ps(a, b, c),
+        };
+        integers(a) = _mm256_cvtepi32_ps(_mm256_castps_si256(a));
         round(a) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         scale(a, n) = scale(a, n);
         select_greater(a, b, x, y) = _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
@@ -180,6 +233,11 @@ impl Simd for Avx2 {
             // SAFETY: the caller promises `count` writable values.
             unsafe { *to.add(i) = lane }
         }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, a: Self::V) {
+        // SAFETY: `self` exists only on a CPU with AVX2 and FMA; the caller promises LANES writable bytes.
+        unsafe { _mm_storel_epi64(to.cast(), to_bytes(a)) }
     }
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

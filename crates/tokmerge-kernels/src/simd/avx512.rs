@@ -1,14 +1,14 @@
-//! AVX-512: 16 lanes, with a bf16 dot product where the CPU has one.
+//! AVX-512: 16 lanes, with dot products of bf16 and of bytes where the CPU has them.
 
-use super::{Job, Simd};
+use super::{Job, PAIRS, QUAD, QUADS, SPLIT_QUADS, Simd, VALUES};
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-/// Exists only on a CPU with AVX-512 F, BW, DQ and VL and, if `PAIRS`, BF16.
+/// Exists only on a CPU with AVX-512 F, BW, DQ and VL and, if `DOT` is [`PAIRS`], BF16, if it is [`QUADS`], VNNI.
 ///
-/// `PAIRS` says what an operand word of [`Simd::dot`] is: two bf16, or one f32.
+/// `DOT` says what [`Simd::dot`] multiplies.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512<const PAIRS: bool>(());
+pub(crate) struct Avx512<const DOT: u8>(());
 
 /// Runs `job` compiled for AVX-512.
 ///
@@ -16,7 +16,7 @@ pub(crate) struct Avx512<const PAIRS: bool>(());
 /// The CPU supports the features named.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn enter<J: Job>(job: J) {
-    job.run(Avx512::<false>(()));
+    job.run(Avx512::<VALUES>(()));
 }
 
 /// Runs `job` compiled for AVX-512 with [`Simd::dot`] on pairs of bf16.
@@ -25,7 +25,25 @@ pub(super) unsafe fn enter<J: Job>(job: J) {
 /// The CPU supports the features named.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 pub(super) unsafe fn enter_bf16<J: Job>(job: J) {
-    job.run(Avx512::<true>(()));
+    job.run(Avx512::<PAIRS>(()));
+}
+
+/// Runs `job` compiled for AVX-512 with [`Simd::dot`] on bytes, by VNNI.
+///
+/// # Safety
+/// The CPU supports the features named.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+pub(super) unsafe fn enter_quads<J: Job>(job: J) {
+    job.run(Avx512::<QUADS>(()));
+}
+
+/// As [`enter_quads`], without VNNI.
+///
+/// # Safety
+/// The CPU supports the features named.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn enter_split_quads<J: Job>(job: J) {
+    job.run(Avx512::<SPLIT_QUADS>(()));
 }
 
 const LANES: usize = 16;
@@ -57,6 +75,25 @@ fn dot_pairs(a: __m512, b: __m512, c: __m512) -> __m512 {
     // SAFETY: both types are 512 plain bits.
     let (a, b) = unsafe { (transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b)) };
     _mm512_dpbf16_ps(c, a, b)
+}
+
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+fn dot_quads(a: __m512, b: __m512, c: __m512) -> __m512 {
+    let (a, b, c) = (_mm512_castps_si512(a), _mm512_castps_si512(b), _mm512_castps_si512(c));
+    _mm512_castsi512_ps(_mm512_dpbusd_epi32(c, a, b))
+}
+
+/// [`dot_quads`] from products of 16 bits, even and odd bytes by themselves.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn dot_split_quads(a: __m512, b: __m512, c: __m512) -> __m512 {
+    let (a, b, c) = (_mm512_castps_si512(a), _mm512_castps_si512(b), _mm512_castps_si512(c));
+    let even = _mm512_and_si512(a, _mm512_set1_epi16(0xff));
+    let odd = _mm512_srli_epi16::<8>(a);
+    let even = _mm512_madd_epi16(even, _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b)));
+    let odd = _mm512_madd_epi16(odd, _mm512_srai_epi16::<8>(b));
+    _mm512_castsi512_ps(_mm512_add_epi32(c, _mm512_add_epi32(even, odd)))
 }
 
 #[target_feature(enable = "avx512f,avx512bf16")]
@@ -102,10 +139,14 @@ fn transpose(mut v: [__m512; LANES]) -> [__m512; LANES] {
     w
 }
 
-impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
+impl<const DOT: u8> Simd for Avx512<DOT> {
     type V = __m512;
     const LANES: usize = LANES;
-    const PER_WORD: usize = if PAIRS { 2 } else { 1 };
+    const PER_WORD: usize = match DOT {
+        PAIRS => 2,
+        QUADS | SPLIT_QUADS => QUAD,
+        _ => 1,
+    };
     // 28 accumulators, 2 weights and a broadcast fit 32 registers.
     const ROWS: usize = 14;
 
@@ -117,7 +158,13 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
         min(a, b) = _mm512_min_ps(a, b);
         max(a, b) = _mm512_max_ps(a, b);
         mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c);
-        dot(a, b, c) = if PAIRS { dot_pairs(a, b, c) } else { _mm512_fmadd_ps(a, b, c) };
+        dot(a, b, c) = match DOT {
+            PAIRS => dot_pairs(a, b, c),
+            QUADS => dot_quads(a, b, c),
+            SPLIT_QUADS => dot_split_quads(a, b, c),
+            _ => _mm512_fmadd_ps(a, b, c),
+        };
+        integers(a) = _mm512_cvtepi32_ps(_mm512_castps_si512(a));
         round(a) = _mm512_roundscale_ps::<0>(a);
         scale(a, n) = _mm512_scalef_ps(a, n);
         select_greater(a, b, x, y) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x);
@@ -181,18 +228,24 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     }
 
     #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, a: Self::V) {
+        // SAFETY: `self` exists only on a CPU with AVX-512; the caller promises LANES writable bytes.
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a))) }
+    }
+
+    #[inline(always)]
     fn pair(self, first: Self::V, second: Self::V) -> Self::V {
-        // SAFETY: `self` exists only on a CPU with AVX-512, and with BF16 where PAIRS.
-        unsafe { if PAIRS { interleave(first, second) } else { round_bf16(first) } }
+        // SAFETY: `self` exists only on a CPU with AVX-512, and with BF16 where DOT is PAIRS.
+        unsafe { if DOT == PAIRS { interleave(first, second) } else { round_bf16(first) } }
     }
     #[inline(always)]
     unsafe fn store_words(self, to: *mut f32, count: usize, a: Self::V) {
-        if !PAIRS {
+        if DOT != PAIRS {
             let rounded = self.round_bf16(a);
             // SAFETY: the mask admits the `count` words that the caller promises.
             return unsafe { _mm512_mask_storeu_ps(to, ((1_u32 << count) - 1) as u16, rounded) };
         }
-        // SAFETY: `self` exists only on a CPU with AVX-512 BF16 where PAIRS; the mask admits the words that the
+        // SAFETY: `self` exists only on a CPU with AVX-512 BF16 where DOT is PAIRS; the mask admits the words that the
         // caller promises.
         unsafe {
             if count == LANES {

@@ -13,6 +13,20 @@ mod avx2;
 mod avx512;
 mod portable;
 
+/// What [`Simd::dot`] multiplies, as a parameter of the vector types: f32 values.
+pub(crate) const VALUES: u8 = 0;
+/// Pairs of bf16.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const PAIRS: u8 = 1;
+/// Four unsigned bytes and four signed ones, by one instruction.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const QUADS: u8 = 2;
+/// The same by several instructions; no sum is rounded or cut off on the way, so the results are the same.
+pub(crate) const SPLIT_QUADS: u8 = 3;
+
+/// Operand words of four bytes.
+pub(crate) const QUAD: usize = 4;
+
 /// Vectors of `LANES` f32. A value of the type is the proof that the CPU has the instructions.
 pub(crate) trait Simd: Copy + Send + Sync {
     /// A vector.
@@ -21,7 +35,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const LANES: usize;
     /// Columns of a weight panel.
     const PANEL: usize = 2 * Self::LANES;
-    /// bf16 values in an operand word of [`Simd::dot`], where it is one of bf16.
+    /// Values in an operand word of [`Simd::dot`]: one f32, two bf16 or four bytes.
     const PER_WORD: usize = 1;
     /// Rows of the largest register block, with two accumulators each.
     const ROWS: usize;
@@ -37,8 +51,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the CPU has FMA.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `c + a · b` over operand words: f32 values, or pairs of bf16 (see [`Simd::store_words`]).
+    /// `c + a · b` over operand words: f32 values, pairs of bf16 (see [`Simd::store_words`]), or four unsigned bytes
+    /// of `a` and signed ones of `b`, whose sums are the bits of an i32.
     fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Lanes that are the bits of an i32, to the nearest f32.
+    fn integers(self, a: Self::V) -> Self::V;
     /// To the nearest integer, ties to even; for magnitudes below 2²².
     fn round(self, a: Self::V) -> Self::V;
     /// `a * 2^n` for integral `n` in -250..=250, with gradual underflow.
@@ -74,6 +91,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// All these elements are readable and writable.
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+
+    /// Stores all lanes, rounded to the nearest integer (ties to even), as bytes; for values from 0 to 255.
+    ///
+    /// # Safety
+    /// `LANES` bytes are writable at `to`.
+    unsafe fn store_bytes(self, to: *mut u8, a: Self::V);
 
     /// Operand words of two rows of values, as neighbouring steps of a product at bf16 precision. Only where
     /// [`Simd::PER_WORD`] is 2.
@@ -187,7 +210,49 @@ pub(crate) fn dispatch<J: Job>(isa: Isa, job: J) {
         Isa::Avx2 => unsafe { avx2::enter(job) },
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx512 | Isa::Avx2 => unreachable!("checked above"),
-        Isa::Portable => job.run(portable::Portable),
+        Isa::Portable => job.run(portable::Portable::<VALUES>),
+    }
+}
+
+/// Runs `job` compiled for `isa` with [`Simd::dot`] on bytes.
+///
+/// # Panics
+/// When this CPU does not support `isa`.
+pub(crate) fn dispatch_quads<J: Job>(isa: Isa, job: J) {
+    assert!(isa.is_supported(), "instruction set {isa} is not supported by this CPU");
+    match (isa, isa.has_int8_dot()) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: support was checked above, and that of the dot product by `has_int8_dot`.
+        (Isa::Avx512, true) => unsafe { avx512::enter_quads(job) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: support was checked above.
+        (Isa::Avx512, false) => unsafe { avx512::enter_split_quads(job) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: support was checked above, and that of the dot product by `has_int8_dot`.
+        (Isa::Avx2, true) => unsafe { avx2::enter_quads(job) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: support was checked above.
+        (Isa::Avx2, false) => unsafe { avx2::enter_split_quads(job) },
+        #[cfg(not(target_arch = "x86_64"))]
+        (Isa::Avx512 | Isa::Avx2, _) => unreachable!("checked above"),
+        (Isa::Portable, _) => job.run(portable::Portable::<SPLIT_QUADS>),
+    }
+}
+
+/// Runs `job` as [`dispatch_quads`] would on a CPU without dot products of bytes.
+#[cfg(test)]
+pub(crate) fn dispatch_split_quads<J: Job>(isa: Isa, job: J) {
+    assert!(isa.is_supported(), "instruction set {isa} is not supported by this CPU");
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: support was checked above.
+        Isa::Avx512 => unsafe { avx512::enter_split_quads(job) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: support was checked above.
+        Isa::Avx2 => unsafe { avx2::enter_split_quads(job) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512 | Isa::Avx2 => unreachable!("checked above"),
+        Isa::Portable => job.run(portable::Portable::<SPLIT_QUADS>),
     }
 }
 

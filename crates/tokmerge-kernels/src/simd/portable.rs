@@ -2,12 +2,12 @@
 //!
 //! `a * b + c` is rounded twice: without an FMA instruction `f32::mul_add` is a library call.
 
-use super::Simd;
+use super::{QUAD, SPLIT_QUADS, Simd};
 use std::array::from_fn;
 
-/// Four lanes.
+/// Four lanes; `DOT` says what [`Simd::dot`] multiplies.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable;
+pub(crate) struct Portable<const DOT: u8>;
 
 const LANES: usize = 4;
 /// Adding this leaves the integral part in the lowest bits of the mantissa.
@@ -18,9 +18,21 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-impl Simd for Portable {
+/// `c + a · b` of four unsigned and four signed bytes.
+#[inline(always)]
+fn dot_quad(a: f32, b: f32, c: f32) -> f32 {
+    let (a, b) = (a.to_bits().to_le_bytes(), b.to_bits().to_le_bytes());
+    let mut sum = c.to_bits() as i32;
+    for i in 0..QUAD {
+        sum = sum.wrapping_add(i32::from(a[i]) * i32::from(b[i] as i8));
+    }
+    f32::from_bits(sum as u32)
+}
+
+impl<const DOT: u8> Simd for Portable<DOT> {
     type V = [f32; LANES];
     const LANES: usize = LANES;
+    const PER_WORD: usize = if DOT == SPLIT_QUADS { QUAD } else { 1 };
     // 8 accumulators, 2 weights and a broadcast fit 16 registers of 4 lanes.
     const ROWS: usize = 4;
 
@@ -58,7 +70,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        self.mul_add(a, b, c)
+        if DOT == SPLIT_QUADS { from_fn(|i| dot_quad(a[i], b[i], c[i])) } else { self.mul_add(a, b, c) }
+    }
+    #[inline(always)]
+    fn integers(self, a: Self::V) -> Self::V {
+        from_fn(|i| a[i].to_bits() as i32 as f32)
     }
     #[inline(always)]
     fn round(self, a: Self::V) -> Self::V {
@@ -112,6 +128,12 @@ impl Simd for Portable {
             // SAFETY: the caller promises `count` writable values.
             unsafe { *to.add(i) = value }
         }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, a: Self::V) {
+        let bytes = self.round(a).map(|value| value as u8);
+        // SAFETY: the caller promises LANES writable bytes.
+        unsafe { to.cast::<[u8; LANES]>().write_unaligned(bytes) }
     }
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

@@ -39,18 +39,43 @@ pub(crate) fn isas() -> &'static [Isa] {
     Isa::available()
 }
 
-pub(crate) const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+pub(crate) const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
 
 pub(crate) fn threads<R: Send>(count: usize, f: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap().install(f)
 }
 
-/// As `precision` sees a value.
-pub(crate) fn seen(precision: Precision, value: f32) -> f64 {
+/// As `precision` sees rows of `k` activations.
+pub(crate) fn seen(precision: Precision, x: &[f32], k: usize) -> Vec<f64> {
     match precision {
-        Precision::F32 => f64::from(value),
-        Precision::Bf16 => half::bf16::from_f32(value).to_f64(),
+        Precision::F32 => x.iter().map(|&v| f64::from(v)).collect(),
+        Precision::Bf16 => x.iter().map(|&v| half::bf16::from_f32(v).to_f64()).collect(),
+        Precision::Int8 => x.chunks_exact(k).flat_map(bytes).collect(),
     }
+}
+
+/// A row on 256 steps between its smallest and its largest value.
+fn bytes(row: &[f32]) -> Vec<f64> {
+    let least = row.iter().copied().fold(f32::INFINITY, f32::min);
+    let span = row.iter().copied().fold(f32::NEG_INFINITY, f32::max) - least;
+    let (step, inverse) = (f64::from(span / 255.0), if span == 0.0 { 0.0 } else { 255.0 / span });
+    row.iter()
+        .map(|v| f64::from(((v - least) * inverse).round_ties_even()) * step + f64::from(least))
+        .collect()
+}
+
+/// As `precision` sees rows of `k` weights.
+pub(crate) fn seen_weights(precision: Precision, w: &[f32], k: usize) -> Vec<f64> {
+    if precision != Precision::Int8 {
+        return seen(precision, w, k);
+    }
+    let column = |row: &[f32]| {
+        let largest = row.iter().fold(0.0_f32, |largest, v| largest.max(v.abs()));
+        let inverse = if largest == 0.0 { 0.0 } else { 127.0 / largest };
+        let step = f64::from(largest / 127.0);
+        row.iter().map(|v| f64::from((v * inverse).round_ties_even()) * step).collect::<Vec<_>>()
+    };
+    w.chunks_exact(k).flat_map(column).collect()
 }
 
 /// Panics unless |got - want| <= tolerance * (1 + |want|) everywhere, naming the worst element.
@@ -88,10 +113,11 @@ pub(crate) fn linear(
     x: &[f32],
     [n, k]: [usize; 2],
 ) -> Vec<f64> {
+    let (x, w) = (seen(precision, x, k), seen_weights(precision, w, k));
     let mut y = Vec::new();
     for x in x.chunks_exact(k) {
         for j in 0..n {
-            let sum: f64 = (0..k).map(|i| seen(precision, x[i]) * seen(precision, w[j * k + i])).sum();
+            let sum: f64 = (0..k).map(|i| x[i] * w[j * k + i]).sum();
             y.push(sum + bias.map_or(0.0, |b| f64::from(b[j])));
         }
     }

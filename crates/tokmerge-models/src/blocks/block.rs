@@ -29,7 +29,7 @@ pub struct Block {
 impl EncoderBlock for Block {
     fn attend(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>, wants: Wants) -> (Tokens, Evidence) {
         let weights = self.attn.qkv.weights();
-        let precision = weights.precision;
+        let precision = weights.precision.without_int8();
         let qkv = norm_linear(tokens.x.clone(), self.norm1.weights(), weights, Activation::Identity);
         let qkv = self.attn.normalise_heads(qkv);
         let mut evidence = self.attn.evidence(&qkv, log_size.as_deref(), &tokens.layout, wants);
@@ -45,7 +45,7 @@ impl EncoderBlock for Block {
 
     fn attend_prefix(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>) -> Tokens {
         let weights = self.attn.qkv.weights();
-        let (precision, [outputs, channels]) = (weights.precision, weights.weight.dims());
+        let (precision, [outputs, channels]) = (weights.precision.without_int8(), weights.weight.dims());
         let front = tokens.clone().prefix_only();
         let part = |x: Tensor<2>, outputs: Range<usize>| {
             norm_linear(x, self.norm1.weights(), weights.clone().outputs(outputs), Activation::Identity)

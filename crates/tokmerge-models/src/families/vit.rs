@@ -223,10 +223,13 @@ impl VitConfig {
         self.cost().gmacs(&vec![tokens; self.depth], &Reduction::none(), convention)
     }
 
-    /// A model with random weights.
+    /// A model with random weights. At [`Precision::Int8`] the embedding, the head and attention itself are bf16: they
+    /// are a small part of the work, and see what they see once.
     #[must_use]
     pub fn init(&self, precision: Precision, device: &Device) -> Vit {
         let (channels, classes) = (self.embed_dim, self.num_classes);
+        let inner = precision.for_rows_of(channels.max(self.mlp_dim));
+        let precision = precision.without_int8();
         let norm = || LayerNorm::new(channels, self.norm_eps, device);
         let scale = || self.layer_scale.map(|initial| LayerScale::new(channels, initial, device));
         let block = |_| Block {
@@ -236,12 +239,12 @@ impl VitConfig {
                 self.num_heads,
                 Bias::when(self.qkv_bias),
                 self.qk_norm.then_some(self.norm_eps),
-                precision,
+                inner,
                 device,
             ),
             ls1: scale(),
             norm2: norm(),
-            mlp: Mlp::new(channels, self.mlp_dim, self.activation, precision, device),
+            mlp: Mlp::new(channels, self.mlp_dim, self.activation, inner, device),
             ls2: scale(),
         };
         let head = || (classes > 0).then(|| Linear::new(channels, classes, Bias::Yes, precision, device));
