@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Train a model on from weights that it has, as a recipe says
     Finetune(TrainArgs),
+    /// Write pictures that the program draws itself, one folder per class: something to train and measure on
+    Scenes(ScenesArgs),
     /// Show size, cost and token counts of a model, without running it
     Info(InfoArgs),
     /// Draw which patches of a photograph have merged
@@ -211,6 +213,33 @@ pub(crate) struct TrainArgs {
     /// The last validation as one JSON object per way of merging on standard output, and nothing else there
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScenesArgs {
+    /// Folder to write to
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Pictures to draw
+    #[arg(long, value_name = "N", default_value_t = 2400)]
+    pub(crate) images: u64,
+    /// The first of them, counted from 0
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Width and height in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = tokmerge::scenes::DEFAULT_SIDE)]
+    pub(crate) side: usize,
+    /// Which pictures: those to validate on, to train on (as data.train = "scenes:N" of a recipe draws them), or to show
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) split: SplitName,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum SplitName {
+    #[default]
+    Validation,
+    Train,
+    Samples,
 }
 
 #[derive(Subcommand, Debug)]
@@ -623,6 +652,7 @@ pub(crate) fn bind(model: &Model, methods: &[Method]) -> Result<Vec<Reduction>> 
     let bound = methods.iter().map(|method| {
         let reduction = model.bind(method)?;
         output::note_kept_patches(&model.name(), &reduction);
+        output::note_fresh_weights(model, method);
         Ok(reduction)
     });
     bound.collect()

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Tune(args) => commands::tune::run(&args),
         Command::Train(args) => commands::train::run(&args, commands::train::Weights::Optional),
         Command::Finetune(args) => commands::train::run(&args, commands::train::Weights::Required),
+        Command::Scenes(args) => commands::scenes::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Viz(args) => commands::viz::run(&args),
         Command::Models(args) => commands::list::models(&args),

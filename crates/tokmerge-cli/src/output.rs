@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use tokmerge::{Reduction, Spread};
+use tokmerge::{Method, Model, Reduction, Spread};
 
 /// Prints a line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
@@ -24,6 +24,17 @@ pub(crate) fn note_kept_patches(model: &str, reduction: &Reduction) {
     if reduction.method().last_layer() != reduction.last_layer() {
         note(format!(
             "note: the output of {model} is made of patches, so all tokens go through its last MLP (last=keep)"
+        ));
+    }
+}
+
+/// Says that a method runs with weights that mean nothing.
+pub(crate) fn note_fresh_weights(model: &Model, method: &Method) {
+    if model.has_fresh_weights(method) {
+        note(format!(
+            "note: {method} has weights of its own, and {} was not trained with them: they are random here, which is \
+             good for measuring speed alone; train them with tokmerge train",
+            model.name()
         ));
     }
 }

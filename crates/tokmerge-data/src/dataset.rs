@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::ImageError;
+
 /// File extensions that count as images, in any case.
 pub const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
@@ -63,9 +65,39 @@ pub enum DatasetError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A split would leave training or validation without images.
+    #[error(
+        "validation cannot be {validation} of {images} images; it lies between 0 and 1 and leaves an image for each \
+         part, e.g. 0.1 of 100"
+    )]
+    Split {
+        /// The part asked for.
+        validation: f64,
+        /// Images in the folder.
+        images: usize,
+    },
+    /// An image cannot be decoded, and broken ones were to be refused.
+    #[error("{source}; or skip broken files")]
+    Broken {
+        /// The first of them, with its path.
+        source: Box<ImageError>,
+    },
+    /// No image can be decoded.
+    #[error("none of {count} images can be decoded; the first: {source}")]
+    AllBroken {
+        /// How many there are.
+        count: usize,
+        /// The first of them, with its path.
+        source: Box<ImageError>,
+    },
 }
 
 impl ImageFolder {
+    /// The same folder and classes with other samples of it.
+    pub(crate) fn with_samples(&self, samples: Vec<Sample>) -> Self {
+        Self { samples, ..self.clone() }
+    }
+
     /// Lists the images below `dir`.
     ///
     /// With images in at least one sub-folder, each sub-folder is a class, and images beside the

@@ -6,6 +6,8 @@
 //! | resize | [`resize`] | Pillow, bit for bit |
 //! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit |
 //! | list | [`ImageFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
+//! | split, verify, shuffle | [`ImageFolder::split`], [`ImageFolder::verify`], [`epoch_order`] | |
+//! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
 //! | load | [`BatchLoader`] | order of the samples, whatever the number of workers |
 //!
 //! A preprocessing is read from a checkpoint's metadata by [`Preprocess::from_timm_config`] and
@@ -23,12 +25,14 @@
 //! # Ok::<(), tokmerge_data::PreprocessError>(())
 //! ```
 
+pub mod augment;
 mod config;
 mod dataset;
 mod decode;
 mod labels;
 mod loader;
 mod resample;
+mod training;
 mod transform;
 
 pub use config::ConfigError;
@@ -37,6 +41,7 @@ pub use decode::{ImageError, Limits, Rgb, decode_image, open_image};
 pub use labels::{ClassNames, LabelsError};
 pub use loader::{Batch, BatchLoader, LoaderError};
 pub use resample::{Interpolation, resize};
+pub use training::{Broken, epoch_order};
 pub use transform::{
     CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess, PreprocessError,
 };

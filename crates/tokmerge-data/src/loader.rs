@@ -163,7 +163,10 @@ impl BatchLoader {
 }
 
 /// Loads a sample; a panic on the way is that sample's error.
-fn guarded(load: &Load, sample: &Sample) -> Result<Rgb, ImageError> {
+pub(crate) fn guarded(
+    load: &dyn Fn(&Sample) -> Result<Rgb, ImageError>,
+    sample: &Sample,
+) -> Result<Rgb, ImageError> {
     let loaded = catch_unwind(AssertUnwindSafe(|| load(sample)));
     loaded
         .unwrap_or_else(|panic| Err(ImageError::Panicked { reason: message(&*panic) }.in_file(&sample.path)))

@@ -181,6 +181,18 @@ fn round(x: f64) -> usize {
     x.round_ties_even() as usize
 }
 
+impl Rgb {
+    /// Whether there are pixels, and as many bytes as they need.
+    pub(crate) fn check(&self) -> Result<(), PreprocessError> {
+        let (width, height, bytes) = (self.width, self.height, self.data.len());
+        let needed = width.checked_mul(height).and_then(|n| n.checked_mul(3));
+        if needed != Some(bytes) || bytes == 0 {
+            return Err(PreprocessError::Image { width, height, bytes });
+        }
+        Ok(())
+    }
+}
+
 impl Preprocess {
     /// Number of values of one preprocessed picture: `3 * height * width`.
     pub fn output_len(&self) -> usize {
@@ -212,11 +224,7 @@ impl Preprocess {
     /// Resizes and crops, without normalising: what the model sees, as a picture.
     pub fn crop(&self, image: &Rgb) -> Result<Rgb, PreprocessError> {
         self.validate()?;
-        let needed = image.width.checked_mul(image.height).and_then(|n| n.checked_mul(3));
-        if needed != Some(image.data.len()) || image.data.is_empty() {
-            let (width, height, bytes) = (image.width, image.height, image.data.len());
-            return Err(PreprocessError::Image { width, height, bytes });
-        }
+        image.check()?;
         let (height, width) = self.input_size;
         let [resized_height, resized_width] = self.resized(image.height, image.width);
         let (down, across) = (Axis::new(resized_height, height), Axis::new(resized_width, width));

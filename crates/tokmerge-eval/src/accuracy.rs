@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 use tokmerge_data::{ImageError, Limits, LoaderError, Sample};
 use tokmerge_merge::{BindError, Method, Reduction};
-use tokmerge_models::{Convention, Model};
+use tokmerge_models::{Convention, Model, Predicted};
 
 /// How to evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,10 +214,9 @@ struct Pass {
 fn forward(model: &Model, pixels: &[f32], reduction: &Reduction, convention: Convention) -> Pass {
     let pixels = pixels.to_vec();
     let start = Instant::now();
-    let mut output = model.forward(pixels, reduction);
-    let trace = std::mem::take(&mut output.trace);
-    let [items, classes] = output.logits.dims();
-    let flat: Vec<f32> = output.into_logits().into_data().iter::<f32>().collect();
+    let Predicted { logits, trace } = model.predict(pixels, reduction);
+    let [items, classes] = logits.dims();
+    let flat: Vec<f32> = logits.into_data().iter::<f32>().collect();
     let seconds = start.elapsed().as_secs_f64();
     let gmacs = (0..items).map(|item| model.gmacs(&trace, item, reduction, convention)).sum();
     let tokens = (0..items).map(|item| trace.tokens_left(item, model.config().tokens())).sum();

@@ -1,14 +1,16 @@
 //! What a merged model is worth: accuracy and agreement on images, speed on this machine, and in which layers
-//! merging costs what.
+//! merging costs what; few-shot accuracy of frozen features.
 #![deny(missing_docs)]
 
 mod accuracy;
 pub mod analysis;
 mod batches;
+mod few_shot;
 mod speed;
 mod statistics;
 
 pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Observer, Prediction, evaluate, top};
 pub use batches::Reading;
+pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
 pub use speed::{BenchOptions, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};

@@ -68,7 +68,7 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
         for (reduction, count) in reductions.iter().zip(&mut counts) {
             let input = pixels.clone();
             let now = Instant::now();
-            let output = model.forward(input, reduction);
+            let output = model.predict(input, reduction);
             if round == 0 {
                 let items = options.batch_size as f64;
                 for item in 0..options.batch_size {
@@ -79,7 +79,7 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
                 }
             }
             // Reading the logits is part of the work: nothing may be left lazy.
-            let logits = output.into_logits().into_data();
+            let logits = output.logits.into_data();
             times.push(now.elapsed().as_secs_f64());
             drop(logits);
         }

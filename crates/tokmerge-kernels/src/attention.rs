@@ -6,7 +6,6 @@
 //! All instruction sets equal the Portable instantiation up to rounding.
 
 use crate::isa::Isa;
-use crate::math::{exp, exp2, exp2_coarse};
 use crate::pack::Precision;
 use crate::panels::{keys_len, pack_keys, pack_values, steps, values_len};
 use crate::parallel::{Shared, for_each, part};
@@ -14,6 +13,7 @@ use crate::scratch::Scratch;
 use crate::simd::{
     Job, Operand, Simd, dispatch, dispatch_bf16_pairs, load_at, store_at, store_words_at, words,
 };
+use crate::softmax::{add_scaled, coarse_numerators, convert_in_place, numerators};
 use crate::tile::{Operands, Strip, for_each_strip, product, run_strip};
 use std::ops::Range;
 
@@ -37,10 +37,7 @@ impl Heads {
     /// The number of rows T of `qkv`; panics unless it is whole and the offsets cover it.
     pub(crate) fn check(&self, function: &str, qkv: &[f32], offsets: &[usize]) -> usize {
         let rows = self.rows(function, qkv);
-        assert!(
-            offsets.first() == Some(&0) && offsets.last() == Some(&rows) && offsets.is_sorted(),
-            "{function}: offsets must rise from 0 to the {rows} rows of qkv, got {offsets:?}"
-        );
+        check_offsets(function, offsets, rows);
         rows
     }
 
@@ -83,20 +80,7 @@ pub fn attention(
 ) {
     let rows = heads.check("attention", qkv, offsets);
     let width = heads.width();
-    assert_eq!(
-        out.len(),
-        rows * width,
-        "attention: out has {} elements, expected {rows} x {width}",
-        out.len()
-    );
-    if let Some(log_size) = log_size {
-        assert_eq!(
-            log_size.len(),
-            rows,
-            "attention: log_size has {} elements for {rows} rows",
-            log_size.len()
-        );
-    }
+    let part = |first: usize| Side { values: qkv, stride: 3 * width, first };
     if let Some(received) = &received {
         assert_eq!(
             received.len(),
@@ -107,25 +91,20 @@ pub fn attention(
     }
     // Sums over the queries, one row per head.
     let mut sums = received.as_ref().map(|_| Scratch::take(heads.count * rows));
-    let shared_sums = sums.as_deref_mut().map(Shared::new);
-    let out = Shared::new(out);
-    let tasks = (offsets.len() - 1) * heads.count;
-    // The sums of a head are made by one task.
-    let splits = if shared_sums.is_some() { 1 } else { splits(tasks) };
-    let paired = precision == Precision::Bf16 && isa.has_bf16_dot();
-    for_each(tasks * splits, |task| {
-        let (task, split) = (task / splits, task % splits);
-        let (item, head) = (task / heads.count, task % heads.count);
-        let item = offsets[item]..offsets[item + 1];
-        let sums = shared_sums.map(|sums| {
-            // SAFETY: each task has a head and an item of its own.
-            unsafe { sums.range(head * rows + item.start..head * rows + item.end) }
-        });
-        let queries = part(item.len(), splits, split);
-        let operand = if paired { Operand::Bf16 } else { Operand::Values };
-        let job = Head { heads, head, qkv, item, queries, operand, log_size, out, sums };
-        if paired { dispatch_bf16_pairs(job) } else { dispatch(isa, job) }
-    });
+    let call = Call {
+        function: "attention",
+        isa,
+        precision,
+        heads,
+        queries: part(0),
+        keys: part(width),
+        values: part(2 * width),
+        query_offsets: offsets,
+        offsets,
+        log_size,
+        sums: sums.as_deref_mut().map(Shared::new),
+    };
+    call.run(out);
     if let (Some(received), Some(sums)) = (received, sums) {
         for item in offsets.windows(2) {
             let factor = 1.0 / (heads.count * (item[1] - item[0])) as f32;
@@ -134,6 +113,145 @@ pub fn attention(
                 received[i] = sum * factor;
             }
         }
+    }
+}
+
+/// As [`attention`], for other queries than the rows that are attended to: bit for bit what that gives a row with the
+/// same query.
+///
+/// - `queries: [Q, count * dim]`, `out: [Q, count * dim]`; those of item `i` are rows
+///   `query_offsets[i]..query_offsets[i + 1]`, from 0 to Q.
+/// - `keys_values: [T, 2 * count * dim]`, each row `k | v`; `offsets` and `log_size` are theirs. An item that has
+///   queries needs a row to attend to.
+///
+/// # Panics
+/// When lengths do not match, offsets fall, an item has queries and no keys, or this CPU does not support `isa`.
+pub fn cross_attention(
+    isa: Isa,
+    precision: Precision,
+    heads: Heads,
+    [queries, keys_values]: [&[f32]; 2],
+    [query_offsets, offsets]: [&[usize]; 2],
+    log_size: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let (function, width) = ("cross_attention", heads.width());
+    check_offsets(function, offsets, rows_of(function, keys_values, 2 * width));
+    check_offsets(function, query_offsets, rows_of(function, queries, width));
+    assert_eq!(offsets.len(), query_offsets.len(), "{function}: as many items of queries as of keys");
+    for (item, (queries, keys)) in query_offsets.windows(2).zip(offsets.windows(2)).enumerate() {
+        assert!(
+            queries[0] == queries[1] || keys[0] < keys[1],
+            "{function}: item {item} has {} queries but no keys",
+            queries[1] - queries[0]
+        );
+    }
+    let call = Call {
+        function,
+        isa,
+        precision,
+        heads,
+        queries: Side { values: queries, stride: width, first: 0 },
+        keys: Side { values: keys_values, stride: 2 * width, first: 0 },
+        values: Side { values: keys_values, stride: 2 * width, first: width },
+        query_offsets,
+        offsets,
+        log_size,
+        sums: None,
+    };
+    call.run(out);
+}
+
+/// Rows of `width` elements; panics unless they are whole.
+fn rows_of(function: &str, values: &[f32], width: usize) -> usize {
+    assert!(
+        width > 0 && values.len().is_multiple_of(width),
+        "{function}: {} elements are not rows of {width}",
+        values.len()
+    );
+    values.len() / width
+}
+
+fn check_offsets(function: &str, offsets: &[usize], rows: usize) {
+    assert!(
+        offsets.first() == Some(&0) && offsets.last() == Some(&rows) && offsets.is_sorted(),
+        "{function}: offsets must rise from 0 to {rows} rows, got {offsets:?}"
+    );
+}
+
+/// The heads of queries, keys or values: columns of wider rows.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    values: &'a [f32],
+    /// From row to row.
+    stride: usize,
+    /// Column of the first head.
+    first: usize,
+}
+
+impl<'a> Side<'a> {
+    /// What begins with a head of a row.
+    #[inline(always)]
+    fn from(self, row: usize, head: usize, dim: usize) -> &'a [f32] {
+        &self.values[row * self.stride + self.first + head * dim..]
+    }
+}
+
+/// One call of attention, its lengths checked but for `log_size` and `out`.
+struct Call<'a> {
+    function: &'static str,
+    isa: Isa,
+    precision: Precision,
+    heads: Heads,
+    queries: Side<'a>,
+    keys: Side<'a>,
+    values: Side<'a>,
+    query_offsets: &'a [usize],
+    offsets: &'a [usize],
+    log_size: Option<&'a [f32]>,
+    /// `[H, T]`: sums of the softmax over the queries of each item.
+    sums: Option<Shared<'a, f32>>,
+}
+
+impl Call<'_> {
+    fn run(&self, out: &mut [f32]) {
+        let Self { function, heads, offsets, query_offsets, .. } = *self;
+        let (rows, queries) = (offsets[offsets.len() - 1], query_offsets[query_offsets.len() - 1]);
+        let width = heads.width();
+        assert_eq!(
+            out.len(),
+            queries * width,
+            "{function}: out has {} elements, expected {queries} x {width}",
+            out.len()
+        );
+        if let Some(log_size) = self.log_size {
+            assert_eq!(
+                log_size.len(),
+                rows,
+                "{function}: log_size has {} elements for {rows} rows",
+                log_size.len()
+            );
+        }
+        let out = Shared::new(out);
+        let tasks = (offsets.len() - 1) * heads.count;
+        // The sums of a head are made by one task.
+        let splits = if self.sums.is_some() { 1 } else { splits(tasks) };
+        let paired = self.precision == Precision::Bf16 && self.isa.has_bf16_dot();
+        for_each(tasks * splits, |task| {
+            let (task, split) = (task / splits, task % splits);
+            let (index, head) = (task / heads.count, task % heads.count);
+            let item = offsets[index]..offsets[index + 1];
+            let sums = self.sums.map(|sums| {
+                // SAFETY: each task has a head and an item of its own.
+                unsafe { sums.range(head * rows + item.start..head * rows + item.end) }
+            });
+            let first = query_offsets[index];
+            let queries = part(query_offsets[index + 1] - first, splits, split);
+            let queries = first + queries.start..first + queries.end;
+            let operand = if paired { Operand::Bf16 } else { Operand::Values };
+            let job = Head { call: self, head, item, queries, operand, out, sums };
+            if paired { dispatch_bf16_pairs(job) } else { dispatch(self.isa, job) }
+        });
     }
 }
 
@@ -155,14 +273,13 @@ fn splits(tasks: usize) -> usize {
 
 /// Some queries of one head of one item.
 struct Head<'a> {
-    heads: Heads,
+    call: &'a Call<'a>,
     head: usize,
-    qkv: &'a [f32],
+    /// Rows of the keys.
     item: Range<usize>,
-    /// Within the item.
+    /// Rows of the queries and of `out`.
     queries: Range<usize>,
     operand: Operand,
-    log_size: Option<&'a [f32]>,
     out: Shared<'a, f32>,
     /// Sums of the softmax over the item's queries.
     sums: Option<&'a mut [f32]>,
@@ -171,14 +288,11 @@ struct Head<'a> {
 impl Job for Head<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (n, dim, width) = (self.item.len(), self.heads.dim, self.heads.width());
+        let Self { call, head, operand, .. } = self;
+        let (n, dim, width) = (self.item.len(), call.heads.dim, call.heads.width());
         if self.queries.is_empty() {
             return;
         }
-        let operand = self.operand;
-        let stride = 3 * width;
-        let item = &self.qkv[self.item.start * stride..self.item.end * stride];
-        let (q, k, v) = (self.head * dim, width + self.head * dim, 2 * width + self.head * dim);
         let padded = n.next_multiple_of(S::LANES);
         let query_words = words::<S>(operand, dim);
         let mut queries = Scratch::take(self.queries.len() * query_words);
@@ -187,17 +301,22 @@ impl Job for Head<'_> {
         let mut bias = Scratch::take(padded);
         let mut scores = Scratch::take(S::ROWS * padded);
         // Powers of 2 are what the softmax takes.
-        let factor = self.heads.scale * std::f32::consts::LOG2_E;
+        let factor = call.heads.scale * std::f32::consts::LOG2_E;
         for (i, row) in self.queries.clone().enumerate() {
-            let from = &item[row * stride + q..][..dim];
+            let from = &call.queries.from(row, head, dim)[..dim];
             scale_into(simd, factor, from, operand, &mut queries[i * query_words..(i + 1) * query_words]);
         }
-        // SAFETY: each of the item's `n` rows has `dim` elements from `k` and from `v` on.
+        let [from_keys, from_values] = [call.keys, call.values].map(|side| {
+            let from = side.from(self.item.start, head, dim);
+            assert!(from.len() >= (n - 1) * side.stride + dim);
+            (from.as_ptr(), side.stride)
+        });
+        // SAFETY: each of the item's `n` rows has `dim` elements from there on (asserted).
         unsafe {
-            pack_keys(simd, operand, item.as_ptr().add(k), stride, [n, dim], &mut keys);
-            pack_values(simd, operand, item.as_ptr().add(v), stride, [n, dim], &mut values);
+            pack_keys(simd, operand, from_keys.0, from_keys.1, [n, dim], &mut keys);
+            pack_values(simd, operand, from_values.0, from_values.1, [n, dim], &mut values);
         }
-        match self.log_size {
+        match call.log_size {
             Some(log_size) => {
                 scale_into(
                     simd,
@@ -223,8 +342,8 @@ impl Job for Head<'_> {
             scores: &mut scores,
             n,
             dim,
-            // SAFETY: `attention` checked that `out` has all rows of `width`.
-            out: unsafe { self.out.start().add((self.item.start + self.queries.start) * width + q) },
+            // SAFETY: `Call::run` checked that `out` has all rows of `width`.
+            out: unsafe { self.out.start().add(self.queries.start * width + head * dim) },
             out_stride: width,
             sums,
             inverse: [0.0; LARGEST_ROWS],
@@ -388,86 +507,5 @@ impl<S: Simd> Strip<S> for Weigh<'_, '_> {
             }
             column += S::PANEL;
         }
-    }
-}
-
-/// The largest value of a row of whole vectors.
-#[inline(always)]
-fn row_max<S: Simd>(simd: S, row: &[f32]) -> f32 {
-    let mut largest = simd.splat(f32::NEG_INFINITY);
-    let mut at = 0;
-    while at < row.len() {
-        largest = simd.max(largest, load_at(simd, row, at));
-        at += S::LANES;
-    }
-    simd.reduce_max(largest)
-}
-
-/// Where a power of 2 is 0 for certain, and still within the range of [`exp2`].
-const NOTHING: f32 = -160.0;
-
-macro_rules! numerators {
-    ($name:ident, $power:ident) => {
-        /// Replaces a row of scores by 2^(score - largest) and returns the sum.
-        #[inline(always)]
-        fn $name<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
-            assert!(row.len().is_multiple_of(S::LANES));
-            let largest = simd.splat(row_max(simd, row));
-            let mut sum = simd.splat(0.0);
-            let mut at = 0;
-            while at < row.len() {
-                let difference = simd.sub(load_at(simd, row, at), largest);
-                let power = $power(simd, simd.max(simd.splat(NOTHING), difference));
-                store_at(simd, row, at, power);
-                sum = simd.add(sum, power);
-                at += S::LANES;
-            }
-            simd.reduce_add(sum)
-        }
-    };
-}
-
-numerators!(numerators, exp2);
-numerators!(coarse_numerators, exp2_coarse);
-
-/// A row of whole vectors as operand words at bf16 precision, in its own place.
-#[inline(always)]
-fn convert_in_place<S: Simd>(simd: S, row: &mut [f32]) {
-    let len = row.len();
-    let mut at = 0;
-    while at < len {
-        // The words lie at or before the values, those of earlier values included.
-        let v = load_at(simd, row, at);
-        store_words_at(simd, row, at, len, v);
-        at += S::LANES;
-    }
-}
-
-/// Replaces a row of scores by e^(score - largest) and returns the sum.
-#[inline(always)]
-pub(crate) fn softmax_numerators<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
-    assert!(row.len().is_multiple_of(S::LANES));
-    let largest = simd.splat(row_max(simd, row));
-    let mut sum = simd.splat(0.0);
-    let mut at = 0;
-    while at < row.len() {
-        let power = exp(simd, simd.sub(load_at(simd, row, at), largest));
-        store_at(simd, row, at, power);
-        sum = simd.add(sum, power);
-        at += S::LANES;
-    }
-    simd.reduce_add(sum)
-}
-
-/// `sums += factor * row`.
-#[inline(always)]
-fn add_scaled<S: Simd>(simd: S, sums: &mut [f32], row: &[f32], factor: f32) {
-    assert_eq!(sums.len(), row.len());
-    let factor = simd.splat(factor);
-    let mut at = 0;
-    while at < row.len() {
-        let sum = simd.mul_add(load_at(simd, row, at), factor, load_at(simd, sums, at));
-        store_at(simd, sums, at, sum);
-        at += S::LANES;
     }
 }

@@ -37,12 +37,13 @@ mod parallel;
 mod product;
 mod scratch;
 mod simd;
+mod softmax;
 mod team;
 mod tile;
 
 pub use activation::{Activation, activation_backward};
-pub use attention::{Heads, attention};
 pub use adamw::{AdamwStep, adamw};
+pub use attention::{Heads, attention, cross_attention};
 pub use attention_backward::attention_backward;
 pub use backward::{layer_norm_backward, linear_backward};
 pub use embed::{assemble, patchify};

@@ -1,15 +1,15 @@
 //! For every source token the most similar destination token, without writing the similarity matrix.
 //!
-//! Destinations are packed into panels, strips of sources get their score rows and are reduced to the
-//! best score and its place. All instruction sets equal the Portable instantiation up to rounding of
+//! Destinations are packed into panels, and strips of sources reduce the products with each panel to the best score so
+//! far and its place. All instruction sets equal the Portable instantiation up to rounding of
 //! the scores. A source's result does not depend on which other sources there are.
 
-use crate::attention::softmax_numerators;
 use crate::isa::Isa;
-use crate::panels::{pack_transposed, transposed_len};
+use crate::panels::{keys_len, pack_keys};
 use crate::parallel::{Shared, for_each, part};
 use crate::scratch::Scratch;
-use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at};
+use crate::softmax::softmax_numerators;
 use crate::tile::{Operands, Strip, for_each_strip, product, squared_distance};
 
 /// How alike two rows `a`, `b` of a metric are; larger is more alike.
@@ -36,6 +36,8 @@ pub struct Bipartite<'a> {
 
 /// Sources of a task, which packs the destinations for itself.
 const TASK_SOURCES: usize = 224;
+/// The least that is worth a task where there are fewer items than threads.
+const SHARED_SOURCES: usize = 42;
 
 /// Finds for each source its most similar destination.
 ///
@@ -71,12 +73,13 @@ pub fn best_match(
     for &row in items.iter().flat_map(|item| item.sources.iter().chain(item.destinations)) {
         assert!((row as usize) < rows, "best_match: row {row} of a metric of {rows} rows");
     }
+    let idle = rayon::current_num_threads() / items.len().max(1);
     let mut tasks = Vec::new();
     let mut first = 0;
     for item in items {
         assert!(item.destinations.len() < 1 << 24, "best_match: {} destinations", item.destinations.len());
         let count = item.sources.len();
-        let chunks = count.div_ceil(TASK_SOURCES);
+        let chunks = count.div_ceil(TASK_SOURCES).max(idle.min(count / SHARED_SOURCES));
         for i in 0..chunks {
             let range = part(count, chunks, i);
             let chunk = Bipartite { sources: &item.sources[range.clone()], ..*item };
@@ -114,17 +117,20 @@ impl Job for Matching<'_> {
             return;
         }
         let mut rows = Scratch::take(sources.len().max(destinations.len()) * dim);
-        let mut panels = Scratch::take(transposed_len::<S>(destinations.len(), dim));
+        let shape = [destinations.len(), dim];
+        let mut panels = Scratch::take(keys_len::<S>(Operand::Values, destinations.len(), dim));
         gather(simd, similarity, metric, dim, destinations, &mut rows);
         // SAFETY: `gather` filled `destinations.len()` rows of `dim`.
-        unsafe { pack_transposed(simd, rows.as_ptr(), dim, [destinations.len(), dim], &mut panels) };
+        unsafe { pack_keys(simd, Operand::Values, rows.as_ptr(), dim, shape, &mut panels) };
         gather(simd, similarity, metric, dim, sources, &mut rows);
 
-        let padded = destinations.len().next_multiple_of(S::PANEL);
+        let padded = destinations.len().next_multiple_of(S::LANES);
         let mut bias = Scratch::take(padded);
         bias.fill(0.0);
         bias[destinations.len()..].fill(f32::NEG_INFINITY);
-        let mut scores = Scratch::take(S::ROWS * padded);
+        // A softmax is over all scores; of the others only the largest so far are kept.
+        let kept = if similarity == Similarity::Softmax { padded } else { 0 };
+        let mut scores = Scratch::take(S::ROWS * kept);
         let scale = match similarity {
             Similarity::Cosine | Similarity::Dot => 1.0,
             Similarity::Euclidean => -1.0,
@@ -189,6 +195,7 @@ struct Sources<'a> {
     panels: &'a [f32],
     /// 0 per destination, padded with -∞.
     bias: &'a [f32],
+    /// Rows of `bias.len()` for the softmax, empty for the other similarities.
     scores: &'a mut [f32],
     scale: f32,
     destinations: &'a [u32],
@@ -196,76 +203,107 @@ struct Sources<'a> {
     partner: &'a mut [u32],
 }
 
+/// Rows of the largest tile.
+const LARGEST_ROWS: usize = 14;
+
+/// Per lane the largest score so far, and its place as f32, exact below 2^24.
+type Largest<V> = [[V; 2]; LARGEST_ROWS];
+
 impl<S: Simd> Strip<S> for Sources<'_> {
     #[inline(always)]
     unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
-        let (dim, padded) = (self.dim, self.bias.len());
-        assert!(self.rows.len() >= (first + ROWS) * dim);
-        assert!(self.panels.len() == padded * dim && self.scores.len() >= ROWS * padded);
-        let scale = simd.splat(self.scale);
+        let padded = self.bias.len();
+        let full = padded - padded % S::PANEL;
+        let mut largest = [[simd.splat(f32::NEG_INFINITY), lane_numbers(simd)]; LARGEST_ROWS];
         let mut at = 0;
-        while at < padded {
-            // SAFETY: `rows` has these rows, `panels` a panel at `at`, `bias` and each of ROWS rows of `scores`
-            // PANEL elements there (asserted).
-            unsafe {
-                let operands = Operands {
-                    a: self.rows.as_ptr().add(first * dim),
-                    a_stride: dim,
-                    panel: self.panels.as_ptr().add(at * dim),
-                    k: dim,
-                };
-                let sums = if self.similarity == Similarity::Euclidean {
-                    squared_distance::<S, ROWS>(simd, operands)
-                } else {
-                    product::<S, ROWS, 2>(simd, operands, [simd.splat(0.0); 2])
-                };
-                for half in 0..2 {
-                    let at = at + half * S::LANES;
-                    let bias = simd.load(self.bias.as_ptr().add(at));
-                    for r in 0..ROWS {
-                        let to = self.scores.as_mut_ptr().add(r * padded + at);
-                        simd.store(to, simd.mul_add(sums[r][half], scale, bias));
-                    }
-                }
+        // SAFETY: the caller promises these sources; `panels` and `bias` have a panel at each `at`, the last one half
+        // as wide.
+        unsafe {
+            while at < full {
+                self.panel::<S, ROWS, 2>(simd, first, at, &mut largest);
+                at += S::PANEL;
             }
-            at += S::PANEL;
+            if at < padded {
+                self.panel::<S, ROWS, 1>(simd, first, at, &mut largest);
+            }
         }
         for r in 0..ROWS {
-            let row = &mut self.scores[r * padded..(r + 1) * padded];
-            let (score, place) = largest(simd, row);
+            let [scores, places] = largest[r];
+            let score = simd.reduce_max(scores);
+            // The first of the places where the largest score is.
+            let negative = simd.sub(simd.splat(0.0), places);
+            let candidates = simd.select_greater(simd.splat(score), scores, simd.splat(-NOWHERE), negative);
+            let place = -simd.reduce_max(candidates) as usize;
             self.partner[first + r] = self.destinations[place];
             self.best[first + r] = match self.similarity {
-                Similarity::Softmax => probability(simd, row, score),
+                Similarity::Softmax => {
+                    probability(simd, &mut self.scores[r * padded..(r + 1) * padded], score)
+                }
                 Similarity::Cosine | Similarity::Dot | Similarity::Euclidean => score,
             };
         }
     }
 }
 
-/// The largest score and its first place; NaN counts as -∞, and the place is 0 if all are -∞.
+/// Behind every place.
+const NOWHERE: f32 = (1 << 25) as f32;
+
+/// 0, 1, …, one per lane.
 #[inline(always)]
-fn largest<S: Simd>(simd: S, row: &[f32]) -> (f32, usize) {
-    let mut best = simd.splat(f32::NEG_INFINITY);
-    // Numbers of vectors, exact as f32 below 2^24.
-    let mut vector = simd.splat(0.0);
-    let mut at = 0;
-    while at < row.len() {
-        let score = load_at(simd, row, at);
-        vector = simd.select_greater(score, best, simd.splat((at / S::LANES) as f32), vector);
-        best = simd.select_greater(score, best, score, best);
-        at += S::LANES;
-    }
-    let (mut scores, mut vectors) = ([0.0; 16], [0.0; 16]);
-    store_at(simd, &mut scores, 0, best);
-    store_at(simd, &mut vectors, 0, vector);
-    let (mut score, mut place) = (f32::NEG_INFINITY, usize::MAX);
-    for lane in 0..S::LANES {
-        let here = vectors[lane] as usize * S::LANES + lane;
-        if scores[lane] > score || (scores[lane] == score && here < place) {
-            (score, place) = (scores[lane], here);
+fn lane_numbers<S: Simd>(simd: S) -> S::V {
+    const NUMBERS: [f32; 16] =
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+    load_at(simd, &NUMBERS[..S::LANES], 0)
+}
+
+impl Sources<'_> {
+    /// Reduces the scores of ROWS sources and the `VECTORS * LANES` destinations from `at` on.
+    ///
+    /// # Safety
+    /// The sources exist, and so does the panel, with its biases.
+    #[inline(always)]
+    unsafe fn panel<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        at: usize,
+        largest: &mut Largest<S::V>,
+    ) {
+        let (dim, padded) = (self.dim, self.bias.len());
+        assert!(self.rows.len() >= (first + ROWS) * dim && self.panels.len() == padded * dim);
+        assert!(at + VECTORS * S::LANES <= padded);
+        let scale = simd.splat(self.scale);
+        // SAFETY: `rows` has these rows, `panels` this panel (asserted).
+        let sums = unsafe {
+            let operands = Operands {
+                a: self.rows.as_ptr().add(first * dim),
+                a_stride: dim,
+                panel: self.panels.as_ptr().add(at * dim),
+                k: dim,
+            };
+            if self.similarity == Similarity::Euclidean {
+                squared_distance::<S, ROWS, VECTORS>(simd, operands)
+            } else {
+                product::<S, ROWS, VECTORS>(simd, operands, [simd.splat(0.0); VECTORS])
+            }
+        };
+        for i in 0..VECTORS {
+            let at = at + i * S::LANES;
+            let bias = load_at(simd, self.bias, at);
+            let places = simd.add(simd.splat(at as f32), lane_numbers(simd));
+            for r in 0..ROWS {
+                let score = simd.mul_add(sums[r][i], scale, bias);
+                let [scores, before] = largest[r];
+                largest[r] = [
+                    simd.select_greater(score, scores, score, scores),
+                    simd.select_greater(score, scores, places, before),
+                ];
+                if self.similarity == Similarity::Softmax {
+                    store_at(simd, &mut self.scores[r * padded..(r + 1) * padded], at, score);
+                }
+            }
         }
     }
-    (score, place)
 }
 
 /// The softmax probability of the largest score; -∞ if that is -∞, 1 if it is ∞.

@@ -3,52 +3,6 @@
 use crate::scratch::Scratch;
 use crate::simd::{Operand, Simd, convert, words};
 
-/// Elements of [`pack_transposed`]'s result.
-pub(crate) fn transposed_len<S: Simd>(rows: usize, columns: usize) -> usize {
-    rows.next_multiple_of(S::PANEL) * columns
-}
-
-/// Panels of the transpose: `panels[p][c][i] = from[p * PANEL + i][c]`, zeros behind the last row.
-///
-/// # Safety
-/// `from` has `rows` rows of `columns` readable elements, `stride` apart.
-#[inline(always)]
-pub(crate) unsafe fn pack_transposed<S: Simd>(
-    simd: S,
-    from: *const f32,
-    stride: usize,
-    [rows, columns]: [usize; 2],
-    panels: &mut [f32],
-) {
-    assert_eq!(panels.len(), transposed_len::<S>(rows, columns));
-    let mut first = 0;
-    while first < rows.next_multiple_of(S::PANEL) {
-        // A group of LANES rows is half a panel wide.
-        let start = (first / S::PANEL) * S::PANEL * columns + first % S::PANEL;
-        let full = first + S::LANES <= rows;
-        let mut c = 0;
-        while full && c + S::LANES <= columns {
-            // SAFETY: the block is within `from` (both bounds just tested); in `panels` it takes columns
-            // `first % PANEL ..` of steps c..c + LANES of its panel.
-            unsafe {
-                let to = panels.as_mut_ptr().add(start + c * S::PANEL);
-                simd.transpose(from.add(first * stride + c), stride, to, S::PANEL);
-            }
-            c += S::LANES;
-        }
-        while c < columns {
-            for i in 0..S::LANES {
-                let row = first + i;
-                // SAFETY: `row` is below `rows`, `c` below `columns`.
-                let value = if row < rows { unsafe { *from.add(row * stride + c) } } else { 0.0 };
-                panels[start + c * S::PANEL + i] = value;
-            }
-            c += 1;
-        }
-        first += S::LANES;
-    }
-}
-
 /// Words of [`pack_keys`]'s result: rows are padded to whole vectors.
 pub(crate) fn keys_len<S: Simd>(operand: Operand, rows: usize, columns: usize) -> usize {
     rows.next_multiple_of(S::LANES) * words::<S>(operand, columns)

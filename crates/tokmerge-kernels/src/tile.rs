@@ -55,29 +55,33 @@ pub(crate) unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(
     sums
 }
 
-/// `Σₖ (a[r, k] - panel[k])²`.
+/// `Σₖ (a[r, k] - panel[k])²`, for a panel of `VECTORS` vectors.
 ///
 /// # Safety
 /// As [`product`].
 #[inline(always)]
-pub(crate) unsafe fn squared_distance<S: Simd, const ROWS: usize>(
+pub(crate) unsafe fn squared_distance<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     operands: Operands,
-) -> Tile<S::V, ROWS> {
+) -> Tile<S::V, ROWS, VECTORS> {
     let Operands { mut a, a_stride, mut panel, k } = operands;
-    let mut sums = [[simd.splat(0.0); 2]; ROWS];
+    let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
     for _ in 0..k {
         // SAFETY: as in `product`.
         unsafe {
-            let (b0, b1) = (simd.load(panel), simd.load(panel.add(S::LANES)));
+            let mut weights = [simd.splat(0.0); VECTORS];
+            for i in 0..VECTORS {
+                weights[i] = simd.load(panel.add(i * S::LANES));
+            }
             for r in 0..ROWS {
                 let value = simd.splat(*a.add(r * a_stride));
-                let (d0, d1) = (simd.sub(value, b0), simd.sub(value, b1));
-                sums[r][0] = simd.mul_add(d0, d0, sums[r][0]);
-                sums[r][1] = simd.mul_add(d1, d1, sums[r][1]);
+                for i in 0..VECTORS {
+                    let difference = simd.sub(value, weights[i]);
+                    sums[r][i] = simd.mul_add(difference, difference, sums[r][i]);
+                }
             }
             a = a.add(1);
-            panel = panel.add(S::PANEL);
+            panel = panel.add(VECTORS * S::LANES);
         }
     }
     sums

@@ -3,7 +3,8 @@
 mod common;
 use common::{PRECISIONS, Random, assert_close, assert_same_bits, isas, threads};
 use tokmerge_kernels::{
-    HeadAggregation, Heads, Isa, Part, Precision, attention, attention_backward, head_mean, head_metric,
+    HeadAggregation, Heads, Isa, Part, Precision, attention, attention_backward, cross_attention, head_mean,
+    head_metric,
 };
 
 /// Results are averages of numbers below 1.
@@ -118,6 +119,45 @@ fn an_item_is_the_same_bit_for_bit_alone_and_in_any_batch() {
             assert_same_bits("item, received", &alone_received, &received[a..b]);
         }
     }
+}
+
+#[test]
+fn some_queries_get_bit_for_bit_what_all_of_them_get() {
+    let offsets = [0, 17, 17, 60, 257];
+    for (count, dim) in [(3, 40), (2, 64), (1, 7)] {
+        let (heads, width) = (Heads { count, dim, scale: 0.2 }, count * dim);
+        let mut random = Random::new(7);
+        let (qkv, log_size) = (random.values(257 * 3 * width, 1.0), random.values(257, 1.0));
+        let keys_values: Vec<f32> =
+            qkv.chunks_exact(3 * width).flat_map(|row| &row[width..]).copied().collect();
+        for (isa, precision) in isas().iter().flat_map(|&isa| PRECISIONS.map(|precision| (isa, precision))) {
+            let (all, _) = run_at(isa, precision, heads, &qkv, &offsets, Some(&log_size));
+            for most in [1, 2, 30] {
+                let rows: Vec<usize> =
+                    offsets.windows(2).flat_map(|item| (item[0]..item[1]).take(most)).collect();
+                let mut query_offsets = vec![0];
+                for item in offsets.windows(2) {
+                    query_offsets.push(query_offsets[query_offsets.len() - 1] + most.min(item[1] - item[0]));
+                }
+                let queries: Vec<f32> =
+                    rows.iter().flat_map(|row| &qkv[row * 3 * width..][..width]).copied().collect();
+                let mut out = vec![f32::NAN; queries.len()];
+                let (inputs, offsets) = ([&queries[..], &keys_values], [&query_offsets[..], &offsets]);
+                cross_attention(isa, precision, heads, inputs, offsets, Some(&log_size), &mut out);
+                let want: Vec<f32> =
+                    rows.iter().flat_map(|row| &all[row * width..][..width]).copied().collect();
+                assert_same_bits(&format!("{isa} {count}x{dim}, {most} queries"), &out, &want);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "item 1 has 2 queries but no keys")]
+fn queries_without_keys_are_rejected() {
+    let heads = Heads { count: 1, dim: 2, scale: 1.0 };
+    let (inputs, offsets) = ([&[0.0; 6][..], &[0.0; 12][..]], [&[0, 1, 3][..], &[0, 3, 3][..]]);
+    cross_attention(Isa::Portable, Precision::F32, heads, inputs, offsets, None, &mut [0.0; 6]);
 }
 
 #[test]

@@ -18,6 +18,7 @@
 #![deny(missing_docs)]
 
 mod evidence;
+mod learned;
 mod methods;
 mod plan;
 mod random;
@@ -27,15 +28,18 @@ mod spec;
 mod tokens;
 
 pub use evidence::{Evidence, Feature, FeatureRequest, Received, Wants};
+pub use learned::{MergerShape, Mergers, Norm, PatchMerger, SoftMerger};
 pub use methods::atm::{Atm, BatchRule, Threshold, merging_error};
 pub use methods::matching::Partition;
+pub use methods::patch_merger::{Axis, PatchMerging, Prefix};
+pub use methods::stm::{Inflation, Scale, Score, ScoreGradient, SoftMerging};
 pub use methods::tome::{Matcher, Tome};
 pub use methods::{METHODS, Method, MethodInfo, OptionInfo};
 pub use plan::{Combine, MergePlan, PlanError};
 pub use random::Random;
 pub use reduction::{
-    BindError, KeyBias, LastLayer, LayerTokens, ProportionalAttention, Readout, Reduction, Seat, Site, Step,
-    Trace,
+    BindError, KeyBias, LastLayer, LayerTokens, Narrowed, ProportionalAttention, Readout, Reduction, Seat,
+    Site, Step, Trace,
 };
 pub use schedule::{Amount, Rounding, Schedule, ScheduleError, mergeable};
 pub use spec::{MergeSpec, SpecError};

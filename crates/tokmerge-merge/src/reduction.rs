@@ -1,6 +1,10 @@
 //! What sits in the seam of an encoder: a method, bound to a model.
 
-use crate::{Amount, Evidence, MergePlan, Method, ScheduleError, Tokens, Wants};
+use crate::learned::Inflated;
+use crate::{
+    Amount, Evidence, Layout, MergePlan, MergerShape, Mergers, Method, ScheduleError, Tokens, Wants,
+};
+use burn::tensor::Device;
 use std::sync::Arc;
 
 /// Where in an encoder a method works.
@@ -108,6 +112,26 @@ pub enum BindError {
         /// Half of the others.
         most: usize,
     },
+    /// A merger is to stand where there is no layer.
+    #[error(
+        "{merge}: there is no place at layer {layer}; the model has layers 1 to {depth}, and tokens that merge behind the last one would be read by none"
+    )]
+    NoSuchLayer {
+        /// The method.
+        merge: String,
+        /// The layer asked for, as the method counts it.
+        layer: usize,
+        /// Blocks of the model.
+        depth: usize,
+    },
+    /// Two mergers in one place.
+    #[error("{merge}: layer {layer} is listed twice; list every layer once")]
+    LayerTwice {
+        /// The method.
+        merge: String,
+        /// The layer.
+        layer: usize,
+    },
 }
 
 /// Where in the model a reduction is asked to work.
@@ -123,16 +147,34 @@ pub struct Step {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     steps: Vec<(Step, MergePlan)>,
+    learned: Vec<LearnedStep>,
     narrowed: Option<Narrowed>,
     rechecked: Vec<usize>,
 }
 
-/// Only the first tokens of every item went on from here: not a merge, and the end of nothing but a computation
-/// that the output does not need.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Narrowed {
+/// What weights in front of a block made of the tokens.
+#[derive(Clone, Debug, PartialEq)]
+struct LearnedStep {
     layer: usize,
-    prefix: usize,
+    /// Tokens that the block sees.
+    seen: Layout,
+    /// Tokens behind it.
+    left: Layout,
+}
+
+/// From some point of the last block on only the prefix of every item was computed: not a merge, and the end of
+/// nothing but a computation that what is read does not depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Narrowed {
+    /// From where on: from the queries of a block ([`Site::BeforeBlock`]; keys and values are those of all tokens),
+    /// or from its MLP ([`Site::InsideBlock`]).
+    pub step: Step,
+    /// Tokens of every item that went on, where it had as many.
+    pub prefix: usize,
+    /// Tokens that the method would have merged in the part that was left out; fewer where there are not enough.
+    pub spared: usize,
+    /// What the method itself lets through the last MLP, which is what it is counted by.
+    pub last_layer: LastLayer,
 }
 
 impl Trace {
@@ -157,11 +199,19 @@ impl Trace {
         &self.rechecked
     }
 
-    /// Tokens of one item that are left after the last merge, of `tokens` that entered the first block. Tokens
-    /// that only skip the last MLP ([`LastLayer::Prefix`]) are left.
+    /// What was left out of the last block, because nothing that was to be read depends on it.
+    #[must_use]
+    pub fn narrowed(&self) -> Option<Narrowed> {
+        self.narrowed
+    }
+
+    /// Tokens of one item that the method leaves, of `tokens` that entered the first block. Tokens that only skip
+    /// the last MLP ([`LastLayer::Prefix`]) are left; a last merge that was left out ([`Trace::narrowed`]) counts.
     #[must_use]
     pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
-        self.steps.last().map_or(tokens, |(_, plan)| plan.output().range(item).len())
+        let learned = self.learned.last().map_or(tokens, |step| step.left.range(item).len());
+        let left = self.steps.last().map_or(learned, |(_, plan)| plan.output().range(item).len());
+        self.narrowed.map_or(left, |narrowed| narrowed.left_of(left))
     }
 
     /// Where every original token is after block `layer` (all blocks if `None`); `None` if nothing has merged
@@ -175,13 +225,18 @@ impl Trace {
             .reduce(|first, next| first.then(&next))
     }
 
-    /// Tokens of one item that attention and MLP of every block saw, of `tokens` that entered the first.
+    /// Tokens of one item that attention and MLP of every block see, of `tokens` that entered the first: what the
+    /// method is counted by. What was left out because nobody read it ([`Trace::narrowed`]) counts as done.
     #[must_use]
     pub fn layer_tokens(&self, item: usize, tokens: usize, depth: usize) -> Vec<LayerTokens> {
         let mut now = tokens;
         (0..depth)
             .map(|layer| {
                 let mut seen = LayerTokens::unmerged(now);
+                if let Some(step) = self.learned.iter().find(|step| step.layer == layer) {
+                    (seen.attended, seen.fed) = (step.seen.range(item).len(), step.seen.range(item).len());
+                    now = step.left.range(item).len();
+                }
                 for (step, plan) in self.steps.iter().filter(|(step, _)| step.layer == layer) {
                     now = plan.output().range(item).len();
                     seen.fed = now;
@@ -189,12 +244,23 @@ impl Trace {
                         seen.attended = now;
                     }
                 }
-                if let Some(narrowed) = self.narrowed.filter(|narrowed| narrowed.layer == layer) {
-                    seen.fed = seen.fed.min(narrowed.prefix);
+                if let Some(narrowed) = self.narrowed.filter(|narrowed| narrowed.step.layer == layer) {
+                    now = narrowed.left_of(now);
+                    seen.fed = match narrowed.last_layer {
+                        LastLayer::All => now,
+                        LastLayer::Prefix => now.min(narrowed.prefix),
+                    };
                 }
                 seen
             })
             .collect()
+    }
+}
+
+impl Narrowed {
+    /// Tokens that are left of those of an item when what was left out has merged.
+    fn left_of(&self, tokens: usize) -> usize {
+        tokens - crate::mergeable(self.spared, tokens, self.prefix)
     }
 }
 
@@ -225,7 +291,12 @@ pub struct Reduction {
     key_bias: KeyBias,
     last_layer: LastLayer,
     prefix: usize,
+    mergers: Option<Arc<Mergers>>,
 }
+
+/// Tokens that stand aside while a block works on fewer.
+#[derive(Debug, Default)]
+pub struct Aside(Option<Inflated>);
 
 impl Reduction {
     /// Binds a method to a model.
@@ -247,12 +318,24 @@ impl Reduction {
                 return Err(BindError::TooMany { merge, layer, remove, tokens, prefix, most });
             }
         }
+        let places = method.mergers_before(seat.depth);
+        for (index, &place) in places.iter().enumerate() {
+            let merge = method.to_string();
+            // PatchMerger counts the block in front, soft merging the one behind.
+            let layer = if matches!(method, Method::Stm(_)) { place + 1 } else { place };
+            if place >= seat.depth {
+                return Err(BindError::NoSuchLayer { merge, layer, depth: seat.depth });
+            }
+            if places[..index].contains(&place) {
+                return Err(BindError::LayerTwice { merge, layer });
+            }
+        }
         let key_bias = method.proportional_attention().key_bias(seat.key_bias);
         let last_layer = match seat.readout {
             Readout::Prefix => method.last_layer(),
             Readout::All => LastLayer::All,
         };
-        Ok(Self { method, amounts, key_bias, last_layer, prefix: seat.prefix })
+        Ok(Self { method, amounts, key_bias, last_layer, prefix: seat.prefix, mergers: None })
     }
 
     /// The reduction that does nothing.
@@ -264,7 +347,24 @@ impl Reduction {
             key_bias: KeyBias::None,
             last_layer: LastLayer::All,
             prefix: 0,
+            mergers: None,
         }
+    }
+
+    /// The same with these weights, which a method that [has some](Method::has_weights) needs to run; for counting
+    /// it needs none.
+    #[must_use]
+    pub fn with_mergers(mut self, mergers: Mergers) -> Self {
+        self.mergers = (!mergers.is_empty()).then(|| Arc::new(mergers));
+        self
+    }
+
+    /// The same with fresh weights, where the method has some.
+    #[must_use]
+    pub fn with_fresh_mergers(self, channels: usize, device: &Device) -> Self {
+        let shape = MergerShape { depth: self.amounts.len(), channels };
+        let mergers = Mergers::new(&self.method, shape, device);
+        self.with_mergers(mergers)
     }
 
     /// The method.
@@ -319,9 +419,43 @@ impl Reduction {
         if self.merges_in(layer) { self.method.wants() } else { Wants::default() }
     }
 
-    /// Before block `layer`.
+    /// Before block `layer`. What stands aside meanwhile goes to [`leave`](Self::leave).
+    ///
+    /// # Panics
+    /// When the method has weights and they were never given.
     #[must_use]
-    pub fn enter(&self, layer: usize, tokens: Tokens, trace: &mut Trace) -> Tokens {
+    pub fn enter(&self, layer: usize, tokens: Tokens, trace: &mut Trace) -> (Tokens, Aside) {
+        assert!(
+            self.mergers.is_some() || !self.method.has_weights(),
+            "{} has weights, and none were given",
+            self.method
+        );
+        let before = tokens.layout.clone();
+        let tokens = match self.mergers.as_deref() {
+            Some(mergers) => match mergers.enter(layer, tokens.clone()) {
+                Some((less, aside)) => {
+                    let seen = less.layout.clone();
+                    let left = if aside.is_some() { before } else { seen.clone() };
+                    trace.learned.push(LearnedStep { layer, seen, left });
+                    return (less, Aside(aside));
+                }
+                None => tokens,
+            },
+            None => tokens,
+        };
+        (self.merge_before(layer, tokens, trace), Aside::default())
+    }
+
+    /// Behind block `layer`: all tokens again, where some stood aside.
+    #[must_use]
+    pub fn leave(&self, tokens: Tokens, aside: Aside) -> Tokens {
+        match aside.0 {
+            Some(inflated) => inflated.inflate(tokens),
+            None => tokens,
+        }
+    }
+
+    fn merge_before(&self, layer: usize, tokens: Tokens, trace: &mut Trace) -> Tokens {
         if self.method.site() != Site::BeforeBlock || !self.merges_in(layer) {
             return tokens;
         }
@@ -338,10 +472,32 @@ impl Reduction {
             tokens
         };
         if self.last_layer == LastLayer::Prefix && layer + 1 == self.amounts.len() {
-            trace.narrowed = Some(Narrowed { layer, prefix: tokens.prefix });
+            let step = Step { layer, site: Site::InsideBlock };
+            let last_layer = self.last_layer;
+            trace.narrowed = Some(Narrowed { step, prefix: tokens.prefix, spared: 0, last_layer });
             return tokens.prefix_only();
         }
         tokens
+    }
+
+    /// In place of [`apply`](Self::apply) in the last block, when only prefix tokens are read of the result and so
+    /// only they have attended: nothing merges, since a token's result does not depend on what becomes of others
+    /// after it has attended to them. Notes what would have.
+    ///
+    /// # Panics
+    /// When this is not the last block.
+    pub fn leave_out(&self, layer: usize, prefix: usize, trace: &mut Trace) {
+        assert!(
+            self.amounts.is_empty() || layer + 1 == self.amounts.len(),
+            "only the last block is narrowed"
+        );
+        let spared = match (self.method.site(), self.amount(layer)) {
+            (Site::InsideBlock, Amount::Count(remove)) => remove,
+            // What has merged before the block is in the trace; thresholds merge nothing in the last layer.
+            (Site::BeforeBlock, _) | (Site::InsideBlock, Amount::Above(_)) => 0,
+        };
+        let step = Step { layer, site: Site::BeforeBlock };
+        trace.narrowed = Some(Narrowed { step, prefix, spared, last_layer: self.last_layer });
     }
 
     fn reduce(&self, step: Step, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
@@ -369,6 +525,10 @@ impl Reduction {
                 Amount::Count(remove) => now -= crate::mergeable(remove, now, self.prefix),
                 Amount::Above(_) => return None,
             }
+            if let Some((seen, left)) = self.method.merged_before(layer, depth, before, self.prefix) {
+                now = left;
+                return Some(LayerTokens { entered: before, attended: seen, fed: seen });
+            }
             let attended = if self.method.site() == Site::BeforeBlock { now } else { before };
             let narrow = self.last_layer == LastLayer::Prefix && layer + 1 == depth;
             let fed = if narrow { now.min(self.prefix) } else { now };
@@ -388,5 +548,12 @@ impl Reduction {
             Amount::Above(_) => crate::mergeable(usize::MAX, tokens, self.prefix),
         };
         if possible == 0 { 0.0 } else { self.method.matching_macs(tokens, amount, head_dim, channels) }
+    }
+
+    /// Multiply-adds of the method's own weights in front of block `layer` on an item of `tokens` of `channels`, and
+    /// elements that their norms see.
+    #[must_use]
+    pub fn merger_cost(&self, layer: usize, tokens: usize, channels: usize) -> (f64, f64) {
+        self.method.merger_cost(layer, self.amounts.len(), tokens, self.prefix, channels)
     }
 }

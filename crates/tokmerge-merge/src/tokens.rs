@@ -61,13 +61,10 @@ impl Tokens {
     /// The prefix tokens of every item alone.
     #[must_use]
     pub fn prefix_only(self) -> Self {
-        let lens: Vec<usize> = self.layout.lens().map(|len| len.min(self.prefix)).collect();
-        let rows: Arc<[u32]> = (0..self.layout.items())
-            .flat_map(|item| self.layout.range(item).take(self.prefix))
-            .map(|row| row as u32)
-            .collect();
-        let size = self.size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
-        Self { x: gather_rows(self.x, &rows), layout: Layout::from_lens(&lens), prefix: self.prefix, size }
+        let Self { x, layout, prefix, size } = self;
+        let rows = layout.front_rows(prefix);
+        let size = size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
+        Self { x: gather_rows(x, &rows), layout: layout.front(prefix), prefix, size }
     }
 
     /// The tokens after a plan, `x` being the merged rows.

@@ -1,7 +1,8 @@
 //! The seam: a block has two halves, and the encoder stands between them.
 
+use burn::tensor::{Tensor, TensorData};
 use std::sync::Arc;
-use tokmerge_merge::{Evidence, MergePlan, Reduction, Site, Step, Tokens, Trace, Wants};
+use tokmerge_merge::{Evidence, MergePlan, Random, Readout, Reduction, Site, Step, Tokens, Trace, Wants};
 
 /// A block that can be stopped between attention and MLP.
 pub trait EncoderBlock {
@@ -9,8 +10,42 @@ pub trait EncoderBlock {
     /// method wants to know, and nothing else.
     fn attend(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>, wants: Wants) -> (Tokens, Evidence);
 
+    /// Attention with its residual for the prefix of every item alone, which attends to all tokens: bit for bit what
+    /// [`attend`](Self::attend) gives those rows.
+    fn attend_prefix(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>) -> Tokens;
+
     /// The MLP with its residual.
     fn feed_forward(&self, tokens: Tokens) -> Tokens;
+}
+
+/// In training, branches of blocks are left out at random, image by image, and the others count for more (stochastic
+/// depth, or drop path). The rate rises linearly from 0 in the first block, as in DeiT and timm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StochasticDepth {
+    /// Probability with which a branch of the last block is left out; below 1.
+    pub rate: f64,
+    /// Decides which; to be another in every step.
+    pub seed: u64,
+}
+
+impl StochasticDepth {
+    /// What half `half` of block `layer` made of `before`, or `before` itself, for each item.
+    fn drop(self, layer: usize, half: usize, depth: usize, before: Tensor<2>, after: Tokens) -> Tokens {
+        let rate = self.rate * layer as f64 / depth.saturating_sub(1).max(1) as f64;
+        if rate <= 0.0 {
+            return after;
+        }
+        let mut random = Random::for_layer(self.seed, 2 * layer + half, 0);
+        let mut factors = Vec::with_capacity(after.layout.rows());
+        for len in after.layout.lens() {
+            let factor = if random.unit() < rate { 0.0 } else { 1.0 / (1.0 - rate) };
+            factors.extend(std::iter::repeat_n(factor as f32, len));
+        }
+        let factors = TensorData::new(factors, [after.layout.rows(), 1]);
+        let factors = Tensor::from_data(factors, &after.device());
+        let x = before.clone() + (after.x.clone() - before) * factors;
+        after.with(x)
+    }
 }
 
 /// Tokens after the last block, and where they went.
@@ -52,10 +87,52 @@ pub fn encode<B: EncoderBlock>(
     watch: Option<&mut dyn Watch>,
 ) -> Encoded {
     reduction.assert_fits(blocks.len());
-    let mut pass = Pass { reduction, watch, trace: Trace::default() };
+    let mut pass = Pass { watch, ..Pass::new(reduction, blocks.len()) };
     for (layer, block) in blocks.iter().enumerate() {
         tokens = pass.block(layer, block, tokens);
     }
+    Encoded { tokens, trace: pass.trace }
+}
+
+/// As [`encode`], for training: with branches left out at random.
+///
+/// # Panics
+/// When the reduction was bound to a model of another depth.
+pub fn encode_stochastic<B: EncoderBlock>(
+    blocks: &[B],
+    mut tokens: Tokens,
+    reduction: &Reduction,
+    drop: StochasticDepth,
+) -> Encoded {
+    reduction.assert_fits(blocks.len());
+    let mut pass = Pass { drop: Some(drop), ..Pass::new(reduction, blocks.len()) };
+    for (layer, block) in blocks.iter().enumerate() {
+        tokens = pass.block(layer, block, tokens);
+    }
+    Encoded { tokens, trace: pass.trace }
+}
+
+/// As [`encode`], when only `readout` will be read of the tokens: what nothing of it depends on is not computed. Of
+/// [`Readout::Prefix`] the prefix of every item comes back, bit for bit as from [`encode`], and the last block
+/// computes keys and values of all tokens, but the rest of the prefix alone ([`Trace::narrowed`]).
+///
+/// # Panics
+/// When the reduction was bound to a model of another depth.
+pub fn encode_for<B: EncoderBlock>(
+    blocks: &[B],
+    mut tokens: Tokens,
+    reduction: &Reduction,
+    readout: Readout,
+) -> Encoded {
+    let (Readout::Prefix, Some((last, front))) = (readout, blocks.split_last()) else {
+        return encode(blocks, tokens, reduction, None);
+    };
+    reduction.assert_fits(blocks.len());
+    let mut pass = Pass::new(reduction, blocks.len());
+    for (layer, block) in front.iter().enumerate() {
+        tokens = pass.block(layer, block, tokens);
+    }
+    let tokens = pass.last_block(front.len(), last, tokens);
     Encoded { tokens, trace: pass.trace }
 }
 
@@ -73,7 +150,7 @@ pub(crate) fn resume<B: EncoderBlock>(
     reduction: &Reduction,
 ) -> Encoded {
     reduction.assert_fits(blocks.len());
-    let mut pass = Pass { reduction, watch: None, trace: Trace::default() };
+    let mut pass = Pass::new(reduction, blocks.len());
     let mut tokens = pass.reduce(layer, attended, evidence);
     tokens = blocks[layer].feed_forward(tokens);
     for (layer, block) in blocks.iter().enumerate().skip(layer + 1) {
@@ -86,13 +163,19 @@ pub(crate) fn resume<B: EncoderBlock>(
 struct Pass<'r, 'w> {
     reduction: &'r Reduction,
     watch: Option<&'w mut dyn Watch>,
+    drop: Option<StochasticDepth>,
+    depth: usize,
     trace: Trace,
 }
 
-impl Pass<'_, '_> {
+impl<'r> Pass<'r, '_> {
+    fn new(reduction: &'r Reduction, depth: usize) -> Self {
+        Self { reduction, watch: None, drop: None, depth, trace: Trace::default() }
+    }
+
     fn block<B: EncoderBlock>(&mut self, layer: usize, block: &B, tokens: Tokens) -> Tokens {
         let entering = self.watch.is_some().then(|| tokens.clone());
-        let tokens = self.reduction.enter(layer, tokens, &mut self.trace);
+        let (tokens, aside) = self.reduction.enter(layer, tokens, &mut self.trace);
         self.report(entering, Step { layer, site: Site::BeforeBlock });
         let log_size = self.reduction.key_bias(&tokens);
         let mut wants = self.reduction.wants(layer);
@@ -101,11 +184,35 @@ impl Pass<'_, '_> {
         {
             wants = watch.wants(layer);
         }
+        let kept = self.drop.map(|_| tokens.x.clone());
         let (attended, evidence) = block.attend(tokens, log_size, wants);
+        let attended = self.drop(layer, 0, kept, attended);
         if let Some(watch) = &mut self.watch {
             watch.attended(layer, &attended, &evidence);
         }
-        block.feed_forward(self.reduce(layer, attended, evidence))
+        let tokens = self.reduce(layer, attended, evidence);
+        let kept = self.drop.map(|_| tokens.x.clone());
+        let tokens = block.feed_forward(tokens);
+        let tokens = self.drop(layer, 1, kept, tokens);
+        self.reduction.leave(tokens, aside)
+    }
+
+    /// Leaves out the branch of some items, if `before` was kept for that.
+    fn drop(&self, layer: usize, half: usize, before: Option<Tensor<2>>, after: Tokens) -> Tokens {
+        match (self.drop, before) {
+            (Some(drop), Some(before)) => drop.drop(layer, half, self.depth, before, after),
+            _ => after,
+        }
+    }
+
+    /// The last block for the prefix alone.
+    fn last_block<B: EncoderBlock>(&mut self, layer: usize, block: &B, tokens: Tokens) -> Tokens {
+        // What stands aside are patches, of which nothing is read.
+        let (tokens, _) = self.reduction.enter(layer, tokens, &mut self.trace);
+        let log_size = self.reduction.key_bias(&tokens);
+        let attended = block.attend_prefix(tokens, log_size);
+        self.reduction.leave_out(layer, attended.prefix, &mut self.trace);
+        block.feed_forward(attended)
     }
 
     /// Between attention and MLP.

@@ -19,11 +19,11 @@ mod registry;
 
 pub use blocks::{Attention, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 pub use configure::{ConfigureError, timm_config};
-pub use encoder::{Encoded, EncoderBlock, Watch, encode};
-pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool, Vit, VitConfig};
+pub use encoder::{Encoded, EncoderBlock, StochasticDepth, Watch, encode, encode_for, encode_stochastic};
+pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool, Predicted, Vit, VitConfig};
 pub use flops::{Convention, Cost};
 pub use key_map::KeyMap;
 pub use load::{LoadError, LoadReport, load, parameters};
-pub use model::{Described, Model, ModelError, ModelOptions, Weights, describe, gap};
+pub use model::{Described, Model, ModelError, ModelOptions, TRAINED_WITH, Weights, describe, gap};
 pub use registry::{Architecture, UnknownModel, architecture, architectures};
 pub use tokmerge_ops::{Activation, Isa, IsaError, Precision};

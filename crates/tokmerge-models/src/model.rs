@@ -2,7 +2,7 @@
 
 use crate::configure::{self, ConfigureError};
 use crate::encoder::Watch;
-use crate::families::vit::{Classified, ImageSizeError, Vit, VitConfig};
+use crate::families::vit::{Classified, ImageSizeError, Predicted, Vit, VitConfig};
 use crate::flops::Convention;
 use crate::load::{LoadError, LoadReport, load, parameters};
 use crate::registry::{Architecture, UnknownModel, architecture};
@@ -15,7 +15,7 @@ use tokmerge_checkpoint::{
     SourceError, discover,
 };
 use tokmerge_data::Preprocess;
-use tokmerge_merge::{BindError, LayerTokens, Method, Reduction, Trace};
+use tokmerge_merge::{BindError, LayerTokens, Method, Reduction, SpecError, Trace};
 use tokmerge_ops::Precision;
 
 /// Where weights come from.
@@ -87,6 +87,16 @@ pub enum ModelError {
     /// The image size does not fit.
     #[error(transparent)]
     ImageSize(#[from] ImageSizeError),
+    /// The file says that it was trained with a method that does not exist.
+    #[error("{}: its metadata say that it was trained with merge = {merge}, but {reason}", path.display())]
+    TrainedMerge {
+        /// The weights.
+        path: PathBuf,
+        /// The method as the file names it.
+        merge: String,
+        /// What is wrong with that.
+        reason: String,
+    },
     /// The weights have no head.
     #[error(
         "the weights of {0} have no classifier head (they were only pretrained), so there is nothing to predict; use fine-tuned weights"
@@ -119,9 +129,14 @@ pub struct Model {
     vit: Vit,
     architecture: Architecture,
     class_names: Vec<String>,
+    /// What the weights were trained with.
+    trained_with: Method,
     report: LoadReport,
     device: Device,
 }
+
+/// Under this name the metadata of a safetensors file say which method its weights were trained with.
+pub const TRAINED_WITH: &str = "merge";
 
 /// Looks up what a model is, without its weights unless they come with it.
 ///
@@ -202,24 +217,42 @@ impl Model {
         if let Some(checkpoint) = &checkpoint {
             described.architecture.config.num_classes = classes(checkpoint);
         }
-        let (vit, report) = match &checkpoint {
+        let config = &described.architecture.config;
+        let (vit, trained_with, report) = match &checkpoint {
             Some(checkpoint) => {
-                load(described.architecture.config.init(options.precision, device), checkpoint)?
+                let method = trained_with(checkpoint)?;
+                let vit = config.init(options.precision, device).with_fresh_mergers(&method, device);
+                let (vit, report) = load(vit, checkpoint)?;
+                (vit, method, report)
             }
             None => {
                 // None of the published ones.
                 described.architecture.tag = String::new();
-                (drawn(&described.architecture.config, options.precision, device), LoadReport::default())
+                let vit = drawn(&described.architecture.config, options.precision, device);
+                (vit, Method::None, LoadReport::default())
             }
         };
         let Described { architecture, class_names, .. } = described;
-        Ok(Self { vit, architecture, class_names, report, device: device.clone() })
+        Ok(Self { vit, architecture, class_names, trained_with, report, device: device.clone() })
+    }
+
+    /// The method that the weights were trained with; [`Method::None`] if nobody says.
+    #[must_use]
+    pub fn trained_with(&self) -> &Method {
+        &self.trained_with
     }
 
     /// A model made of a network and what is known of it, for weights that come from no file.
     #[must_use]
-    pub fn from_parts(vit: Vit, architecture: Architecture, class_names: Vec<String>, device: &Device) -> Self {
-        Self { vit, architecture, class_names, report: LoadReport::default(), device: device.clone() }
+    pub fn from_parts(
+        vit: Vit,
+        architecture: Architecture,
+        class_names: Vec<String>,
+        trained_with: Method,
+        device: &Device,
+    ) -> Self {
+        let report = LoadReport::default();
+        Self { vit, architecture, class_names, trained_with, report, device: device.clone() }
     }
 
     /// Name, shape and preprocessing.
@@ -299,12 +332,24 @@ impl Model {
         parameters(&self.vit)
     }
 
-    /// A method, bound to this model.
+    /// A method, bound to this model. A method with weights gets those that were trained with the model's, or fresh
+    /// ones ([`has_fresh_weights`](Self::has_fresh_weights)).
     ///
     /// # Errors
     /// When the method's schedule does not fit the model.
     pub fn bind(&self, method: &Method) -> Result<Reduction, BindError> {
-        Reduction::bind(method.clone(), &self.config().seat())
+        let reduction = Reduction::bind(method.clone(), &self.config().seat())?;
+        Ok(if method == &self.trained_with {
+            reduction.with_mergers(self.vit.mergers().clone())
+        } else {
+            reduction.with_fresh_mergers(self.config().embed_dim, &self.device)
+        })
+    }
+
+    /// Whether a method would run with weights that nobody has trained.
+    #[must_use]
+    pub fn has_fresh_weights(&self, method: &Method) -> bool {
+        method.has_weights() && method != &self.trained_with
     }
 
     /// Brings the weights into the form that the kernels want, which the first forward pass would do otherwise:
@@ -312,7 +357,7 @@ impl Model {
     pub fn warm_up(&self) {
         let config = self.config();
         let pixels = vec![0.0; config.in_chans * config.img_size.0 * config.img_size.1];
-        let _ = self.forward(pixels, &Reduction::none()).into_logits().into_data();
+        let _ = self.predict(pixels, &Reduction::none()).logits.into_data();
     }
 
     /// Runs a batch: `pixels: [B, 3, H, W]`, preprocessed.
@@ -321,18 +366,39 @@ impl Model {
     /// When `pixels` is not a whole number of images of the model's size.
     #[must_use]
     pub fn forward(&self, pixels: Vec<f32>, reduction: &Reduction) -> Classified {
-        match reduction.method().recheck() {
-            Some(gap) if self.classes() > 1 => self.forward_rechecked(pixels, reduction, gap),
-            _ => self.vit.forward(self.images(pixels), reduction),
-        }
+        let Some(clear) = self.recheck(reduction) else {
+            return self.vit.forward(self.images(pixels), reduction);
+        };
+        let Classified { logits, tokens, mut trace } =
+            self.vit.forward(self.images(pixels.clone()), reduction);
+        let logits = self.rechecked(&pixels, logits, clear, &mut trace);
+        Classified { logits, tokens, trace }
     }
 
-    /// Runs a batch merged, and those of its images once more unmerged whose answer is not clear. Each image
+    /// As [`forward`](Self::forward) for who reads nothing but logits: the same, sooner ([`Vit::predict`]).
+    ///
+    /// # Panics
+    /// When `pixels` is not a whole number of images of the model's size.
+    #[must_use]
+    pub fn predict(&self, pixels: Vec<f32>, reduction: &Reduction) -> Predicted {
+        let Some(clear) = self.recheck(reduction) else {
+            return self.vit.predict(self.images(pixels), reduction);
+        };
+        let Predicted { logits, mut trace } = self.vit.predict(self.images(pixels.clone()), reduction);
+        let logits = self.rechecked(&pixels, logits, clear, &mut trace);
+        Predicted { logits, trace }
+    }
+
+    /// How clear an answer must be to be the last word, if any but the unmerged model's can be.
+    fn recheck(&self, reduction: &Reduction) -> Option<f32> {
+        reduction.method().recheck().filter(|_| self.classes() > 1)
+    }
+
+    /// The merged model's logits, but those of the unmerged one for images whose answer is not clear. Each image
     /// decides for itself.
-    fn forward_rechecked(&self, pixels: Vec<f32>, reduction: &Reduction, clear: f32) -> Classified {
+    fn rechecked(&self, pixels: &[f32], merged: Tensor<2>, clear: f32, trace: &mut Trace) -> Tensor<2> {
         let classes = self.classes();
-        let mut merged = self.vit.forward(self.images(pixels.clone()), reduction);
-        let mut logits: Vec<f32> = merged.logits.clone().into_data().iter::<f32>().collect();
+        let mut logits: Vec<f32> = merged.clone().into_data().iter::<f32>().collect();
         // Not a number is not clear either.
         let unclear = |logits: &[f32]| gap(logits).is_nan() || gap(logits) < clear;
         let again: Vec<usize> = logits
@@ -346,15 +412,14 @@ impl Model {
         let image = pixels.len() * classes / logits.len();
         let pixels =
             again.iter().flat_map(|item| &pixels[item * image..(item + 1) * image]).copied().collect();
-        let unmerged = self.vit.forward(self.images(pixels), &Reduction::none()).into_logits();
+        let unmerged = self.vit.predict(self.images(pixels), &Reduction::none()).logits;
         let unmerged: Vec<f32> = unmerged.into_data().iter::<f32>().collect();
         for (item, unmerged) in again.iter().zip(unmerged.chunks_exact(classes)) {
             logits[item * classes..(item + 1) * classes].copy_from_slice(unmerged);
         }
         let items = logits.len() / classes;
-        merged.logits = Tensor::from_data(TensorData::new(logits, [items, classes]), &self.device);
-        merged.trace.set_rechecked(again);
-        merged
+        trace.set_rechecked(again);
+        Tensor::from_data(TensorData::new(logits, [items, classes]), &self.device)
     }
 
     /// As [`forward`](Self::forward), with somebody looking on.
@@ -379,7 +444,7 @@ impl Model {
         Tensor::from_data(images, &self.device)
     }
 
-    /// Tokens that the blocks saw of one image of a pass.
+    /// Tokens that the blocks see of one image of a pass: what the method is counted by.
     #[must_use]
     pub fn layer_tokens(&self, trace: &Trace, item: usize) -> Vec<LayerTokens> {
         trace.layer_tokens(item, self.config().tokens(), self.config().depth)
@@ -412,6 +477,16 @@ pub fn gap(logits: &[f32]) -> f32 {
         }
     }
     first - second
+}
+
+/// The method that a checkpoint's metadata name.
+fn trained_with(checkpoint: &Checkpoint) -> Result<Method, ModelError> {
+    let Some(merge) = checkpoint.metadata().get(TRAINED_WITH) else { return Ok(Method::None) };
+    merge.parse().map_err(|error: SpecError| ModelError::TrainedMerge {
+        path: checkpoint.path().to_owned(),
+        merge: merge.clone(),
+        reason: error.to_string(),
+    })
 }
 
 /// timm publishes its weights on the Hub under `timm/name.tag`.

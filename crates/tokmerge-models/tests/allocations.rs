@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_models::{Precision, VitConfig};
+use tokmerge_models::{Precision, Vit, VitConfig};
 
 /// Counts allocations that matter: one of this size costs page faults, a small one costs nothing.
 const LARGE: usize = 32 * 1024;
@@ -37,7 +37,12 @@ static ALLOCATOR: Counting = Counting;
 fn a_forward_pass_reuses_its_buffers() {
     let device = Device::flex();
     let config = VitConfig { depth: 4, num_classes: 10, ..VitConfig::new(16, 192, 4, 3) };
-    for precision in [Precision::F32, Precision::Bf16] {
+    let all = |model: &Vit, images, reduction: &Reduction| model.forward(images, reduction).into_logits();
+    let read = |model: &Vit, images, reduction: &Reduction| model.predict(images, reduction).logits;
+    let passes: [fn(&Vit, Tensor<4>, &Reduction) -> Tensor<2>; 2] = [all, read];
+    for (precision, pass) in
+        [Precision::F32, Precision::Bf16].into_iter().flat_map(|p| passes.map(|f| (p, f)))
+    {
         let model = config.init(precision, &device);
         for spec in ["none", "tome:r=13", "tome:r=13,inflect=-1"] {
             let reduction = Reduction::bind(spec.parse::<Method>().unwrap(), &config.seat()).unwrap();
@@ -47,7 +52,7 @@ fn a_forward_pass_reuses_its_buffers() {
                 let images = Tensor::<4>::from_data(images, &device);
                 COUNT.store(0, Ordering::Relaxed);
                 ON.store(true, Ordering::Relaxed);
-                let logits = model.forward(images, &reduction).into_logits();
+                let logits = pass(&model, images, &reduction);
                 ON.store(false, Ordering::Relaxed);
                 drop(logits);
                 counts.push(COUNT.load(Ordering::Relaxed));

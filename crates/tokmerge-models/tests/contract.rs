@@ -3,10 +3,10 @@
 mod common;
 
 use burn::tensor::{Device, Tensor};
-use common::{images, noise, random, random_but, under_other_instruction_sets, values, worst};
+use common::{images, noise, random, random_at, random_but, under_other_instruction_sets, values, worst};
 use std::collections::BTreeSet;
-use tokmerge_merge::{LastLayer, LayerTokens, Layout, METHODS, Method, Reduction};
-use tokmerge_models::{ClassToken, Classified, NormPlace, Pool, Vit, VitConfig};
+use tokmerge_merge::{LastLayer, LayerTokens, Layout, METHODS, Method, Reduction, Site, Step};
+use tokmerge_models::{ClassToken, Classified, NormPlace, Pool, Precision, Predicted, Vit, VitConfig};
 
 /// Relative and absolute, for results that are equal but for the order of additions.
 const REORDERED_F32: f32 = 1e-5;
@@ -80,6 +80,12 @@ fn run(model: &Vit, pixels: &[f32], spec: &str) -> Classified {
     model.forward(images(pixels, shape(config, items), &Device::flex()), &bind(spec, config))
 }
 
+fn predict(model: &Vit, pixels: &[f32], spec: &str) -> Predicted {
+    let config = model.config();
+    let items = pixels.len() / shape(config, 1).iter().product::<usize>();
+    model.predict(images(pixels, shape(config, items), &Device::flex()), &bind(spec, config))
+}
+
 /// Where the tokens of an item of a model without merging, or with, ended.
 fn groups(classified: &Classified, item: usize, tokens: usize) -> Vec<Option<u32>> {
     let unmerged = || (0..tokens as u32).map(Some).collect();
@@ -130,6 +136,43 @@ fn skipping_what_the_head_does_not_read_changes_nothing() {
             let (all, prefix) = (run(&model, &pixels, all), run(&model, &pixels, prefix));
             assert_eq!(values(all.logits), values(prefix.logits), "{config:?}");
             assert_eq!(all.trace.steps(), prefix.trace.steps());
+        }
+    }
+}
+
+#[test]
+fn predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing() {
+    let more = ["tome:r=3,feature=x", "tome:r=3,heads=concat,last=cls", "tome:r=3,feature=x_pre,last=cls"];
+    let specs: Vec<String> = specs().into_iter().chain(more.map(str::to_owned)).collect();
+    let device = Device::flex();
+    for (config, precision) in
+        configs().into_iter().flat_map(|c| [Precision::F32, Precision::Bf16].map(|p| (c.clone(), p)))
+    {
+        let model = random_at(&config, precision, 8, &device, |_, _| ());
+        let pixels = pixels(&config, 5);
+        for spec in &specs {
+            let what = format!("{spec} {precision:?} on {config:?}");
+            let (all, read) = (run(&model, &pixels, spec), predict(&model, &pixels, spec));
+            assert_eq!(values(all.logits), values(read.logits), "{what}");
+            let (depth, tokens) = (config.depth, config.tokens());
+            for item in 0..5 {
+                let seen = |trace: &tokmerge_merge::Trace| {
+                    (trace.layer_tokens(item, tokens, depth), trace.tokens_left(item, tokens))
+                };
+                assert_eq!(seen(&all.trace), seen(&read.trace), "{what}: what was left out counts");
+            }
+            // What merges in the last block after its attention is all that is missing.
+            let unread = |step: &Step| *step == Step { layer: depth - 1, site: Site::InsideBlock };
+            let steps: Vec<_> = all.trace.steps().iter().filter(|(step, _)| !unread(step)).cloned().collect();
+            match config.pool {
+                Pool::Token => {
+                    assert_eq!(read.trace.steps(), steps, "{what}");
+                    let narrowed = read.trace.narrowed().expect("the head reads class tokens only");
+                    assert_eq!(narrowed.step, Step { layer: depth - 1, site: Site::BeforeBlock });
+                    assert_eq!(narrowed.prefix, config.prefix());
+                }
+                Pool::Average => assert_eq!(read.trace, all.trace, "{what}"),
+            }
         }
     }
 }
@@ -340,13 +383,22 @@ fn a_model_that_learns_computes_what_a_frozen_one_does() {
         for spec in ["tome:r=0", "tome:r=3", "atm:theta=0.5"] {
             let expected = run(&plain, &pixels, spec);
             let input: Tensor<4> = images(&pixels, shape(&config, 3), &tracked);
+            let read = learning.predict(input.clone(), &bind(spec, &config));
             let actual = learning.forward(input, &bind(spec, &config));
             assert_eq!(actual.trace, expected.trace, "{spec}");
             // Learning runs an op as its parts, which round where the fused kernel does not.
-            let worst = worst(&values(actual.logits), &values(expected.logits));
-            assert!(worst.error <= REORDERED_F32, "{spec} on {config:?}: {worst:?}");
+            let expected = values(expected.logits);
+            for logits in [actual.logits, read.logits] {
+                let worst = worst(&values(logits), &expected);
+                assert!(worst.error <= REORDERED_F32, "{spec} on {config:?}: {worst:?}");
+            }
         }
     }
+}
+
+#[test]
+fn every_instruction_set_predicts_as_it_computes() {
+    under_other_instruction_sets("predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing");
 }
 
 #[test]

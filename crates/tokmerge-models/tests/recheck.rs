@@ -26,6 +26,10 @@ fn unclear_images_get_the_unmerged_answer_and_the_others_keep_theirs() {
         let reduction = model.bind(&method).unwrap_or_else(|error| panic!("{error}"));
         let output = model.forward(pixels.to_vec(), &reduction);
         let gmacs = model.gmacs(&output.trace, 0, &reduction, Convention::Macs);
+        let read = model.predict(pixels.to_vec(), &reduction);
+        assert_eq!(values(read.logits), values(output.logits.clone()), "{spec}");
+        assert_eq!(read.trace.rechecked(), output.trace.rechecked(), "{spec}");
+        assert_eq!(model.gmacs(&read.trace, 0, &reduction, Convention::Macs), gmacs, "{spec}");
         (values(output.logits), output.trace, gmacs)
     };
     let (unmerged, _, full) = run("none", &pixels);

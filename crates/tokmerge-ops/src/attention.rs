@@ -3,7 +3,7 @@
 use crate::backend::{Body, KernelOps, body};
 use crate::layout::{places, select_rows};
 use crate::pool::{contiguous, values};
-use crate::{Layout, pool};
+use crate::{DROPPED, Layout, gather_rows, pool};
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -38,6 +38,43 @@ pub fn attention(
             layout.offsets(),
         )),
         Body::Composed => composed(qkv, heads, log_size.as_deref(), layout),
+    }
+}
+
+/// As [`attention`], for the first `front` tokens of every item as queries alone; all tokens are attended to.
+///
+/// `queries: [Q, H * D]`, only theirs, `keys_values: [T, 2 * H * D]` → `[Q, H * D]`: bit for bit the rows that
+/// [`attention`] gives them. `layout` and `log_size: [T]` are those of all tokens.
+pub fn front_attention(
+    queries: Tensor<2>,
+    keys_values: Tensor<2>,
+    heads: Heads,
+    precision: Precision,
+    log_size: Option<Arc<[f32]>>,
+    layout: &Layout,
+    front: usize,
+) -> Tensor<2> {
+    let primitives = || {
+        let primitive = |tensor: &Tensor<2>| tensor.clone().try_into_primitive::<Flex>().ok();
+        Some([primitive(&queries)?, primitive(&keys_values)?])
+    };
+    match (body(&queries), primitives()) {
+        (Body::Kernels, Some(primitives)) => {
+            drop((queries, keys_values));
+            let offsets = [layout.front(front).offsets(), layout.offsets()];
+            front_on_flex(primitives, log_size.as_deref(), heads, precision, [&offsets[0], &offsets[1]])
+        }
+        _ => {
+            // The other tokens get queries of zeros, and what they attend to is left out.
+            let rows = layout.front_rows(front);
+            let mut places = vec![DROPPED; layout.rows()];
+            for (place, &row) in rows.iter().enumerate() {
+                places[row as usize] = place as u32;
+            }
+            let queries = gather_rows(queries, &places.into());
+            let qkv = Tensor::cat(vec![queries, keys_values], 1);
+            gather_rows(attention(qkv, heads, precision, log_size, layout), &rows)
+        }
     }
 }
 
@@ -193,6 +230,23 @@ pub(crate) fn on_flex(
     pool::tensor(out, [rows, width])
 }
 
+fn front_on_flex(
+    [queries, keys_values]: [FlexTensor; 2],
+    log_size: Option<&[f32]>,
+    heads: Heads,
+    precision: Precision,
+    offsets: [&[usize]; 2],
+) -> Tensor<2> {
+    let (queries, keys_values) = (contiguous(queries), contiguous(keys_values));
+    let (rows, width) = (queries.shape()[0], heads.count * heads.dim);
+    let mut out = pool::take(rows * width);
+    let inputs = [values(&queries), values(&keys_values)];
+    kernels::cross_attention(Isa::current(), precision, heads, inputs, offsets, log_size, &mut out);
+    pool::give(queries);
+    pool::give(keys_values);
+    Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, width]))
+}
+
 #[derive(Debug)]
 struct AttentionBackward;
 
@@ -240,10 +294,11 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
 #[cfg(test)]
 mod tests {
     use super::{
-        Part, attention, attention_received, composed, composed_features, composed_received, head_features,
+        Part, attention, attention_received, composed, composed_features, composed_received, front_attention,
+        head_features,
     };
     use crate::testing::{assert_close, devices, gradients_match, normal};
-    use crate::{HeadAggregation, Heads, Layout, Precision};
+    use crate::{HeadAggregation, Heads, Layout, Precision, gather_rows};
     use burn::tensor::{Tensor, s};
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -287,6 +342,55 @@ mod tests {
                     assert_eq!(received.len(), expected.len());
                 }
             }
+        }
+    }
+
+    /// Queries of the first `front` tokens of every item, and keys and values of all.
+    fn front_of(qkv: Tensor<2>, heads: Heads, layout: &Layout, front: usize) -> (Tensor<2>, Tensor<2>) {
+        let width = heads.count * heads.dim;
+        let queries = gather_rows(qkv.clone().slice(s![.., ..width]), &layout.front_rows(front));
+        (queries, qkv.slice(s![.., width..]))
+    }
+
+    #[test]
+    fn the_front_attends_as_among_all_bit_for_bit() {
+        for device in [devices().plain, devices().tracked] {
+            for (heads, layout, front) in HEADS
+                .into_iter()
+                .flat_map(|heads| layouts().map(|layout| (heads, layout)))
+                .flat_map(|(heads, layout)| [1, 2, 50].map(|front| (heads, layout.clone(), front)))
+            {
+                let qkv = normal([layout.rows(), 3 * heads.count * heads.dim], 7, &device);
+                for precision in [Precision::F32, Precision::Bf16] {
+                    let log_size = Some(log_sizes(layout.rows()));
+                    let all = attention(qkv.clone(), heads, precision, log_size.clone(), &layout);
+                    let (queries, keys_values) = front_of(qkv.clone(), heads, &layout, front);
+                    let some =
+                        front_attention(queries, keys_values, heads, precision, log_size, &layout, front);
+                    assert_close(some, gather_rows(all, &layout.front_rows(front)), 0.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_of_the_front_equal_composed() {
+        for (heads, layout) in HEADS.into_iter().flat_map(|heads| layouts().map(|layout| (heads, layout))) {
+            let qkv = normal([layout.rows(), 3 * heads.count * heads.dim], 9, &devices().tracked);
+            let log_size = Some(log_sizes(layout.rows()));
+            gradients_match(
+                [qkv],
+                |[qkv]| {
+                    let (queries, keys_values) = front_of(qkv, heads, &layout, 2);
+                    let log_size = log_size.clone();
+                    front_attention(queries, keys_values, heads, Precision::F32, log_size, &layout, 2)
+                },
+                |[qkv]| {
+                    let all = composed(qkv, heads, log_size.as_deref(), &layout);
+                    gather_rows(all, &layout.front_rows(2))
+                },
+                2e-4,
+            );
         }
     }
 

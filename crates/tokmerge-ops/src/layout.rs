@@ -80,6 +80,24 @@ impl Layout {
         (0..self.items()).map(|item| self.range(item).len())
     }
 
+    /// The first `count` rows of every item alone, all of an item that has no more.
+    #[must_use]
+    pub fn front(&self, count: usize) -> Self {
+        match self {
+            Self::Uniform { items, len } => Self::uniform(*items, count.min(*len)),
+            Self::Ragged { .. } => {
+                Self::from_lens(&self.lens().map(|len| len.min(count)).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// Which rows [`front`](Self::front) keeps.
+    #[must_use]
+    pub fn front_rows(&self, count: usize) -> Arc<[u32]> {
+        let rows = (0..self.items()).flat_map(|item| self.range(item).take(count));
+        rows.map(|row| row as u32).collect()
+    }
+
     /// `items + 1` ascending offsets, the first 0.
     #[must_use]
     pub fn offsets(&self) -> Arc<[usize]> {
@@ -129,5 +147,8 @@ mod tests {
         assert_eq!((ragged.range(0), ragged.range(1), ragged.range(2)), (0..3, 3..3, 3..8));
         assert_eq!(ragged.lens().collect::<Vec<_>>(), [3, 0, 5]);
         assert_eq!(Layout::uniform(2, 3).offsets().as_ref(), [0, 3, 6]);
+        assert_eq!(ragged.front(2), Layout::from_lens(&[2, 0, 2]));
+        assert_eq!(ragged.front_rows(2).as_ref(), [0, 1, 3, 4]);
+        assert_eq!(Layout::uniform(2, 3).front(1), Layout::uniform(2, 1));
     }
 }

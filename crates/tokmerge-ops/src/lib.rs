@@ -27,7 +27,7 @@ mod pool;
 mod testing;
 
 pub use adamw::{AdamwStep, adamw};
-pub use attention::{Part, attention, attention_received, head_features};
+pub use attention::{Part, attention, attention_received, front_attention, head_features};
 pub use embed::{assemble, patchify};
 pub use layout::Layout;
 pub use linear::{LinearWeights, linear, linear_residual, norm_linear};

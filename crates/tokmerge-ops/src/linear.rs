@@ -10,8 +10,9 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, TensorMetadata};
-use burn::tensor::{FloatDType, Shape, Tensor, activation as act};
+use burn::tensor::{FloatDType, Shape, Tensor, activation as act, s};
 use burn_flex::{Flex, FlexTensor};
+use std::ops::Range;
 use tokmerge_kernels as kernels;
 use tokmerge_kernels::{Activation, Epilogue, Precision};
 
@@ -24,6 +25,19 @@ pub struct LinearWeights {
     pub bias: Option<Tensor<1>>,
     /// What the products are computed in.
     pub precision: Precision,
+}
+
+impl LinearWeights {
+    /// Some of the outputs alone: those rows of the weight, and their biases.
+    ///
+    /// # Panics
+    /// When the layer has fewer outputs.
+    #[must_use]
+    pub fn outputs(self, range: Range<usize>) -> Self {
+        let Self { weight, bias, precision } = self;
+        let bias = bias.map(|bias| bias.slice(s![range.clone()]));
+        Self { weight: weight.slice(s![range, ..]), bias, precision }
+    }
 }
 
 /// `x: [T, K]` → `activation(x Wᵀ + b): [T, N]`.
@@ -403,7 +417,7 @@ mod tests {
     use super::{LinearWeights, composed, composed_residual, linear, linear_residual, norm_linear};
     use crate::testing::{assert_close, devices, gradients_match, normal};
     use crate::{Activation, NormWeights, Precision, norm};
-    use burn::tensor::Tensor;
+    use burn::tensor::{Tensor, s};
 
     const ACTIVATIONS: [Activation; 7] = [
         Activation::Identity,
@@ -445,6 +459,20 @@ mod tests {
                     composed(norm::composed(x.clone(), norm), layer, activation),
                     3e-5,
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn some_outputs_are_those_of_the_whole_layer_bit_for_bit() {
+        let device = devices().plain;
+        let x = normal([9, 48], 3, &device);
+        for precision in [Precision::F32, Precision::Bf16] {
+            let layer = LinearWeights { precision, ..layer(48, 90, &device) };
+            let all = linear(x.clone(), layer.clone(), Activation::Identity);
+            for range in [0..30, 30..90, 17..18, 0..90] {
+                let some = linear(x.clone(), layer.clone().outputs(range.clone()), Activation::Identity);
+                assert_close(some, all.clone().slice(s![.., range]), 0.0);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! weak reference to it: while the weak reference lives, the allocation cannot be handed out again, and burn's
 //! copy-on-write moves a tensor that is about to change to a new address. So an entry is either right or dead.
 
+use crate::pool::values;
 use burn::backend::TensorMetadata;
 use burn::tensor::Bytes;
 use burn_flex::FlexTensor;
@@ -11,32 +12,38 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use tokmerge_kernels::{Isa, PackedLinear, Precision};
 
-type Key = (usize, Isa, Precision);
+/// Which rows of which storage, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    storage: usize,
+    /// In values.
+    start: usize,
+    shape: [usize; 2],
+    isa: Isa,
+    precision: Precision,
+}
 
 /// The storage that the pack was made from, and the pack.
 type Entry = (Weak<Bytes>, Arc<PackedLinear>);
 
 static PACKS: LazyLock<Mutex<HashMap<Key, Entry>>> = LazyLock::new(Mutex::default);
 
-/// The pack of a weight `[N, K]` for the current instruction set.
+/// The pack of a weight `[N, K]`, which may be some rows of a larger one, for the current instruction set.
 pub(crate) fn packed(weight: &FlexTensor, precision: Precision) -> Arc<PackedLinear> {
     let isa = Isa::current();
-    let [out_features, in_features] = weight.shape().dims();
+    let shape @ [out_features, in_features] = weight.shape().dims();
     let pack = |weight: &FlexTensor| {
-        Arc::new(PackedLinear::new(isa, precision, weight.storage::<f32>(), out_features, in_features))
+        Arc::new(PackedLinear::new(isa, precision, values(weight), out_features, in_features))
     };
-    let whole = weight.is_contiguous()
-        && weight.layout().start_offset() == 0
-        && weight.bytes().len() == out_features * in_features * size_of::<f32>();
-    if !whole {
+    if !weight.is_contiguous() {
         return pack(&weight.to_contiguous());
     }
     let storage = weight.data_arc();
-    let key = (Arc::as_ptr(&storage) as usize, isa, precision);
+    let start = weight.layout().start_offset();
+    let key = Key { storage: Arc::as_ptr(&storage) as usize, start, shape, isa, precision };
     let mut packs = PACKS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((alive, pack)) = packs.get(&key)
         && alive.strong_count() > 0
-        && (pack.out_features(), pack.in_features()) == (out_features, in_features)
     {
         return pack.clone();
     }
@@ -50,8 +57,10 @@ pub(crate) fn packed(weight: &FlexTensor, precision: Precision) -> Arc<PackedLin
 mod tests {
     use super::packed;
     use crate::pool;
+    use burn::tensor::{Device, Tensor, s};
+    use burn_flex::Flex;
     use std::sync::Arc;
-    use tokmerge_kernels::Precision;
+    use tokmerge_kernels::{Epilogue, Precision};
 
     #[test]
     fn a_pack_is_reused_until_the_weights_change() {
@@ -64,5 +73,25 @@ mod tests {
             !Arc::ptr_eq(&first, &packed(&weight, Precision::F32)),
             "changed weights must be packed again"
         );
+    }
+
+    #[test]
+    fn some_rows_have_a_pack_of_their_own() {
+        let weight = Tensor::<2>::from_data([[1.0_f32, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::flex());
+        let pack = |rows: std::ops::Range<usize>| {
+            let view = weight.clone().slice(s![rows, ..]);
+            packed(&view.try_into_primitive::<Flex>().expect("on Flex"), Precision::F32)
+        };
+        let (all, first, last) = (pack(0..3), pack(0..2), pack(1..3));
+        assert_eq!([&all, &first, &last].map(|pack| pack.out_features()), [3, 2, 2]);
+        for rows in [0..2, 1..3] {
+            let again = pack(rows.clone());
+            let before = if rows.start == 0 { &first } else { &last };
+            assert!(Arc::ptr_eq(&again, before), "rows {rows:?} must not be packed again");
+            let mut y = [0.0; 2];
+            tokmerge_kernels::linear(&again, None, &[1.0, 10.0], Epilogue::Store, &mut y);
+            let expected = rows.map(|row| 21.0 + 22.0 * row as f32).collect::<Vec<_>>();
+            assert_eq!(y, expected[..]);
+        }
     }
 }

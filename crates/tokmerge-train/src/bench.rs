@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use tokmerge_eval::{BenchOptions, Speed, Spread};
 use tokmerge_merge::{BindError, Method, Random, Reduction};
-use tokmerge_models::{Model, Vit};
+use tokmerge_models::{Model, StochasticDepth, Vit};
 
 /// Rounds before any counts.
 const WARM_UP: usize = 1;
@@ -29,7 +29,11 @@ struct Learner {
 ///
 /// # Errors
 /// When a method's schedule does not fit the model.
-pub fn bench_training(model: &Model, methods: &[Method], options: BenchOptions) -> Result<Vec<Speed>, BindError> {
+pub fn bench_training(
+    model: &Model,
+    methods: &[Method],
+    options: BenchOptions,
+) -> Result<Vec<Speed>, BindError> {
     let reductions: Vec<Reduction> =
         methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
     let config = model.config();
@@ -42,15 +46,17 @@ pub fn bench_training(model: &Model, methods: &[Method], options: BenchOptions) 
     let recipe = OptimizerRecipe::AdamW(AdamRecipe { weight_decay: 0.01, ..AdamRecipe::default() });
     let mut learners: Vec<Learner> = reductions
         .iter()
-        .map(|_| {
-            let vit = assign(model.vit().clone(), &BTreeMap::new(), &device);
+        .map(|reduction| {
+            let vit = model.vit().clone().with_fresh_mergers(reduction.method(), &device);
+            let vit = assign(vit, &BTreeMap::new(), &device);
             let groups = Groups::new(&vit, 1.0);
             let optimizer = optimizer(&recipe, &groups);
             Learner { vit, groups, optimizer }
         })
         .collect();
     // What a forward pass costs is counted once, untimed.
-    let counts: Vec<[f64; 3]> = reductions.iter().map(|reduction| count(model, reduction, &options)).collect();
+    let counts: Vec<[f64; 3]> =
+        reductions.iter().map(|reduction| count(model, reduction, &options)).collect();
     let mut rounds: Vec<Vec<f64>> = Vec::new();
     let limit = options.duration.mul_f64(methods.len().max(1) as f64);
     let mut start = Instant::now();
@@ -67,7 +73,7 @@ pub fn bench_training(model: &Model, methods: &[Method], options: BenchOptions) 
             let now = Instant::now();
             let images = Tensor::from_data(TensorData::new(pixels, shape), &device);
             let targets = TensorData::new(targets, [options.batch_size, config.num_classes]);
-            let logits = forward(&learner.vit, images, reduction, 0);
+            let logits = forward(&learner.vit, images, reduction, StochasticDepth { rate: 0.0, seed: 0 });
             let loss = soft_cross_entropy(logits, Tensor::from_data(targets, &device));
             let gradients = GradientsParams::from_grads(loss.backward(), &learner.vit);
             let vit = std::mem::replace(&mut learner.vit, hollow());
@@ -79,24 +85,26 @@ pub fn bench_training(model: &Model, methods: &[Method], options: BenchOptions) 
         }
     }
     let unmerged = methods.iter().position(|method| *method == Method::None);
-    let results = methods.iter().zip(counts).enumerate().map(|(index, (method, [gmacs, tokens, mega_activations]))| {
-        let speeds: Vec<f64> = rounds.iter().map(|times| options.batch_size as f64 / times[index]).collect();
-        let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
-            let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
-            Spread::of(&ratios)
+    let results =
+        methods.iter().zip(counts).enumerate().map(|(index, (method, [gmacs, tokens, mega_activations]))| {
+            let speeds: Vec<f64> =
+                rounds.iter().map(|times| options.batch_size as f64 / times[index]).collect();
+            let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
+                let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
+                Spread::of(&ratios)
+            });
+            let images_per_second = Spread::of(&speeds);
+            Speed {
+                merge: method.to_string(),
+                images_per_second,
+                ms_per_batch: 1e3 * options.batch_size as f64 / images_per_second.median,
+                batches: rounds.len(),
+                gmacs,
+                tokens,
+                mega_activations,
+                speedup,
+            }
         });
-        let images_per_second = Spread::of(&speeds);
-        Speed {
-            merge: method.to_string(),
-            images_per_second,
-            ms_per_batch: 1e3 * options.batch_size as f64 / images_per_second.median,
-            batches: rounds.len(),
-            gmacs,
-            tokens,
-            mega_activations,
-            speedup,
-        }
-    });
     Ok(results.collect())
 }
 

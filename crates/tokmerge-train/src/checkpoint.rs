@@ -22,7 +22,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::{Checkpoint, Dtype, TensorView, save_safetensors};
-use tokmerge_models::timm_config;
+use tokmerge_models::{TRAINED_WITH, timm_config};
 
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -141,11 +141,12 @@ impl Checkpoints {
         self.write_aside(&path, |dir| {
             write_model(setup, weights, dir)?;
             if let Some(ema) = ema {
-                save(ema, &dir.join(EMA)).map_err(|error| (dir.join(EMA), error))?;
+                save(ema, &setup.recipe.merge, &dir.join(EMA)).map_err(|error| (dir.join(EMA), error))?;
             }
             let bytes = optimizer.into_bytes().map_err(|error| (dir.join(OPTIMIZER), error.to_string()))?;
             write(&dir.join(OPTIMIZER), &bytes)?;
-            let state = serde_json::to_vec_pretty(position).map_err(|error| (dir.join(STATE), error.to_string()))?;
+            let state =
+                serde_json::to_vec_pretty(position).map_err(|error| (dir.join(STATE), error.to_string()))?;
             write(&dir.join(STATE), &state)
         })?;
         let all = self.all();
@@ -163,7 +164,8 @@ impl Checkpoints {
             reason: format!("{reason}; remove {} to go on from the checkpoint before it", path.display()),
         };
         let text = fs::read_to_string(path.join(STATE)).map_err(|error| failed(STATE, error.to_string()))?;
-        let position: Position = serde_json::from_str(&text).map_err(|error| failed(STATE, error.to_string()))?;
+        let position: Position =
+            serde_json::from_str(&text).map_err(|error| failed(STATE, error.to_string()))?;
         self.check(&position, &start.setup)?;
         let weights = read_weights(&path.join(WEIGHTS))?;
         let expected = crate::weights::shapes(&start.vit);
@@ -171,17 +173,26 @@ impl Checkpoints {
             match weights.get(name) {
                 Some(found) if found.shape == *shape => {}
                 Some(found) => {
-                    let reason = format!("{name} is {:?}, and the recipe's model has {shape:?}: it is a checkpoint of another model", found.shape);
+                    let reason = format!(
+                        "{name} is {:?}, and the recipe's model has {shape:?}: it is a checkpoint of another model",
+                        found.shape
+                    );
                     return Err(failed(WEIGHTS, reason));
                 }
-                None => return Err(failed(WEIGHTS, format!("{name} is missing: it is a checkpoint of another model"))),
+                None => {
+                    return Err(failed(
+                        WEIGHTS,
+                        format!("{name} is missing: it is a checkpoint of another model"),
+                    ));
+                }
             }
         }
         let ema = match start.setup.recipe.train.ema {
             Some(_) => Some(read_weights(&path.join(EMA))?),
             None => None,
         };
-        let optimizer = OptimizerRecord::load(path.join(OPTIMIZER)).map_err(|error| failed(OPTIMIZER, error.to_string()))?;
+        let optimizer = OptimizerRecord::load(path.join(OPTIMIZER))
+            .map_err(|error| failed(OPTIMIZER, error.to_string()))?;
         Ok(Saved { position, weights, ema, optimizer })
     }
 
@@ -226,7 +237,11 @@ impl Checkpoints {
     }
 
     /// Writes the model that the run was for, so that the folder can be opened as one.
-    pub(crate) fn save_result(&self, setup: &Setup, weights: &BTreeMap<String, Values>) -> Result<(), TrainError> {
+    pub(crate) fn save_result(
+        &self,
+        setup: &Setup,
+        weights: &BTreeMap<String, Values>,
+    ) -> Result<(), TrainError> {
         write_model(setup, weights, &self.dir).map_err(|(path, reason)| self.cannot_write(&path, &reason))
     }
 
@@ -234,9 +249,8 @@ impl Checkpoints {
     pub(crate) fn write_file(&self, name: &str, content: &[u8]) -> Result<(), TrainError> {
         let path = self.dir.join(name);
         let aside = self.dir.join(format!(".{name}.incomplete"));
-        let written = write(&aside, content).and_then(|()| {
-            fs::rename(&aside, &path).map_err(|error| (path.clone(), error.to_string()))
-        });
+        let written = write(&aside, content)
+            .and_then(|()| fs::rename(&aside, &path).map_err(|error| (path.clone(), error.to_string())));
         written.map_err(|(path, reason)| self.cannot_write(&path, &reason))
     }
 
@@ -278,21 +292,29 @@ fn write(path: &Path, content: &[u8]) -> Result<(), (PathBuf, String)> {
 }
 
 /// `config.json` and `model.safetensors`, as `local-dir:` opens them.
-fn write_model(setup: &Setup, weights: &BTreeMap<String, Values>, dir: &Path) -> Result<(), (PathBuf, String)> {
+fn write_model(
+    setup: &Setup,
+    weights: &BTreeMap<String, Values>,
+    dir: &Path,
+) -> Result<(), (PathBuf, String)> {
     let config = timm_config(&setup.architecture, &setup.images.class_names);
     let config = config.map_err(|error| (dir.join(CONFIG), error.to_string()))?;
-    save(weights, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
+    save(weights, &setup.recipe.merge, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
     write(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())
 }
 
-fn save(weights: &BTreeMap<String, Values>, path: &Path) -> Result<(), String> {
+fn save(weights: &BTreeMap<String, Values>, merge: &str, path: &Path) -> Result<(), String> {
     let bytes: Vec<(&String, &Values, Vec<u8>)> = weights
         .iter()
-        .map(|(name, values)| (name, values, values.values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .map(|(name, values)| {
+            (name, values, values.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
         .collect();
-    let views = bytes.iter().map(|(name, values, bytes)| TensorView::new(name, Dtype::F32, &values.shape, bytes));
+    let views =
+        bytes.iter().map(|(name, values, bytes)| TensorView::new(name, Dtype::F32, &values.shape, bytes));
     let views = views.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata =
+        BTreeMap::from([("format".to_owned(), "pt".to_owned()), (TRAINED_WITH.to_owned(), merge.to_owned())]);
     save_safetensors(path, views, &metadata).map_err(|error| error.to_string())
 }
 

@@ -2,11 +2,18 @@
 
 use burn::tensor::Tensor;
 use tokmerge_merge::Reduction;
-use tokmerge_models::Vit;
+use tokmerge_models::{StochasticDepth, Vit};
 
-/// `images: [B, 3, H, W]` → logits `[B, classes]`, tracked. `seed` is of this pass, for whatever is drawn in it.
-pub(crate) fn forward(vit: &Vit, images: Tensor<4>, reduction: &Reduction, seed: u64) -> Tensor<2> {
-    // Nothing is drawn yet: recipes with drop path are refused.
-    let _ = seed;
-    vit.forward(images, reduction).logits
+/// `images: [B, 3, H, W]` → logits `[B, classes]`, tracked. The weights of the method are the model's own.
+pub(crate) fn forward(
+    vit: &Vit,
+    images: Tensor<4>,
+    reduction: &Reduction,
+    drop: StochasticDepth,
+) -> Tensor<2> {
+    let reduction = reduction.clone().with_mergers(vit.mergers().clone());
+    if drop.rate > 0.0 {
+        return vit.forward_train(images, &reduction, &drop).logits;
+    }
+    vit.predict(images, &reduction).logits
 }

@@ -41,7 +41,11 @@ mod tests {
     #[test]
     fn biases_norms_tokens_and_positions_do_not_decay() {
         let decays = |path: &str, rank| Member::new(path.to_owned(), rank, 12, 1.0).decays;
-        assert!(decays("blocks.3.attn.qkv.weight", 2) && decays("patch_embed.proj.weight", 4) && decays("head.weight", 2));
+        assert!(
+            decays("blocks.3.attn.qkv.weight", 2)
+                && decays("patch_embed.proj.weight", 4)
+                && decays("head.weight", 2)
+        );
         for (path, rank) in [
             ("blocks.3.attn.qkv.bias", 1),
             ("blocks.3.norm1.weight", 1),

@@ -95,9 +95,15 @@ struct Table {
 impl Table {
     /// Opens a table whose first column is the step, without the rows after `step`. A row that a kill cut off is one
     /// of those. Also gives the steps that are left.
-    fn open(checkpoints: &Checkpoints, name: &str, heading: &[&str], step: usize) -> Result<(Self, Vec<usize>), TrainError> {
+    fn open(
+        checkpoints: &Checkpoints,
+        name: &str,
+        heading: &[&str],
+        step: usize,
+    ) -> Result<(Self, Vec<usize>), TrainError> {
         let path = checkpoints.dir().join(name);
-        let (mut rows, mut steps) = (vec![heading.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()], Vec::new());
+        let (mut rows, mut steps) =
+            (vec![heading.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()], Vec::new());
         if let Ok(mut reader) = csv::ReaderBuilder::new().flexible(true).from_path(&path) {
             for row in reader.records().flatten() {
                 let at = row.get(0).and_then(|cell| cell.parse().ok());
@@ -116,7 +122,10 @@ impl Table {
         };
         let text = encode().map_err(|error| checkpoints.cannot_write(&path, &error))?;
         checkpoints.write_file(name, &text)?;
-        let file = File::options().append(true).open(&path).map_err(|error| checkpoints.cannot_write(&path, &error))?;
+        let file = File::options()
+            .append(true)
+            .open(&path)
+            .map_err(|error| checkpoints.cannot_write(&path, &error))?;
         Ok((Self { path, writer: csv::Writer::from_writer(file) }, steps))
     }
 

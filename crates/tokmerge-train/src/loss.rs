@@ -57,7 +57,8 @@ mod tests {
                 gradient.push((p - t) / 2.0);
             }
         }
-        let found = leaf.grad(&loss.backward()).expect("a gradient").into_data().try_to_vec::<f32>().expect("f32");
+        let found =
+            leaf.grad(&loss.backward()).expect("a gradient").into_data().try_to_vec::<f32>().expect("f32");
         assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
         assert!(found.iter().zip(&gradient).all(|(a, e)| (a - e).abs() < 1e-6), "{found:?} {gradient:?}");
     }

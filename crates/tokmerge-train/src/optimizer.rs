@@ -61,7 +61,9 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe, groups: &Groups) -> ModuleOpti
         OptimizerRecipe::Adafactor(recipe) => {
             two(adafactor(recipe), adafactor(&AdafactorRecipe { weight_decay: 0.0, ..*recipe }), without)
         }
-        OptimizerRecipe::Sgd(recipe) => two(sgd(recipe), sgd(&SgdRecipe { weight_decay: 0.0, ..*recipe }), without),
+        OptimizerRecipe::Sgd(recipe) => {
+            two(sgd(recipe), sgd(&SgdRecipe { weight_decay: 0.0, ..*recipe }), without)
+        }
     }
 }
 
@@ -122,7 +124,7 @@ impl<const D: usize> RecordState for AdamWState<D> {
 
 /// Added to the gradient; none for 0, which would cost a pass over memory.
 fn decay(penalty: f64) -> Option<WeightDecayConfig> {
-    (penalty > 0.0).then(|| WeightDecayConfig { penalty: penalty as f32 })
+    (penalty > 0.0).then_some(WeightDecayConfig { penalty: penalty as f32 })
 }
 
 fn adam(recipe: &AdamRecipe) -> burn_optim::Adam {

@@ -7,9 +7,10 @@ use crate::weights::{assign, fresh, read};
 use burn::tensor::Device;
 use std::path::PathBuf;
 use tokmerge_data::Preprocess;
+use tokmerge_merge::{Method, SpecError};
 use tokmerge_models::{
-    Architecture, ClassToken, Model, ModelOptions, NormPlace, Pool, Vit, VitConfig, Weights, architecture, describe,
-    timm_config,
+    Architecture, ClassToken, Model, ModelOptions, NormPlace, Pool, Vit, VitConfig, Weights, architecture,
+    describe, timm_config,
 };
 
 /// Where a run begins.
@@ -68,6 +69,7 @@ impl Start {
         architecture.preprocess.validate()?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
         timm_config(&architecture, &[])?;
+        let vit = merging(vit, &recipe, &device)?;
         Ok(Self { setup: Setup { recipe, images, architecture, origin, device }, vit })
     }
 
@@ -100,8 +102,18 @@ impl Setup {
     /// The model as it is now, for inference.
     pub(crate) fn model(&self, vit: Vit) -> Model {
         let device = self.device.clone().without_autodiff();
-        Model::from_parts(vit, self.architecture.clone(), self.images.class_names.clone(), &device)
+        let method = self.recipe.merge.parse().unwrap_or(Method::None);
+        Model::from_parts(vit, self.architecture.clone(), self.images.class_names.clone(), method, &device)
     }
+}
+
+/// The model with the weights of the recipe's method: its own where it has them, else fresh ones.
+fn merging(vit: Vit, recipe: &Recipe, device: &Device) -> Result<Vit, TrainError> {
+    let method: Method =
+        recipe.merge.parse().map_err(|error: SpecError| TrainError::Data(error.to_string()))?;
+    let values = read(&vit);
+    // Trained, and with ids that follow from their paths.
+    Ok(assign(vit.with_fresh_mergers(&method, device), &values, device))
 }
 
 /// A model with weights, and a new head where the classes are others.
@@ -127,7 +139,8 @@ fn tuned(
     config.num_classes = classes;
     pool(&mut config, &recipe.model)?;
     // Nothing that is published has these weights any more.
-    architecture.tag = if architecture.tag.is_empty() { "tuned".to_owned() } else { format!("{}_tuned", architecture.tag) };
+    architecture.tag =
+        if architecture.tag.is_empty() { "tuned".to_owned() } else { format!("{}_tuned", architecture.tag) };
     let values = read(model.vit());
     // Whatever the weights have not, a new head above all, is drawn.
     let vit = assign(fresh(&config, options.precision, recipe.train.seed, device), &values, device);
@@ -140,10 +153,14 @@ fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Vit, Archi
     let wanted = &recipe.model;
     let mut architecture = match &wanted.name {
         Some(name) if name.contains(':') => {
-            describe(&ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.clone()) })?.architecture
+            describe(&ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.clone()) })?
+                .architecture
         }
         Some(name) => architecture(name)?,
-        None => Architecture { preprocess: Preprocess { crop_pct: 0.9, ..Preprocess::default() }, ..architecture("vit_small_patch16_224")? },
+        None => Architecture {
+            preprocess: Preprocess { crop_pct: 0.9, ..Preprocess::default() },
+            ..architecture("vit_small_patch16_224")?
+        },
     };
     architecture.tag = "trained".to_owned();
     let mut config = architecture.config.clone();
@@ -171,7 +188,9 @@ fn pool(config: &mut VitConfig, wanted: &ModelRecipe) -> Result<(), TrainError> 
     match wanted.pool {
         None => {}
         Some(PoolRecipe::Token) if config.class_token == ClassToken::Absent => {
-            return Err(TrainError::Data("model.pool is token, and this model has no class token; use avg".to_owned()));
+            return Err(TrainError::Data(
+                "model.pool is token, and this model has no class token; use avg".to_owned(),
+            ));
         }
         Some(PoolRecipe::Token) if config.pool != Pool::Token => {
             (config.pool, config.norm_place) = (Pool::Token, NormPlace::BeforePool);

@@ -18,7 +18,7 @@ use burn_optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_models::Vit;
+use tokmerge_models::{StochasticDepth, Vit};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -130,13 +130,15 @@ impl Trainer {
             )));
         }
         let seat = start.setup.architecture.config.seat();
-        let method = |spec: &String| spec.parse::<Method>().map_err(|error| TrainError::Data(error.to_string()));
+        let method =
+            |spec: &String| spec.parse::<Method>().map_err(|error| TrainError::Data(error.to_string()));
         let reduction = Reduction::bind(method(&recipe.merge)?, &seat)?;
         let validate = recipe.validate_specs().iter().map(method).collect::<Result<Vec<_>, _>>()?;
         for method in &validate {
             Reduction::bind(method.clone(), &seat)?;
         }
-        let occupied = |reason: &str| TrainError::Occupied { path: dir.to_owned(), reason: reason.to_owned() };
+        let occupied =
+            |reason: &str| TrainError::Occupied { path: dir.to_owned(), reason: reason.to_owned() };
         // Nothing is created for a run that cannot be resumed.
         if begin == Begin::Resume && !dir.join("checkpoints").is_dir() {
             return Err(occupied("there is no checkpoint to resume from; leave out --resume to begin"));
@@ -145,7 +147,9 @@ impl Trainer {
         let saved = match (begin, checkpoints.latest()) {
             (Begin::New, None) => None,
             (Begin::New, Some(_)) => {
-                return Err(occupied("holds the checkpoints of a run; give --resume to go on with it, or another --output"));
+                return Err(occupied(
+                    "holds the checkpoints of a run; give --resume to go on with it, or another --output",
+                ));
             }
             (Begin::Resume, None) => {
                 return Err(occupied("there is no checkpoint to resume from; leave out --resume to begin"));
@@ -263,12 +267,21 @@ impl Trainer {
             batch_size: recipe.train.batch_size,
             classes: self.setup.architecture.config.num_classes,
             label_smoothing: recipe.regularisation.label_smoothing,
+            mix: recipe.regularisation.mix(),
             seed: recipe.train.seed,
             workers: recipe.data.workers,
         };
         let view = View::new(&self.setup.architecture.preprocess, &recipe.regularisation);
+        let view = view.map_err(std::io::Error::other)?;
         let of_epoch = |step: usize| (step - epoch * self.steps_per_epoch) * recipe.train.accumulate;
-        Batches::new(self.setup.images.train.clone(), view, options, epoch, of_epoch(self.step), of_epoch(stop))
+        Batches::new(
+            self.setup.images.train.clone(),
+            view,
+            options,
+            epoch,
+            of_epoch(self.step),
+            of_epoch(stop),
+        )
     }
 
     fn one_step(
@@ -284,7 +297,8 @@ impl Trainer {
         let (mut loss, mut images) = (0.0, 0);
         let mut accumulated = GradientsAccumulator::new();
         for part in 0..train.accumulate {
-            let batch = batches.next().unwrap_or_else(|| Err("the thread that reads images ended".to_owned()));
+            let batch =
+                batches.next().unwrap_or_else(|| Err("the thread that reads images ended".to_owned()));
             let batch = batch.map_err(|last| TrainError::Unreadable {
                 tried: 16.min(self.setup.images.train.len()),
                 last,
@@ -295,7 +309,12 @@ impl Trainer {
             let (part_loss, gradients) = self.gradients(batch, train.accumulate, part);
             loss += part_loss / train.accumulate as f64;
             if !part_loss.is_finite() {
-                return Err(TrainError::NotFinite { what: "the loss", step, lr, kept: self.checkpoints.kept() });
+                return Err(TrainError::NotFinite {
+                    what: "the loss",
+                    step,
+                    lr,
+                    kept: self.checkpoints.kept(),
+                });
             }
             accumulated.accumulate(&self.vit, gradients);
         }
@@ -335,9 +354,11 @@ impl Trainer {
         let device = &self.setup.device;
         let images = TensorData::new(batch.pixels, [batch.items, config.in_chans, height, width]);
         let images = Tensor::from_data(images, device);
-        let targets = Tensor::from_data(TensorData::new(batch.targets, [batch.items, config.num_classes]), device);
+        let targets =
+            Tensor::from_data(TensorData::new(batch.targets, [batch.items, config.num_classes]), device);
         let seed = self.setup.recipe.train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
-        let logits = forward(&self.vit, images, &self.reduction, seed);
+        let drop = StochasticDepth { rate: self.setup.recipe.regularisation.drop_path, seed };
+        let logits = forward(&self.vit, images, &self.reduction, drop);
         let loss = soft_cross_entropy(logits, targets);
         let value = f64::from(loss.clone().into_scalar::<f32>());
         let loss = if accumulate == 1 { loss } else { loss / accumulate as f64 };
@@ -383,7 +404,12 @@ impl Trainer {
             Some(path) => observer.event(Event::Saved(&path)),
             None => {
                 let (what, lr) = ("a weight", self.schedule.lr(self.step - 1));
-                return Err(TrainError::NotFinite { what, step: self.step, lr, kept: self.checkpoints.kept() });
+                return Err(TrainError::NotFinite {
+                    what,
+                    step: self.step,
+                    lr,
+                    kept: self.checkpoints.kept(),
+                });
             }
         }
         self.saved = Some(self.step);

@@ -15,7 +15,8 @@ pub(crate) struct Values {
 
 /// A hash that is the same in every run and version (FNV-1a).
 pub(crate) fn stable_hash(text: &str) -> u64 {
-    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+    text.bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
 /// The values of all parameters, by path.
@@ -77,22 +78,32 @@ pub(crate) fn all_finite(values: &BTreeMap<String, Values>) -> bool {
 /// The model on a device, its parameters set to `values` where these have its path and shape. Their ids follow from
 /// their paths, so that what an optimiser remembers of a parameter finds it again in another run.
 pub(crate) fn assign(vit: Vit, values: &BTreeMap<String, Values>, device: &Device) -> Vit {
-    vit.map(&mut Assigner { path: Vec::new(), device, choose: |path: &str, shape: &[usize]| {
-        values.get(path).filter(|found| found.shape == shape).map(|found| found.values.clone())
-    } })
+    vit.map(&mut Assigner {
+        path: Vec::new(),
+        device,
+        choose: |path: &str, shape: &[usize]| {
+            values.get(path).filter(|found| found.shape == shape).map(|found| found.values.clone())
+        },
+    })
 }
 
 /// A model of random weights that follow from the seed and each parameter's path alone: matrices and positions from
 /// a normal distribution of deviation 0.02, cut off at two deviations; norms, biases and tokens as they begin.
 pub(crate) fn fresh(config: &VitConfig, precision: Precision, seed: u64, device: &Device) -> Vit {
     let vit = config.init(precision, device);
-    vit.map(&mut Assigner { path: Vec::new(), device, choose: |path: &str, shape: &[usize]| {
-        let drawn = path == "pos_embed" || (path.ends_with(".weight") && shape.len() > 1);
-        drawn.then(|| {
-            let mut random = Random::new(seed ^ stable_hash(path));
-            (0..shape.iter().product()).map(|_| (0.02 * random.normal().clamp(-2.0, 2.0)) as f32).collect()
-        })
-    } })
+    vit.map(&mut Assigner {
+        path: Vec::new(),
+        device,
+        choose: |path: &str, shape: &[usize]| {
+            let drawn = path == "pos_embed" || (path.ends_with(".weight") && shape.len() > 1);
+            drawn.then(|| {
+                let mut random = Random::new(seed ^ stable_hash(path));
+                (0..shape.iter().product())
+                    .map(|_| (0.02 * random.normal().clamp(-2.0, 2.0)) as f32)
+                    .collect()
+            })
+        },
+    })
 }
 
 /// A model that holds nothing, to stand in while the real one is being changed.
@@ -118,9 +129,8 @@ impl<F: Fn(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Assigner<'_, F>
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (path, shape) = (self.path.join("."), param.lazy_shape().to_vec());
-        let values = (self.choose)(&path, &shape).unwrap_or_else(|| {
-            param.val().without_autodiff().into_data().iter::<f32>().collect()
-        });
+        let values = (self.choose)(&path, &shape)
+            .unwrap_or_else(|| param.val().without_autodiff().into_data().iter::<f32>().collect());
         let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
         let tensor = if self.device.is_autodiff() { tensor.require_grad() } else { tensor };
         Param::initialized(ParamId::from(stable_hash(&path)), tensor)

@@ -14,8 +14,15 @@ use tokmerge_models::Model;
 /// A speed-up that is worth the trouble.
 const WORTHWHILE: f64 = 1.02;
 
-/// What a choice may do to expected losses before it is believed: the best of hundreds looks twice as good as it is.
-const CAUTION: f64 = 2.0;
+/// What a choice may do to expected losses before it is believed: on 256 images or fewer the best of hundreds looks
+/// twice as good as it is. The excess falls with the root of the number of images, as errors do.
+fn caution(images: usize) -> f64 {
+    1.0 + (256.0 / images.max(1) as f64).sqrt().min(1.0)
+}
+
+/// Points of accuracy that an expected drop may lie above the goal: accuracies are compared to half a point, and
+/// some loss is always expected, so that a goal of 0 could never be met otherwise.
+const TOLERANCE: f64 = 0.25;
 
 /// Lower is better: cost for a goal of quality, loss for a goal of cost.
 pub(crate) fn value(offer: &Offer, goal: Goal) -> f64 {
@@ -28,24 +35,25 @@ pub(crate) fn value(offer: &Offer, goal: Goal) -> f64 {
 /// How far an offer is from its goal.
 pub(crate) fn shortfall(offer: &Offer, goal: Goal, pace: &Pace) -> f64 {
     match goal {
-        Goal::MaxDrop(points) => offer.drop().unwrap_or(100.0) - points,
-        Goal::MinAgreement(percent) => CAUTION * offer.doubt() - (100.0 - percent),
+        Goal::MaxDrop(points) => offer.drop().unwrap_or(100.0) - points - TOLERANCE,
+        Goal::MinAgreement(percent) => caution(offer.point.images) * offer.doubt() - (100.0 - percent),
         _ => offer.point.gmacs - pace.budget(goal).unwrap_or(0.0),
     }
 }
 
 /// Whether an offer can be expected to keep a promise on images that nobody has seen. The best of many looks better
-/// than it is: agreement must be kept counted, and with double the expected loss. A drop of accuracy is small beside
-/// its error: the estimate may lie above the goal by half of it, the count may not.
+/// than it is: agreement must be kept counted, and with up to double the expected loss. A drop of accuracy must be kept
+/// counted, and expected with a small tolerance.
 pub(crate) fn keeps(offer: &Offer, goal: Goal, unmerged: &Point, pace: &Pace) -> bool {
     let point = &offer.point;
     match goal {
         Goal::MinAgreement(percent) => {
-            CAUTION * offer.doubt() <= 100.0 - percent + 1e-9 && point.agreement >= percent
+            caution(offer.point.images) * offer.doubt() <= 100.0 - percent + 1e-9
+                && point.agreement >= percent
         }
-        Goal::MaxDrop(points) => match (offer.drop(), point.drop_error, point.top1, unmerged.top1) {
-            (Some(drop), Some(error), Some(top1), Some(before)) => {
-                drop - 0.5 * error <= points && before - top1 <= points + 1e-9
+        Goal::MaxDrop(points) => match (offer.drop(), point.top1, unmerged.top1) {
+            (Some(drop), Some(top1), Some(before)) => {
+                drop <= points + TOLERANCE && before - top1 <= points + 1e-9
             }
             _ => false,
         },

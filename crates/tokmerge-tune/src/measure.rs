@@ -5,7 +5,7 @@ use crate::{Family, Images, Journal, JournalError, Shifts};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tokmerge_merge::{BindError, Method, Reduction};
-use tokmerge_models::{Convention, Model, gap};
+use tokmerge_models::{Convention, Model, Predicted, gap};
 
 /// One method on the images of a search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -251,7 +251,7 @@ impl<'a> Tuner<'a> {
         let batch = &self.images.batches()[0];
         let images = self.images.len().min(batch.len() / self.pixels_per_image());
         let start = Instant::now();
-        let _ = self.model.forward(batch.clone(), &Reduction::none()).into_logits().into_data();
+        let _ = self.model.predict(batch.clone(), &Reduction::none()).logits.into_data();
         start.elapsed().as_secs_f64() / images.max(1) as f64
     }
 
@@ -285,10 +285,9 @@ fn pass(model: &Model, images: &Images, reduction: &Reduction, convention: Conve
     for batch in images.batches() {
         let pixels = batch.clone();
         let start = Instant::now();
-        let mut output = model.forward(pixels, reduction);
-        let trace = std::mem::take(&mut output.trace);
-        let [items, classes] = output.logits.dims();
-        let flat: Vec<f32> = output.into_logits().into_data().iter::<f32>().collect();
+        let Predicted { logits, trace } = model.predict(pixels, reduction);
+        let [items, classes] = logits.dims();
+        let flat: Vec<f32> = logits.into_data().iter::<f32>().collect();
         pass.seconds += start.elapsed().as_secs_f64();
         for item in 0..items {
             pass.gmacs += model.gmacs(&trace, item, reduction, convention);

@@ -113,7 +113,7 @@ pub(crate) fn timed(
         for (reduction, times) in reductions.iter().zip(&mut times) {
             let input = pixels.clone();
             let start = Instant::now();
-            let _ = tuner.model().forward(input, reduction).into_logits().into_data();
+            let _ = tuner.model().predict(input, reduction).logits.into_data();
             if round > 0 {
                 times.push(start.elapsed().as_secs_f64());
             }

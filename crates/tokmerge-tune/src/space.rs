@@ -148,7 +148,6 @@ impl Space {
     /// A random neighbour of a method.
     pub(crate) fn neighbour(self, of: &Method, random: &mut Random) -> Option<Candidate> {
         match of {
-            Method::None => None,
             Method::Tome(tome) => {
                 let mut schedule = tome.schedule.per_layer(self.depth).ok()?;
                 for r in &mut schedule {
@@ -175,6 +174,8 @@ impl Space {
                 let method = Method::Atm(Atm { threshold, split, ..atm.clone() });
                 Some(Candidate { method, family: Family::AtmPerLayer })
             }
+            // Nothing to vary, or weights that were trained for one setting.
+            _ => None,
         }
     }
 

@@ -25,7 +25,7 @@ pub struct Classification {
     pub top: Vec<Ranked>,
     /// Billions of multiply-adds.
     pub gmacs: f64,
-    /// Tokens after each block.
+    /// Tokens that the method leaves for the MLP of each block.
     pub tokens: Vec<usize>,
     /// Milliseconds of the forward pass of its batch, divided by the images in it.
     pub ms: f64,
@@ -61,7 +61,7 @@ pub fn classify(
         return Ok(Vec::new());
     }
     let start = Instant::now();
-    let output = model.forward(pixels, reduction);
+    let output = model.predict(pixels, reduction);
     let [items, classes] = output.logits.dims();
     let logits: Vec<f32> = output.logits.into_data().iter::<f32>().collect();
     let ms = start.elapsed().as_secs_f64() * 1e3 / items as f64;

@@ -23,13 +23,14 @@ pub use tokmerge_eval::{
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec, Method,
-    MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
+    MethodInfo, Narrowed, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
 };
 pub use tokmerge_models::{
     Architecture, Classified, Convention, Cost, Described, Isa, IsaError, LoadReport, Model, ModelError,
-    ModelOptions, Precision, UnknownModel, Vit, VitConfig, Watch, Weights, architecture, architectures,
-    describe,
+    ModelOptions, Precision, Predicted, UnknownModel, Vit, VitConfig, Watch, Weights, architecture,
+    architectures, describe,
 };
+pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;
 pub use tokmerge_tune as tune;
 pub use tokmerge_viz::{Format, Style, plot};

@@ -6,6 +6,7 @@ pub(crate) mod classify;
 pub(crate) mod eval;
 pub(crate) mod info;
 pub(crate) mod list;
+pub(crate) mod scenes;
 pub(crate) mod train;
 pub(crate) mod tune;
 pub(crate) mod viz;

@@ -3,6 +3,8 @@
 pub(crate) mod atm;
 pub(crate) mod matching;
 mod options;
+pub(crate) mod patch_merger;
+pub(crate) mod stm;
 pub(crate) mod tome;
 
 use crate::spec::{Options, did_you_mean};
@@ -11,8 +13,10 @@ use crate::{
     SpecError, Step, Tokens, Wants,
 };
 use atm::Atm;
+use patch_merger::PatchMerging;
 use std::fmt;
 use std::str::FromStr;
+use stm::SoftMerging;
 use tome::Tome;
 
 /// A way to reduce tokens.
@@ -24,6 +28,10 @@ pub enum Method {
     Tome(Tome),
     /// Adaptive token merging: as many tokens as the image allows.
     Atm(Atm),
+    /// PatchMerger: learned queries turn all tokens into a few.
+    PatchMerger(PatchMerging),
+    /// Soft token merging: neighbours become their weighted sum.
+    Stm(SoftMerging),
 }
 
 /// An option of a method, for help texts.
@@ -54,7 +62,7 @@ pub struct MethodInfo {
 }
 
 /// All methods; help, documentation and tests read this list.
-pub const METHODS: &[MethodInfo] = &[NONE, tome::INFO, atm::INFO];
+pub const METHODS: &[MethodInfo] = &[NONE, tome::INFO, atm::INFO, patch_merger::INFO, stm::INFO];
 
 const NONE: MethodInfo = MethodInfo {
     name: "none",
@@ -90,6 +98,8 @@ impl Method {
             Self::None => MergeSpec { method: "none".to_owned(), options: Vec::new() },
             Self::Tome(tome) => tome.spec(),
             Self::Atm(atm) => atm.spec(),
+            Self::PatchMerger(method) => method.spec(),
+            Self::Stm(method) => method.spec(),
         }
     }
 
@@ -99,12 +109,13 @@ impl Method {
         match self {
             Self::None | Self::Atm(_) => Site::InsideBlock,
             Self::Tome(tome) => tome.site(),
+            Self::PatchMerger(_) | Self::Stm(_) => Site::BeforeBlock,
         }
     }
 
     pub(crate) fn wants(&self) -> Wants {
         match self {
-            Self::None => Wants::default(),
+            Self::None | Self::PatchMerger(_) | Self::Stm(_) => Wants::default(),
             Self::Tome(tome) => tome.wants(),
             Self::Atm(atm) => atm.wants(),
         }
@@ -113,7 +124,7 @@ impl Method {
     /// What each of `depth` layers is to merge.
     pub(crate) fn amounts(&self, depth: usize) -> Result<Vec<Amount>, ScheduleError> {
         match self {
-            Self::None => Ok(vec![Amount::NOTHING; depth]),
+            Self::None | Self::PatchMerger(_) | Self::Stm(_) => Ok(vec![Amount::NOTHING; depth]),
             Self::Tome(tome) => Ok(tome.schedule.per_layer(depth)?.into_iter().map(Amount::Count).collect()),
             Self::Atm(atm) => atm.amounts(depth),
         }
@@ -123,7 +134,7 @@ impl Method {
     #[must_use]
     pub fn last_layer(&self) -> LastLayer {
         match self {
-            Self::None => LastLayer::All,
+            Self::None | Self::PatchMerger(_) | Self::Stm(_) => LastLayer::All,
             Self::Tome(tome) => tome.last_layer,
             Self::Atm(atm) => atm.last_layer,
         }
@@ -133,7 +144,7 @@ impl Method {
     #[must_use]
     pub fn recheck(&self) -> Option<f32> {
         match self {
-            Self::None => None,
+            Self::None | Self::PatchMerger(_) | Self::Stm(_) => None,
             Self::Tome(tome) => tome.recheck,
             Self::Atm(atm) => atm.recheck,
         }
@@ -143,7 +154,7 @@ impl Method {
     #[must_use]
     pub fn with_recheck(mut self, recheck: Option<f32>) -> Self {
         match &mut self {
-            Self::None => {}
+            Self::None | Self::PatchMerger(_) | Self::Stm(_) => {}
             Self::Tome(tome) => tome.recheck = recheck,
             Self::Atm(atm) => atm.recheck = recheck,
         }
@@ -152,7 +163,7 @@ impl Method {
 
     pub(crate) fn proportional_attention(&self) -> ProportionalAttention {
         match self {
-            Self::None => ProportionalAttention::Off,
+            Self::None | Self::PatchMerger(_) | Self::Stm(_) => ProportionalAttention::Off,
             Self::Tome(tome) => tome.proportional_attention,
             Self::Atm(atm) => atm.proportional_attention,
         }
@@ -160,8 +171,61 @@ impl Method {
 
     pub(crate) fn combine(&self) -> Combine {
         match self {
-            Self::None | Self::Atm(_) => Combine::WeightedAverage,
+            Self::None | Self::Atm(_) | Self::PatchMerger(_) | Self::Stm(_) => Combine::WeightedAverage,
             Self::Tome(tome) => tome.combine,
+        }
+    }
+
+    /// The blocks, from 0, in front of which weights of the method stand; none for methods without weights.
+    #[must_use]
+    pub fn mergers_before(&self, depth: usize) -> Vec<usize> {
+        match self {
+            Self::None | Self::Tome(_) | Self::Atm(_) => Vec::new(),
+            Self::PatchMerger(method) => method.before(depth),
+            Self::Stm(method) => method.before(depth),
+        }
+    }
+
+    /// Whether the method has weights of its own, which have to be trained.
+    #[must_use]
+    pub fn has_weights(&self) -> bool {
+        matches!(self, Self::PatchMerger(_) | Self::Stm(_))
+    }
+
+    /// What weights in front of block `layer` make of an item of `tokens`, where some stand there: tokens that the
+    /// block sees, and tokens behind it.
+    pub(crate) fn merged_before(
+        &self,
+        layer: usize,
+        depth: usize,
+        tokens: usize,
+        prefix: usize,
+    ) -> Option<(usize, usize)> {
+        let index = self.mergers_before(depth).iter().position(|before| *before == layer)?;
+        match self {
+            Self::None | Self::Tome(_) | Self::Atm(_) => None,
+            Self::PatchMerger(method) => Some((method.left(index, prefix), method.left(index, prefix))),
+            Self::Stm(method) => {
+                let seen = crate::learned::windows(tokens, prefix, method.window);
+                Some((seen, if method.inflation == stm::Inflation::On { tokens } else { seen }))
+            }
+        }
+    }
+
+    /// Multiply-adds of the weights in front of block `layer`, and elements that their norm sees.
+    pub(crate) fn merger_cost(
+        &self,
+        layer: usize,
+        depth: usize,
+        tokens: usize,
+        prefix: usize,
+        channels: usize,
+    ) -> (f64, f64) {
+        let index = self.mergers_before(depth).iter().position(|before| *before == layer);
+        match (self, index) {
+            (Self::PatchMerger(method), Some(index)) => method.cost(index, tokens, prefix, channels),
+            (Self::Stm(method), Some(_)) => method.cost(tokens, prefix, channels),
+            _ => (0.0, 0.0),
         }
     }
 
@@ -174,7 +238,7 @@ impl Method {
         evidence: Evidence,
     ) -> Option<MergePlan> {
         match self {
-            Self::None => None,
+            Self::None | Self::PatchMerger(_) | Self::Stm(_) => None,
             Self::Tome(tome) => tome.plan(step.layer, amount, tokens, evidence),
             Self::Atm(atm) => atm.plan(step.layer, depth, amount, tokens, evidence),
         }
@@ -188,7 +252,7 @@ impl Method {
         channels: usize,
     ) -> f64 {
         match self {
-            Self::None => 0.0,
+            Self::None | Self::PatchMerger(_) | Self::Stm(_) => 0.0,
             Self::Tome(tome) => tome.matching_macs(tokens, amount, head_dim, channels),
             Self::Atm(atm) => atm.matching_macs(tokens, head_dim, channels),
         }

@@ -56,17 +56,31 @@ impl Attention {
         if self.q_norm.is_none() && self.k_norm.is_none() {
             return qkv;
         }
-        let (rows, width) = (qkv.dims()[0], self.num_heads * self.head_dim);
+        let width = self.num_heads * self.head_dim;
         let part = |index: usize, norm: Option<&LayerNorm>| {
-            let part = qkv.clone().slice(s![.., index * width..(index + 1) * width]);
-            match norm {
-                Some(norm) => {
-                    norm.forward(part.reshape([rows * self.num_heads, self.head_dim])).reshape([rows, width])
-                }
-                None => part,
-            }
+            self.normalise_part(qkv.clone().slice(s![.., index * width..(index + 1) * width]), norm)
         };
         Tensor::cat(vec![part(0, self.q_norm.as_ref()), part(1, self.k_norm.as_ref()), part(2, None)], 1)
+    }
+
+    /// As [`normalise_heads`](Self::normalise_heads), of queries `[Q, C]` and `keys_values: [T, 2 * C]` apart.
+    pub(crate) fn normalise_apart(
+        &self,
+        queries: Tensor<2>,
+        keys_values: Tensor<2>,
+    ) -> (Tensor<2>, Tensor<2>) {
+        let queries = self.normalise_part(queries, self.q_norm.as_ref());
+        let Some(norm) = &self.k_norm else { return (queries, keys_values) };
+        let width = self.num_heads * self.head_dim;
+        let keys = self.normalise_part(keys_values.clone().slice(s![.., ..width]), Some(norm));
+        (queries, Tensor::cat(vec![keys, keys_values.slice(s![.., width..])], 1))
+    }
+
+    /// Normalises the heads of one part: `[T, C]` → `[T, C]`.
+    fn normalise_part(&self, part: Tensor<2>, norm: Option<&LayerNorm>) -> Tensor<2> {
+        let Some(norm) = norm else { return part };
+        let [rows, width] = part.dims();
+        norm.forward(part.reshape([rows * self.num_heads, self.head_dim])).reshape([rows, width])
     }
 
     /// What a method asked for and `qkv: [T, 3 * C]` can tell.

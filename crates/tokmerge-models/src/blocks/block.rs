@@ -3,9 +3,11 @@
 use super::{Attention, LayerNorm, LayerScale, Mlp};
 use crate::encoder::EncoderBlock;
 use burn::module::Module;
+use burn::tensor::Tensor;
+use std::ops::Range;
 use std::sync::Arc;
 use tokmerge_merge::{Evidence, Feature, Tokens, Wants};
-use tokmerge_ops::{Activation, attention, linear_residual, mlp_residual, norm_linear};
+use tokmerge_ops::{Activation, attention, front_attention, linear_residual, mlp_residual, norm_linear};
 
 /// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`.
 #[derive(Module, Debug)]
@@ -39,6 +41,23 @@ impl EncoderBlock for Block {
             evidence.features = Some(x.clone().without_autodiff());
         }
         (Tokens { x, layout, prefix, size }, evidence)
+    }
+
+    fn attend_prefix(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>) -> Tokens {
+        let weights = self.attn.qkv.weights();
+        let (precision, [outputs, channels]) = (weights.precision, weights.weight.dims());
+        let front = tokens.clone().prefix_only();
+        let part = |x: Tensor<2>, outputs: Range<usize>| {
+            norm_linear(x, self.norm1.weights(), weights.clone().outputs(outputs), Activation::Identity)
+        };
+        let Tokens { x, layout, prefix, .. } = tokens;
+        let (queries, keys_values) = (part(front.x.clone(), 0..channels), part(x, channels..outputs));
+        let (queries, keys_values) = self.attn.normalise_apart(queries, keys_values);
+        let heads = self.attn.heads();
+        let y = front_attention(queries, keys_values, heads, precision, log_size, &layout, prefix);
+        let scale = self.ls1.as_ref().map(|ls| ls.gamma.val());
+        let Tokens { x, layout, prefix, size } = front;
+        Tokens { x: linear_residual(y, self.attn.proj.weights(), scale, x), layout, prefix, size }
     }
 
     fn feed_forward(&self, tokens: Tokens) -> Tokens {

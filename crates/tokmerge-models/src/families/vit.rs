@@ -3,14 +3,15 @@
 
 use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
-use crate::encoder::{Encoded, Watch, encode, resume};
+use crate::encoder::{Encoded, StochasticDepth, Watch, encode, encode_for, encode_stochastic, resume};
 use crate::flops::{Convention, Cost};
 use crate::load::parameters;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
 use std::sync::Arc;
 use tokmerge_merge::{
-    DROPPED, Evidence, KeyBias, LayerTokens, Layout, Readout, Reduction, Seat, Tokens, Trace,
+    DROPPED, Evidence, KeyBias, LayerTokens, Layout, MergerShape, Mergers, Method, Readout, Reduction, Seat,
+    Tokens, Trace,
 };
 use tokmerge_ops::{Activation, Precision, assemble, merge_rows, recycle};
 
@@ -264,6 +265,7 @@ impl VitConfig {
             fc_norm: (self.norm_place == NormPlace::AfterPool).then(norm),
             head: head(),
             head_dist: if distilled { head() } else { None },
+            mergers: Mergers::none(),
             config: self.clone(),
         }
     }
@@ -283,6 +285,7 @@ pub struct Vit {
     fc_norm: Option<LayerNorm>,
     head: Option<Linear>,
     head_dist: Option<Linear>,
+    mergers: Mergers,
     #[module(skip)]
     config: VitConfig,
 }
@@ -307,11 +310,34 @@ impl Classified {
     }
 }
 
+/// Logits, and how tokens merged on the way to them.
+#[derive(Clone, Debug)]
+pub struct Predicted {
+    /// `[B, classes]`.
+    pub logits: Tensor<2>,
+    /// Every plan that was applied, and what was left out of the last block.
+    pub trace: Trace,
+}
+
 impl Vit {
     /// The shape of this model.
     #[must_use]
     pub fn config(&self) -> &VitConfig {
         &self.config
+    }
+
+    /// The same with fresh weights of a method in front of its blocks, where the method has some; they are trained,
+    /// saved and loaded with the rest.
+    #[must_use]
+    pub fn with_fresh_mergers(self, method: &Method, device: &Device) -> Self {
+        let shape = MergerShape { depth: self.config.depth, channels: self.config.embed_dim };
+        Self { mergers: Mergers::new(method, shape, device), ..self }
+    }
+
+    /// Weights of the method that this model is trained with; empty if it has none.
+    #[must_use]
+    pub fn mergers(&self) -> &Mergers {
+        &self.mergers
     }
 
     /// `images: [B, channels, height, width]` → logits.
@@ -337,6 +363,39 @@ impl Vit {
         self.classify(images, reduction, Some(watch))
     }
 
+    /// As [`forward`](Self::forward) for who reads nothing but logits, which are the same bit for bit: where the head
+    /// looks at class tokens, the last block computes keys and values of all tokens, but nothing else of the
+    /// patches, and merges nothing after its attention.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn predict(&self, images: Tensor<4>, reduction: &Reduction) -> Predicted {
+        let readout = self.config.seat().readout;
+        let Encoded { tokens, trace } =
+            encode_for(&self.blocks, self.embed_normed(images), reduction, readout);
+        let logits = self.forward_head(&tokens);
+        recycle(tokens.x);
+        Predicted { logits, trace }
+    }
+
+    /// As [`forward`](Self::forward), for training: with branches left out at random.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn forward_train(
+        &self,
+        images: Tensor<4>,
+        reduction: &Reduction,
+        drop: &StochasticDepth,
+    ) -> Classified {
+        let tokens = self.embed_normed(images);
+        let Encoded { tokens, trace } = encode_stochastic(&self.blocks, tokens, reduction, *drop);
+        let logits = self.forward_head(&tokens);
+        Classified { logits, tokens, trace }
+    }
+
     fn classify(
         &self,
         images: Tensor<4>,
@@ -359,11 +418,16 @@ impl Vit {
     }
 
     fn encode(&self, images: Tensor<4>, reduction: &Reduction, watch: Option<&mut dyn Watch>) -> Encoded {
+        encode(&self.blocks, self.embed_normed(images), reduction, watch)
+    }
+
+    /// What enters the first block.
+    fn embed_normed(&self, images: Tensor<4>) -> Tokens {
         let mut tokens = self.embed(images);
         if let Some(norm) = &self.norm_pre {
             tokens.x = norm.forward(tokens.x);
         }
-        encode(&self.blocks, tokens, reduction, watch)
+        tokens
     }
 
     /// Goes on from the moment in which block `layer` has attended, with the tokens and the evidence that

@@ -116,7 +116,18 @@ pub(crate) fn random_but(
     device: &Device,
     change: impl FnMut(&str, &mut [f32]),
 ) -> Vit {
-    let model = config.init(Precision::F32, device);
+    random_at(config, Precision::F32, seed, device, change)
+}
+
+/// The same, computing its products in a precision.
+pub(crate) fn random_at(
+    config: &VitConfig,
+    precision: Precision,
+    seed: u64,
+    device: &Device,
+    change: impl FnMut(&str, &mut [f32]),
+) -> Vit {
+    let model = config.init(precision, device);
     model.map(&mut Randomiser { path: Vec::new(), seed: seed << 16, change })
 }
 

@@ -1,11 +1,11 @@
 //! Batches, prepared ahead in the background.
 
-use super::{Source, View, draws, order};
-use crate::loss::soft_targets;
+use super::{Source, View, order};
 use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
+use tokmerge_data::augment::{Mix, Pairing, Visit};
 
 /// Images that are tried in place of one that cannot be read.
 const TRIES: usize = 16;
@@ -32,6 +32,7 @@ pub(crate) struct BatchOptions {
     pub(crate) batch_size: usize,
     pub(crate) classes: usize,
     pub(crate) label_smoothing: f64,
+    pub(crate) mix: Option<Mix>,
     pub(crate) seed: u64,
     pub(crate) workers: usize,
 }
@@ -116,7 +117,18 @@ fn make(
         labels.push(source.label(loaded.index));
         failed.extend(loaded.failed);
     }
-    let targets = soft_targets(&labels, options.classes, options.label_smoothing);
+    let pairing = match &options.mix {
+        Some(mix) => {
+            let [channels, height, width] = view.shape();
+            // Which batch of all: every one is mixed differently.
+            let step = (epoch as u64) << 32 | batch as u64;
+            mix.apply(&mut pixels, [items, channels, height, width], options.seed, step)
+        }
+        None => Ok(Pairing::unmixed(items)),
+    };
+    let targets =
+        pairing.and_then(|pairing| pairing.targets(&labels, options.classes, options.label_smoothing));
+    let targets = targets.map_err(|error| error.to_string())?;
     Ok(TrainBatch { pixels, targets, items, failed })
 }
 
@@ -138,10 +150,10 @@ fn load(
     let mut failed: Vec<(usize, String)> = Vec::new();
     for step in 0..TRIES.min(order.len()) {
         let index = order[(place + step) % order.len()];
-        let mut draws = draws(seed, epoch, index);
+        let visit = Visit { seed, epoch: epoch as u64, index: index as u64 };
         let prepare = || {
             let picture = source.picture(index)?;
-            view.apply(&picture, &mut draws, out).map_err(|error| error.to_string())
+            view.apply(&picture, visit, out).map_err(|error| error.to_string())
         };
         // A decoder that panics is that image's trouble alone.
         let done = catch_unwind(AssertUnwindSafe(prepare));
@@ -179,8 +191,11 @@ mod tests {
 
     fn batches(source: &Source, workers: usize, epoch: usize, first: usize) -> Vec<TrainBatch> {
         let preprocess = Preprocess { input_size: (4, 4), ..Preprocess::default() };
-        let view = View::new(&preprocess, &RegularisationRecipe { flip: 0.5, ..RegularisationRecipe::default() });
-        let options = BatchOptions { batch_size: 4, classes: 3, label_smoothing: 0.1, seed: 3, workers };
+        let view =
+            View::new(&preprocess, &RegularisationRecipe { flip: 0.5, ..RegularisationRecipe::default() })
+                .unwrap();
+        let options =
+            BatchOptions { batch_size: 4, classes: 3, label_smoothing: 0.1, mix: None, seed: 3, workers };
         let end = source.len() / 4;
         let batches = Batches::new(source.clone(), view, options, epoch, first, end).unwrap();
         batches.collect::<Result<_, _>>().unwrap()
@@ -202,7 +217,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = folder(dir.path(), 12, &[2, 7]);
         let batches = batches(&source, 2, 0, 0);
-        let mut failed: Vec<usize> = batches.iter().flat_map(|batch| &batch.failed).map(|(index, _)| *index).collect();
+        let mut failed: Vec<usize> =
+            batches.iter().flat_map(|batch| &batch.failed).map(|(index, _)| *index).collect();
         failed.sort_unstable();
         failed.dedup();
         assert_eq!(failed, [2, 7]);
@@ -210,8 +226,9 @@ mod tests {
         let reasons = batches.iter().flat_map(|batch| &batch.failed).map(|(_, reason)| reason);
         assert!(reasons.clone().all(|reason| reason.contains(".png")));
         let all = folder(dir.path(), 4, &[0, 1, 2, 3]);
-        let view = View::new(&Preprocess::default(), &RegularisationRecipe::default());
-        let options = BatchOptions { batch_size: 4, classes: 3, label_smoothing: 0.0, seed: 3, workers: 1 };
+        let view = View::new(&Preprocess::default(), &RegularisationRecipe::default()).unwrap();
+        let options =
+            BatchOptions { batch_size: 4, classes: 3, label_smoothing: 0.0, mix: None, seed: 3, workers: 1 };
         let error = Batches::new(all, view, options, 0, 0, 1).unwrap().next().unwrap().unwrap_err();
         assert!(error.contains(".png"), "{error}");
     }

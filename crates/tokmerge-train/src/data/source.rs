@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokmerge_data::{ClassNames, ImageFolder, Limits, Rgb, Sample, open_image};
 use tokmerge_merge::Random;
+use tokmerge_scenes::{CLASSES, Scenes, Split};
 
 /// Labelled images, by index.
 #[derive(Clone, Debug)]
@@ -17,12 +18,20 @@ pub(crate) enum Source {
         /// Its images, every one with a label.
         samples: Arc<[Sample]>,
     },
+    /// Pictures that are drawn when they are wanted.
+    Scenes {
+        /// Which.
+        scenes: Scenes,
+        /// How many.
+        count: usize,
+    },
 }
 
 impl Source {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Folder { samples, .. } => samples.len(),
+            Self::Scenes { count, .. } => *count,
         }
     }
 
@@ -30,12 +39,14 @@ impl Source {
     pub(crate) fn root(&self) -> &Path {
         match self {
             Self::Folder { root, .. } => root,
+            Self::Scenes { .. } => Path::new("scenes"),
         }
     }
 
     pub(crate) fn label(&self, index: usize) -> usize {
         match self {
             Self::Folder { samples, .. } => samples[index].label.unwrap_or(0),
+            Self::Scenes { scenes, .. } => scenes.class(index as u64),
         }
     }
 
@@ -45,6 +56,10 @@ impl Source {
             Self::Folder { samples, .. } => {
                 open_image(&samples[index].path, &Limits::default()).map_err(|error| error.to_string())
             }
+            Self::Scenes { scenes, .. } => {
+                let scene = scenes.draw(index as u64);
+                Ok(Rgb { width: scene.side, height: scene.side, data: scene.pixels })
+            }
         }
     }
 
@@ -52,6 +67,8 @@ impl Source {
     pub(crate) fn samples(&self) -> Vec<Sample> {
         match self {
             Self::Folder { samples, .. } => samples.to_vec(),
+            // Held-out images are always files.
+            Self::Scenes { .. } => Vec::new(),
         }
     }
 }
@@ -69,6 +86,9 @@ pub(crate) struct Images {
 
 /// Opens the images of a recipe.
 pub(crate) fn open(recipe: &DataRecipe, seed: u64) -> Result<Images, TrainError> {
+    if let Some(count) = recipe.train.to_str().and_then(|text| text.strip_prefix(SCENES)) {
+        return drawn(recipe, count);
+    }
     let names = recipe.labels.as_ref().map(ClassNames::open).transpose()?;
     let train = labelled(&recipe.train, names.as_ref())?;
     let (train_samples, val) = match (&recipe.val, recipe.split) {
@@ -99,6 +119,34 @@ pub(crate) fn open(recipe: &DataRecipe, seed: u64) -> Result<Images, TrainError>
     };
     let train_source = Source::Folder { root: recipe.train.clone(), samples: train_samples.into() };
     Ok(Images { train: train_source, val, class_names, stray: train.stray })
+}
+
+/// In front of a number of pictures, in place of a folder.
+const SCENES: &str = "scenes:";
+
+/// Pictures that the program draws itself, and a folder of held-out ones.
+fn drawn(recipe: &DataRecipe, count: &str) -> Result<Images, TrainError> {
+    let count = count.parse().ok().filter(|count| (1..=1usize << 40).contains(count)).ok_or_else(|| {
+        TrainError::Data(format!(
+            "data.train = \"{SCENES}{count}\" draws no pictures; write how many there are to be, e.g. \"{SCENES}40000\""
+        ))
+    })?;
+    let Some(dir) = &recipe.val else {
+        return Err(TrainError::Data(
+            "data.val is missing: drawn pictures are validated on a folder; make one with tokmerge scenes DIR and give it".to_owned(),
+        ));
+    };
+    let val = labelled(dir, None)?;
+    let class_names = CLASSES.map(str::to_owned).to_vec();
+    if val.class_names != class_names {
+        return Err(TrainError::Data(format!(
+            "{} does not have the class folders of drawn pictures ({}, ...); make it with tokmerge scenes DIR",
+            dir.display(),
+            CLASSES[..3].join(", ")
+        )));
+    }
+    let train = Source::Scenes { scenes: Scenes::of(Split::Train), count };
+    Ok(Images { train, val: val.source(), class_names, stray: 0 })
 }
 
 struct Labelled {

@@ -63,7 +63,9 @@ impl Recipe {
                 if let (true, Some((key, value))) =
                     (model.weights.is_some(), shape.iter().find_map(|(key, value)| Some((*key, (*value)?))))
                 {
-                    let rule = format!("the weights of {name} have their own shape; leave it out, or leave out model.weights");
+                    let rule = format!(
+                        "the weights of {name} have their own shape; leave it out, or leave out model.weights"
+                    );
                     return Err(refuse(key, value, rule));
                 }
             }
@@ -152,7 +154,10 @@ impl Recipe {
         part("regularisation.random_erasing", with.random_erasing)?;
         not_negative("regularisation.mixup", with.mixup)?;
         not_negative("regularisation.cutmix", with.cutmix)?;
-        unavailable(self)
+        let augment = with.augment().and_then(|augment| augment.validate());
+        augment.map_err(|error| refuse("regularisation", "an augmentation", error.to_string()))?;
+        let mix = with.mix().map_or(Ok(()), |mix| mix.validate());
+        mix.map_err(|error| refuse("regularisation", "a mix", error.to_string()))
     }
 
     fn check_train(&self) -> Result<(), RecipeError> {
@@ -182,21 +187,4 @@ fn spec(key: &'static str, text: &str) -> Result<(), RecipeError> {
         Ok(_) => Ok(()),
         Err(error) => Err(refuse(key, format!("\"{text}\""), error.to_string())),
     }
-}
-
-/// What recipes may ask for and this version does not do: refused, never ignored.
-fn unavailable(recipe: &Recipe) -> Result<(), RecipeError> {
-    const RULE: &str = "this version does not do that; leave it out";
-    let with = &recipe.regularisation;
-    require(with.drop_path == 0.0, "regularisation.drop_path", with.drop_path, RULE)?;
-    require(with.random_erasing == 0.0, "regularisation.random_erasing", with.random_erasing, RULE)?;
-    require(with.mixup == 0.0, "regularisation.mixup", with.mixup, RULE)?;
-    require(with.cutmix == 0.0, "regularisation.cutmix", with.cutmix, RULE)?;
-    if let Some([low, high]) = with.random_resized_crop {
-        return Err(refuse("regularisation.random_resized_crop", format!("[{low}, {high}]"), RULE));
-    }
-    if let Some(policy) = &with.randaugment {
-        return Err(refuse("regularisation.randaugment", policy, RULE));
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@ mod overrides;
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use tokmerge_data::augment::{Augment, AugmentError, Mix, RandomErasing, RandomResizedCrop};
 use tokmerge_data::{CropMode, Interpolation};
 use tokmerge_models::Precision;
 
@@ -269,6 +270,24 @@ pub struct RegularisationRecipe {
     pub mixup: f64,
     /// CutMix's alpha.
     pub cutmix: f64,
+}
+
+impl RegularisationRecipe {
+    /// What is done to every image.
+    pub(crate) fn augment(&self) -> Result<Augment, AugmentError> {
+        let crop =
+            self.random_resized_crop.map(|scale| RandomResizedCrop { scale, ..RandomResizedCrop::default() });
+        let rand_augment = self.randaugment.as_deref().map(str::parse).transpose()?;
+        let erase = (self.random_erasing > 0.0)
+            .then(|| RandomErasing { probability: self.random_erasing, ..RandomErasing::default() });
+        Ok(Augment { crop, flip: self.flip, rand_augment, erase, ..Augment::default() })
+    }
+
+    /// What is done to every batch.
+    pub(crate) fn mix(&self) -> Option<Mix> {
+        let mix = Mix { mixup_alpha: self.mixup, cutmix_alpha: self.cutmix, ..Mix::default() };
+        (self.mixup > 0.0 || self.cutmix > 0.0).then_some(mix)
+    }
 }
 
 /// What products are computed in.

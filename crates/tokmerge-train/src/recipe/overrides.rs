@@ -38,10 +38,7 @@ pub(super) fn apply(mut table: Table, changes: &[String]) -> Result<Table, Recip
 /// A value as TOML has it; whatever is none is a text, so that paths and specs need no quotes.
 fn read(text: &str) -> Value {
     let parsed = toml::from_str::<Table>(&format!("value = {text}"));
-    parsed
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
+    parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 fn flatten(recipe: &Recipe) -> BTreeMap<String, String> {
@@ -70,7 +67,8 @@ pub(super) fn differences(one: &Recipe, other: &Recipe) -> Vec<(String, String, 
     let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
     keys.sort();
     keys.dedup();
-    let shown = |of: &BTreeMap<String, String>, key: &String| of.get(key).map_or("not set", |text| text).to_owned();
+    let shown =
+        |of: &BTreeMap<String, String>, key: &String| of.get(key).map_or("not set", |text| text).to_owned();
     keys.into_iter()
         .filter(|key| !HARMLESS.contains(&key.as_str()) && one.get(*key) != other.get(*key))
         .map(|key| (key.clone(), shown(&one, key), shown(&other, key)))

@@ -100,7 +100,7 @@ impl Proposals {
     }
 }
 
-/// The sources of an item that merge, and the others in the order in which they go on.
+/// The sources of an item that merge, in any order, and the others in the order in which they go on.
 fn choose(
     amount: Amount,
     best: &[f32],
@@ -127,8 +127,14 @@ fn choose(
     // The best first, ties and NaN settled by position.
     let score =
         |source: u32| Some(best[source as usize]).filter(|s| !s.is_nan()).unwrap_or(f32::NEG_INFINITY);
+    let best_first = |a: &u32, b: &u32| score(*b).total_cmp(&score(*a)).then(a.cmp(b));
     let mut order: Vec<u32> = sources.collect();
-    order.sort_unstable_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
+    match unmerged {
+        Unmerged::BySimilarity => order.sort_unstable_by(best_first),
+        Unmerged::Listed => {
+            order.select_nth_unstable_by(accepted - 1, best_first);
+        }
+    }
     let mut rest = order.split_off(accepted);
     if unmerged == Unmerged::Listed {
         rest.sort_unstable();

@@ -313,7 +313,7 @@ fn features_of_the_block_input_merge_before_attention() {
     let seat = Seat { depth: 2, tokens: 9, prefix: 1, key_bias: KeyBias::LogSize, readout: Readout::Prefix };
     let reduction = Reduction::bind("tome:r=3,feature=x_pre".parse().unwrap(), &seat).unwrap();
     let mut trace = Trace::default();
-    let merged = reduction.enter(0, tokens(&[9, 9], 1, 4), &mut trace);
+    let (merged, _) = reduction.enter(0, tokens(&[9, 9], 1, 4), &mut trace);
     assert_eq!(merged.layout, Layout::uniform(2, 6));
     let after = reduction.apply(0, merged, Evidence::default(), &mut trace);
     assert_eq!((after.layout, trace.steps().len()), (Layout::uniform(2, 6), 1));

@@ -1,0 +1,85 @@
+//! Rows of scores to numerators of a softmax, and what else happens to them.
+
+use crate::math::{exp, exp2, exp2_coarse};
+use crate::simd::{Simd, load_at, store_at, store_words_at};
+
+/// The largest value of a row of whole vectors.
+#[inline(always)]
+fn row_max<S: Simd>(simd: S, row: &[f32]) -> f32 {
+    let mut largest = simd.splat(f32::NEG_INFINITY);
+    let mut at = 0;
+    while at < row.len() {
+        largest = simd.max(largest, load_at(simd, row, at));
+        at += S::LANES;
+    }
+    simd.reduce_max(largest)
+}
+
+/// Where a power of 2 is 0 for certain, and still within the range of [`exp2`].
+const NOTHING: f32 = -160.0;
+
+macro_rules! numerators {
+    ($name:ident, $power:ident) => {
+        /// Replaces a row of scores by 2^(score - largest) and returns the sum.
+        #[inline(always)]
+        pub(crate) fn $name<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
+            assert!(row.len().is_multiple_of(S::LANES));
+            let largest = simd.splat(row_max(simd, row));
+            let mut sum = simd.splat(0.0);
+            let mut at = 0;
+            while at < row.len() {
+                let difference = simd.sub(load_at(simd, row, at), largest);
+                let power = $power(simd, simd.max(simd.splat(NOTHING), difference));
+                store_at(simd, row, at, power);
+                sum = simd.add(sum, power);
+                at += S::LANES;
+            }
+            simd.reduce_add(sum)
+        }
+    };
+}
+
+numerators!(numerators, exp2);
+numerators!(coarse_numerators, exp2_coarse);
+
+/// A row of whole vectors as operand words at bf16 precision, in its own place.
+#[inline(always)]
+pub(crate) fn convert_in_place<S: Simd>(simd: S, row: &mut [f32]) {
+    let len = row.len();
+    let mut at = 0;
+    while at < len {
+        // The words lie at or before the values, those of earlier values included.
+        let v = load_at(simd, row, at);
+        store_words_at(simd, row, at, len, v);
+        at += S::LANES;
+    }
+}
+
+/// Replaces a row of scores by e^(score - largest) and returns the sum.
+#[inline(always)]
+pub(crate) fn softmax_numerators<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
+    assert!(row.len().is_multiple_of(S::LANES));
+    let largest = simd.splat(row_max(simd, row));
+    let mut sum = simd.splat(0.0);
+    let mut at = 0;
+    while at < row.len() {
+        let power = exp(simd, simd.sub(load_at(simd, row, at), largest));
+        store_at(simd, row, at, power);
+        sum = simd.add(sum, power);
+        at += S::LANES;
+    }
+    simd.reduce_add(sum)
+}
+
+/// `sums += factor * row`.
+#[inline(always)]
+pub(crate) fn add_scaled<S: Simd>(simd: S, sums: &mut [f32], row: &[f32], factor: f32) {
+    assert_eq!(sums.len(), row.len());
+    let factor = simd.splat(factor);
+    let mut at = 0;
+    while at < row.len() {
+        let sum = simd.mul_add(load_at(simd, row, at), factor, load_at(simd, sums, at));
+        store_at(simd, sums, at, sum);
+        at += S::LANES;
+    }
+}

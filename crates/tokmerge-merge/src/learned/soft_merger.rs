@@ -1,0 +1,189 @@
+//! Soft token merging: neighbours become their weighted sum, by scores that they give each other (STM; Yuan et al.,
+//! 2024, §3).
+
+use super::Norm;
+use super::parameters::Start;
+use super::patch_merger::same_length;
+use crate::methods::stm::{Inflation, Scale, Score, ScoreGradient, SoftMerging};
+use crate::{Layout, Random, Tokens};
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, TensorData, activation::softmax, s};
+use std::sync::Arc;
+use tokmerge_ops::{Activation, LinearWeights, Precision, gather_rows, linear};
+
+/// The scoring module in front of a block (eq. 1 to 4).
+#[derive(Module, Debug)]
+pub struct SoftMerger {
+    /// In front of the scores. `None` for scores without weights.
+    pub norm: Option<Norm>,
+    /// `W_Qᵀ: [d', C]`; for trainable pooling the one query itself, `[1, C]`.
+    pub query: Option<Param<Tensor<2>>>,
+    /// `W_Kᵀ: [d', C]`.
+    pub key: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    method: SoftMerging,
+}
+
+/// All tokens, kept aside while a block works on the merged ones (eq. 6).
+#[derive(Debug)]
+pub(crate) struct Inflated {
+    tokens: Tokens,
+    /// `[T, 1]`; 1 for the prefix.
+    scores: Tensor<2>,
+    /// Row after merging of every row. `[T]`.
+    dst: Arc<[u32]>,
+}
+
+impl SoftMerger {
+    pub(super) fn new(method: &SoftMerging, channels: usize, start: &mut Start<'_>) -> Self {
+        let width = method.width.unwrap_or(channels / 2).max(1);
+        let deviation = (channels as f64).powf(-0.5);
+        let (mut query, mut key) = (None, None);
+        match method.score {
+            Score::Attention => {
+                query = Some(start.normal([width, channels], deviation));
+                key = Some(start.normal([width, channels], deviation));
+            }
+            Score::Query => query = Some(start.normal([1, channels], deviation)),
+            Score::Random | Score::Mean | Score::Max => {}
+        }
+        let norm = query.is_some().then(|| start.norm(channels));
+        Self { norm, query, key, method: method.clone() }
+    }
+
+    /// Windows of `p` neighbours → one token each; the prefix stays.
+    pub(super) fn forward(&self, tokens: Tokens, layer: usize) -> (Tokens, Option<Inflated>) {
+        let (prefix, [_, channels]) = (tokens.prefix, tokens.x.dims());
+        let (mut merged, mut scores) = (Vec::new(), Vec::new());
+        for x in same_length(&tokens) {
+            let [items, len, _] = x.dims();
+            let prefix = prefix.min(len);
+            let (y, s) = self.merge(x.clone().slice(s![.., prefix.., ..]), layer);
+            let rows = y.dims()[1] + prefix;
+            let y = Tensor::cat(vec![x.slice(s![.., ..prefix, ..]), y], 1);
+            merged.push(y.reshape([items * rows, channels]));
+            let ones = Tensor::ones([items, prefix], &s.device());
+            scores.push(Tensor::cat(vec![ones, s], 1).reshape([items * len, 1]));
+        }
+        let lens: Vec<usize> =
+            tokens.layout.lens().map(|len| windows(len, prefix, self.method.window)).collect();
+        let layout = Layout::from_lens(&lens);
+        let less = Tokens::new(Tensor::cat(merged, 0), layout, prefix);
+        let inflated = (self.method.inflation == Inflation::On).then(|| Inflated {
+            dst: destinations(&tokens.layout, &less.layout, prefix, self.method.window),
+            scores: match self.method.gradient {
+                ScoreGradient::Detached => Tensor::cat(scores, 0).detach(),
+                ScoreGradient::Attached => Tensor::cat(scores, 0),
+            },
+            tokens,
+        });
+        (less, inflated)
+    }
+
+    /// `[B, N, C]` → `[B, ceil(N / p), C]` and the score of every token, `[B, N]`. The last window is shorter where
+    /// `p` does not divide `N`.
+    fn merge(&self, x: Tensor<3>, layer: usize) -> (Tensor<3>, Tensor<2>) {
+        let [items, len, channels] = x.dims();
+        let window = self.method.window;
+        let full = len / window * window;
+        let (mut merged, mut scores) = (Vec::new(), Vec::new());
+        for (start, end, window) in [(0, full, window), (full, len, len - full)] {
+            if start == end {
+                continue;
+            }
+            let count = (end - start) / window;
+            let x = x.clone().slice(s![.., start..end, ..]).reshape([items * count, window, channels]);
+            let s = self.scores(&x, layer, count);
+            merged.push(self.combine(x, &s).reshape([items, count, channels]));
+            scores.push(s.reshape([items, end - start]));
+        }
+        if merged.is_empty() {
+            return (x.clone(), x.slice(s![.., .., ..1]).reshape([items, 0]));
+        }
+        (Tensor::cat(merged, 1), Tensor::cat(scores, 1))
+    }
+
+    /// Scores of the tokens of each window, which sum up to 1: `[W, p, C]` → `[W, p]`.
+    fn scores(&self, x: &Tensor<3>, layer: usize, count: usize) -> Tensor<2> {
+        let [all, window, channels] = x.dims();
+        let device = x.device();
+        let projected = |weight: &Option<Param<Tensor<2>>>| {
+            let rows = x.clone().reshape([all * window, channels]);
+            let (Some(norm), Some(weight)) = (&self.norm, weight) else {
+                return rows.reshape([all, window, channels]);
+            };
+            let weights = LinearWeights { weight: weight.val(), bias: None, precision: Precision::F32 };
+            let y = linear(norm.forward(rows), weights, Activation::Identity);
+            y.reshape([all as i32, window as i32, -1])
+        };
+        match self.method.score {
+            Score::Attention => {
+                let (query, key) = (projected(&self.query), projected(&self.key));
+                let width = query.dims()[2] as f32;
+                let scores = query.matmul(key.swap_dims(1, 2)) * width.powf(-0.5);
+                softmax(scores, 2).mean_dim(1).reshape([all, window])
+            }
+            Score::Query => softmax(projected(&self.query).reshape([all, window]), 1),
+            Score::Mean | Score::Max => Tensor::full([all, window], 1.0 / window as f32, &device),
+            Score::Random => {
+                // The same for every image, whoever its neighbours are.
+                let mut random = Random::for_layer(0, layer, count * window);
+                let mut one = Vec::with_capacity(count * window);
+                for _ in 0..count {
+                    let drawn: Vec<f32> = (0..window).map(|_| random.unit() as f32).collect();
+                    let sum: f32 = drawn.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+                    one.extend(drawn.iter().map(|score| score / sum));
+                }
+                let values: Vec<f32> = one.iter().copied().cycle().take(all * window).collect();
+                Tensor::from_data(TensorData::new(values, [all, window]), &device)
+            }
+        }
+    }
+
+    /// `[W, p, C]` with `[W, p]` → `[W, C]` (eq. 4).
+    fn combine(&self, x: Tensor<3>, scores: &Tensor<2>) -> Tensor<2> {
+        let [all, window, channels] = x.dims();
+        if self.method.score == Score::Max {
+            return x.max_dim(1).reshape([all, channels]);
+        }
+        let sum = (x * scores.clone().reshape([all, window, 1])).sum_dim(1).reshape([all, channels]);
+        match (self.method.score, self.method.scale) {
+            (Score::Mean, _) | (_, Scale::Sum) => sum,
+            (_, Scale::Mean) => sum / window as f32,
+        }
+    }
+}
+
+impl Inflated {
+    /// The tokens that a block has made of the merged ones, back at the places of all: `X + y' s` (eq. 6). The
+    /// prefix, which has not merged, is what the block made of it.
+    pub(crate) fn inflate(self, y: Tokens) -> Tokens {
+        let Self { tokens, scores, dst } = self;
+        let [rows, _] = tokens.x.dims();
+        let mut keep = vec![1.0f32; rows];
+        for item in 0..tokens.layout.items() {
+            tokens.layout.range(item).take(tokens.prefix).for_each(|row| keep[row] = 0.0);
+        }
+        let keep = Tensor::from_data(TensorData::new(keep, [rows, 1]), &tokens.x.device());
+        let x = tokens.x.clone() * keep + gather_rows(y.x, &dst) * scores;
+        tokens.with(x)
+    }
+}
+
+/// Tokens of an item of `len` after merging windows of `window` behind the prefix.
+pub(crate) fn windows(len: usize, prefix: usize, window: usize) -> usize {
+    let prefix = prefix.min(len);
+    prefix + (len - prefix).div_ceil(window)
+}
+
+/// The merged row of every row.
+fn destinations(all: &Layout, less: &Layout, prefix: usize, window: usize) -> Arc<[u32]> {
+    let of = |item: usize| {
+        let first = less.range(item).start;
+        all.range(item).enumerate().map(move |(index, _)| {
+            let index = if index < prefix { index } else { prefix + (index - prefix) / window };
+            (first + index) as u32
+        })
+    };
+    (0..all.items()).flat_map(of).collect()
+}
