@@ -72,9 +72,8 @@ pub fn adamw(
     let (mean, squares, to) = (Shared::new(mean), Shared::new(squares), Shared::new(to));
     for_each_chunk(weights.len(), GRAIN, |range| {
         // SAFETY: the ranges of different tasks do not overlap.
-        let (mean, squares, to) = unsafe {
-            (mean.range(range.clone()), squares.range(range.clone()), to.range(range.clone()))
-        };
+        let (mean, squares, to) =
+            unsafe { (mean.range(range.clone()), squares.range(range.clone()), to.range(range.clone())) };
         let (weights, grad) = (&weights[range.clone()], &grad[range]);
         dispatch(isa, Part { factors, weights, grad, mean, squares, to });
     });

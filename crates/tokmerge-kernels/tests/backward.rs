@@ -82,8 +82,11 @@ fn values_before_an_activation_are_kept_and_those_behind_are_the_same_bits() {
     for isa in Isa::available() {
         for (rows, inputs, outputs) in [(1, 3, 5), (15, 17, 33), (200, 40, 70)] {
             let mut random = Random::new((rows + outputs) as u64);
-            let (w, x, bias) =
-                (random.values(inputs * outputs, 1.0), random.values(rows * inputs, 1.0), random.values(outputs, 1.0));
+            let (w, x, bias) = (
+                random.values(inputs * outputs, 1.0),
+                random.values(rows * inputs, 1.0),
+                random.values(outputs, 1.0),
+            );
             let pack = PackedLinear::new(*isa, Precision::F32, &w, outputs, inputs);
             let mut want = [vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]];
             let (before, behind) = want.split_at_mut(1);
@@ -136,7 +139,8 @@ fn adamw_equals_its_definition() {
         for ([w, m, v], g) in want.iter_mut().zip(&grad) {
             let g = f64::from(*g);
             (*m, *v) = (0.9 * *m + 0.1 * g, 0.999 * *v + 0.001 * g * g);
-            let (m_hat, v_hat) = (*m / (1.0 - 0.9f64.powi(time as i32)), *v / (1.0 - 0.999f64.powi(time as i32)));
+            let (m_hat, v_hat) =
+                (*m / (1.0 - 0.9f64.powi(time as i32)), *v / (1.0 - 0.999f64.powi(time as i32)));
             *w = *w * (1.0 - 1e-2 * 0.1) - 1e-2 * m_hat / (v_hat.sqrt() + 1e-8);
         }
     }

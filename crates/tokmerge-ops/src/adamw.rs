@@ -19,15 +19,15 @@ pub fn adamw<const D: usize>(
     moments: Option<[Tensor<D>; 2]>,
 ) -> (Tensor<D>, [Tensor<D>; 2]) {
     let (shape, device) = (weights.shape(), weights.device());
-    let [mean, squares] =
-        moments.unwrap_or_else(|| [(); 2].map(|()| Tensor::zeros(shape.clone(), &device)));
-    let kernels = [&weights, &grad, &mean, &squares].into_iter().all(|tensor| {
-        body(tensor) == Body::Kernels && !tensor.is_autodiff() && tensor.shape() == shape
-    });
+    let [mean, squares] = moments.unwrap_or_else(|| [(); 2].map(|()| Tensor::zeros(shape.clone(), &device)));
+    let kernels = [&weights, &grad, &mean, &squares]
+        .into_iter()
+        .all(|tensor| body(tensor) == Body::Kernels && !tensor.is_autodiff() && tensor.shape() == shape);
     if !kernels {
         return composed(step, weights, grad, [mean, squares]);
     }
-    let primitive = |tensor: Tensor<D>| contiguous(tensor.try_into_primitive::<Flex>().expect("a tensor on Flex"));
+    let primitive =
+        |tensor: Tensor<D>| contiguous(tensor.try_into_primitive::<Flex>().expect("a tensor on Flex"));
     let (weights, grad) = (primitive(weights), primitive(grad));
     let (weights, [mean, squares]) = on_flex(step, weights, grad, [primitive(mean), primitive(squares)]);
     let tensor = Tensor::from_primitive::<Flex>;

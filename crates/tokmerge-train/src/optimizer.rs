@@ -4,13 +4,13 @@ use crate::groups::Member;
 use crate::recipe::{AdafactorRecipe, AdamRecipe, OptimizerRecipe, SgdRecipe};
 use crate::weights::shapes;
 use burn::module::ParamGroup;
+use burn::tensor::{Device, Tensor};
 use burn_optim::decay::WeightDecayConfig;
 use burn_optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn_optim::momentum::MomentumConfig;
-use burn::tensor::{Device, Tensor};
 use burn_optim::{
-    AdafactorConfig, AdamConfig, DynOptimizer, LearningRate, ModuleOptimizer, Optimizer, RecordState, SgdConfig,
-    StateSink, StateSource,
+    AdafactorConfig, AdamConfig, DynOptimizer, LearningRate, ModuleOptimizer, Optimizer, RecordState,
+    SgdConfig, StateSink, StateSource,
 };
 use std::collections::BTreeMap;
 use tokmerge_models::Vit;
@@ -56,8 +56,12 @@ impl Groups {
 pub(crate) fn optimizer(recipe: &OptimizerRecipe, groups: &Groups) -> ModuleOptimizer {
     let without = groups.without_decay();
     match recipe {
-        OptimizerRecipe::AdamW(recipe) => two(AdamW(*recipe), AdamW(AdamRecipe { weight_decay: 0.0, ..*recipe }), without),
-        OptimizerRecipe::Adam(recipe) => two(adam(recipe), adam(&AdamRecipe { weight_decay: 0.0, ..*recipe }), without),
+        OptimizerRecipe::AdamW(recipe) => {
+            two(AdamW(*recipe), AdamW(AdamRecipe { weight_decay: 0.0, ..*recipe }), without)
+        }
+        OptimizerRecipe::Adam(recipe) => {
+            two(adam(recipe), adam(&AdamRecipe { weight_decay: 0.0, ..*recipe }), without)
+        }
         OptimizerRecipe::Adafactor(recipe) => {
             two(adafactor(recipe), adafactor(&AdafactorRecipe { weight_decay: 0.0, ..*recipe }), without)
         }

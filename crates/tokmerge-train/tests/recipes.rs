@@ -26,7 +26,10 @@ fn refused(changes: &[&str]) -> String {
 #[test]
 fn a_recipe_is_short_and_its_defaults_can_be_read() {
     let recipe = Recipe::parse(PLAIN, "recipe.toml", &[]).unwrap();
-    assert_eq!((recipe.merge.as_str(), recipe.train.batch_size, recipe.schedule.layer_decay), ("none", 32, 1.0));
+    assert_eq!(
+        (recipe.merge.as_str(), recipe.train.batch_size, recipe.schedule.layer_decay),
+        ("none", 32, 1.0)
+    );
     let written = recipe.to_toml();
     assert_eq!(Recipe::parse(&written, "again", &[]).unwrap(), recipe, "{written}");
     assert!(written.contains("weight_decay = 0.05"), "{written}");

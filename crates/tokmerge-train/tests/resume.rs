@@ -80,7 +80,10 @@ fn another_recipe_other_images_or_no_run_are_refused() {
     let error = refused(&recipe(dir.path(), &["model.depth=3"]));
     assert!(error.contains("model.depth"), "{error}");
     // What only changes how a run is watched is free.
-    resume(&recipe(dir.path(), &["train.checkpoint_steps=3", "data.workers=2", "train.validate=[\"none\"]"]), &run);
+    resume(
+        &recipe(dir.path(), &["train.checkpoint_steps=3", "data.workers=2", "train.validate=[\"none\"]"]),
+        &run,
+    );
     std::fs::remove_file(dir.path().join("images/rising/000.png")).unwrap();
     std::fs::remove_file(dir.path().join("images/rising/001.png")).unwrap();
     let error = refused(&given);

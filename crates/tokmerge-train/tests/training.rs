@@ -11,7 +11,8 @@ use tokmerge_train::{Event, Observer, Recipe, Start, Trainer};
 fn a_small_model_learns_with_merging_and_is_left_as_a_model() {
     let dir = tempfile::tempdir().unwrap();
     stripes(&dir.path().join("images"), 40);
-    let recipe = recipe(dir.path(), &["train.epochs=12", "schedule.lr=3e-3", "regularisation.label_smoothing=0.1"]);
+    let recipe =
+        recipe(dir.path(), &["train.epochs=12", "schedule.lr=3e-3", "regularisation.label_smoothing=0.1"]);
     let run = dir.path().join("run");
     let summary = begin(&recipe, &run).run(&mut ()).unwrap();
     let validation = &summary.validations[0];
@@ -46,7 +47,8 @@ fn fine_tuning_begins_with_what_the_weights_can_and_a_new_head_for_other_classes
     let dir = tempfile::tempdir().unwrap();
     stripes(&dir.path().join("images"), 40);
     let first = dir.path().join("first");
-    let learned = begin(&recipe(dir.path(), &["train.epochs=12", "schedule.lr=3e-3"]), &first).run(&mut ()).unwrap();
+    let learned =
+        begin(&recipe(dir.path(), &["train.epochs=12", "schedule.lr=3e-3"]), &first).run(&mut ()).unwrap();
     let text = format!(
         "model = {{ name = \"local-dir:{}\", weights = \"pretrained\" }}\n[data]\ntrain = \"{}\"\nsplit = 0.25\n[schedule]\nlr = 1e-5\n[train]\nepochs = 1\nbatch_size = 8\n",
         first.display(),
@@ -65,7 +67,11 @@ fn fine_tuning_begins_with_what_the_weights_can_and_a_new_head_for_other_classes
     let mut seen = First::default();
     begin(&same, &dir.path().join("second")).run(&mut seen).unwrap();
     let (step, top1) = seen.0.unwrap();
-    assert_eq!((step, top1), (0, learned.validations[0].top1()), "before the first step it knows what it learned");
+    assert_eq!(
+        (step, top1),
+        (0, learned.validations[0].top1()),
+        "before the first step it knows what it learned"
+    );
     assert!(top1 >= 80.0, "{top1}");
     for class in ["a", "b", "c"] {
         std::fs::rename(
@@ -84,7 +90,8 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     stripes(&dir.path().join("images"), 16);
     let run = dir.path().join("run");
-    let changes = ["schedule.lr=1e30", "schedule.warmup_epochs=1", "train.checkpoint_steps=1", "optimizer.name=sgd"];
+    let changes =
+        ["schedule.lr=1e30", "schedule.warmup_epochs=1", "train.checkpoint_steps=1", "optimizer.name=sgd"];
     let error = match begin(&recipe(dir.path(), &changes), &run).run(&mut ()) {
         Ok(_) => panic!("went on"),
         Err(error) => error.to_string(),
@@ -93,7 +100,12 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint() {
     assert!(error.contains("use a lower schedule.lr"), "{error}");
     // The first step of a warm-up changes nothing: its weights are numbers, and they are kept.
     assert!(error.contains("the last good checkpoint is") && error.contains("step-0000000"), "{error}");
-    let newest = std::fs::read_dir(run.join("checkpoints")).unwrap().flatten().map(|entry| entry.path()).max().unwrap();
+    let newest = std::fs::read_dir(run.join("checkpoints"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .max()
+        .unwrap();
     let options = ModelOptions::new(format!("local-dir:{}", newest.display()));
     Model::open(&options, &Device::flex()).unwrap();
 }
