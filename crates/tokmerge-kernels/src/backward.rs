@@ -1,10 +1,12 @@
 //! Gradients of linear layers and layer normalisation. Results are overwritten, not added to.
 //!
-//! Matrix products are those of the `gemm` crate on every instruction set. Sums over rows are taken in
+//! The gradient of a weight is a product of the `gemm` crate on every instruction set. Sums over rows are taken in
 //! an order that does not depend on the number of threads.
 
 use crate::isa::Isa;
+use crate::linear::{Epilogue, linear};
 use crate::norm::Norm;
+use crate::pack::PackedLinear;
 use crate::parallel::{Shared, for_each, for_each_chunk, part};
 use crate::product::{Matrix, Threads, multiply};
 use crate::scratch::Scratch;
@@ -34,11 +36,8 @@ pub fn linear_backward(
     };
     if let Some(dx) = dx {
         assert_eq!(dx.len(), t * k, "linear_backward: dx has {} elements, expected {t} x {k}", dx.len());
-        // SAFETY: the shapes were checked; `dx` is borrowed exclusively.
-        unsafe {
-            let (a, b) = (Matrix::rows(grad.as_ptr(), n), Matrix::rows(weight.as_ptr(), k));
-            multiply([t, k, n], 1.0, a, b, Matrix::rows(dx.as_mut_ptr(), k), Threads::Pool);
-        }
+        let back = PackedLinear::transposed(Isa::current(), weight, k, n);
+        linear(&back, None, grad, Epilogue::Store, dx);
     }
     if let Some(dw) = dw {
         assert_eq!(dw.len(), n * k, "linear_backward: dw has {} elements, expected {n} x {k}", dw.len());
@@ -71,27 +70,42 @@ fn linear_shape(nk: usize, tk: usize, tn: usize) -> Option<[usize; 3]> {
     Some([t, tn / t, tk / t])
 }
 
-/// Columns of a task.
-const COLUMNS: usize = 64;
-
-/// The sums of the columns of `rows: [_, sums.len()]`, in f64.
+/// The sums of the columns of `rows: [_, sums.len()]`: in f32 within a chunk of rows, in f64 over the chunks.
 fn column_sums(rows: &[f32], sums: &mut [f32]) {
     let n = sums.len();
-    let sums = Shared::new(sums);
-    for_each(n.div_ceil(COLUMNS), |i| {
-        let columns = i * COLUMNS..((i + 1) * COLUMNS).min(n);
-        let mut totals = [0.0_f64; COLUMNS];
-        for row in rows.chunks_exact(n) {
-            for (total, &value) in totals.iter_mut().zip(&row[columns.clone()]) {
-                *total += f64::from(value);
+    let count = rows.len() / n;
+    let chunks = count.div_ceil(SUM_ROWS).min(SUM_CHUNKS);
+    let mut partial = Scratch::take(chunks * n);
+    let shared = Shared::new(&mut partial);
+    for_each(chunks, |i| {
+        // SAFETY: each chunk has sums of its own.
+        let sums = unsafe { shared.range(i * n..(i + 1) * n) };
+        let chunk = part(count, chunks, i);
+        dispatch(Isa::current(), ColumnSums { rows: &rows[chunk.start * n..chunk.end * n], sums });
+    });
+    for (column, sum) in sums.iter_mut().enumerate() {
+        *sum = partial[column..].iter().step_by(n).map(|v| f64::from(*v)).sum::<f64>() as f32;
+    }
+}
+
+struct ColumnSums<'a> {
+    rows: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Job for ColumnSums<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.sums.fill(0.0);
+        for row in self.rows.chunks_exact(self.sums.len()) {
+            let mut at = 0;
+            while at < row.len() {
+                let sum = simd.add(load_at(simd, self.sums, at), load_at(simd, row, at));
+                store_at(simd, self.sums, at, sum);
+                at += S::LANES;
             }
         }
-        // SAFETY: the columns of different tasks do not overlap.
-        let sums = unsafe { sums.range(columns) };
-        for (sum, total) in sums.iter_mut().zip(totals) {
-            *sum = total as f32;
-        }
-    });
+    }
 }
 
 /// Chunks in which the sums over rows are taken.

@@ -19,6 +19,7 @@
 compile_error!("bf16 pairs are laid out for little-endian machines");
 
 mod activation;
+mod adamw;
 mod attention;
 mod attention_backward;
 mod backward;
@@ -44,12 +45,13 @@ mod team;
 mod tile;
 
 pub use activation::{Activation, activation_backward};
+pub use adamw::{AdamwStep, adamw};
 pub use attention::{Heads, attention, cross_attention};
 pub use attention_backward::attention_backward;
 pub use backward::{layer_norm_backward, linear_backward};
 pub use embed::{assemble, patchify};
 pub use isa::{Isa, IsaError};
-pub use linear::{Epilogue, linear, norm_linear};
+pub use linear::{Epilogue, linear, linear_keeping, linear_residual, norm_linear};
 pub use matching::{Bipartite, Similarity, best_match};
 pub use merge::{DROPPED, gather_rows, merge_rows, merge_rows_backward};
 pub use metric::{HeadAggregation, Part, head_mean, head_metric};

@@ -40,7 +40,42 @@ pub(crate) const MAX_ROWS: usize = 84;
 /// # Panics
 /// When lengths do not match.
 pub fn linear(w: &PackedLinear, bias: Option<&[f32]>, x: &[f32], epilogue: Epilogue<'_>, y: &mut [f32]) {
-    run(Layer { w, bias, epilogue }, None, x, y, "linear");
+    run(Layer { w, bias, epilogue }, None, x, y, Beside::Nothing, "linear");
+}
+
+/// `pre = x Wᵀ + b` and `y = activation(pre)`, bit for bit as [`linear`] gives it: for gradients, which need both.
+///
+/// # Panics
+/// When lengths do not match.
+pub fn linear_keeping(
+    w: &PackedLinear,
+    bias: Option<&[f32]>,
+    x: &[f32],
+    activation: Activation,
+    pre: &mut [f32],
+    y: &mut [f32],
+) {
+    assert_eq!(pre.len(), y.len(), "linear_keeping: pre has {} elements and y {}", pre.len(), y.len());
+    let layer = Layer { w, bias, epilogue: Epilogue::Activate(activation) };
+    run(layer, None, x, y, Beside::Before(Shared::new(pre)), "linear_keeping");
+}
+
+/// `y = residual + scale ⊙ (x Wᵀ + b)`, bit for bit as [`linear`] adds it in place.
+///
+/// # Panics
+/// When lengths do not match.
+pub fn linear_residual(
+    w: &PackedLinear,
+    bias: Option<&[f32]>,
+    x: &[f32],
+    scale: Option<&[f32]>,
+    residual: &[f32],
+    y: &mut [f32],
+) {
+    let (here, there) = (residual.len(), y.len());
+    assert_eq!(here, there, "linear_residual: residual has {here} elements and y {there}");
+    let layer = Layer { w, bias, epilogue: Epilogue::Residual { scale } };
+    run(layer, None, x, y, Beside::Residual(residual), "linear_residual");
 }
 
 /// `y = epilogue(LN(x) Wᵀ + b)`: [`linear`] behind [`layer_norm`](crate::layer_norm), whose result
@@ -56,10 +91,17 @@ pub fn norm_linear(
     epilogue: Epilogue<'_>,
     y: &mut [f32],
 ) {
-    run(Layer { w, bias, epilogue }, Some(norm), x, y, "norm_linear");
+    run(Layer { w, bias, epilogue }, Some(norm), x, y, Beside::Nothing, "norm_linear");
 }
 
-fn run(layer: Layer<'_>, norm: Option<Norm<'_>>, x: &[f32], y: &mut [f32], function: &str) {
+fn run(
+    layer: Layer<'_>,
+    norm: Option<Norm<'_>>,
+    x: &[f32],
+    y: &mut [f32],
+    beside: Beside<'_>,
+    function: &str,
+) {
     let (w, k, n) = (layer.w, layer.w.in_features(), layer.w.out_features());
     layer.check(function);
     if let Some(norm) = norm {
@@ -75,7 +117,7 @@ fn run(layer: Layer<'_>, norm: Option<Norm<'_>>, x: &[f32], y: &mut [f32], funct
     let y = Shared::new(y);
     Grid::new(rows, w.strip(), w.panels(), MAX_ROWS).for_each(|rows, panels| {
         let x = &x[rows.start * k..rows.end * k];
-        layer.dispatch(Chunk { layer, norm, x, rows, panels, y });
+        layer.dispatch(Chunk { layer, norm, x, rows, panels, y, beside });
     });
 }
 
@@ -97,15 +139,40 @@ struct Chunk<'a> {
     panels: Range<usize>,
     /// All rows and columns.
     y: Shared<'a, f32>,
+    beside: Beside<'a>,
+}
+
+/// Another array of the shape of `y`.
+#[derive(Clone, Copy)]
+enum Beside<'a> {
+    Nothing,
+    /// Where the values before the activation go.
+    Before(Shared<'a, f32>),
+    /// What `y` is to be before anything is added to it.
+    Residual(&'a [f32]),
 }
 
 impl Job for Chunk<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Chunk { layer, norm, x, rows, panels, y } = self;
-        // SAFETY: `run` checked that `y` has all rows of N columns; this chunk alone writes its rows and panels.
+        let Chunk { layer, norm, x, rows, panels, y, beside } = self;
+        let n = layer.w.out_features();
+        // SAFETY: `run` checked that `y` has all rows of N columns, and what is beside it as many; this chunk alone
+        // writes its rows and panels.
         unsafe {
-            let y = Output::Values(y.start().add(rows.start * layer.w.out_features()));
+            let first = rows.start * n;
+            if let (Beside::Residual(residual), false) = (beside, panels.is_empty()) {
+                let columns = layer.w.columns(panels.start).start..layer.w.columns(panels.end - 1).end;
+                for row in rows.clone() {
+                    let range = row * n + columns.start..row * n + columns.end;
+                    y.range(range.clone()).copy_from_slice(&residual[range]);
+                }
+            }
+            let y = y.start().add(first);
+            let y = match beside {
+                Beside::Before(pre) => Output::Both { y, pre: pre.start().add(first) },
+                Beside::Nothing | Beside::Residual(_) => Output::Values(y),
+            };
             layer.rows(simd, norm, x, rows.len(), panels, y);
         }
     }
@@ -116,6 +183,8 @@ impl Job for Chunk<'_> {
 pub(crate) enum Output {
     /// As values.
     Values(*mut f32),
+    /// As values, and as those before the activation.
+    Both { y: *mut f32, pre: *mut f32 },
     /// As operand words at bf16 precision. Not for the residual epilogue.
     Bf16(*mut f32),
 }
@@ -216,9 +285,10 @@ impl Layer<'_> {
         let weights = self.w.panel(panel);
         assert_eq!(weights.len(), steps * S::PANEL);
         let n = self.w.out_features();
-        let (y, y_stride, operand) = match y {
-            Output::Values(y) => (y, n, Operand::Values),
-            Output::Bf16(y) => (y, crate::simd::words::<S>(Operand::Bf16, n), Operand::Bf16),
+        let (y, y_stride, operand, pre) = match y {
+            Output::Values(y) => (y, n, Operand::Values, None),
+            Output::Both { y, pre } => (y, n, Operand::Values, Some(pre.wrapping_add(columns.start))),
+            Output::Bf16(y) => (y, crate::simd::words::<S>(Operand::Bf16, n), Operand::Bf16, None),
         };
         let mut quantised = [[simd.splat(0.0); 2]; 2];
         if let Some([scale, sum]) = self.w.scales() {
@@ -226,8 +296,10 @@ impl Layer<'_> {
                 [columns_of(simd, Some(scale), &columns, 0.0), columns_of(simd, Some(sum), &columns, 0.0)];
         }
         assert_eq!(self.w.precision() == Precision::Int8, S::PER_WORD == QUAD);
-        let tiled =
-            columns.len() < S::PANEL || activation != Activation::Identity || operand == Operand::Bf16;
+        let tiled = columns.len() < S::PANEL
+            || activation != Activation::Identity
+            || operand == Operand::Bf16
+            || pre.is_some();
         let mut tile = MaybeUninit::<Tile>::uninit();
         let mut strip = PanelStrip {
             operands: Operands { a: a.as_ptr(), a_stride: words, panel: weights.as_ptr(), k: steps },
@@ -242,6 +314,7 @@ impl Layer<'_> {
             y: unsafe { y.add(crate::simd::words::<S>(operand, columns.start)) },
             y_stride,
             operand,
+            pre,
         };
         // SAFETY: `a` has `rows` rows of `words` words, `weights` as many steps; `y` is the caller's promise.
         unsafe { for_each_strip(simd, rows, &mut strip) }
@@ -250,8 +323,12 @@ impl Layer<'_> {
     /// One block of columns by the `gemm` crate, in calls of a fixed shape.
     #[inline(always)]
     unsafe fn gemm_columns<S: Simd>(&self, simd: S, a: &[f32], rows: usize, panel: usize, y: Output) {
+        let pre = match y {
+            Output::Both { pre, .. } => Some(pre),
+            Output::Values(_) | Output::Bf16(_) => None,
+        };
         let (y, words) = match y {
-            Output::Values(y) => (y, false),
+            Output::Values(y) | Output::Both { y, .. } => (y, false),
             // A word is a value here.
             Output::Bf16(y) => (y, true),
         };
@@ -282,7 +359,13 @@ impl Layer<'_> {
                     let start = y.add((first + r) * self.w.out_features() + columns.start);
                     std::slice::from_raw_parts_mut(start, width)
                 };
-                self.finish_row(simd, &sums[r * width..(r + 1) * width], &columns, y);
+                let sums = &sums[r * width..(r + 1) * width];
+                // SAFETY: as `y`.
+                let pre = pre.map(|pre| unsafe {
+                    let start = pre.add((first + r) * self.w.out_features() + columns.start);
+                    std::slice::from_raw_parts_mut(start, width)
+                });
+                self.finish_row(simd, sums, &columns, y, pre);
                 if words {
                     round(simd, y);
                 }
@@ -292,7 +375,14 @@ impl Layer<'_> {
     }
 
     #[inline(always)]
-    fn finish_row<S: Simd>(&self, simd: S, sums: &[f32], columns: &Range<usize>, y: &mut [f32]) {
+    fn finish_row<S: Simd>(
+        &self,
+        simd: S,
+        sums: &[f32],
+        columns: &Range<usize>,
+        y: &mut [f32],
+        pre: Option<&mut [f32]>,
+    ) {
         let mut at = 0;
         while at < sums.len() {
             let mut v = load_at(simd, sums, at);
@@ -307,6 +397,9 @@ impl Layer<'_> {
             }
             store_at(simd, y, at, v);
             at += S::LANES;
+        }
+        if let Some(pre) = pre {
+            pre.copy_from_slice(y);
         }
         if let Epilogue::Activate(activation) = self.epilogue {
             apply(simd, activation, self.w.precision(), y);
@@ -387,6 +480,8 @@ struct PanelStrip<V> {
     /// In values or words, whatever `y` holds.
     y_stride: usize,
     operand: Operand,
+    /// Where values go before the activation, as those in `y`.
+    pre: Option<*mut f32>,
 }
 
 /// `x Wᵀ + b` of a row from its sums over `steps` operand words.
@@ -463,6 +558,16 @@ impl<S: Simd> Strip<S> for PanelStrip<S::V> {
         };
         // SAFETY: `run` wrote as many sums, and nobody else knows of the tile.
         let sums = unsafe { std::slice::from_raw_parts_mut(tile, rows * S::PANEL) };
+        if let Some(pre) = self.pre {
+            for r in 0..rows {
+                let row = &sums[r * S::PANEL..][..self.columns];
+                // SAFETY: the caller promises this row of `columns` values.
+                let pre = unsafe {
+                    std::slice::from_raw_parts_mut(pre.add((first + r) * self.y_stride), self.columns)
+                };
+                pre.copy_from_slice(row);
+            }
+        }
         apply(simd, self.activation, self.precision, sums);
         for r in 0..rows {
             let sums = &sums[r * S::PANEL..(r + 1) * S::PANEL];

@@ -110,6 +110,54 @@ impl PackedLinear {
         packed
     }
 
+    /// Packs the layer that multiplies by `weight: [in_features, out_features]` itself, not by its transpose: the way
+    /// back through a layer of that weight.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn transposed(isa: Isa, weight: &[f32], out_features: usize, in_features: usize) -> Self {
+        assert_eq!(
+            weight.len(),
+            out_features * in_features,
+            "PackedLinear: weight has {} elements, expected {in_features} x {out_features}",
+            weight.len()
+        );
+        assert!(
+            isa.is_supported(),
+            "PackedLinear: {isa} is not supported here; available: {:?}",
+            Isa::available()
+        );
+        let (words, scales) = (Aligned::default(), Aligned::default());
+        let mut packed = Self { isa, precision: Precision::F32, in_features, out_features, words, scales };
+        let (width, k) = (packed.panel_width(), in_features);
+        packed.words = match packed.layout() {
+            Layout::Panels => {
+                let mut words = Aligned::zeros(packed.panels() * k * width);
+                let shared = Shared::new(&mut words);
+                for_each(packed.panels(), |p| {
+                    // SAFETY: each task has a panel of its own.
+                    let panel = unsafe { shared.range(p * k * width..(p + 1) * k * width) };
+                    let columns = packed.columns(p);
+                    for (to, row) in panel.chunks_exact_mut(width).zip(weight.chunks_exact(out_features)) {
+                        to[..columns.len()].copy_from_slice(&row[columns.clone()]);
+                    }
+                });
+                words
+            }
+            Layout::Rows => {
+                let mut words = Aligned::zeros(weight.len());
+                for (column, to) in words.chunks_exact_mut(k.max(1)).enumerate() {
+                    for (row, to) in to.iter_mut().enumerate() {
+                        *to = weight[row * out_features + column];
+                    }
+                }
+                words
+            }
+        };
+        packed
+    }
+
     /// K, the length of an input row.
     #[must_use]
     pub fn in_features(&self) -> usize {

@@ -2,7 +2,10 @@
 
 mod common;
 use common::{Random, assert_close, assert_same_bits, threads};
-use tokmerge_kernels::{Norm, layer_norm_backward, linear_backward};
+use tokmerge_kernels::{
+    Activation, AdamwStep, Epilogue, Isa, Norm, PackedLinear, Precision, adamw, layer_norm_backward, linear,
+    linear_backward, linear_keeping, linear_residual,
+};
 
 #[test]
 fn linear_gradients_equal_the_reference() {
@@ -72,4 +75,75 @@ fn layer_norm_gradients_equal_finite_differences() {
         let want: Vec<f64> = (0..c).map(|j| (0..rows).map(|r| g(r * c + j)).sum()).collect();
         assert_close("dbias", &dbias, &want, 1e-5);
     }
+}
+
+#[test]
+fn values_before_an_activation_are_kept_and_those_behind_are_the_same_bits() {
+    for isa in Isa::available() {
+        for (rows, inputs, outputs) in [(1, 3, 5), (15, 17, 33), (200, 40, 70)] {
+            let mut random = Random::new((rows + outputs) as u64);
+            let (w, x, bias) = (
+                random.values(inputs * outputs, 1.0),
+                random.values(rows * inputs, 1.0),
+                random.values(outputs, 1.0),
+            );
+            let pack = PackedLinear::new(*isa, Precision::F32, &w, outputs, inputs);
+            let mut want = [vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]];
+            let (before, behind) = want.split_at_mut(1);
+            linear(&pack, Some(&bias), &x, Epilogue::Store, &mut before[0]);
+            linear(&pack, Some(&bias), &x, Epilogue::Activate(Activation::Gelu), &mut behind[0]);
+            let (mut pre, mut y) = (vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]);
+            linear_keeping(&pack, Some(&bias), &x, Activation::Gelu, &mut pre, &mut y);
+            assert_same_bits("pre", &pre, &want[0]);
+            assert_same_bits("y", &y, &want[1]);
+            let residual = random.values(rows * outputs, 1.0);
+            let mut want = residual.clone();
+            linear(&pack, Some(&bias), &x, Epilogue::Residual { scale: None }, &mut want);
+            linear_residual(&pack, Some(&bias), &x, None, &residual, &mut y);
+            assert_same_bits("sum", &y, &want);
+        }
+    }
+}
+
+#[test]
+fn a_transposed_pack_multiplies_by_the_weight_itself() {
+    for isa in Isa::available() {
+        for (rows, n, k) in [(1, 1, 1), (9, 33, 70), (30, 64, 17)] {
+            let mut random = Random::new((rows + n + k) as u64);
+            let (w, g) = (random.values(n * k, 1.0), random.values(rows * n, 1.0));
+            let mut dx = vec![f32::NAN; rows * k];
+            linear(&PackedLinear::transposed(*isa, &w, k, n), None, &g, Epilogue::Store, &mut dx);
+            let product = |i: usize| {
+                (0..n).map(|j| f64::from(g[i / k * n + j]) * f64::from(w[j * k + i % k])).sum::<f64>()
+            };
+            let want: Vec<f64> = (0..rows * k).map(product).collect();
+            assert_close("dx", &dx, &want, 5e-6);
+        }
+    }
+}
+
+/// Three steps, in f64 beside it.
+#[test]
+fn adamw_equals_its_definition() {
+    let count = 40_003;
+    let mut random = Random::new(5);
+    let mut weights = random.values(count, 1.0);
+    let (mut mean, mut squares) = (vec![0.0; count], vec![0.0; count]);
+    let mut want: Vec<[f64; 3]> = weights.iter().map(|w| [f64::from(*w), 0.0, 0.0]).collect();
+    for time in 1..=3 {
+        let step = AdamwStep { lr: 1e-2, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.1, time };
+        let grad = random.values(count, 0.5);
+        let mut to = vec![f32::NAN; count];
+        adamw(&step, &weights, &grad, &mut mean, &mut squares, &mut to);
+        weights = to;
+        for ([w, m, v], g) in want.iter_mut().zip(&grad) {
+            let g = f64::from(*g);
+            (*m, *v) = (0.9 * *m + 0.1 * g, 0.999 * *v + 0.001 * g * g);
+            let (m_hat, v_hat) =
+                (*m / (1.0 - 0.9f64.powi(time as i32)), *v / (1.0 - 0.999f64.powi(time as i32)));
+            *w = *w * (1.0 - 1e-2 * 0.1) - 1e-2 * m_hat / (v_hat.sqrt() + 1e-8);
+        }
+    }
+    let want: Vec<f64> = want.iter().map(|[w, ..]| *w).collect();
+    assert_close("weights", &weights, &want, 2e-6);
 }

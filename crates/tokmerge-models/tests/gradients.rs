@@ -33,6 +33,8 @@ const SPECS: &[&str] = &[
     "tome:r=2,combine=max",
     "tome:r=2,combine=keep,prop_attn=off",
     "tome:r=2,matcher=attention_prune",
+    "atm:theta=0.5",
+    "atm:alpha=0.9,beta=0.2,min=0.3,last=keep",
 ];
 
 fn configs() -> [VitConfig; 3] {

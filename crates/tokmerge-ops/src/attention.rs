@@ -267,7 +267,10 @@ impl Backward<Flex, 1> for AttentionBackward {
                 values(&grad),
                 &mut dqkv,
             );
-            grads.register::<Flex>(parent.id, pool::tensor(dqkv, qkv.shape()));
+            let shape = qkv.shape();
+            pool::give(qkv);
+            pool::give(grad);
+            grads.register::<Flex>(parent.id, pool::tensor(dqkv, shape));
         }
     }
 }

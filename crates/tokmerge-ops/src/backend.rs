@@ -139,8 +139,7 @@ pub(crate) trait KernelOps: Backend {
     ) -> FloatTensor<Self> {
         let hidden = Self::kernel_layer_norm(x.clone(), norm_weight, norm_bias, eps);
         let hidden = Self::kernel_linear(hidden, fc1_weight, fc1_bias, activation, precision);
-        let y = Self::kernel_linear(hidden, fc2_weight, fc2_bias, Activation::Identity, precision);
-        linear::add_scaled::<Self>(x, y, scale.into_option())
+        Self::kernel_linear_residual(hidden, fc2_weight, fc2_bias, scale, x, precision)
     }
 }
 
@@ -241,6 +240,25 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         precision: Precision,
     ) -> FloatTensor<Self> {
         linear::tracked::<C>(x, weight, bias.into_option(), activation, precision)
+    }
+
+    fn kernel_linear_residual(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Maybe<Self>,
+        scale: Maybe<Self>,
+        residual: FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self> {
+        match (bias, scale) {
+            (Maybe::Present(bias), Maybe::Absent) => {
+                linear::residual_tracked::<C>(x, weight, bias, residual, precision)
+            }
+            (bias, scale) => {
+                let y = Self::kernel_linear(x, weight, bias, Activation::Identity, precision);
+                linear::add_scaled::<Self>(residual, y, scale.into_option())
+            }
+        }
     }
 
     fn kernel_layer_norm(

@@ -14,12 +14,25 @@ use tokmerge_kernels as kernels;
 /// # Panics
 /// When height or width is not a multiple of `patch`.
 pub fn patchify(images: Tensor<4>, patch: usize) -> Tensor<2> {
-    let [items, channels, height, width] = images.dims();
+    let [_, _, height, width] = images.dims();
     assert!(
         height % patch == 0 && width % patch == 0,
         "an image of {height}x{width} cannot be cut into patches of {patch}"
     );
-    // Nobody trains pixels: the kernel is for untracked images only.
+    // Pixels that are trained take the body that has a gradient.
+    if images.is_tracked() {
+        return composed_patchify(images, patch);
+    }
+    let strategy = images.gradient_checkpointing_strategy();
+    let patches = untracked_patchify(images.without_autodiff(), patch);
+    match strategy {
+        Some(strategy) => patches.autodiff().with_gradient_checkpointing_strategy(strategy),
+        None => patches,
+    }
+}
+
+fn untracked_patchify(images: Tensor<4>, patch: usize) -> Tensor<2> {
+    let [items, channels, height, width] = images.dims();
     match (body(&images), images.clone().try_into_primitive::<Flex>()) {
         (Body::Kernels, Ok(primitive)) => {
             drop(images);

@@ -11,6 +11,7 @@
 //! This is the only crate that names a burn backend.
 #![deny(missing_docs)]
 
+mod adamw;
 mod attention;
 mod backend;
 mod embed;
@@ -25,6 +26,7 @@ mod pool;
 #[cfg(test)]
 mod testing;
 
+pub use adamw::{AdamwStep, adamw};
 pub use attention::{Part, attention, attention_received, front_attention, head_features};
 pub use embed::{assemble, patchify};
 pub use layout::Layout;

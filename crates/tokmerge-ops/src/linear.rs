@@ -233,10 +233,18 @@ pub(crate) fn residual_on_flex(
 ) -> FlexTensor {
     let (x, bias, scale) = (contiguous(x), flat(bias), flat(scale));
     let pack = packs::packed(weight, precision);
-    let epilogue = Epilogue::Residual { scale: scale.as_ref().map(values) };
-    let y = in_place(residual, |y| {
-        kernels::linear(&pack, bias.as_ref().map(values), values(&x), epilogue, y);
-    });
+    let (bias, scale) = (bias.as_ref().map(values), scale.as_ref().map(values));
+    let mut residual = contiguous(residual);
+    let len = residual.shape().num_elements();
+    // A part of a larger buffer is contiguous too, but that buffer is not ours to change.
+    let y = if let Some(y) = residual.try_storage_mut::<f32>().filter(|own| own.len() == len) {
+        kernels::linear(&pack, bias, values(&x), Epilogue::Residual { scale }, y);
+        residual
+    } else {
+        let mut y = pool::take(len);
+        kernels::linear_residual(&pack, bias, values(&x), scale, values(&residual), &mut y);
+        pool::tensor(y, residual.shape())
+    };
     pool::give(x);
     y
 }
@@ -263,24 +271,29 @@ fn epilogue(activation: Activation) -> Epilogue<'static> {
     }
 }
 
-/// With a bias three parents, without it two.
+/// With a bias three parents, without it two; and the residual, where there is one.
 #[derive(Debug)]
 struct LinearBackward;
 
-/// What the gradient needs: input, weight, bias, activation.
-type LinearState = (FlexTensor, FlexTensor, Option<FlexTensor>, Activation);
+/// What the gradient needs.
+#[derive(Clone, Debug)]
+struct LinearState {
+    x: FlexTensor,
+    weight: FlexTensor,
+    /// The activation, and the values before it.
+    activated: Option<(Activation, FlexTensor)>,
+}
 
-fn linear_gradients(
-    (x, weight, bias, activation): &LinearState,
-    grad: FlexTensor,
-    wanted: [bool; 3],
-) -> [Option<FlexTensor>; 3] {
+/// Gradients of input, weight and bias, those that are wanted.
+fn linear_gradients(state: LinearState, grad: FlexTensor, wanted: [bool; 3]) -> [Option<FlexTensor>; 3] {
+    let LinearState { x, weight, activated } = state;
     let [out_features, in_features] = weight.shape().dims();
-    let grad = match activation {
-        Activation::Identity => contiguous(grad),
-        activation => {
-            let pre = on_flex(x.clone(), weight, bias.as_ref(), Activation::Identity, Precision::F32);
-            in_place(grad, |grad| kernels::activation_backward(*activation, values(&pre), grad))
+    let grad = match activated {
+        None => contiguous(grad),
+        Some((activation, pre)) => {
+            let grad = in_place(grad, |grad| kernels::activation_backward(activation, values(&pre), grad));
+            pool::give(pre);
+            grad
         }
     };
     let mut buffers = [x.shape().num_elements(), out_features * in_features, out_features]
@@ -290,15 +303,18 @@ fn linear_gradients(
     let (mut dx, mut dw, mut db) =
         (buffers.next().flatten(), buffers.next().flatten(), buffers.next().flatten());
     kernels::linear_backward(
-        values(weight),
-        values(x),
+        values(&weight),
+        values(&x),
         values(&grad),
         dx.as_deref_mut(),
         dw.as_deref_mut(),
         db.as_deref_mut(),
     );
+    let shape = x.shape();
+    pool::give(x);
+    pool::give(grad);
     [
-        dx.map(|grad| pool::tensor(grad, x.shape())),
+        dx.map(|grad| pool::tensor(grad, shape)),
         dw.map(|grad| pool::tensor(grad, weight.shape())),
         db.map(|grad| pool::tensor(grad, [out_features])),
     ]
@@ -310,7 +326,7 @@ impl Backward<Flex, 3> for LinearBackward {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node);
         let wanted = [0, 1, 2].map(|i| ops.parents[i].is_some());
-        let made = linear_gradients(&ops.state, grad, wanted);
+        let made = linear_gradients(ops.state, grad, wanted);
         for (parent, grad) in ops.parents.into_iter().zip(made) {
             if let (Some(parent), Some(grad)) = (parent, grad) {
                 grads.register::<Flex>(parent.id, grad);
@@ -325,12 +341,55 @@ impl Backward<Flex, 2> for LinearBackward {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node);
         let [to_x, to_weight] = ops.parents;
-        let made = linear_gradients(&ops.state, grad, [to_x.is_some(), to_weight.is_some(), false]);
+        let made = linear_gradients(ops.state, grad, [to_x.is_some(), to_weight.is_some(), false]);
         for (parent, grad) in [to_x, to_weight].into_iter().zip(made) {
             if let (Some(parent), Some(grad)) = (parent, grad) {
                 grads.register::<Flex>(parent.id, grad);
             }
         }
+    }
+}
+
+/// With bias and residual.
+#[derive(Debug)]
+struct ResidualBackward;
+
+impl Backward<Flex, 4> for ResidualBackward {
+    type State = LinearState;
+
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node);
+        let [to_x, to_weight, to_bias, to_residual] = ops.parents;
+        // First, so that its buffer is nobody else's any more when the next gradient is added to it.
+        if let Some(parent) = to_residual {
+            grads.register::<Flex>(parent.id, grad.clone());
+        }
+        let wanted = [to_x.is_some(), to_weight.is_some(), to_bias.is_some()];
+        let made = linear_gradients(ops.state, grad, wanted);
+        for (parent, grad) in [to_x, to_weight, to_bias].into_iter().zip(made) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                grads.register::<Flex>(parent.id, grad);
+            }
+        }
+    }
+}
+
+/// `residual + x Wᵀ + b`; the gradient of the residual is that of the sum.
+pub(crate) fn residual_tracked<C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+    weight: FloatTensor<Autodiff<Flex, C>>,
+    bias: FloatTensor<Autodiff<Flex, C>>,
+    residual: FloatTensor<Autodiff<Flex, C>>,
+    precision: Precision,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let nodes = [x.node(), weight.node(), bias.node(), residual.node()];
+    let (x, weight) = (contiguous(x.into_primitive()), contiguous(weight.into_primitive()));
+    let (bias, residual) = (bias.into_primitive(), residual.into_primitive());
+    pool::train();
+    let y = residual_on_flex(x.clone(), &weight, Some(&bias), None, residual, precision);
+    match ResidualBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(LinearState { x, weight, activated: None }, y),
+        OpsKind::UnTracked(prep) => prep.finish(y),
     }
 }
 
@@ -344,8 +403,15 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     let (to_x, to_weight, to_bias) = (x.node(), weight.node(), bias.as_ref().map(|bias| bias.node()));
     let (x, weight) = (contiguous(x.into_primitive()), contiguous(weight.into_primitive()));
     let bias = bias.map(|bias| bias.into_primitive());
-    let y = on_flex(x.clone(), &weight, bias.as_ref(), activation, precision);
-    let state = (x, weight, bias, activation);
+    pool::train();
+    let (y, activated) = match activation {
+        Activation::Identity => (on_flex(x.clone(), &weight, bias.as_ref(), activation, precision), None),
+        activation => {
+            let (pre, y) = keeping_on_flex(&x, &weight, bias.as_ref(), activation, precision);
+            (y, Some((activation, pre)))
+        }
+    };
+    let state = LinearState { x, weight, activated };
     match to_bias {
         Some(to_bias) => {
             match LinearBackward.prepare::<C>([to_x, to_weight, to_bias]).compute_bound().stateful() {
@@ -358,6 +424,21 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
             OpsKind::UnTracked(prep) => prep.finish(y),
         },
     }
+}
+
+/// Values before and behind the activation.
+fn keeping_on_flex(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: Option<&FlexTensor>,
+    activation: Activation,
+    precision: Precision,
+) -> (FlexTensor, FlexTensor) {
+    let (bias, pack) = (flat(bias), packs::packed(weight, precision));
+    let (rows, columns) = (x.shape()[0], pack.out_features());
+    let (mut pre, mut y) = (pool::take(rows * columns), pool::take(rows * columns));
+    kernels::linear_keeping(&pack, bias.as_ref().map(values), values(x), activation, &mut pre, &mut y);
+    (pool::tensor(pre, [rows, columns]), pool::tensor(y, [rows, columns]))
 }
 
 #[cfg(test)]

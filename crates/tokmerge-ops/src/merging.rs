@@ -128,6 +128,7 @@ impl Backward<Flex, 1> for MergeBackward {
             let channels = grad.shape()[1];
             let mut dx = pool::take(dst.len() * channels);
             kernels::merge_rows_backward(&weight, &dst, values(&grad), &mut dx);
+            pool::give(grad);
             grads.register::<Flex>(parent.id, pool::tensor(dx, [dst.len(), channels]));
         }
     }

@@ -93,8 +93,11 @@ impl Backward<Flex, 3> for NormBackward {
             &mut dweight,
             &mut dbias,
         );
+        let shape = x.shape();
+        pool::give(x);
+        pool::give(grad);
         for (parent, grad, shape) in
-            [(to_x, dx, x.shape()), (to_weight, dweight, weight.shape()), (to_bias, dbias, bias.shape())]
+            [(to_x, dx, shape), (to_weight, dweight, weight.shape()), (to_bias, dbias, bias.shape())]
         {
             if let Some(parent) = parent {
                 grads.register::<Flex>(parent.id, pool::tensor(grad, shape));

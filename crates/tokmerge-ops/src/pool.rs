@@ -7,24 +7,47 @@
 use burn::backend::TensorMetadata;
 use burn::tensor::{Bytes, DType, Shape, Tensor};
 use burn_flex::{Flex, FlexTensor, Layout};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Buffers kept at most. Beyond this the one that has lain longest is dropped: a forward pass holds a handful at a
 /// time, and sizes that another way of merging needed must not crowd out those of this one.
 const MAX_BUFFERS: usize = 32;
 
-/// In the order in which they were given back.
-static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+/// The same once something is trained: until the way back, all that the way forth computed is held.
+const MAX_BUFFERS_TRAINING: usize = 4096;
+
+/// Buffers that have lain while so many others were taken are of no use: a step of training takes some hundred.
+const MAX_AGE: u64 = 4096;
+
+/// Whether anything was trained.
+static TRAINING: AtomicBool = AtomicBool::new(false);
+
+static FREE: Mutex<Free> = Mutex::new(Free { buffers: Vec::new(), taken: 0 });
+
+struct Free {
+    /// In the order in which they were given back, each with the number of those taken until then.
+    buffers: Vec<(Vec<f32>, u64)>,
+    /// Buffers taken so far.
+    taken: u64,
+}
+
+/// Says that what is computed from here on will be held until the way back.
+pub(crate) fn train() {
+    TRAINING.store(true, Ordering::Relaxed);
+}
 
 /// A buffer of `len` values, whatever they are.
 pub(crate) fn take(len: usize) -> Vec<f32> {
     let reused = {
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         // The smallest that fits, but none more than twice as large: a tiny output must not pin a huge buffer.
-        let fit = (0..free.len())
-            .filter(|&i| free[i].capacity() >= len && free[i].capacity() <= 2 * len.max(1024))
-            .min_by_key(|&i| free[i].capacity());
-        fit.map(|i| free.remove(i))
+        free.taken += 1;
+        let capacity = |i: &usize| free.buffers[*i].0.capacity();
+        let fit = (0..free.buffers.len())
+            .filter(|i| capacity(i) >= len && capacity(i) <= 2 * len.max(1024))
+            .min_by_key(capacity);
+        fit.map(|i| free.buffers.remove(i).0)
     };
     let mut buffer = reused.unwrap_or_default();
     // Values up to the old length stay as they are; only what was never written is zeroed.
@@ -58,9 +81,12 @@ pub(crate) fn give(tensor: FlexTensor) {
     }
     if let Ok(buffer) = tensor.into_data().into_parts().0.try_into_vec::<f32>() {
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        free.push(buffer);
-        if free.len() > MAX_BUFFERS {
-            free.remove(0);
+        let taken = free.taken;
+        free.buffers.push((buffer, taken));
+        let training = TRAINING.load(Ordering::Relaxed);
+        let most = if training { MAX_BUFFERS_TRAINING } else { MAX_BUFFERS };
+        while free.buffers.len() > most || free.buffers[0].1 + MAX_AGE < taken {
+            free.buffers.remove(0);
         }
     }
 }

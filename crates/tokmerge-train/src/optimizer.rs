@@ -4,14 +4,17 @@ use crate::groups::Member;
 use crate::recipe::{AdafactorRecipe, AdamRecipe, OptimizerRecipe, SgdRecipe};
 use crate::weights::shapes;
 use burn::module::ParamGroup;
+use burn::tensor::{Device, Tensor};
 use burn_optim::decay::WeightDecayConfig;
 use burn_optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn_optim::momentum::MomentumConfig;
 use burn_optim::{
-    AdafactorConfig, AdamConfig, AdamWConfig, DynOptimizer, ModuleOptimizer, Optimizer, SgdConfig,
+    AdafactorConfig, AdamConfig, DynOptimizer, LearningRate, ModuleOptimizer, Optimizer, RecordState,
+    SgdConfig, StateSink, StateSource,
 };
 use std::collections::BTreeMap;
 use tokmerge_models::Vit;
+use tokmerge_ops::{AdamwStep, adamw};
 
 /// The parameters of a model, as the optimiser treats them.
 #[derive(Clone, Debug)]
@@ -54,7 +57,7 @@ pub(crate) fn optimizer(recipe: &OptimizerRecipe, groups: &Groups) -> ModuleOpti
     let without = groups.without_decay();
     match recipe {
         OptimizerRecipe::AdamW(recipe) => {
-            two(adamw(recipe), adamw(&AdamRecipe { weight_decay: 0.0, ..*recipe }), without)
+            two(AdamW(*recipe), AdamW(AdamRecipe { weight_decay: 0.0, ..*recipe }), without)
         }
         OptimizerRecipe::Adam(recipe) => {
             two(adam(recipe), adam(&AdamRecipe { weight_decay: 0.0, ..*recipe }), without)
@@ -72,13 +75,55 @@ fn two<O: Optimizer + DynOptimizer>(decaying: O, others: O, without_decay: Param
     ModuleOptimizer::from(decaying).with_group(without_decay, others, None)
 }
 
-fn adamw(recipe: &AdamRecipe) -> burn_optim::AdamW {
-    AdamWConfig::new()
-        .with_beta_1(recipe.betas[0] as f32)
-        .with_beta_2(recipe.betas[1] as f32)
-        .with_epsilon(recipe.eps as f32)
-        .with_weight_decay(recipe.weight_decay as f32)
-        .build()
+/// AdamW in one pass over memory.
+#[derive(Clone, Copy, Debug)]
+struct AdamW(AdamRecipe);
+
+/// What AdamW remembers of a parameter.
+#[derive(Clone, Debug)]
+struct AdamWState<const D: usize> {
+    time: usize,
+    moments: [Tensor<D>; 2],
+}
+
+impl Optimizer for AdamW {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<Self::State<D>>,
+    ) -> (Tensor<D>, Option<Self::State<D>>) {
+        let AdamRecipe { betas, eps, weight_decay } = self.0;
+        let (time, moments) = state.map_or((1, None), |state| (state.time + 1, Some(state.moments)));
+        let step = AdamwStep { lr, betas, eps, weight_decay, time };
+        let (tensor, moments) = adamw(&step, tensor, grad, moments);
+        (tensor, Some(AdamWState { time, moments }))
+    }
+
+    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
+        AdamWState { moments: state.moments.map(|moment| moment.to_device(device)), ..state }
+    }
+}
+
+const MOMENTS: [&str; 2] = ["moment_1", "moment_2"];
+
+impl<const D: usize> RecordState for AdamWState<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        out.push_scalar(prefix, "time", self.time.into());
+        for (name, moment) in MOMENTS.iter().zip(&self.moments) {
+            out.push_tensor(prefix, name, moment.clone().into_data());
+        }
+    }
+
+    fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
+        let time = usize::try_from(src.take_scalar(prefix, "time")?).ok()?;
+        let [first, second] = MOMENTS.map(|name| src.take_tensor(prefix, name));
+        let moments = [first?, second?].map(|moment| Tensor::from_data(moment, device));
+        Some(Self { time, moments })
+    }
 }
 
 /// Added to the gradient; none for 0, which would cost a pass over memory.

@@ -13,12 +13,23 @@ use tokmerge_models::{
     describe, timm_config,
 };
 
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// With random weights.
+    Drawn,
+    /// With given weights: this is fine-tuning.
+    Given,
+}
+
 /// What stays the same throughout a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) recipe: Recipe,
     pub(crate) images: Images,
     pub(crate) architecture: Architecture,
+    /// What the model's weights are to begin with.
+    pub(crate) origin: Origin,
     /// One with autodiff.
     pub(crate) device: Device,
 }
@@ -50,12 +61,16 @@ impl Start {
             Some(weights) => tuned(&recipe, weights, classes, &device)?,
             None => drawn(&recipe, classes, &device)?,
         };
+        let origin = match recipe.model.weights {
+            Some(_) => Origin::Given,
+            None => Origin::Drawn,
+        };
         adjust(&mut architecture.preprocess, &recipe);
         architecture.preprocess.validate()?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
         timm_config(&architecture, &[])?;
         let vit = merging(vit, &recipe, &device)?;
-        Ok(Self { setup: Setup { recipe, images, architecture, device }, vit })
+        Ok(Self { setup: Setup { recipe, images, architecture, origin, device }, vit })
     }
 
     /// Shape, name and preprocessing of the model.

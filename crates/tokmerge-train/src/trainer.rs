@@ -10,7 +10,7 @@ use crate::log::{Log, StepRow};
 use crate::loss::soft_cross_entropy;
 use crate::optimizer::{Groups, optimizer};
 use crate::schedule::Schedule;
-use crate::start::{Setup, Start};
+use crate::start::{Origin, Setup, Start};
 use crate::validate::{Averaging, Validation, validate};
 use crate::weights::{assign, hollow, read};
 use burn::tensor::{Tensor, TensorData};
@@ -417,7 +417,9 @@ impl Trainer {
     }
 
     fn validate_if_due(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let due = self.after_epochs(self.setup.recipe.train.validate_epochs);
+        // Before fine-tuning too: that is what it has to beat.
+        let before = self.step == 0 && self.setup.origin == Origin::Given;
+        let due = before || self.after_epochs(self.setup.recipe.train.validate_epochs);
         if due && !self.log.has_validation(self.step) {
             self.validated(observer)?;
         }

@@ -147,7 +147,9 @@ fn inflation_trains_the_scores_only_when_attached() {
         let (less, aside) = reduction.enter(0, tokens, &mut Trace::default());
         // A block whose output does not depend on its input: scores matter through inflation alone.
         let y = less.clone().with(noise(2, 4, &device));
-        let gradient = query.grad(&reduction.leave(y, aside).x.sum().backward());
+        // Weighted: the scores of a window always have the same sum.
+        let loss = (reduction.leave(y, aside).x * noise(4, 3, &device).sum_dim(1)).sum();
+        let gradient = query.grad(&loss.backward());
         let size: f32 = gradient.map_or(0.0, |gradient| values(gradient).iter().map(|g| g.abs()).sum());
         assert_eq!(size > 1e-6, trains, "detach={detach}: {size}");
         // Through the block the scores are trained either way.

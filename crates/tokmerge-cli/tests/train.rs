@@ -1,0 +1,133 @@
+//! `tokmerge train`, `finetune` and `bench --train`, as a user meets them.
+
+mod common;
+
+use common::{Desk, TINY, assert_keys, number};
+
+/// A folder with two classes of pictures: falling and rising stripes.
+fn photos(desk: &Desk, per_class: usize) {
+    for (name, sign) in [("falling", 1), ("rising", -1)] {
+        for i in 0..per_class {
+            let (phase, width) = (i as i32 * 5, 4 + (i as i32) % 3);
+            let pixel = |x: u32, y: u32| {
+                let stripe = (x as i32 - sign * y as i32 + phase).rem_euclid(2 * width) < width;
+                image::Rgb(if stripe { [200, (i * 40 % 200) as u8, 90] } else { [20, 20, 20] })
+            };
+            let mut png = std::io::Cursor::new(Vec::new());
+            let picture = image::RgbImage::from_fn(32, 32, pixel);
+            picture.write_to(&mut png, image::ImageFormat::Png).expect("a picture");
+            desk.write(&format!("photos/{name}/{i:02}.png"), png.into_inner());
+        }
+    }
+}
+
+const RECIPE: &str = r#"
+merge = "tome:r=2"
+[model]
+patch_size = 8
+img_size = 32
+embed_dim = 24
+depth = 2
+num_heads = 3
+[data]
+train = "photos"
+split = 0.25
+crop_pct = 1.0
+[schedule]
+lr = 3e-3
+warmup_epochs = 1
+[train]
+epochs = 3
+batch_size = 8
+validate = ["none", "tome:r=2"]
+"#;
+
+#[test]
+fn two_classes_are_trained_and_the_folder_is_a_model() {
+    let desk = Desk::new();
+    photos(&desk, 24);
+    desk.write("stripes.toml", RECIPE);
+    let run = desk.run("train stripes.toml").ok();
+    assert!(run.out.contains("top-1 %") && run.out.contains("tome:r=2"), "{}", run.out);
+    assert!(run.out.contains("--model local-dir:runs/stripes"), "{}", run.out);
+    let steps = desk.csv("runs/stripes/steps.csv");
+    assert_eq!((steps.len(), steps[0][3].as_str()), (13, "loss"));
+    assert_eq!(desk.csv("runs/stripes/validation.csv").len(), 1 + 3 * 2);
+
+    // Any other way of merging, afterwards.
+    let eval =
+        desk.run("eval photos --model local-dir:runs/stripes --merge none --merge tome:r=4 --json").ok();
+    for result in eval.json() {
+        assert_eq!(number(&result, "images"), 48.0);
+        assert!(number(&result, "top1") >= 40.0);
+    }
+    let classified = desk.run("classify photos/rising/00.png --model local-dir:runs/stripes/best").ok();
+    assert!(classified.out.contains("rising"), "{}", classified.out);
+
+    desk.run("train stripes.toml").fails(&["runs/stripes", "holds the checkpoints of a run", "--resume"]);
+    // A run that is over ends at once, with the same result.
+    let again = desk.run("train stripes.toml --resume --json").ok();
+    assert_keys(&again.json()[0], &["merge", "top1", "step", "output"]);
+    desk.run("train stripes.toml --resume --set schedule.lr=1e-3").fails(&["schedule.lr", "0.003", "0.001"]);
+
+    let name = "--set model={name=\"local-dir:runs/stripes\",weights=\"pretrained\"} --set train.epochs=1";
+    desk.run(&format!("finetune stripes.toml -o more {name}")).ok();
+    assert!(desk.path("more/model.safetensors").is_file());
+}
+
+#[test]
+fn mistakes_are_told_before_anything_is_written() {
+    let desk = Desk::new();
+    photos(&desk, 8);
+    desk.write("stripes.toml", RECIPE);
+    desk.run("train nothing.toml").fails(&["nothing.toml"]);
+    desk.run("finetune stripes.toml").fails(&["fine-tuning goes on from weights", "model.weights"]);
+    desk.run("train stripes.toml --set train.epochs=0").fails(&["train.epochs is 0"]);
+    desk.run("train stripes.toml --set data.train=elsewhere").fails(&["elsewhere", "no such directory"]);
+    desk.run("train stripes.toml --set train.batch_size=64").fails(&["fewer than the 64 of one step"]);
+    desk.run("train stripes.toml --resume").fails(&["no checkpoint to resume from"]);
+    assert!(!desk.path("runs").exists());
+    let nan = desk.run("train stripes.toml --set schedule.lr=1e30 --set optimizer.name=sgd").code(1);
+    assert!(
+        nan.err.contains("is not a number at step") && nan.err.contains("use a lower schedule.lr"),
+        "{}",
+        nan.err
+    );
+}
+
+/// As a full disk: the system refuses to write on, here by a limit on the size of a file.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_room_for_a_checkpoint_keeps_the_last_and_says_so() {
+    let desk = Desk::new();
+    photos(&desk, 24);
+    desk.write("stripes.toml", &RECIPE.replace("embed_dim = 24", "embed_dim = 96"));
+    desk.run("train stripes.toml --set train.epochs=1 -o small").ok();
+    let program = assert_cmd::cargo::cargo_bin("tokmerge");
+    let limited =
+        format!("trap '' XFSZ; ulimit -f 100; exec {} train stripes.toml -o full", program.display());
+    let output = std::process::Command::new("bash")
+        .args(["-c", &limited])
+        .current_dir(desk.path(""))
+        .output()
+        .expect("bash");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("error: cannot write full/") && err.contains("there is no checkpoint yet"), "{err}");
+    let left = std::fs::read_dir(desk.path("full/checkpoints")).expect("a folder").count();
+    assert_eq!(left, 0, "half a checkpoint stays behind");
+}
+
+#[test]
+fn training_is_timed_like_inference() {
+    let desk = Desk::new();
+    let timed = desk
+        .run(&format!(
+            "bench {TINY} --train --batch-size 2 --duration 0.1 --merge none --merge tome:r=13 --json"
+        ))
+        .ok();
+    for (result, merge) in timed.json().iter().zip(["none", "tome:r=13"]) {
+        assert_eq!((&result["merge"], &result["train"]), (&merge.into(), &true.into()));
+        assert!(number(result, "images_per_second") > 0.0);
+    }
+}

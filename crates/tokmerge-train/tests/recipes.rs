@@ -1,0 +1,90 @@
+//! What recipes say when they are wrong, and that those that ship are right.
+
+use std::path::Path;
+use tokmerge_train::Recipe;
+
+const PLAIN: &str = r#"
+    [model]
+    name = "vit_small_patch16_224"
+    [data]
+    train = "images"
+    split = 0.1
+    [schedule]
+    lr = 1e-3
+    [train]
+    epochs = 10
+"#;
+
+fn refused(changes: &[&str]) -> String {
+    let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+    match Recipe::parse(PLAIN, "recipe.toml", &changes) {
+        Ok(_) => panic!("{changes:?} was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_recipe_is_short_and_its_defaults_can_be_read() {
+    let recipe = Recipe::parse(PLAIN, "recipe.toml", &[]).unwrap();
+    assert_eq!(
+        (recipe.merge.as_str(), recipe.train.batch_size, recipe.schedule.layer_decay),
+        ("none", 32, 1.0)
+    );
+    let written = recipe.to_toml();
+    assert_eq!(Recipe::parse(&written, "again", &[]).unwrap(), recipe, "{written}");
+    assert!(written.contains("weight_decay = 0.05"), "{written}");
+}
+
+#[test]
+fn values_can_be_set_with_and_without_quotes() {
+    let set = ["merge=tome:r=13", "train.ema=0.999", "optimizer.name=sgd", "schedule.lr_batch=512"];
+    let set: Vec<String> = set.iter().map(|change| (*change).to_owned()).collect();
+    let recipe = Recipe::parse(PLAIN, "recipe.toml", &set).unwrap();
+    assert_eq!((recipe.merge.as_str(), recipe.train.ema), ("tome:r=13", Some(0.999)));
+    assert!((recipe.peak_lr() - 1e-3 * 32.0 / 512.0).abs() < 1e-12);
+    assert_eq!(recipe.validate_specs(), ["none", "tome:r=13"]);
+}
+
+#[test]
+fn every_refusal_names_key_value_and_rule() {
+    for (changes, expected) in [
+        (&["train.epochs=0"][..], "train.epochs is 0: it must be from 1"),
+        (&["schedule.lr=-1.0"], "schedule.lr is -1: it must be above 0"),
+        (&["schedule.min_lr=1.0"], "schedule.min_lr is 1"),
+        (&["schedule.warmup_epochs=11.0"], "must not be above train.epochs, 10"),
+        (&["schedule.layer_decay=1.5"], "schedule.layer_decay is 1.5"),
+        (&["merge=tomme:r=3"], "merge is \"tomme:r=3\""),
+        (&["train.validate=[]"], "train.validate is []"),
+        (&["train.ema=1.0"], "train.ema is 1"),
+        (&["train.epoks=3"], "unknown field `epoks`"),
+        (&["optimizer.name=lion"], "unknown variant `lion`"),
+        (&["optimizer.name=sgd", "optimizer.betas=[0.9,0.99]"], "unknown field `betas`"),
+        (&["data.val=elsewhere"], "data.split is 0.1: data.val is given too"),
+        (&["model.weights=a.safetensors", "model.depth=3"], "model.depth is 3"),
+        (&["nonsense"], "--set nonsense: it must be KEY=VALUE"),
+        (&["train=3"], "train"),
+    ] {
+        let error = refused(changes);
+        assert!(error.contains(expected), "{changes:?}: {error}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_file_names_its_line() {
+    let error = Recipe::parse("[model]\nnaame = \"vit\"\n", "my.toml", &[]).unwrap_err().to_string();
+    assert!(error.contains("my.toml") && error.contains("line 2") && error.contains("naame"), "{error}");
+}
+
+#[test]
+fn the_recipes_that_ship_are_understood() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            Recipe::open(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+            count += 1;
+        }
+    }
+    assert!(count >= 5);
+}

@@ -1,0 +1,175 @@
+//! Runs as a user starts them: they learn, stop where they must, and leave a model behind.
+
+mod common;
+
+use burn::tensor::Device;
+use common::{begin, bytes, recipe, start, stripes};
+use tokmerge_models::{Model, ModelOptions};
+use tokmerge_train::{Event, Observer, Recipe, Start, Trainer};
+
+#[test]
+fn a_small_model_learns_with_merging_and_is_left_as_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 40);
+    let recipe =
+        recipe(dir.path(), &["train.epochs=12", "schedule.lr=3e-3", "regularisation.label_smoothing=0.1"]);
+    let run = dir.path().join("run");
+    let summary = begin(&recipe, &run).run(&mut ()).unwrap();
+    let validation = &summary.validations[0];
+    assert_eq!(validation.accuracies[0].images, 20);
+    assert!(validation.top1() >= 90.0, "{validation:?}");
+    assert!(validation.accuracies[2].mean_tokens < validation.accuracies[0].mean_tokens);
+    for folder in [run.clone(), run.join("best"), summary.best.unwrap().2] {
+        let options = ModelOptions::new(format!("local-dir:{}", folder.display()));
+        let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((model.classes(), model.config().img_size), (2, (32, 32)));
+        assert_eq!(model.class_names(), ["falling", "rising"]);
+        assert_eq!(model.preprocess().crop_pct, 1.0);
+    }
+}
+
+#[test]
+fn the_same_recipe_gives_the_same_weights_and_another_seed_others() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 16);
+    let weights = |name: &str, changes: &[&str]| {
+        let run = dir.path().join(name);
+        begin(&recipe(dir.path(), &[&["train.epochs=1"], changes].concat()), &run).run(&mut ()).unwrap();
+        bytes(run.join("model.safetensors"))
+    };
+    let first = weights("a", &[]);
+    assert!(first == weights("b", &["data.workers=3"]));
+    assert!(first != weights("c", &["train.seed=1"]));
+}
+
+#[test]
+fn fine_tuning_begins_with_what_the_weights_can_and_a_new_head_for_other_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 40);
+    let first = dir.path().join("first");
+    let learned =
+        begin(&recipe(dir.path(), &["train.epochs=12", "schedule.lr=3e-3"]), &first).run(&mut ()).unwrap();
+    let text = format!(
+        "model = {{ name = \"local-dir:{}\", weights = \"pretrained\" }}\n[data]\ntrain = \"{}\"\nsplit = 0.25\n[schedule]\nlr = 1e-5\n[train]\nepochs = 1\nbatch_size = 8\n",
+        first.display(),
+        dir.path().join("images").display()
+    );
+    let same = Recipe::parse(&text, "a test", &[]).unwrap();
+    #[derive(Default)]
+    struct First(Option<(usize, f64)>);
+    impl Observer for First {
+        fn event(&mut self, event: Event<'_>) {
+            if let Event::Validated(validation) = event {
+                self.0.get_or_insert((validation.step, validation.top1()));
+            }
+        }
+    }
+    let mut seen = First::default();
+    begin(&same, &dir.path().join("second")).run(&mut seen).unwrap();
+    let (step, top1) = seen.0.unwrap();
+    assert_eq!(
+        (step, top1),
+        (0, learned.validations[0].top1()),
+        "before the first step it knows what it learned"
+    );
+    assert!(top1 >= 80.0, "{top1}");
+    for class in ["a", "b", "c"] {
+        std::fs::rename(
+            dir.path().join(format!("images/{}", if class == "a" { "falling" } else { "rising" })),
+            dir.path().join(format!("images/{class}")),
+        )
+        .or_else(|_| std::fs::create_dir(dir.path().join("images/c")))
+        .unwrap();
+    }
+    let other = start(Recipe::parse(&text, "a test", &[]).unwrap());
+    assert_eq!(other.architecture().config.num_classes, 3);
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 16);
+    let run = dir.path().join("run");
+    let changes =
+        ["schedule.lr=1e30", "schedule.warmup_epochs=1", "train.checkpoint_steps=1", "optimizer.name=sgd"];
+    let error = match begin(&recipe(dir.path(), &changes), &run).run(&mut ()) {
+        Ok(_) => panic!("went on"),
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("is not a number at step"), "{error}");
+    assert!(error.contains("use a lower schedule.lr"), "{error}");
+    // The first step of a warm-up changes nothing: its weights are numbers, and they are kept.
+    assert!(error.contains("the last good checkpoint is") && error.contains("step-0000000"), "{error}");
+    let newest = std::fs::read_dir(run.join("checkpoints"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .max()
+        .unwrap();
+    let options = ModelOptions::new(format!("local-dir:{}", newest.display()));
+    Model::open(&options, &Device::flex()).unwrap();
+}
+
+#[test]
+fn broken_images_are_told_once_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = dir.path().join("images");
+    stripes(&images, 24);
+    for name in ["falling/003.png", "rising/011.png"] {
+        std::fs::write(images.join(name), b"no picture").unwrap();
+    }
+    #[derive(Default)]
+    struct Told(Vec<String>);
+    impl Observer for Told {
+        fn event(&mut self, event: Event<'_>) {
+            if let Event::Unreadable(reason) = event {
+                self.0.push(reason.to_owned());
+            }
+        }
+    }
+    let mut told = Told::default();
+    begin(&recipe(dir.path(), &[]), &dir.path().join("run")).run(&mut told).unwrap();
+    told.0.sort();
+    assert_eq!(told.0.len(), 2, "{:?}", told.0);
+    assert!(told.0[0].contains("003.png") && told.0[1].contains("011.png"), "{:?}", told.0);
+}
+
+#[test]
+fn what_cannot_be_written_says_where_and_why() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 16);
+    let run = dir.path().join("run");
+    let trainer = begin(&recipe(dir.path(), &[]), &run);
+    // A file where the folder of checkpoints was.
+    std::fs::remove_dir(run.join("checkpoints")).unwrap();
+    std::fs::write(run.join("checkpoints"), b"").unwrap();
+    let error = match trainer.run(&mut ()) {
+        Ok(_) => panic!("wrote into a file"),
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("cannot write") && error.contains("checkpoints"), "{error}");
+    assert!(error.contains("--resume"), "{error}");
+}
+
+#[test]
+fn images_and_recipe_must_go_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = dir.path().join("images");
+    stripes(&images, 16);
+    let refused = |changes: &[&str]| match Start::open(recipe(dir.path(), changes), &Device::flex()) {
+        Ok(start) => match Trainer::new(start, &dir.path().join("run")) {
+            Ok(_) => panic!("{changes:?} was accepted"),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    assert!(refused(&["train.batch_size=64"]).contains("fewer than the 64 of one step"));
+    assert!(refused(&["model.img_size=30"]).contains("patches"));
+    assert!(refused(&["model.num_heads=7"]).contains("heads"));
+    assert!(refused(&["model.num_classes=1"]).contains("model.num_classes is 1"));
+    assert!(refused(&["data.train=/nowhere"]).contains("no such directory"));
+    assert!(refused(&["data.split=0.001"]).contains("data.split"));
+    let flat = format!("data.train={}", images.join("rising").display());
+    assert!(refused(&[&flat]).contains("no class folders"));
+    assert!(!dir.path().join("run").exists());
+}
