@@ -35,9 +35,9 @@ impl Recipe {
         self.check_model()?;
         self.check_data()?;
         self.check_optimizer()?;
+        self.check_train()?;
         self.check_schedule()?;
-        self.check_regularisation()?;
-        self.check_train()
+        self.check_regularisation()
     }
 
     fn check_model(&self) -> Result<(), RecipeError> {
