@@ -28,6 +28,7 @@ pub enum OpenMode {
 pub(crate) enum Bytes {
     Mapped(Mmap),
     Owned(Vec<u8>),
+    Embedded(&'static [u8]),
 }
 
 impl Deref for Bytes {
@@ -37,6 +38,7 @@ impl Deref for Bytes {
         match self {
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
+            Self::Embedded(bytes) => bytes,
         }
     }
 }

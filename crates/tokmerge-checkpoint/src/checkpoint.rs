@@ -82,6 +82,17 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), contents })
     }
 
+    /// A safetensors file that is part of the program; `name` stands for its path in messages. Where the bytes do not
+    /// lie at an address that is a multiple of four, reading a tensor as f32 copies it.
+    ///
+    /// # Errors
+    /// When the bytes break a rule of the format.
+    pub fn embedded(name: impl AsRef<Path>, bytes: &'static [u8]) -> Result<Self, CheckpointError> {
+        let path = name.as_ref();
+        let contents = safetensors_file::read(path, Bytes::Embedded(bytes))?;
+        Ok(Self { path: path.to_owned(), contents })
+    }
+
     /// The path it was opened from.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -2,13 +2,14 @@
 
 use crate::output;
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokmerge::tune::Goal;
 use tokmerge::{
-    Convention, CropMode, Device, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions, Precision,
-    Reduction, Weights,
+    Convention, CropMode, Device, EMBEDDED, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions,
+    Precision, Reduction, Weights,
 };
 
 /// Makes pretrained Vision Transformers faster by merging their redundant tokens.
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Finetune(TrainArgs),
     /// Write pictures that the program draws itself, one folder per class: something to train and measure on
     Scenes(ScenesArgs),
+    /// See merging at work on pictures that the program draws itself: needs no files and no network
+    Demo(DemoArgs),
     /// Show size, cost and token counts of a model, without running it
     Info(InfoArgs),
     /// Draw which patches of a photograph have merged
@@ -51,9 +54,10 @@ pub(crate) enum Command {
 /// Which model, and how it runs.
 #[derive(Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// timm name such as vit_tiny_patch16_224, local-dir:PATH, or hf-hub:org/name[@rev]
+    /// timm name such as vit_tiny_patch16_224, local-dir:PATH, hf-hub:org/name[@rev], or demo: the small model that
+    /// comes with tokmerge
     #[arg(short, long, value_name = "MODEL", env = "TOKMERGE_MODEL")]
-    pub(crate) model: String,
+    pub(crate) model: Option<String>,
     /// Weights file, safetensors or PyTorch; without it they come from where --model points
     #[arg(short, long, value_name = "FILE", env = "TOKMERGE_WEIGHTS", conflicts_with = "random_weights")]
     pub(crate) weights: Option<PathBuf>,
@@ -136,6 +140,20 @@ pub(crate) struct ClassifyArgs {
     pub(crate) preprocess: PreprocessArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Where the picture of merged tokens goes: PNG
+    #[arg(short, long, value_name = "FILE", default_value = "demo.png")]
+    pub(crate) output: PathBuf,
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "N", value_parser = thread_count, env = "TOKMERGE_THREADS")]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) shown: OutputArgs,
 }
 
 #[derive(Args, Debug)]
@@ -591,8 +609,37 @@ fn interpolation(text: &str) -> Result<Interpolation, String> {
 }
 
 impl ModelArgs {
+    /// The model's name.
+    pub(crate) fn name(&self) -> &str {
+        self.model.as_deref().unwrap_or_else(|| {
+            let text = format!(
+                "--model is required: give a name, e.g. vit_tiny_patch16_224 (tokmerge models lists them), or \
+                 --model {EMBEDDED} for the small one that comes with tokmerge"
+            );
+            Cli::command().error(ErrorKind::MissingRequiredArgument, text).exit()
+        })
+    }
+
     /// Opens the model; the number of threads counts from here on.
     pub(crate) fn open(&self) -> Result<Model> {
+        self.open_named(self.name())
+    }
+
+    /// The same, or the model that comes with tokmerge if none is named.
+    pub(crate) fn open_or_demo(&self) -> Result<Model> {
+        match &self.model {
+            Some(name) => self.open_named(name),
+            None if self.weights.is_some() => self.open(),
+            None => {
+                output::note(format!(
+                    "no --model is given: this is {EMBEDDED}, the small one that comes with tokmerge"
+                ));
+                self.open_named(EMBEDDED)
+            }
+        }
+    }
+
+    fn open_named(&self, name: &str) -> Result<Model> {
         if let Some(threads) = self.threads {
             tokmerge::set_threads(threads).context("cannot start the threads")?;
         }
@@ -602,7 +649,7 @@ impl ModelArgs {
             (None, false) => Weights::Pretrained,
         };
         let options = ModelOptions {
-            model: self.model.clone(),
+            model: name.to_owned(),
             weights,
             img_size: self.img_size,
             precision: self.dtype.precision(),

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Tune(args) => commands::tune::run(&args),
         Command::Train(args) => commands::train::run(&args, commands::train::Weights::Optional),
         Command::Finetune(args) => commands::train::run(&args, commands::train::Weights::Required),
+        Command::Demo(args) => commands::demo::run(&args),
         Command::Scenes(args) => commands::scenes::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Viz(args) => commands::viz::run(&args),

@@ -8,6 +8,7 @@
 
 mod blocks;
 mod configure;
+mod embedded;
 mod encoder;
 mod families;
 mod flops;
@@ -19,6 +20,7 @@ mod registry;
 
 pub use blocks::{Attention, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 pub use configure::{ConfigureError, timm_config};
+pub use embedded::EMBEDDED;
 pub use encoder::{Encoded, EncoderBlock, StochasticDepth, Watch, encode, encode_for, encode_stochastic};
 pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool, Predicted, Vit, VitConfig};
 pub use flops::{Convention, Cost};

@@ -1,6 +1,7 @@
 //! A model that is ready to be used: shape, weights, preprocessing and class names.
 
 use crate::configure::{self, ConfigureError};
+use crate::embedded;
 use crate::encoder::Watch;
 use crate::families::vit::{Classified, ImageSizeError, Predicted, Vit, VitConfig};
 use crate::flops::Convention;
@@ -32,7 +33,7 @@ pub enum Weights {
 /// What to open, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelOptions {
-    /// A timm name, `local-dir:PATH` or `hf-hub:org/name[@rev]`.
+    /// A timm name, `local-dir:PATH`, `hf-hub:org/name[@rev]`, or [`EMBEDDED`](crate::EMBEDDED).
     pub model: String,
     /// Where the weights come from.
     pub weights: Weights,
@@ -144,6 +145,10 @@ pub const TRAINED_WITH: &str = "merge";
 /// When the name is unknown, or its metadata cannot be read.
 pub fn describe(options: &ModelOptions) -> Result<Described, ModelError> {
     let mut described = match ModelSource::parse(&options.model)? {
+        ModelSource::Named { .. } if options.model == embedded::EMBEDDED => {
+            let (architecture, class_names) = embedded::describe()?;
+            Described { architecture, class_names, weights: None }
+        }
         ModelSource::Named { .. } => {
             let architecture = architecture(&options.model)?;
             Described { architecture, class_names: Vec::new(), weights: None }
@@ -205,15 +210,12 @@ impl Model {
     /// When the name is unknown, or the weights are missing, damaged or of another model.
     pub fn open(options: &ModelOptions, device: &Device) -> Result<Self, ModelError> {
         let mut described = describe(options)?;
-        let path = match &options.weights {
-            Weights::Random => None,
-            Weights::File(path) => Some(path.clone()),
-            Weights::Pretrained => match described.weights.take() {
-                Some(path) => Some(path),
-                None => Some(timm_weights(&described.architecture)?),
-            },
+        let checkpoint = match (&options.weights, &described.weights) {
+            (Weights::Random, _) => None,
+            (Weights::File(path), _) | (Weights::Pretrained, Some(path)) => Some(Checkpoint::open(path)?),
+            (Weights::Pretrained, None) if options.model == embedded::EMBEDDED => Some(embedded::weights()?),
+            (Weights::Pretrained, None) => Some(Checkpoint::open(timm_weights(&described.architecture)?)?),
         };
-        let checkpoint = path.map(Checkpoint::open).transpose()?;
         if let Some(checkpoint) = &checkpoint {
             described.architecture.config.num_classes = classes(checkpoint);
         }

@@ -2,7 +2,7 @@
 
 use crate::canvas::{Canvas, Light};
 use crate::class::{CLASSES, Figure, figure, strokes};
-use crate::fill::{Colour, Fill, contrasting, mix, random_colour};
+use crate::fill::{Colour, Fill, GROUND, OBJECT, SMALL_THINGS, contrasting, mix, random_colour};
 use crate::geometry::{Place, Point, Turn};
 use crate::random::Random;
 use crate::shape::Shape;
@@ -14,8 +14,8 @@ pub(crate) fn compose(random: &mut Random, class: usize, side: usize, out: &mut 
     painter.soft = (random.between(0.9, 2.4) * painter.side / 96.0).max(1.0);
     let ground = painter.background(random);
     let size = match figure(class) {
-        Figure::Texture(_) => random.between(0.36, 0.76),
-        _ => random.between(0.25, 0.7),
+        Figure::Texture(_) => random.between(0.4, 0.8),
+        _ => random.between(0.35, 0.75),
     };
     if random.chance(50) {
         for _ in 0..=random.below(7) {
@@ -25,13 +25,13 @@ pub(crate) fn compose(random: &mut Random, class: usize, side: usize, out: &mut 
     painter.object(random, class, size, ground);
     if random.chance(15) {
         for _ in 0..=random.below(2) {
-            painter.line(random, [0.008, 0.02], random_colour);
+            painter.line(random, [0.008, 0.02], |random| random_colour(random, SMALL_THINGS));
         }
     }
-    let growth = [random.between(-0.35, 0.35), random.between(-0.35, 0.35)];
+    let growth = [random.between(-0.2, 0.2), random.between(-0.2, 0.2)];
     // The square favours little noise.
     let noise = random.between(0.0, 1.0);
-    let light = Light { middle: random.between(0.7, 1.15), growth, noise: 18.0 * noise * noise };
+    let light = Light { middle: random.between(0.85, 1.1), growth, noise: 12.0 * noise * noise };
     painter.canvas.expose(&light, random, out);
 }
 
@@ -45,8 +45,8 @@ struct Painter {
 impl Painter {
     /// Paints a background and returns the two colours that it lies between.
     fn background(&mut self, random: &mut Random) -> [Colour; 2] {
-        let a = random_colour(random);
-        let other = random_colour(random);
+        let a = random_colour(random, GROUND);
+        let other = random_colour(random, GROUND);
         let b = mix(a, other, random.between(0.15, 0.7));
         match random.weighted(&[18, 14, 10, 24, 18, 16]) {
             0 => self.canvas.set(|_| a),
@@ -118,7 +118,7 @@ impl Painter {
         let other = (class + 1 + random.below(CLASSES.len() - 1)) % CLASSES.len();
         let largest = 0.45 * size;
         let place = self.place(random, 0.5, [0.03, 0.03 + 0.5 * (largest.min(0.17) - 0.06)]);
-        let colour = random_colour(random);
+        let colour = random_colour(random, SMALL_THINGS);
         match figure(other) {
             Figure::Outline(outline) => {
                 let shape = outline.shape(&place, random);
@@ -128,7 +128,7 @@ impl Painter {
                 self.canvas.paint(&strokes(glyph, &place, 0.15), &Fill::Plain(colour), self.soft, 1.0);
             }
             Figure::Texture(pattern) => {
-                let colours = [colour, random_colour(random)];
+                let colours = [colour, random_colour(random, GROUND)];
                 let fill = Fill::Texture { pattern, colours, place, period: place.radius * 0.8 };
                 self.canvas.paint(&blob(random, &place), &fill, self.soft, 1.0);
             }
@@ -139,8 +139,8 @@ impl Painter {
     fn object(&mut self, random: &mut Random, class: usize, size: f32, ground: [Colour; 2]) {
         let radius = 0.5 * size;
         let mut place = self.place(random, 0.5 - 0.9 * radius, [radius, radius]);
-        let contrast = random.between(38.0, 110.0);
-        let colour = contrasting(random, &ground, contrast);
+        let contrast = random.between(70.0, 140.0);
+        let colour = contrasting(random, OBJECT, &ground, contrast);
         let (shape, fill) = match figure(class) {
             Figure::Outline(outline) => {
                 place.stretch = random.between(0.88, 1.12);
@@ -155,7 +155,7 @@ impl Painter {
                 (shape, shaded(random, colour, &place))
             }
             Figure::Texture(pattern) => {
-                let colours = [colour, contrasting(random, &[colour], contrast)];
+                let colours = [colour, contrasting(random, GROUND, &[colour], contrast)];
                 // At least some 5.5 pixels of the default side, else a pattern is a blur.
                 let period = (random.between(0.15, 0.3) * size).max(0.06) * self.side * pattern.coarseness();
                 (blob(random, &place), Fill::Texture { pattern, colours, place, period })

@@ -12,10 +12,18 @@ pub(crate) fn mix(a: Colour, b: Colour, part: f32) -> Colour {
     [a[0] + (b[0] - a[0]) * part, a[1] + (b[1] - a[1]) * part, a[2] + (b[2] - a[2]) * part]
 }
 
-/// Any hue, from gray to strong, seldom very dark.
-pub(crate) fn random_colour(random: &mut Random) -> Colour {
+/// How bright a colour may be, 0 to 255.
+pub(crate) type Values = [f32; 2];
+
+/// What lies behind is dark, as if the light were on the object.
+pub(crate) const GROUND: Values = [15.0, 120.0];
+pub(crate) const SMALL_THINGS: Values = [60.0, 190.0];
+pub(crate) const OBJECT: Values = [150.0, 255.0];
+
+/// Any hue, from gray to strong.
+pub(crate) fn random_colour(random: &mut Random, values: Values) -> Colour {
     let (hue, saturation) = (random.between(0.0, 6.0), random.between(0.0, 0.95));
-    let value = random.between(35.0, 255.0);
+    let value = random.between(values[0], values[1]);
     // Distance of the hue from red, green and blue around a circle of six.
     [0.0, 2.0, 4.0].map(|centre| {
         let apart = (hue - centre).abs();
@@ -25,10 +33,10 @@ pub(crate) fn random_colour(random: &mut Random) -> Colour {
 }
 
 /// A colour at least `contrast` from all the others, or the furthest of several tries.
-pub(crate) fn contrasting(random: &mut Random, others: &[Colour], contrast: f32) -> Colour {
+pub(crate) fn contrasting(random: &mut Random, values: Values, others: &[Colour], contrast: f32) -> Colour {
     let mut best = ([0.0; 3], -1.0);
     for _ in 0..16 {
-        let colour = random_colour(random);
+        let colour = random_colour(random, values);
         let nearest = others.iter().map(|&other| difference(colour, other)).fold(f32::MAX, f32::min);
         if nearest > best.1 {
             best = (colour, nearest);
@@ -142,7 +150,7 @@ mod tests {
         let mut random = Random::for_image(5, 6);
         let others = [[200.0, 180.0, 150.0], [150.0, 120.0, 160.0]];
         for _ in 0..500 {
-            let colour = contrasting(&mut random, &others, 50.0);
+            let colour = contrasting(&mut random, [35.0, 255.0], &others, 50.0);
             assert!(colour.iter().all(|v| (0.0..=255.0).contains(v)));
             assert!(others.iter().all(|&other| difference(colour, other) >= 50.0));
         }

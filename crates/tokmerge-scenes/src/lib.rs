@@ -1,7 +1,7 @@
 //! Pictures drawn from a seed: one object each, of 24 classes, in front of anything from a plain wall to clutter.
 //!
 //! A task for small models that needs no download and no licence. Ten classes are outlines, eight are glyphs, six
-//! are textures, so that colour says nothing and size, place and turn say little. Objects take 25 to 76 % of the
+//! are textures, so that colour says nothing and size, place and turn say little. Objects take 35 to 80 % of the
 //! side; light, noise, focus, small things of other classes and lines in front make some pictures hard.
 //!
 //! A picture is a function of seed and index, byte for byte on every platform: integers, and f32 arithmetic without

@@ -37,7 +37,7 @@ mod svg;
 
 pub use error::{Error, Result};
 pub use layout::Grid;
-pub use picture::{Picture, side_by_side};
+pub use picture::{Picture, sheet, side_by_side};
 pub use render::render;
 pub use save::{Format, save};
 pub use style::{BorderWidth, Fill, Style};

@@ -148,6 +148,34 @@ pub fn side_by_side(original: &Picture, rendered: &Picture, gap: usize) -> Resul
     }))
 }
 
+/// Puts pictures of one size row by row beside and below each other, `gap` white pixels apart.
+///
+/// # Errors
+/// When there are none, they differ in size, or the result is larger than this crate makes pictures.
+pub fn sheet(pictures: &[Picture], columns: usize, gap: usize) -> Result<Picture> {
+    let first = pictures.first().ok_or(Error::EmptyPicture { width: 0, height: 0 })?;
+    let (width, height) = (first.width, first.height);
+    if let Some(other) = pictures.iter().find(|other| (other.width, other.height) != (width, height)) {
+        return Err(Error::NotAMultiple { original: (width, height), rendered: (other.width, other.height) });
+    }
+    let columns = columns.clamp(1, pictures.len());
+    let rows = pictures.len().div_ceil(columns);
+    let across =
+        |count: usize, side: usize| side.saturating_add(gap).saturating_mul(count).saturating_sub(gap);
+    let total = (across(columns, width), across(rows, height));
+    if total.0.max(total.1) > 2 * MAX_SIDE {
+        return Err(Error::Upscale { width: total.0, height: total.1, upscale: 1, max: 2 * MAX_SIDE });
+    }
+    Ok(Picture::from_fn(total.0, total.1, |x, y| {
+        let (column, row) = (x / (width + gap), y / (height + gap));
+        let (x, y) = (x % (width + gap), y % (height + gap));
+        match pictures.get(row * columns + column) {
+            Some(picture) if x < width && y < height => picture.pixel(x, y),
+            _ => GAP,
+        }
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +212,23 @@ mod tests {
         assert_eq!(both.pixel(10, 3), GAP);
         assert_eq!(both.pixel(11, 0), [7; 3]);
         assert_eq!(side_by_side(&original, &original, 0).unwrap().width(), 6);
+    }
+
+    #[test]
+    fn a_sheet_is_filled_row_by_row() {
+        let of = |value: u8| Picture::from_fn(2, 3, move |_, _| [value; 3]);
+        let all: Vec<Picture> = (0..5).map(of).collect();
+        let sheet = sheet(&all, 3, 1).unwrap();
+        assert_eq!((sheet.width(), sheet.height()), (3 * 2 + 2, 2 * 3 + 1));
+        for (index, (x, y)) in [(0, 0), (4, 2), (7, 0), (0, 4), (3, 6)].into_iter().enumerate() {
+            assert_eq!(sheet.pixel(x, y), [index as u8; 3], "{x}, {y}");
+        }
+        for (x, y) in [(2, 0), (0, 3), (6, 4)] {
+            assert_eq!(sheet.pixel(x, y), GAP, "{x}, {y}");
+        }
+        assert!(super::sheet(&[], 3, 1).is_err());
+        assert!(super::sheet(&[of(1), counting(3, 3)], 3, 1).is_err());
+        assert!(super::sheet(&all, 3, usize::MAX).is_err());
     }
 
     #[test]

@@ -6,12 +6,14 @@
 
 mod charts;
 mod classify;
+mod demo;
 mod picture;
 
 pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};
 pub use classify::{ClassNamesSource, Classification, Ranked, classify};
-pub use picture::{PictureError, picture};
+pub use demo::demo_pictures;
+pub use picture::{PictureError, picture, picture_sheet};
 pub use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelSource};
 pub use tokmerge_data::{
     BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Limits,
@@ -26,9 +28,9 @@ pub use tokmerge_merge::{
     MethodInfo, Narrowed, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
 };
 pub use tokmerge_models::{
-    Architecture, Classified, Convention, Cost, Described, Isa, IsaError, LoadReport, Model, ModelError,
-    ModelOptions, Precision, Predicted, UnknownModel, Vit, VitConfig, Watch, Weights, architecture,
-    architectures, describe,
+    Architecture, Classified, Convention, Cost, Described, EMBEDDED, Isa, IsaError, LoadReport, Model,
+    ModelError, ModelOptions, Precision, Predicted, UnknownModel, Vit, VitConfig, Watch, Weights,
+    architecture, architectures, describe,
 };
 pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;

@@ -86,6 +86,13 @@ fn peak_line(args: &BenchArgs, peaks: &[(Dtype, f64)]) -> String {
     )
 }
 
+/// The most memory that this process has had so far; `None` on systems without `/proc`.
+fn peak_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
+}
+
 fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Dtype, f64)]) -> serde_json::Value {
     let mut object = json!({
         "model": model.name(),
@@ -104,6 +111,7 @@ fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Dtype, f64)
         "tokens": speed.tokens,
         "speedup": speed.speedup,
         "isa": Isa::current().to_string(),
+        "peak_memory_mib": peak_memory_mib(),
     });
     if args.peak {
         let peaks: serde_json::Map<_, _> =

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let names = names.as_ref().map_or(ClassNamesSource::Model, ClassNamesSource::File);
-    let model = args.preprocess.apply(args.model.open()?)?;
+    let model = args.preprocess.apply(args.model.open_or_demo()?)?;
     model.require_head()?;
     if let ClassNamesSource::File(names) = names
         && names.len() != model.classes()

@@ -129,7 +129,7 @@ impl TuneArgs {
         let weights = match (&self.model.weights, self.model.random_weights) {
             (Some(path), _) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
             (None, true) => "random".to_owned(),
-            (None, false) => self.model.model.clone(),
+            (None, false) => self.model.model.clone().unwrap_or_default(),
         };
         report::Setting {
             model: model.name(),
@@ -153,7 +153,7 @@ impl TuneArgs {
         };
         let path = |path: &PathBuf| quoted(&path.display().to_string());
         let options = [
-            ("--model", Some(quoted(&model.model))),
+            ("--model", model.model.as_deref().map(quoted)),
             ("--weights", model.weights.as_ref().map(path)),
             ("--random-weights", model.random_weights.then(String::new)),
             ("--img-size", model.img_size.map(|(height, width)| format!("{height}x{width}"))),

@@ -11,7 +11,7 @@ pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     Format::from_path(&args.output)?;
     let method = method(&args.merge)?;
     let image = open_image(&args.image, &args.preprocess.limits())?;
-    let model = args.preprocess.apply(args.model.open()?)?;
+    let model = args.preprocess.apply(args.model.open_or_demo()?)?;
     let reduction = model.bind(&method)?;
     output::note_kept_patches(&model.name(), &reduction);
     let style = Style { upscale: args.upscale, ..Style::default() };
