@@ -26,9 +26,9 @@ pub use tokmerge_merge::{
     MethodInfo, Narrowed, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
 };
 pub use tokmerge_models::{
-    Architecture, Classified, Convention, Cost, Described, Isa, IsaError, LoadReport, Model, ModelError,
-    ModelOptions, Precision, Predicted, UnknownModel, Vit, VitConfig, Watch, Weights, architecture,
-    architectures, describe,
+    Architecture, Buffers, Classified, Convention, Cost, Described, ExpertsConfig, Group, Isa, IsaError,
+    LoadReport, Model, ModelError, ModelOptions, Order, Placement, Precision, Predicted, Routing,
+    RoutingError, UnknownModel, Vit, VitConfig, Watch, Weights, architecture, architectures, describe,
 };
 pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;
