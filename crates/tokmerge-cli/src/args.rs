@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokmerge::tune::Goal;
 use tokmerge::{
     Convention, CropMode, Device, EMBEDDED, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions,
-    Precision, Reduction, Weights,
+    Precision, Reduction, Routing, Weights,
 };
 
 /// Makes pretrained Vision Transformers faster by merging their redundant tokens.
@@ -70,6 +70,9 @@ pub(crate) struct ModelArgs {
     /// What products are computed in
     #[arg(long, value_enum, default_value_t = Dtype::F32, env = "TOKMERGE_DTYPE")]
     pub(crate) dtype: Dtype,
+    /// Places for tokens in the experts of V-MoE: free (for all), or for example capacity=1.05,group=8,order=gate
+    #[arg(long, value_name = "SPEC", default_value_t = Routing::Free)]
+    pub(crate) routing: Routing,
     /// Where the model runs
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device, env = "TOKMERGE_DEVICE")]
     pub(crate) device: DeviceName,
@@ -441,8 +444,34 @@ pub(crate) struct InfoArgs {
     /// Side of the input image, or HEIGHTxWIDTH
     #[arg(long, value_name = "SIZE", value_parser = img_size)]
     pub(crate) img_size: Option<(usize, usize)>,
+    /// Outputs of the head, where not the model's own
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) num_classes: Option<usize>,
+    #[command(flatten)]
+    pub(crate) training: TrainingArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// What training would cost, as PatchMerger's Tables 1 and 2 count it.
+#[derive(Args, Debug)]
+pub(crate) struct TrainingArgs {
+    /// Show what training costs: 2 operations per multiply-add, forward and twice as many backward
+    #[arg(long, requires_all = ["images", "epochs"])]
+    pub(crate) training: bool,
+    /// Images of an epoch, e.g. 1281167 or 304.4e6
+    #[arg(long, value_name = "N", value_parser = images, requires = "training")]
+    pub(crate) images: Option<f64>,
+    /// Epochs
+    #[arg(long, value_name = "N", value_parser = epochs, requires = "training")]
+    pub(crate) epochs: Option<f64>,
+    /// Images of a step, to show how many steps that is
+    #[arg(short, long, value_name = "N", value_parser = at_least_one, requires = "training")]
+    pub(crate) batch_size: Option<usize>,
+    /// Places for tokens in the experts of V-MoE while it trains, all of which are counted, filled or not; group=batch
+    /// is counted without rounding [default: capacity=1.05,group=batch]
+    #[arg(long, value_name = "SPEC", requires = "training")]
+    pub(crate) routing: Option<Routing>,
 }
 
 #[derive(Args, Debug)]
@@ -558,6 +587,17 @@ fn batch_size(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "it must be from 1 to 65536".to_owned())
 }
 
+/// A number of images; those of large collections are often known in millions.
+fn images(text: &str) -> Result<f64, String> {
+    let images = text.parse().ok().filter(|images: &f64| *images >= 1.0 && *images <= 1e15);
+    images.ok_or_else(|| "it must be a number from 1 to 1e15, such as 1281167 or 304.4e6".to_owned())
+}
+
+fn epochs(text: &str) -> Result<f64, String> {
+    let epochs = text.parse().ok().filter(|epochs: &f64| *epochs > 0.0 && *epochs <= 1e6);
+    epochs.ok_or_else(|| "it must be above 0 and at most 1000000".to_owned())
+}
+
 fn img_size(text: &str) -> Result<(usize, usize), String> {
     const RULE: &str =
         "it must be one side such as 224, or HEIGHTxWIDTH such as 224x320, each from 1 to 16384";
@@ -653,6 +693,7 @@ impl ModelArgs {
             weights,
             img_size: self.img_size,
             precision: self.dtype.precision(),
+            routing: self.routing,
         };
         Ok(Model::open(&options, &Device::flex())?)
     }

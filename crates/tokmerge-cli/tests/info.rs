@@ -103,3 +103,87 @@ fn it_reads_the_config_of_a_folder() {
         common::files::tiny_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     assert_eq!(result["params"], parameters);
 }
+
+/// PatchMerger's tables: 8 tokens behind the middle, a head of 18 291 classes, 304.4 million images per epoch.
+const JFT: &str = "--json --num-classes 18291 --training --images 304.4e6";
+
+#[test]
+fn what_training_costs_is_as_published() {
+    let desk = Desk::new();
+    // The paper's S/32 is no model of timm's.
+    let arguments = json!({"patch_size": 32, "embed_dim": 512, "depth": 8, "num_heads": 8});
+    let mut small = common::files::tiny_config();
+    small["architecture"] = json!("vit_small_patch32_224");
+    small["model_args"] = arguments;
+    small["pretrained_cfg"]["input_size"] = json!([3, 224, 224]);
+    desk.write("small/config.json", small.to_string());
+    for (model, epochs, base, merged) in [
+        ("vit_huge_patch14_224", 14, Some(4275.92), 2207.33),
+        ("vit_large_patch16_224", 14, Some(1572.74), 819.29),
+        ("vit_large_patch32_224", 7, Some(196.11), 114.38),
+        ("vit_base_patch16_224", 7, Some(224.45), 117.22),
+        ("vit_base_patch32_224", 7, Some(56.07), 32.99),
+        ("local-dir:small", 5, Some(12.27), 7.34),
+        ("vit_huge_patch11_220", 14, None, 3464.17),
+        ("vmoe_huge_patch14_224", 14, Some(4750.73), 2220.96),
+        ("vmoe_large_patch16_224", 14, Some(1666.10), 823.54),
+        ("vmoe_large_patch32_224", 7, Some(207.94), 116.70),
+        ("vmoe_base_patch16_224", 7, Some(250.70), 118.59),
+    ] {
+        let merger = "--merge none --merge patchmerger:m=8,cls=merge";
+        let results = desk.run(&format!("info {model} {JFT} --epochs {epochs} {merger}")).ok().json();
+        for (result, printed) in results.iter().zip([base, Some(merged)]) {
+            let computed = result["training"]["exaflops"].as_f64().expect("a number");
+            let off = printed.map_or(0.0, |printed: f64| 100.0 * (computed / printed - 1.0));
+            assert!(off.abs() < 0.4, "{model} {}: {computed}, {off:+.2} %", result["merge"]);
+        }
+    }
+}
+
+#[test]
+fn what_training_costs_is_shown_with_what_was_assumed() {
+    let desk = Desk::new();
+    let training = "--training --images 1281167 --epochs 300 --batch-size 1024";
+    let run =
+        desk.run(&format!("info vit_small_patch16_224 {training} --merge none --merge atm:theta=0.9")).ok();
+    for fragment in
+        ["training: 1281167 images, 300 epochs, 375300 steps", "training ExaFLOPs", "as the images allow"]
+    {
+        assert!(run.out.contains(fragment), "{fragment}: {}", run.out);
+    }
+    // 6 operations for each of the 4.6 G multiply-adds, but for the embedding's input.
+    assert!(run.out.lines().any(|line| line.starts_with("none") && line.contains(" 10.56 ")), "{}", run.out);
+    let routing = |routing: &str| {
+        let command = format!("info vmoe_base_patch16_224 {training} --json {routing}");
+        let result = desk.run(&command).ok().one_json();
+        (result["training"]["routing"].clone(), number(&result["training"], "exaflops"))
+    };
+    let (named, batch) = routing("");
+    assert_eq!(named, "capacity=1.05,group=batch");
+    assert!(routing("--routing capacity=1.05,group=1").1 > batch, "small groups have places to spare");
+    assert!(routing("--routing free").1 < batch);
+    let plain = desk.run("info vmoe_base_patch16_224").ok();
+    assert!(plain.out.contains("32 experts in blocks 10 12 of which a token uses 2"), "{}", plain.out);
+}
+
+#[test]
+fn half_a_training_run_cannot_be_counted() {
+    let desk = Desk::new();
+    let info = "info vit_tiny_patch16_224";
+    desk.run(&format!("{info} --training --images 100 --epochs 3 --routing free"))
+        .fails(&["vit_tiny_patch16_224 has no experts", "leave --routing out"]);
+    for (arguments, fragments) in [
+        ("--training", ["--images <N>", "--epochs <N>"]),
+        ("--training --images 100", ["required", "--epochs <N>"]),
+        ("--images 100 --epochs 3", ["required", "--training"]),
+        ("--training --images 0 --epochs 3", ["--images", "from 1 to 1e15"]),
+        ("--training --images many --epochs 3", ["many", "such as 1281167 or 304.4e6"]),
+        ("--training --images 100 --epochs 0", ["--epochs", "above 0"]),
+        ("--training --images 100 --epochs inf", ["--epochs", "at most 1000000"]),
+        ("--training --images 100 --epochs 3 --batch-size 0", ["--batch-size", "at least 1"]),
+        ("--training --images 100 --epochs 3 --routing half", ["--routing", "e.g. capacity=1.05,group=8"]),
+        ("--num-classes 0", ["--num-classes", "at least 1"]),
+    ] {
+        desk.run(&format!("{info} {arguments}")).misused(&fragments);
+    }
+}

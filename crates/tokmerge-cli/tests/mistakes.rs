@@ -129,3 +129,14 @@ fn files_that_are_not_there_are_named() {
     desk.run("bench --model local-dir:nowhere").fails(&["nowhere", "No such file"]);
     desk.run("bench --model local-dir:").fails(&["local-dir:", "needs a path"]);
 }
+
+#[test]
+fn a_wrong_routing_says_what_would_be_right() {
+    let desk = Desk::new();
+    let bench = "bench --random-weights --duration 0.1 --batch-size 1 --model";
+    desk.run(&format!("{bench} vmoe_small_patch32_e8_224 --routing capacity=1.05,group=0"))
+        .misused(&["group is 0", "e.g. capacity=1.05,group=8"]);
+    desk.run(&format!("{bench} vit_tiny_patch16_224 --routing capacity=1.05"))
+        .fails(&["vit_tiny_patch16_224 has no experts", "leave the routing out"]);
+    desk.run("info vmoe_base_patch16_last7_224").fails(&["vmoe_base_patch16_last7_224", "tokmerge models"]);
+}

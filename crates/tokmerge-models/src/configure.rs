@@ -1,5 +1,6 @@
 //! From a `config.json` to the shape of a model and its preprocessing.
 
+use crate::experts::{ExpertsConfig, Placement};
 use crate::families::vit::{ClassToken, NormPlace, Pool, VitConfig};
 use crate::registry::{Architecture, UnknownModel, architecture};
 use serde_json::{Value, json};
@@ -112,6 +113,15 @@ pub fn timm_config(architecture: &Architecture, class_names: &[String]) -> Resul
     if let Some(initial) = vit.layer_scale {
         arguments["init_values"] = json!(initial);
     }
+    if vit.pre_logits {
+        arguments["pre_logits"] = json!(true);
+    }
+    // Arguments of our own: timm has no such models.
+    if let Some(ExpertsConfig { experts, chosen, placement }) = vit.experts {
+        arguments["experts"] = json!(experts);
+        arguments["experts_per_token"] = json!(chosen);
+        arguments["expert_blocks"] = json!(placement.to_string());
+    }
     let mut written = json!({
         "architecture": name,
         "num_classes": vit.num_classes,
@@ -185,6 +195,14 @@ fn apply_argument(vit: &mut VitConfig, field: &str, value: &Value) -> Result<(),
         "qk_norm" => vit.qk_norm = flag()?,
         "pre_norm" => vit.pre_norm = flag()?,
         "no_embed_class" => vit.no_embed_class = flag()?,
+        "pre_logits" => vit.pre_logits = flag()?,
+        "experts" => experts(vit).experts = number()?,
+        "experts_per_token" => experts(vit).chosen = number()?,
+        "expert_blocks" => {
+            let placement: Option<Placement> = value.as_str().and_then(|text| text.parse().ok());
+            experts(vit).placement =
+                placement.ok_or_else(|| wrong("last and a number, or every and a number, such as last2"))?;
+        }
         "class_token" => vit.class_token = if flag()? { ClassToken::Single } else { ClassToken::Absent },
         "fc_norm" if value.is_null() => {}
         "fc_norm" => {
@@ -208,6 +226,11 @@ fn apply_argument(vit: &mut VitConfig, field: &str, value: &Value) -> Result<(),
         _ => return Err(wrong("an argument of timm's plain VisionTransformer")),
     }
     Ok(())
+}
+
+/// The experts of a model that an argument speaks of, the paper's where it has had none until now.
+fn experts(vit: &mut VitConfig) -> &mut ExpertsConfig {
+    vit.experts.get_or_insert(ExpertsConfig::new(Placement::Last(2)))
 }
 
 fn read_pool(value: &Value) -> Result<Pool, ConfigureError> {
@@ -293,6 +316,9 @@ fn check(vit: &VitConfig) -> Result<(), ConfigureError> {
     }
     if height % patch_size != 0 || width % patch_size != 0 {
         return shape(format!("an image of {height}x{width} cannot be cut into patches of {patch_size}"));
+    }
+    if let Some(misfit) = vit.experts.and_then(|experts| experts.misfit(vit.depth)) {
+        return shape(misfit);
     }
     if vit.class_token == ClassToken::Absent && vit.pool == Pool::Token {
         return shape("global_pool is token, but there is no class token; use global_pool avg".to_owned());

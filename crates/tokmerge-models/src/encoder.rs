@@ -16,6 +16,13 @@ pub trait EncoderBlock {
 
     /// The MLP with its residual.
     fn feed_forward(&self, tokens: Tokens) -> Tokens;
+
+    /// As [`feed_forward`](Self::feed_forward), for training, with whatever that draws at random. Says too what is to
+    /// be added to the loss, `[1]`, if anything.
+    fn feed_forward_train(&self, tokens: Tokens, random: &mut Random) -> (Tokens, Option<Tensor<1>>) {
+        let _ = random;
+        (self.feed_forward(tokens), None)
+    }
 }
 
 /// In training, branches of blocks are left out at random, image by image, and the others count for more (stochastic
@@ -55,6 +62,8 @@ pub struct Encoded {
     pub tokens: Tokens,
     /// Every plan that was applied.
     pub trace: Trace,
+    /// What training is to add to the loss, `[1]`: what the blocks want of their own weights.
+    pub auxiliary: Option<Tensor<1>>,
 }
 
 /// Looks on while the blocks run: for recording and measuring. Nothing that it does changes the result.
@@ -91,7 +100,7 @@ pub fn encode<B: EncoderBlock>(
     for (layer, block) in blocks.iter().enumerate() {
         tokens = pass.block(layer, block, tokens);
     }
-    Encoded { tokens, trace: pass.trace }
+    pass.encoded(tokens)
 }
 
 /// As [`encode`], for training: with branches left out at random.
@@ -109,7 +118,7 @@ pub fn encode_stochastic<B: EncoderBlock>(
     for (layer, block) in blocks.iter().enumerate() {
         tokens = pass.block(layer, block, tokens);
     }
-    Encoded { tokens, trace: pass.trace }
+    pass.encoded(tokens)
 }
 
 /// As [`encode`], when only `readout` will be read of the tokens: what nothing of it depends on is not computed. Of
@@ -133,7 +142,7 @@ pub fn encode_for<B: EncoderBlock>(
         tokens = pass.block(layer, block, tokens);
     }
     let tokens = pass.last_block(front.len(), last, tokens);
-    Encoded { tokens, trace: pass.trace }
+    pass.encoded(tokens)
 }
 
 /// The rest of [`encode`] from the moment in which block `layer` has attended, as [`Watch::attended`] saw it:
@@ -156,7 +165,7 @@ pub(crate) fn resume<B: EncoderBlock>(
     for (layer, block) in blocks.iter().enumerate().skip(layer + 1) {
         tokens = pass.block(layer, block, tokens);
     }
-    Encoded { tokens, trace: pass.trace }
+    pass.encoded(tokens)
 }
 
 /// What one pass has beside its tokens.
@@ -166,11 +175,16 @@ struct Pass<'r, 'w> {
     drop: Option<StochasticDepth>,
     depth: usize,
     trace: Trace,
+    auxiliary: Option<Tensor<1>>,
 }
 
 impl<'r> Pass<'r, '_> {
     fn new(reduction: &'r Reduction, depth: usize) -> Self {
-        Self { reduction, watch: None, drop: None, depth, trace: Trace::default() }
+        Self { reduction, watch: None, drop: None, depth, trace: Trace::default(), auxiliary: None }
+    }
+
+    fn encoded(self, tokens: Tokens) -> Encoded {
+        Encoded { tokens, trace: self.trace, auxiliary: self.auxiliary }
     }
 
     fn block<B: EncoderBlock>(&mut self, layer: usize, block: &B, tokens: Tokens) -> Tokens {
@@ -192,9 +206,21 @@ impl<'r> Pass<'r, '_> {
         }
         let tokens = self.reduce(layer, attended, evidence);
         let kept = self.drop.map(|_| tokens.x.clone());
-        let tokens = block.feed_forward(tokens);
+        let tokens = self.feed_forward(layer, block, tokens);
         let tokens = self.drop(layer, 1, kept, tokens);
         self.reduction.leave(tokens, aside)
+    }
+
+    fn feed_forward<B: EncoderBlock>(&mut self, layer: usize, block: &B, tokens: Tokens) -> Tokens {
+        let Some(StochasticDepth { seed, .. }) = self.drop else { return block.feed_forward(tokens) };
+        // Other numbers than those that leave branches out.
+        let mut random = Random::for_layer(!seed, layer, 0);
+        let (tokens, auxiliary) = block.feed_forward_train(tokens, &mut random);
+        self.auxiliary = match (self.auxiliary.take(), auxiliary) {
+            (Some(sum), Some(more)) => Some(sum + more),
+            (one, other) => one.or(other),
+        };
+        tokens
     }
 
     /// Leaves out the branch of some items, if `before` was kept for that.

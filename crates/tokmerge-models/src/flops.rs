@@ -1,5 +1,6 @@
 //! What a forward pass costs, counted from shapes.
 
+use crate::experts::{ExpertsConfig, Routing};
 use crate::families::vit::NormPlace;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -48,6 +49,37 @@ pub struct Cost {
     pub head_macs: f64,
     /// Whether the last norm sees all tokens or the pooled one.
     pub final_norm: NormPlace,
+    /// Experts in place of the MLP of some blocks.
+    pub experts: Option<ExpertCost>,
+}
+
+/// What is counted of experts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpertCost {
+    /// How many, and how many of them a token uses.
+    pub config: ExpertsConfig,
+    /// Blocks that have them, from 0.
+    pub layers: Vec<usize>,
+    /// With buffers, their places are counted, filled or not, as V-MoE's implementation multiplies them; if tokens
+    /// are free, what runs.
+    pub routing: Routing,
+}
+
+impl ExpertCost {
+    /// Of a model of `depth` blocks whose tokens are free.
+    #[must_use]
+    pub fn new(config: ExpertsConfig, depth: usize) -> Self {
+        Self { config, layers: config.placement.blocks(depth), routing: Routing::Free }
+    }
+
+    /// Tokens that run through an expert, for every token of an image of `tokens`.
+    fn runs_per_token(&self, tokens: usize) -> f64 {
+        let ExpertsConfig { experts, chosen, .. } = self.config;
+        match self.routing {
+            Routing::Free => chosen as f64,
+            Routing::Buffers(buffers) => buffers.places_per_token(tokens, chosen, experts),
+        }
+    }
 }
 
 impl Cost {
@@ -59,7 +91,8 @@ impl Cost {
         for (layer, tokens) in layers.iter().enumerate() {
             let (attended, fed) = (tokens.attended as f64, tokens.fed as f64);
             products += 4.0 * attended * channels * channels + 2.0 * attended * attended * channels;
-            products += 2.0 * fed * channels * hidden;
+            let (runs, routed) = self.feed_forward(layer, tokens.fed);
+            products += runs * 2.0 * channels * hidden + routed * channels;
             normed += (attended + fed) * channels;
             let (merging, merging_normed) = reduction.merger_cost(layer, tokens.entered, self.channels);
             products += merging;
@@ -79,14 +112,37 @@ impl Cost {
         }
     }
 
+    /// Rows that run through an MLP in block `layer`, and logits of its router, for an image of `tokens` there.
+    fn feed_forward(&self, layer: usize, tokens: usize) -> (f64, f64) {
+        let rows = tokens as f64;
+        match &self.experts {
+            Some(experts) if experts.layers.contains(&layer) => {
+                (rows * experts.runs_per_token(tokens), rows * experts.config.experts as f64)
+            }
+            _ => (rows, 0.0),
+        }
+    }
+
+    /// Floating-point operations to train on one image: two per multiply-add of a product, forward and, twice as
+    /// many, backward; the embedding has no gradient of its input. What PatchMerger's Tables 1 and 2 count.
+    #[must_use]
+    pub fn training_flops(&self, layers: &[LayerTokens], reduction: &Reduction) -> f64 {
+        let forward = self.gmacs(layers, reduction, Convention::Macs) * 1e9;
+        2.0 * (3.0 * forward - self.embed_macs)
+    }
+
     /// Millions of values that products write, per image: what timm lists as activations.
     #[must_use]
     pub fn mega_activations(&self, heads: usize, layers: &[LayerTokens]) -> f64 {
         let (channels, hidden) = (self.channels as f64, self.mlp_channels as f64);
         let entering = layers.first().map_or(0, |tokens| tokens.entered) as f64;
-        let per_block = layers.iter().map(|tokens| {
-            let (attended, fed) = (tokens.attended as f64, tokens.fed as f64);
-            5.0 * attended * channels + heads as f64 * attended * attended + fed * (hidden + channels)
+        let per_block = layers.iter().enumerate().map(|(layer, tokens)| {
+            let attended = tokens.attended as f64;
+            let (runs, routed) = self.feed_forward(layer, tokens.fed);
+            5.0 * attended * channels
+                + heads as f64 * attended * attended
+                + runs * (hidden + channels)
+                + routed
         });
         (entering * channels + per_block.sum::<f64>() + self.head_macs / channels) / 1e6
     }
@@ -95,6 +151,7 @@ impl Cost {
 #[cfg(test)]
 mod tests {
     use super::{Convention, Cost};
+    use crate::experts::{Buffers, Group, Order, Routing};
     use crate::families::vit::{ClassToken, NormPlace, Pool, VitConfig};
     use crate::registry::architecture;
     use tokmerge_merge::{KeyBias, Method, Readout, Reduction, Seat};
@@ -233,6 +290,7 @@ mod tests {
             embed_macs,
             head_macs,
             final_norm: NormPlace::BeforePool,
+            experts: None,
         };
         // LV-ViT: a 7x7 convolution of stride 2 to 64 channels, two of 3x3, then patches of 8x8; a second head on
         // the patches of the small one.
@@ -278,6 +336,89 @@ mod tests {
             let computed = gmacs(&small.cost(), small.tokens(), &spec(r), Convention::Macs);
             assert!((computed - expected).abs() < 5e-4, "{computed} instead of {expected}");
         }
+    }
+
+    /// ExaFLOPs of a training run as PatchMerger counts them: 8 tokens behind the middle, the class token merged too,
+    /// a head of 18 291 classes, and 304.4 million images per epoch, which was fitted on the first row alone.
+    fn exaflops(config: &VitConfig, merger: &str, epochs: f64, routing: Routing) -> f64 {
+        let config = VitConfig { num_classes: 18_291, ..config.clone() };
+        let reduction = Reduction::bind(merger.parse().unwrap(), &config.seat()).unwrap();
+        let layers = reduction.expected_tokens(config.tokens(), config.depth).unwrap();
+        let mut cost = config.cost();
+        if let Some(experts) = &mut cost.experts {
+            experts.routing = routing;
+        }
+        cost.training_flops(&layers, &reduction) * 304.4e6 * epochs / 1e18
+    }
+
+    const MERGER: &str = "patchmerger:m=8,cls=merge";
+
+    fn percent_off(computed: f64, printed: f64) -> f64 {
+        100.0 * (computed / printed - 1.0)
+    }
+
+    /// PatchMerger's Table 1: all rows within 0.4 %.
+    #[test]
+    fn published_exaflops_of_training_vit_with_and_without_patch_merger() {
+        let rows = [
+            ("H/14", named("vit_huge_patch14_224"), 14.0, [4275.92, 2207.33]),
+            ("L/16", named("vit_large_patch16_224"), 14.0, [1572.74, 819.29]),
+            // The text says 14 epochs, which would be twice as much.
+            ("L/32", named("vit_large_patch32_224"), 7.0, [196.11, 114.38]),
+            ("B/16", named("vit_base_patch16_224"), 7.0, [224.45, 117.22]),
+            ("B/32", named("vit_base_patch32_224"), 7.0, [56.07, 32.99]),
+            ("S/32", VitConfig::new(32, 512, 8, 8), 5.0, [12.27, 7.34]),
+            // Its base is not in the table.
+            ("H/11", named("vit_huge_patch11_220"), 14.0, [f64::NAN, 3464.17]),
+        ];
+        let mut checked = 0;
+        for (label, config, epochs, printed) in rows {
+            for (spec, printed) in ["none", MERGER].into_iter().zip(printed) {
+                let off = percent_off(exaflops(&config, spec, epochs, Routing::Free), printed);
+                if printed.is_finite() {
+                    assert!(off.abs() < 0.4, "{label} {spec}: {off:+.2} %");
+                    checked += 1;
+                }
+            }
+        }
+        assert_eq!(checked, 13);
+    }
+
+    /// PatchMerger's Table 2: all rows without merging within 0.4 %, and those of large models with it. The others
+    /// follow when the places of small groups are counted, which the paper does not state.
+    #[test]
+    fn published_exaflops_of_training_v_moe_with_and_without_patch_merger() {
+        let capacity = |group| Routing::Buffers(Buffers { factor: 1.05, group, order: Order::Position });
+        let rows = [
+            ("vmoe_huge_patch14_224", 14.0, [4750.73, 2220.96], 0.4),
+            ("vmoe_large_patch16_224", 14.0, [1666.10, 823.54], 0.4),
+            ("vmoe_large_patch32_224", 7.0, [207.94, 116.70], 0.4),
+            ("vmoe_base_patch16_224", 7.0, [250.70, 118.59], 0.4),
+            ("vmoe_base_patch32_224", 7.0, [62.75, 34.61], 1.7),
+            ("vmoe_small_patch32_224", 5.0, [14.40, 7.95], 3.7),
+        ];
+        for (name, epochs, [base, merged], within) in rows {
+            let off = |spec: &str, group, printed| {
+                percent_off(exaflops(&named(name), spec, epochs, capacity(group)), printed)
+            };
+            let plain = off("none", Group::Batch, base);
+            assert!(plain.abs() < 0.4, "{name}: {plain:+.2} %");
+            let unrounded = off(MERGER, Group::Batch, merged);
+            assert!(unrounded.abs() < within, "{name} merged: {unrounded:+.2} %");
+            let rounded = off(MERGER, Group::Images(16), merged);
+            assert!(rounded.abs() < 1.0, "{name} merged, 16 images in a group: {rounded:+.2} %");
+        }
+    }
+
+    /// Of V-MoE at rest: a block with experts runs every token twice, and the router.
+    #[test]
+    fn experts_cost_what_runs() {
+        let moe = named("vmoe_base_patch16_224");
+        let dense = VitConfig { experts: None, ..moe.clone() };
+        let more = gmacs(&moe.cost(), 197, "none", Convention::Macs)
+            - gmacs(&dense.cost(), 197, "none", Convention::Macs);
+        let expected = 2.0 * 197.0 * 768.0 * (2.0 * 3072.0 + 32.0) / 1e9;
+        assert!((more - expected).abs() < 1e-9, "{more} {expected}");
     }
 
     /// Soft token merging's Tables 1, 8 and 9 on ViT-S/16 with average pooling, 196 tokens, in multiply-adds of

@@ -10,6 +10,7 @@ mod blocks;
 mod configure;
 mod embedded;
 mod encoder;
+mod experts;
 mod families;
 mod flops;
 mod key_map;
@@ -18,12 +19,17 @@ mod model;
 mod pos_embed;
 mod registry;
 
-pub use blocks::{Attention, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
+pub use blocks::{Attention, Block, FeedForward, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 pub use configure::{ConfigureError, timm_config};
 pub use embedded::EMBEDDED;
 pub use encoder::{Encoded, EncoderBlock, StochasticDepth, Watch, encode, encode_for, encode_stochastic};
-pub use families::vit::{ClassToken, Classified, ImageSizeError, NormPlace, Pool, Predicted, Vit, VitConfig};
-pub use flops::{Convention, Cost};
+pub use experts::{
+    Buffers, ExpertsConfig, Group, MixtureOfExperts, Order, Placement, RouterTraining, Routing, RoutingError,
+};
+pub use families::vit::{
+    ClassToken, Classified, ImageSizeError, NormPlace, Pool, Predicted, Trained, Vit, VitConfig,
+};
+pub use flops::{Convention, Cost, ExpertCost};
 pub use key_map::KeyMap;
 pub use load::{LoadError, LoadReport, load, parameters};
 pub use model::{Described, Model, ModelError, ModelOptions, TRAINED_WITH, Weights, describe, gap};

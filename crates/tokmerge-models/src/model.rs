@@ -3,6 +3,7 @@
 use crate::configure::{self, ConfigureError};
 use crate::embedded;
 use crate::encoder::Watch;
+use crate::experts::Routing;
 use crate::families::vit::{Classified, ImageSizeError, Predicted, Vit, VitConfig};
 use crate::flops::Convention;
 use crate::load::{LoadError, LoadReport, load, parameters};
@@ -41,6 +42,8 @@ pub struct ModelOptions {
     pub img_size: Option<(usize, usize)>,
     /// What products are computed in.
     pub precision: Precision,
+    /// How tokens are distributed among experts, where the model has some.
+    pub routing: Routing,
 }
 
 impl ModelOptions {
@@ -48,7 +51,8 @@ impl ModelOptions {
     #[must_use]
     pub fn new(model: impl Into<String>) -> Self {
         let precision = Precision::F32;
-        Self { model: model.into(), weights: Weights::Pretrained, img_size: None, precision }
+        let (weights, routing) = (Weights::Pretrained, Routing::Free);
+        Self { model: model.into(), weights, img_size: None, precision, routing }
     }
 }
 
@@ -88,6 +92,16 @@ pub enum ModelError {
     /// The image size does not fit.
     #[error(transparent)]
     ImageSize(#[from] ImageSizeError),
+    /// There is nothing to distribute tokens among.
+    #[error(
+        "{model} has no experts among which tokens could be distributed (routing {routing}); leave the routing out"
+    )]
+    NoExperts {
+        /// The model.
+        model: String,
+        /// What was asked for.
+        routing: Routing,
+    },
     /// The file says that it was trained with a method that does not exist.
     #[error("{}: its metadata say that it was trained with merge = {merge}, but {reason}", path.display())]
     TrainedMerge {
@@ -165,6 +179,9 @@ pub fn describe(options: &ModelOptions) -> Result<Described, ModelError> {
         }
         _ => return Err(UnknownModel::new(&options.model).into()),
     };
+    if options.routing != Routing::Free && described.architecture.config.experts.is_none() {
+        return Err(ModelError::NoExperts { model: options.model.clone(), routing: options.routing });
+    }
     if let Some(size) = options.img_size {
         let Architecture { config, preprocess, .. } = &mut described.architecture;
         *config = config.clone().with_img_size(size)?;
@@ -235,6 +252,7 @@ impl Model {
             }
         };
         let Described { architecture, class_names, .. } = described;
+        let vit = vit.with_routing(options.routing);
         Ok(Self { vit, architecture, class_names, trained_with, report, device: device.clone() })
     }
 

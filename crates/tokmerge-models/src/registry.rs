@@ -1,7 +1,8 @@
 //! Model names as timm spells them, and what they mean.
 
+use crate::experts::{ExpertsConfig, Placement};
 use crate::families::vit::{ClassToken, NormPlace, Pool, VitConfig};
-use tokmerge_data::{CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess};
+use tokmerge_data::{CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess};
 use tokmerge_merge::KeyBias;
 
 /// What a model name stands for.
@@ -34,7 +35,11 @@ impl UnknownModel {
         if given.contains('/') {
             return Self { given: given.to_owned(), hint: format!(" (did you mean hf-hub:{given}?)") };
         }
-        let nearest = NAMES.iter().map(|known| (strsim::damerau_levenshtein(&arch, known), known)).min();
+        let nearest = NAMES
+            .iter()
+            .chain(VMOE_NAMES)
+            .map(|known| (strsim::damerau_levenshtein(&arch, known), known))
+            .min();
         let hint = match nearest {
             Some((distance, known)) if distance <= arch.len() / 3 => format!(" (did you mean {known}?)"),
             _ => String::new(),
@@ -103,9 +108,26 @@ const NAMES: &[&str] = &[
     "deit3_huge_patch14_224",
 ];
 
+/// The names of V-MoE that are listed. They follow timm's pattern, but timm has no such models.
+const VMOE_NAMES: &[&str] = &[
+    "vmoe_small_patch32_224",
+    "vmoe_base_patch32_224",
+    "vmoe_base_patch16_224",
+    "vmoe_large_patch32_224",
+    "vmoe_large_patch16_224",
+    "vmoe_huge_patch14_224",
+    "vmoe_small_patch32_every2_224",
+    "vmoe_base_patch32_every2_224",
+    "vmoe_base_patch16_every2_224",
+    "vmoe_large_patch32_every2_224",
+    "vmoe_large_patch16_every2_224",
+    "vmoe_small_patch32_e8_224",
+    "vmoe_base_patch16_e8_224",
+];
+
 /// All listed models, with their default tags.
 pub fn architectures() -> impl Iterator<Item = Architecture> {
-    NAMES.iter().filter_map(|name| read(name))
+    NAMES.iter().chain(VMOE_NAMES).filter_map(|name| read(name))
 }
 
 /// The model of a timm name, `arch` or `arch.tag`.
@@ -120,7 +142,7 @@ pub fn architecture(name: &str) -> Result<Architecture, UnknownModel> {
 struct Parts<'a> {
     size: &'a str,
     patch: usize,
-    /// Between patch size and image size: `gap`, `reg4`.
+    /// Between patch size and image size: `gap`, `reg4`, `every2`.
     variants: Vec<&'a str>,
     img_size: usize,
 }
@@ -145,6 +167,7 @@ fn read(name: &str) -> Option<Architecture> {
         ("vit", false) => vit(&parts)?,
         ("deit", distilled) => deit(&parts, distilled)?,
         ("deit3", false) => deit3(&parts)?,
+        ("vmoe", false) => vmoe(&parts)?,
         _ => return None,
     };
     let config = config.with_img_size((img_size, img_size)).ok()?;
@@ -210,10 +233,44 @@ fn deit3(parts: &Parts<'_>) -> Option<VitConfig> {
     Some(VitConfig { no_embed_class: true, layer_scale: Some(1e-6), ..sized(parts)? })
 }
 
+/// V-MoE: by default 32 experts in the last two of every other block, in the last five of a huge model, as
+/// PatchMerger's Table 2 has them (§4). `last3`, `every2` and `e8` change that.
+fn vmoe(parts: &Parts<'_>) -> Option<VitConfig> {
+    let config = match parts.size {
+        // Not timm's small.
+        "small" => VitConfig::new(parts.patch, 512, 8, 8),
+        "base" | "large" | "huge" => sized(parts)?,
+        _ => return None,
+    };
+    let mut experts = ExpertsConfig::new(Placement::Last(if parts.size == "huge" { 5 } else { 2 }));
+    let (mut placed, mut counted) = (false, false);
+    for word in &parts.variants {
+        let twice = match (word.parse(), word.strip_prefix('e').and_then(|count| count.parse().ok())) {
+            (Ok(placement), _) => {
+                experts.placement = placement;
+                std::mem::replace(&mut placed, true)
+            }
+            (Err(()), Some(count)) => {
+                experts.experts = count;
+                std::mem::replace(&mut counted, true)
+            }
+            (Err(()), None) => return None,
+        };
+        if twice {
+            return None;
+        }
+    }
+    if experts.misfit(config.depth).is_some() {
+        return None;
+    }
+    Some(VitConfig { experts: Some(experts), pre_logits: true, ..config })
+}
+
 /// The tag that timm resolves a bare name to; `untrained` where it has no weights.
 fn default_tag(family: &str, parts: &Parts<'_>) -> String {
     match (family, parts.size, parts.patch, parts.img_size, parts.variants.as_slice()) {
         ("deit" | "deit3", ..) => "fb_in1k",
+        ("vmoe", ..) => "untrained",
         (_, "medium", _, 240, ["gap"]) => "sw_in12k",
         (_, "medium", _, _, ["gap"]) => "sw_in12k_ft_in1k",
         (_, "medium", _, _, ["reg1", "gap"]) => "sbb_in1k",
@@ -231,6 +288,12 @@ fn default_tag(family: &str, parts: &Parts<'_>) -> String {
 
 /// How images were prepared when these weights were evaluated.
 fn preprocess(family: &str, parts: &Parts<'_>, tag: &str) -> Preprocess {
+    let input_size = (parts.img_size, parts.img_size);
+    if family == "vmoe" {
+        // The shorter side to 256 of 224, the middle, values from -1 to 1.
+        let (mean, std, interpolation) = (HALF_MEAN, HALF_STD, Interpolation::Bilinear);
+        return Preprocess { input_size, crop_pct: 0.875, mean, std, interpolation, ..Preprocess::default() };
+    }
     let imagenet =
         family != "vit" || tag.starts_with("mae") || tag.starts_with("dino") || tag.contains("ijepa");
     let (mean, std) = if imagenet { (IMAGENET_MEAN, IMAGENET_STD) } else { (HALF_MEAN, HALF_STD) };
@@ -243,19 +306,19 @@ fn preprocess(family: &str, parts: &Parts<'_>, tag: &str) -> Preprocess {
     };
     let crop_mode =
         if tag.starts_with("sw_") && parts.img_size == 384 { CropMode::Squash } else { CropMode::Center };
-    let input_size = (parts.img_size, parts.img_size);
     Preprocess { input_size, crop_pct, crop_mode, mean, std, ..Preprocess::default() }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{NAMES, architecture, architectures};
+    use super::{NAMES, VMOE_NAMES, architecture, architectures};
+    use crate::experts::{ExpertsConfig, Placement};
     use crate::families::vit::ClassToken;
     use tokmerge_merge::KeyBias;
 
     #[test]
     fn every_listed_name_is_understood() {
-        assert_eq!(architectures().count(), NAMES.len());
+        assert_eq!(architectures().count(), NAMES.len() + VMOE_NAMES.len());
     }
 
     #[test]
@@ -285,9 +348,34 @@ mod tests {
             "deit_large_patch16_224",
             "vit_base_patch16_reg0_gap_256",
             "vit_tiny_patch99999999999999999999_224",
+            "vmoe_tiny_patch16_224",
+            "vmoe_base_patch16_last7_224",
+            "vmoe_base_patch16_every0_224",
+            "vmoe_base_patch16_e0_224",
+            "vmoe_base_patch16_e1_224",
+            "vmoe_base_patch16_e99999_224",
+            "vmoe_base_patch16_last2_every2_224",
+            "vmoe_base_patch16_gap_224",
         ] {
             assert!(architecture(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn names_of_v_moe_carry_experts_and_their_blocks() {
+        let of = |name: &str| {
+            let config = architecture(name).unwrap().config;
+            let experts: ExpertsConfig = config.experts.unwrap();
+            let blocks = experts.placement.blocks(config.depth);
+            (config.embed_dim, experts.experts, experts.chosen, blocks)
+        };
+        assert_eq!(of("vmoe_small_patch32_224"), (512, 32, 2, vec![5, 7]));
+        assert_eq!(of("vmoe_base_patch16_every2_e8_224"), (768, 8, 2, vec![1, 3, 5, 7, 9, 11]));
+        assert_eq!(of("vmoe_huge_patch14_224"), (1280, 32, 2, vec![23, 25, 27, 29, 31]));
+        assert_eq!(of("vmoe_large_patch16_every5_224").3, [4, 9, 14, 19]);
+        let placement =
+            architecture("vmoe_base_patch32_last1_384").unwrap().config.experts.unwrap().placement;
+        assert_eq!(placement, Placement::Last(1));
     }
 
     /// Published parameter counts.

@@ -8,7 +8,9 @@ use common::{
 };
 use std::collections::BTreeSet;
 use tokmerge_merge::{LastLayer, LayerTokens, Layout, METHODS, Method, Reduction, Site, Step};
-use tokmerge_models::{ClassToken, Classified, NormPlace, Pool, Precision, Predicted, Vit, VitConfig};
+use tokmerge_models::{
+    ClassToken, Classified, ExpertsConfig, NormPlace, Placement, Pool, Precision, Predicted, Vit, VitConfig,
+};
 
 /// Relative and absolute, for results that are equal but for the order of additions.
 const REORDERED_F32: f32 = 1e-5;
@@ -19,6 +21,11 @@ fn configs() -> Vec<VitConfig> {
     let prefixes = [
         VitConfig { class_token: ClassToken::Absent, pool: Pool::Average, ..plain.clone() },
         VitConfig { layer_scale: Some(0.1), ..plain.clone() },
+        VitConfig {
+            experts: Some(ExpertsConfig { experts: 5, chosen: 2, placement: Placement::Every(2) }),
+            pre_logits: true,
+            ..plain.clone()
+        },
         VitConfig { class_token: ClassToken::Distilled, qkv_bias: false, ..plain.clone() },
         VitConfig {
             reg_tokens: 4,

@@ -12,7 +12,8 @@ fn every_listed_name_is_the_model_that_timm_builds() {
         serde_json::from_value(fixture["models"].clone()).expect("an object of models");
     let round = |values: [f32; 3]| values.map(|value| (f64::from(value) * 1e6).round() / 1e6);
     let mut actual = BTreeMap::new();
-    for found in architectures() {
+    // timm has no V-MoE.
+    for found in architectures().filter(|found| found.config.experts.is_none()) {
         let (config, preprocess) = (&found.config, &found.preprocess);
         let with_head = tokmerge_models::VitConfig { num_classes: 1000, ..config.clone() };
         let described = json!({

@@ -73,7 +73,8 @@ pub fn bench_training(
             let now = Instant::now();
             let images = Tensor::from_data(TensorData::new(pixels, shape), &device);
             let targets = TensorData::new(targets, [options.batch_size, config.num_classes]);
-            let logits = forward(&learner.vit, images, reduction, StochasticDepth { rate: 0.0, seed: 0 });
+            let (logits, _) =
+                forward(&learner.vit, images, reduction, StochasticDepth { rate: 0.0, seed: 0 });
             let loss = soft_cross_entropy(logits, Tensor::from_data(targets, &device));
             let gradients = GradientsParams::from_grads(loss.backward(), &learner.vit);
             let vit = std::mem::replace(&mut learner.vit, hollow());

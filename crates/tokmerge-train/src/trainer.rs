@@ -358,8 +358,12 @@ impl Trainer {
             Tensor::from_data(TensorData::new(batch.targets, [batch.items, config.num_classes]), device);
         let seed = self.setup.recipe.train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
         let drop = StochasticDepth { rate: self.setup.recipe.regularisation.drop_path, seed };
-        let logits = forward(&self.vit, images, &self.reduction, drop);
+        let (logits, auxiliary) = forward(&self.vit, images, &self.reduction, drop);
         let loss = soft_cross_entropy(logits, targets);
+        let loss = match auxiliary {
+            Some(auxiliary) => loss + auxiliary,
+            None => loss,
+        };
         let value = f64::from(loss.clone().into_scalar::<f32>());
         let loss = if accumulate == 1 { loss } else { loss / accumulate as f64 };
         (value, GradientsParams::from_grads(loss.backward(), &self.vit))

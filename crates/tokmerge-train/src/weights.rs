@@ -88,7 +88,8 @@ pub(crate) fn assign(vit: Vit, values: &BTreeMap<String, Values>, device: &Devic
 }
 
 /// A model of random weights that follow from the seed and each parameter's path alone: matrices and positions from
-/// a normal distribution of deviation 0.02, cut off at two deviations; norms, biases and tokens as they begin.
+/// a normal distribution of deviation 0.02, cut off at two deviations; norms, biases and tokens as they begin. The
+/// experts of a layer begin alike, as V-MoE's do.
 pub(crate) fn fresh(config: &VitConfig, precision: Precision, seed: u64, device: &Device) -> Vit {
     let vit = config.init(precision, device);
     vit.map(&mut Assigner {
@@ -97,13 +98,20 @@ pub(crate) fn fresh(config: &VitConfig, precision: Precision, seed: u64, device:
         choose: |path: &str, shape: &[usize]| {
             let drawn = path == "pos_embed" || (path.ends_with(".weight") && shape.len() > 1);
             drawn.then(|| {
-                let mut random = Random::new(seed ^ stable_hash(path));
+                let mut random = Random::new(seed ^ stable_hash(&drawn_as(path)));
                 (0..shape.iter().product())
                     .map(|_| (0.02 * random.normal().clamp(-2.0, 2.0)) as f32)
                     .collect()
             })
         },
     })
+}
+
+/// The path that decides what a parameter is drawn as: of an expert, that of the first of its layer.
+fn drawn_as(path: &str) -> String {
+    let Some((block, rest)) = path.split_once(".experts.") else { return path.to_owned() };
+    let within = rest.split_once('.').map_or("", |(_, within)| within);
+    format!("{block}.experts.0.{within}")
 }
 
 /// A model that holds nothing, to stand in while the real one is being changed.

@@ -29,6 +29,28 @@ fn a_small_model_learns_with_merging_and_is_left_as_a_model() {
 }
 
 #[test]
+fn a_model_with_experts_learns_behind_a_merger_and_is_left_as_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 40);
+    let changes = [
+        "model.name=\"vmoe_small_patch32_e4_224\"",
+        "model.depth=4",
+        "merge=\"patchmerger:m=6\"",
+        "train.validate=[\"patchmerger:m=6\"]",
+        "train.epochs=20",
+        "schedule.lr=3e-3",
+    ];
+    let run = dir.path().join("run");
+    let summary = begin(&recipe(dir.path(), &changes), &run).run(&mut ()).unwrap();
+    assert!(summary.validations[0].top1() >= 90.0, "{:?}", summary.validations);
+    let options = ModelOptions::new(format!("local-dir:{}", run.display()));
+    let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
+    let experts = model.config().experts.expect("experts");
+    assert_eq!((experts.experts, experts.placement.blocks(4)), (4, vec![1, 3]));
+    assert_eq!(model.trained_with().to_string(), "patchmerger:m=6");
+}
+
+#[test]
 fn the_same_recipe_gives_the_same_weights_and_another_seed_others() {
     let dir = tempfile::tempdir().unwrap();
     stripes(&dir.path().join("images"), 16);

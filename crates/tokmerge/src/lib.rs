@@ -28,9 +28,9 @@ pub use tokmerge_merge::{
     MethodInfo, Narrowed, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
 };
 pub use tokmerge_models::{
-    Architecture, Classified, Convention, Cost, Described, EMBEDDED, Isa, IsaError, LoadReport, Model,
-    ModelError, ModelOptions, Precision, Predicted, UnknownModel, Vit, VitConfig, Watch, Weights,
-    architecture, architectures, describe,
+    Architecture, Buffers, Classified, Convention, Cost, Described, EMBEDDED, ExpertsConfig, Group, Isa,
+    IsaError, LoadReport, Model, ModelError, ModelOptions, Order, Placement, Precision, Predicted, Routing,
+    RoutingError, UnknownModel, Vit, VitConfig, Watch, Weights, architecture, architectures, describe,
 };
 pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;

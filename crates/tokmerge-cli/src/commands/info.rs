@@ -1,11 +1,14 @@
 //! `tokmerge info`.
 
-use crate::args::InfoArgs;
+use crate::args::{InfoArgs, TrainingArgs};
 use crate::output;
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
 use std::process::ExitCode;
-use tokmerge::{Amount, ModelOptions, Reduction, VitConfig, Weights, describe};
+use tokmerge::{
+    Amount, Architecture, Buffers, Cost, Group, LayerTokens, Method, ModelOptions, Order, Reduction, Routing,
+    VitConfig, Weights, describe,
+};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
@@ -13,53 +16,157 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     // Shapes need no weights.
     let options =
         ModelOptions { img_size: args.img_size, weights: Weights::Random, ..ModelOptions::new(&model) };
-    let architecture = describe(&options)?.architecture;
+    let mut architecture = describe(&options)?.architecture;
+    architecture.config.num_classes = args.num_classes.unwrap_or(architecture.config.num_classes);
+    let training = Training::of(&args.training, &architecture)?;
     let config = &architecture.config;
     let convention = args.output.convention();
     let mut rows = Vec::new();
     for method in &methods {
-        let reduction = Reduction::bind(method.clone(), &config.seat())?;
-        output::note_kept_patches(&architecture.name, &reduction);
-        // Thresholds remove as many tokens as the image has: then there is nothing to count here.
-        let layers = reduction.expected_tokens(config.tokens(), config.depth);
-        let tokens: Option<Vec<usize>> =
-            layers.as_ref().map(|layers| layers.iter().map(|layer| layer.fed).collect());
-        let gmacs = layers.map(|layers| config.cost().gmacs(&layers, &reduction, convention));
-        let thresholds = thresholds(&reduction);
+        let counted = Counted::new(method, &architecture, args)?;
+        let trained = training.as_ref().map(|training| training.exaflops(&counted));
         if args.output.json {
-            let value = json!({
+            let mut value = json!({
                 "model": model,
                 "merge": method.to_string(),
                 "params": config.parameters(),
                 "img_size": [config.img_size.0, config.img_size.1],
-                "tokens": tokens,
-                "thresholds": thresholds,
-                "gmacs": gmacs,
+                "tokens": counted.tokens(),
+                "thresholds": thresholds(&counted.reduction),
+                "gmacs": counted.gmacs,
                 "convention": convention,
             });
+            if let (Some(training), Some(exaflops)) = (&training, trained) {
+                value["training"] = training.json(exaflops);
+            }
             output::line(value.to_string())?;
         } else {
-            let listed = match (&tokens, &thresholds) {
-                (Some(tokens), _) => list(tokens.iter().map(ToString::to_string)),
-                (None, thresholds) => format!(
-                    "as the image allows, above {}",
-                    list(thresholds.iter().flatten().map(|threshold| match threshold {
-                        Some(threshold) => format!("{threshold:.3}"),
-                        None => "-".to_owned(),
-                    }))
-                ),
-            };
-            let gmacs = gmacs.map_or_else(|| "measure with eval".to_owned(), |gmacs| format!("{gmacs:.2}"));
-            rows.push(vec![method.to_string(), gmacs, listed]);
+            let gmacs = counted.gmacs.map(|gmacs| format!("{gmacs:.2}"));
+            let mut row = vec![method.to_string(), gmacs.unwrap_or_else(|| "measure with eval".to_owned())];
+            if let Some(exaflops) = trained {
+                row.push(exaflops.map_or_else(|| "as the images allow".to_owned(), shown));
+            }
+            row.push(counted.listed());
+            rows.push(row);
         }
     }
     if !args.output.json {
         output::line(summary(&architecture.name, &architecture.tag, config))?;
         output::line(format!("preprocessing: {}", architecture.preprocess))?;
+        if let Some(training) = &training {
+            output::line(training.summary())?;
+        }
         let gmacs = format!("GMACs ({convention})");
-        output::line(output::table(&["merge", &gmacs, "tokens after each block"], &rows))?;
+        let mut header = vec!["merge", gmacs.as_str(), "tokens after each block"];
+        if training.is_some() {
+            header.insert(2, "training ExaFLOPs");
+        }
+        output::line(output::table(&header, &rows))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A method on a model. Thresholds remove as many tokens as the image has: then there is nothing to count here.
+struct Counted {
+    reduction: Reduction,
+    layers: Option<Vec<LayerTokens>>,
+    gmacs: Option<f64>,
+}
+
+impl Counted {
+    fn new(method: &Method, architecture: &Architecture, args: &InfoArgs) -> Result<Self> {
+        let config = &architecture.config;
+        let reduction = Reduction::bind(method.clone(), &config.seat())?;
+        output::note_kept_patches(&architecture.name, &reduction);
+        let layers = reduction.expected_tokens(config.tokens(), config.depth);
+        let convention = args.output.convention();
+        let gmacs = layers.as_ref().map(|layers| config.cost().gmacs(layers, &reduction, convention));
+        Ok(Self { reduction, layers, gmacs })
+    }
+
+    fn tokens(&self) -> Option<Vec<usize>> {
+        self.layers.as_ref().map(|layers| layers.iter().map(|layer| layer.fed).collect())
+    }
+
+    fn listed(&self) -> String {
+        if let Some(tokens) = self.tokens() {
+            return list(tokens.iter().map(ToString::to_string));
+        }
+        let thresholds = thresholds(&self.reduction);
+        let each = thresholds.iter().flatten().map(|threshold| match threshold {
+            Some(threshold) => format!("{threshold:.3}"),
+            None => "-".to_owned(),
+        });
+        format!("as the image allows, above {}", list(each))
+    }
+}
+
+/// A training run that is to be counted.
+struct Training {
+    cost: Cost,
+    images: f64,
+    epochs: f64,
+    batch_size: Option<usize>,
+}
+
+impl Training {
+    fn of(args: &TrainingArgs, architecture: &Architecture) -> Result<Option<Self>> {
+        let (Some(images), Some(epochs)) = (args.images, args.epochs) else { return Ok(None) };
+        let mut cost = architecture.config.cost();
+        match (&mut cost.experts, args.routing) {
+            (Some(experts), routing) => experts.routing = routing.unwrap_or(PRETRAINING),
+            (None, Some(routing)) => bail!(
+                "{} has no experts among which tokens could be distributed (--routing {routing}); leave --routing out",
+                architecture.name
+            ),
+            (None, None) => {}
+        }
+        Ok(Some(Self { cost, images, epochs, batch_size: args.batch_size }))
+    }
+
+    /// Operations of the whole run, in 10^18.
+    fn exaflops(&self, counted: &Counted) -> Option<f64> {
+        let per_image =
+            counted.layers.as_ref().map(|layers| self.cost.training_flops(layers, &counted.reduction));
+        per_image.map(|flops| flops * self.images * self.epochs / 1e18)
+    }
+
+    fn steps(&self) -> Option<f64> {
+        self.batch_size.map(|batch_size| (self.images / batch_size as f64).floor() * self.epochs)
+    }
+
+    fn routing(&self) -> Option<Routing> {
+        self.cost.experts.as_ref().map(|experts| experts.routing)
+    }
+
+    fn summary(&self) -> String {
+        let Self { images, epochs, .. } = self;
+        let steps = self.steps().map_or_else(String::new, |steps| format!(", {steps:.0} steps"));
+        let routing = self.routing().map_or_else(String::new, |routing| format!(", routing {routing}"));
+        format!(
+            "training: {images} images, {epochs} epochs{steps}{routing}; 2 operations per multiply-add, backward twice forward"
+        )
+    }
+
+    fn json(&self, exaflops: Option<f64>) -> Value {
+        json!({
+            "exaflops": exaflops,
+            "images": self.images,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "steps": self.steps(),
+            "routing": self.routing().map(|routing| routing.to_string()),
+        })
+    }
+}
+
+/// V-MoE's capacity in pretraining, in groups so large that rounding does not show.
+const PRETRAINING: Routing =
+    Routing::Buffers(Buffers { factor: 1.05, group: Group::Batch, order: Order::Position });
+
+/// Two decimals, as the paper prints them, but three digits of small numbers.
+fn shown(exaflops: f64) -> String {
+    if exaflops >= 1.0 { format!("{exaflops:.2}") } else { format!("{exaflops:.2e}") }
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {
@@ -79,8 +186,13 @@ fn thresholds(reduction: &Reduction) -> Option<Vec<Option<f32>>> {
 fn summary(name: &str, tag: &str, config: &VitConfig) -> String {
     let (height, width) = config.img_size;
     let tag = if tag.is_empty() { String::new() } else { format!(" ({tag})") };
+    let experts = config.experts.map_or_else(String::new, |experts| {
+        let blocks = experts.placement.blocks(config.depth);
+        let blocks = list(blocks.iter().map(|block| (block + 1).to_string()));
+        format!(", {} experts in blocks {blocks} of which a token uses {}", experts.experts, experts.chosen)
+    });
     format!(
-        "{name}{tag}: {:.2} M parameters, {} blocks of {} channels and {} heads, {} tokens ({} never merge) for {height}x{width} pixels",
+        "{name}{tag}: {:.2} M parameters, {} blocks of {} channels and {} heads{experts}, {} tokens ({} never merge) for {height}x{width} pixels",
         config.parameters() as f64 / 1e6,
         config.depth,
         config.embed_dim,

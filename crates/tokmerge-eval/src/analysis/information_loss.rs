@@ -155,7 +155,7 @@ impl Watch for Watcher<'_> {
 
     fn attended(&mut self, layer: usize, tokens: &Tokens, evidence: &Evidence) {
         for branch in self.branches.iter().filter(|branch| branch.layer == layer) {
-            let Encoded { tokens, trace } =
+            let Encoded { tokens, trace, .. } =
                 self.vit.resume(layer, tokens.clone(), evidence.clone(), &branch.reduction);
             self.outcomes.push(Outcome::of(self.vit, &tokens, trace));
         }

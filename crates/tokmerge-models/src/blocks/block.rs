@@ -1,13 +1,13 @@
 //! The pre-norm Transformer block, in two halves.
 
-use super::{Attention, LayerNorm, LayerScale, Mlp};
+use super::{Attention, FeedForward, LayerNorm, LayerScale};
 use crate::encoder::EncoderBlock;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
-use tokmerge_merge::{Evidence, Feature, Tokens, Wants};
-use tokmerge_ops::{Activation, attention, front_attention, linear_residual, mlp_residual, norm_linear};
+use tokmerge_merge::{Evidence, Feature, Random, Tokens, Wants};
+use tokmerge_ops::{Activation, attention, front_attention, linear_residual, norm_linear};
 
 /// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`.
 #[derive(Module, Debug)]
@@ -20,8 +20,8 @@ pub struct Block {
     pub ls1: Option<LayerScale>,
     /// Before the MLP.
     pub norm2: LayerNorm,
-    /// MLP.
-    pub mlp: Mlp,
+    /// MLP, or experts.
+    pub mlp: FeedForward,
     /// On the MLP branch.
     pub ls2: Option<LayerScale>,
 }
@@ -63,6 +63,14 @@ impl EncoderBlock for Block {
     fn feed_forward(&self, tokens: Tokens) -> Tokens {
         let scale = self.ls2.as_ref().map(|ls| ls.gamma.val());
         let Tokens { x, layout, prefix, size } = tokens;
-        Tokens { x: mlp_residual(x, self.mlp.weights(&self.norm2), scale), layout, prefix, size }
+        let x = self.mlp.residual(x, &self.norm2, scale, &layout);
+        Tokens { x, layout, prefix, size }
+    }
+
+    fn feed_forward_train(&self, tokens: Tokens, random: &mut Random) -> (Tokens, Option<Tensor<1>>) {
+        let scale = self.ls2.as_ref().map(|ls| ls.gamma.val());
+        let Tokens { x, layout, prefix, size } = tokens;
+        let (x, auxiliary) = self.mlp.residual_train(x, &self.norm2, scale, &layout, random);
+        (Tokens { x, layout, prefix, size }, auxiliary)
     }
 }

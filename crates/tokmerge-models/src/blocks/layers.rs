@@ -161,6 +161,11 @@ impl Mlp {
         }
     }
 
+    /// The tensors of `fc1 → activation → fc2`, as ops take them.
+    pub(crate) fn layers(&self) -> (LinearWeights, Activation, LinearWeights) {
+        (self.fc1.weights(), self.activation, self.fc2.weights())
+    }
+
     /// The tensors of `norm → fc1 → activation → fc2`, as ops take them.
     #[must_use]
     pub fn weights(&self, norm: &LayerNorm) -> MlpWeights {

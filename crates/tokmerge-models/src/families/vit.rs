@@ -1,10 +1,12 @@
 //! Vision Transformers as timm builds them: ViT (Dosovitskiy et al., 2021; AugReg, MAE and others), DeiT with
-//! and without distillation token, DeiT III, and variants with register tokens or average pooling.
+//! and without distillation token, DeiT III, and variants with register tokens or average pooling. V-MoE (Riquelme et
+//! al., 2021) is the same with experts in some blocks.
 
-use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
+use crate::blocks::{Attention, Bias, Block, FeedForward, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
 use crate::encoder::{Encoded, StochasticDepth, Watch, encode, encode_for, encode_stochastic, resume};
-use crate::flops::{Convention, Cost};
+use crate::experts::{ExpertShape, ExpertsConfig, MixtureOfExperts, Routing};
+use crate::flops::{Convention, Cost, ExpertCost};
 use crate::load::parameters;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
@@ -13,7 +15,7 @@ use tokmerge_merge::{
     DROPPED, Evidence, KeyBias, LayerTokens, Layout, MergerShape, Mergers, Method, Readout, Reduction, Seat,
     Tokens, Trace,
 };
-use tokmerge_ops::{Activation, Precision, assemble, merge_rows, recycle};
+use tokmerge_ops::{Activation, Precision, assemble, linear, merge_rows, recycle};
 
 /// What the head looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,10 @@ pub struct VitConfig {
     pub norm_eps: f64,
     /// Activation of the MLP.
     pub activation: Activation,
+    /// Whether a layer of `C` outputs and tanh stands in front of the head (V-MoE's `representation_size`).
+    pub pre_logits: bool,
+    /// Experts in place of the MLP of some blocks (V-MoE).
+    pub experts: Option<ExpertsConfig>,
     /// What `prop_attn=auto` means for these weights.
     pub key_bias: KeyBias,
 }
@@ -125,6 +131,8 @@ impl VitConfig {
             norm_place: NormPlace::BeforePool,
             norm_eps: 1e-6,
             activation: Activation::Gelu,
+            pre_logits: false,
+            experts: None,
             key_bias: KeyBias::LogSize,
         }
     }
@@ -205,9 +213,15 @@ impl VitConfig {
                 * self.patch_size
                 * self.patch_size
                 * self.embed_dim) as f64,
-            head_macs: (heads * self.embed_dim * self.num_classes) as f64,
+            head_macs: (heads * self.embed_dim * (self.num_classes + self.pre_logits_dim())) as f64,
             final_norm: self.norm_place,
+            experts: self.experts.map(|experts| ExpertCost::new(experts, self.depth)),
         }
+    }
+
+    /// Outputs of the layer in front of the head; 0 if there is none, as in a model without a head.
+    fn pre_logits_dim(&self) -> usize {
+        if self.pre_logits && self.num_classes > 0 { self.embed_dim } else { 0 }
     }
 
     /// Number of parameters.
@@ -232,7 +246,17 @@ impl VitConfig {
         let precision = precision.without_int8();
         let norm = || LayerNorm::new(channels, self.norm_eps, device);
         let scale = || self.layer_scale.map(|initial| LayerScale::new(channels, initial, device));
-        let block = |_| Block {
+        let dense = || Mlp::new(channels, self.mlp_dim, self.activation, inner, device);
+        let placed = self.experts.map(|experts| (experts, experts.placement.blocks(self.depth)));
+        let feed_forward = |layer: usize| match &placed {
+            Some((experts, blocks)) if blocks.contains(&layer) => {
+                let (hidden, activation) = (self.mlp_dim, self.activation);
+                let shape = ExpertShape { channels, hidden, activation, precision: inner };
+                FeedForward::Experts(MixtureOfExperts::new(*experts, shape, device))
+            }
+            _ => FeedForward::Dense(dense()),
+        };
+        let block = |layer| Block {
             norm1: norm(),
             attn: Attention::new(
                 channels,
@@ -244,7 +268,7 @@ impl VitConfig {
             ),
             ls1: scale(),
             norm2: norm(),
-            mlp: Mlp::new(channels, self.mlp_dim, self.activation, inner, device),
+            mlp: feed_forward(layer),
             ls2: scale(),
         };
         let head = || (classes > 0).then(|| Linear::new(channels, classes, Bias::Yes, precision, device));
@@ -266,6 +290,8 @@ impl VitConfig {
             blocks: (0..self.depth).map(block).collect(),
             norm: (self.norm_place == NormPlace::BeforePool).then(norm),
             fc_norm: (self.norm_place == NormPlace::AfterPool).then(norm),
+            pre_logits: (self.pre_logits_dim() > 0)
+                .then(|| Linear::new(channels, channels, Bias::Yes, precision, device)),
             head: head(),
             head_dist: if distilled { head() } else { None },
             mergers: Mergers::none(),
@@ -286,6 +312,7 @@ pub struct Vit {
     blocks: Vec<Block>,
     norm: Option<LayerNorm>,
     fc_norm: Option<LayerNorm>,
+    pre_logits: Option<Linear>,
     head: Option<Linear>,
     head_dist: Option<Linear>,
     mergers: Mergers,
@@ -311,6 +338,17 @@ impl Classified {
         recycle(self.tokens.x);
         self.logits
     }
+}
+
+/// What a training step needs of a forward pass.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// `[B, classes]`.
+    pub logits: Tensor<2>,
+    /// Every plan that was applied.
+    pub trace: Trace,
+    /// What is to be added to the loss, `[1]`: of models with experts, that they be used equally.
+    pub auxiliary: Option<Tensor<1>>,
 }
 
 /// Logits, and how tokens merged on the way to them.
@@ -374,29 +412,46 @@ impl Vit {
     /// When the images are not of the size in [`config`](Self::config).
     #[must_use]
     pub fn predict(&self, images: Tensor<4>, reduction: &Reduction) -> Predicted {
-        let readout = self.config.seat().readout;
-        let Encoded { tokens, trace } =
-            encode_for(&self.blocks, self.embed_normed(images), reduction, readout);
+        let Encoded { tokens, trace, .. } =
+            encode_for(&self.blocks, self.embed_normed(images), reduction, self.readout());
         let logits = self.forward_head(&tokens);
         recycle(tokens.x);
         Predicted { logits, trace }
     }
 
-    /// As [`forward`](Self::forward), for training: with branches left out at random.
+    /// What is read of the last block.
+    fn readout(&self) -> Readout {
+        match self.blocks.last().map(|block| &block.mlp) {
+            // Where tokens compete for places, which of them are there changes the others.
+            Some(FeedForward::Experts(experts)) if experts.routing() != Routing::Free => Readout::All,
+            _ => self.config.seat().readout,
+        }
+    }
+
+    /// The same, distributing tokens among its experts in this way; nothing else about a model without experts.
+    #[must_use]
+    pub fn with_routing(mut self, routing: Routing) -> Self {
+        let routed = |block: Block| match block.mlp {
+            FeedForward::Experts(experts) => {
+                Block { mlp: FeedForward::Experts(experts.with_routing(routing)), ..block }
+            }
+            FeedForward::Dense(_) => block,
+        };
+        self.blocks = self.blocks.into_iter().map(routed).collect();
+        self
+    }
+
+    /// As [`forward`](Self::forward), for training: with branches left out at random, and experts chosen as in
+    /// [training](crate::RouterTraining).
     ///
     /// # Panics
     /// When the images are not of the size in [`config`](Self::config).
     #[must_use]
-    pub fn forward_train(
-        &self,
-        images: Tensor<4>,
-        reduction: &Reduction,
-        drop: &StochasticDepth,
-    ) -> Classified {
+    pub fn forward_train(&self, images: Tensor<4>, reduction: &Reduction, drop: &StochasticDepth) -> Trained {
         let tokens = self.embed_normed(images);
-        let Encoded { tokens, trace } = encode_stochastic(&self.blocks, tokens, reduction, *drop);
+        let Encoded { tokens, trace, auxiliary } = encode_stochastic(&self.blocks, tokens, reduction, *drop);
         let logits = self.forward_head(&tokens);
-        Classified { logits, tokens, trace }
+        Trained { logits, trace, auxiliary }
     }
 
     fn classify(
@@ -405,7 +460,7 @@ impl Vit {
         reduction: &Reduction,
         watch: Option<&mut dyn Watch>,
     ) -> Classified {
-        let Encoded { tokens, trace } = self.encode(images, reduction, watch);
+        let Encoded { tokens, trace, .. } = self.encode(images, reduction, watch);
         let logits = self.forward_head(&tokens);
         Classified { logits, tokens, trace }
     }
@@ -477,7 +532,12 @@ impl Vit {
             Some(head) => head.forward(x),
             None => x,
         };
-        let logits = head(self.forward_pooled(tokens), &self.head);
+        let pooled = self.forward_pooled(tokens);
+        let represented = match &self.pre_logits {
+            Some(layer) => linear(pooled, layer.weights(), Activation::Tanh),
+            None => pooled,
+        };
+        let logits = head(represented, &self.head);
         match (self.config.pool, self.config.class_token) {
             (Pool::Token, ClassToken::Distilled) => {
                 (logits + head(self.pooled_token(tokens, 1), &self.head_dist)) / 2.0
