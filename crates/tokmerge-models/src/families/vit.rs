@@ -1,6 +1,8 @@
 //! Vision Transformers as timm builds them: ViT (Dosovitskiy et al., 2021; AugReg, MAE and others), DeiT with
 //! and without distillation token, DeiT III, and variants with register tokens or average pooling.
 
+mod by_block;
+
 use crate::blocks::{Attention, Bias, Block, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
 use crate::encoder::{Encoded, StochasticDepth, Watch, encode, encode_for, encode_stochastic, resume};
@@ -380,6 +382,20 @@ impl Vit {
         let logits = self.forward_head(&tokens);
         recycle(tokens.x);
         Predicted { logits, trace }
+    }
+
+    /// What the head looks at, `[B, C]`, computed as by [`predict`](Self::predict); and how tokens merged.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn features(&self, images: Tensor<4>, reduction: &Reduction) -> (Tensor<2>, Trace) {
+        let readout = self.config.seat().readout;
+        let Encoded { tokens, trace } =
+            encode_for(&self.blocks, self.embed_normed(images), reduction, readout);
+        let pooled = self.forward_pooled(&tokens);
+        recycle(tokens.x);
+        (pooled, trace)
     }
 
     /// As [`forward`](Self::forward), for training: with branches left out at random.
