@@ -101,7 +101,7 @@ fn mistakes_are_told_before_anything_is_written() {
 fn no_room_for_a_checkpoint_keeps_the_last_and_says_so() {
     let desk = Desk::new();
     photos(&desk, 24);
-    desk.write("stripes.toml", &RECIPE.replace("embed_dim = 24", "embed_dim = 96"));
+    desk.write("stripes.toml", RECIPE.replace("embed_dim = 24", "embed_dim = 96"));
     desk.run("train stripes.toml --set train.epochs=1 -o small").ok();
     let program = assert_cmd::cargo::cargo_bin("tokmerge");
     let limited =

@@ -3,7 +3,9 @@
 mod common;
 
 use burn::tensor::{Device, Tensor};
-use common::{images, noise, random, random_at, random_but, under_other_instruction_sets, values, worst};
+use common::{
+    images, noise, random, random_at, random_but, random_mergers, under_other_instruction_sets, values, worst,
+};
 use std::collections::BTreeSet;
 use tokmerge_merge::{LastLayer, LayerTokens, Layout, METHODS, Method, Reduction, Site, Step};
 use tokmerge_models::{ClassToken, Classified, NormPlace, Pool, Precision, Predicted, Vit, VitConfig};
@@ -13,7 +15,7 @@ const REORDERED_F32: f32 = 1e-5;
 
 /// Models without prefix tokens and with 1, 2 and 5, on images of odd and even numbers of patches, none square.
 fn configs() -> Vec<VitConfig> {
-    let plain = VitConfig { num_classes: 7, mlp_dim: 40, ..VitConfig::new(4, 24, 3, 3) };
+    let plain = VitConfig { num_classes: 7, mlp_dim: 40, ..VitConfig::new(4, 24, 4, 3) };
     let prefixes = [
         VitConfig { class_token: ClassToken::Absent, pool: Pool::Average, ..plain.clone() },
         VitConfig { layer_scale: Some(0.1), ..plain.clone() },
@@ -63,7 +65,9 @@ fn specs() -> Vec<String> {
 
 fn bind(spec: &str, config: &VitConfig) -> Reduction {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
-    Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{spec}: {error}"))
+    let mergers = random_mergers(&method, config, &Device::flex());
+    let reduction = Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{spec}: {error}"));
+    reduction.with_mergers(mergers)
 }
 
 fn shape(config: &VitConfig, items: usize) -> [usize; 4] {
@@ -369,7 +373,11 @@ fn every_option_runs_and_leaves_the_scheduled_tokens() {
         for item in 0..2 {
             assert_eq!(Some(layers(&classified, item, &config)), expected, "{spec}");
         }
-        assert_eq!(classified.tokens.layout.rows(), 2 * expected.expect("known beforehand")[2].fed, "{spec}");
+        assert_eq!(
+            classified.tokens.layout.rows(),
+            2 * expected.expect("known beforehand")[config.depth - 1].fed,
+            "{spec}"
+        );
         assert!(values(classified.logits).iter().all(|logit| logit.is_finite()), "{spec}");
     }
 }

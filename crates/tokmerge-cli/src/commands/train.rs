@@ -30,8 +30,9 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
     }
     let dir = args.output.clone().unwrap_or_else(|| default_output(&args.recipe));
     let start = Start::open(recipe.clone(), &Device::flex())?;
-    describe(&recipe, &start, &dir);
+    let description = describe(&recipe, &start, &dir);
     let trainer = if args.resume { Trainer::resume(start, &dir)? } else { Trainer::new(start, &dir)? };
+    description.into_iter().for_each(output::note);
     if recipe.lora.is_some() {
         let (trained, all) = trainer.trained();
         output::note(format!(
@@ -57,19 +58,25 @@ fn default_output(recipe: &Path) -> PathBuf {
     Path::new("runs").join(recipe.file_stem().unwrap_or_default())
 }
 
-fn describe(recipe: &Recipe, start: &Start, dir: &Path) {
+fn describe(recipe: &Recipe, start: &Start, dir: &Path) -> Vec<String> {
     let (train, val) = start.image_counts();
     let architecture = start.architecture();
-    output::note(format!(
-        "{} with {} classes, merging {}: {train} images to train on, {val} to validate on; writing to {}",
-        architecture.name,
-        architecture.config.num_classes,
+    let config = &architecture.config;
+    let model = if recipe.model.name.is_some() {
+        architecture.name.clone()
+    } else {
+        format!("a ViT of {} channels and {} blocks", config.embed_dim, config.depth)
+    };
+    let mut lines = vec![format!(
+        "{model} with {} classes, merging {}: {train} images to train on, {val} to validate on; writing to {}",
+        config.num_classes,
         recipe.merge,
         dir.display()
-    ));
+    )];
     if start.stray() > 0 {
-        output::note(format!("note: images beside the class folders are left out: {}", start.stray()));
+        lines.push(format!("note: images beside the class folders are left out: {}", start.stray()));
     }
+    lines
 }
 
 fn print(args: &TrainArgs, summary: &Summary) -> Result<()> {

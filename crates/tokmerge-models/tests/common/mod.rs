@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokmerge_checkpoint::{Checkpoint, Dtype};
+use tokmerge_merge::{MergerShape, Mergers, Method};
 use tokmerge_models::{ClassToken, Isa, NormPlace, Pool, Precision, Vit, VitConfig};
 
 /// A file of `fixtures/models`.
@@ -129,6 +130,13 @@ pub(crate) fn random_at(
 ) -> Vit {
     let model = config.init(precision, device);
     model.map(&mut Randomiser { path: Vec::new(), seed: seed << 16, change })
+}
+
+/// The weights of a method, the same for every call.
+pub(crate) fn random_mergers(method: &Method, config: &VitConfig, device: &Device) -> Mergers {
+    let shape = MergerShape { depth: config.depth, channels: config.embed_dim };
+    let mergers = Mergers::new(method, shape, device);
+    mergers.map(&mut Randomiser { path: Vec::new(), seed: 77 << 16, change: |_: &str, _: &mut [f32]| () })
 }
 
 struct Randomiser<F> {

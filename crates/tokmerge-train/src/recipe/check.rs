@@ -35,11 +35,11 @@ impl Recipe {
         self.check_model()?;
         self.check_data()?;
         self.check_optimizer()?;
+        self.check_train()?;
         self.check_schedule()?;
         self.check_regularisation()?;
         self.check_distill()?;
-        self.check_lora()?;
-        self.check_train()
+        self.check_lora()
     }
 
     fn check_distill(&self) -> Result<(), RecipeError> {
