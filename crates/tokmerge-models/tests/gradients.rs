@@ -232,7 +232,7 @@ fn gradients_by_block_equal_those_of_the_whole() {
                 // What weights of its own make of the tokens is added up in another order.
                 let allowed = if spec.starts_with("stm") { 1e-5 } else { 0.0 };
                 assert!(whole.len() == parts.len() && error <= allowed, "{spec}, {drop:?}: {error}");
-                assert_eq!(again.into_scalar::<f32>(), value, "{spec}");
+                assert!((again.into_scalar::<f32>() - value).abs() <= allowed, "{spec}: the loss differs");
             }
         }
     }

@@ -110,6 +110,6 @@ mod tests {
     fn every_item_is_in_one_portion() {
         assert_eq!(portions(7, 3), [0..2, 2..4, 4..7]);
         assert_eq!(portions(2, 4), [0..1, 1..2]);
-        assert_eq!(portions(8, 1), [0..8]);
+        assert_eq!(portions(3, 3), [0..1, 1..2, 2..3]);
     }
 }
