@@ -229,8 +229,9 @@ fn gradients_by_block_equal_those_of_the_whole() {
                     "{spec:40} loss {value} {}, largest difference {error:.1e}",
                     again.clone().into_scalar::<f32>()
                 );
-                // What weights of its own make of the tokens is added up in another order.
-                let allowed = if spec.starts_with("stm") { 1e-5 } else { 0.0 };
+                // The untracked pass fuses LayerScale and soft merging where the tracked one rounds between the parts.
+                let rounds = spec.starts_with("stm") || config.layer_scale.is_some();
+                let allowed = if rounds { 1e-5 } else { 0.0 };
                 assert!(whole.len() == parts.len() && error <= allowed, "{spec}, {drop:?}: {error}");
                 assert!((again.into_scalar::<f32>() - value).abs() <= allowed, "{spec}: the loss differs");
             }

@@ -396,7 +396,7 @@ pub struct TrainRecipe {
     /// What products are computed in.
     #[serde(default)]
     pub dtype: DtypeRecipe,
-    /// What is computed again to save memory. It changes no weight.
+    /// What is computed again to save memory. It changes no weight, but for rounding with `stm` or LayerScale.
     #[serde(default)]
     pub recompute: Recompute,
     /// Copies of the model that share every batch and work at the same time, on a device each where there are as many.
