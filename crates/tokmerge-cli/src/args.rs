@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Classify(ClassifyArgs),
     /// Measure accuracy on a folder of images, with and without merging
     Eval(EvalArgs),
+    /// Measure how much a model's features tell: a linear head from a few images per class, fitted in closed form
+    FewShot(FewShotArgs),
     /// Measure speed on random images, with and without merging
     Bench(BenchArgs),
     /// Measure layer by layer what merging costs, and where it happens
@@ -193,6 +195,36 @@ pub(crate) struct EvalArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct FewShotArgs {
+    /// Folder of images, one sub-folder per class; any classes will do
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Images of each class that the head is fitted to; it is tried on all others. Several are separated by commas
+    #[arg(long, value_name = "K,...", value_delimiter = ',', default_value = "5", value_parser = at_least_one)]
+    pub(crate) shots: Vec<usize>,
+    /// Choices of those images to try; the figures are means over them
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    pub(crate) seeds: usize,
+    /// How much the head's squared weights cost, in units of the features' scatter
+    #[arg(long, value_name = "RIDGE", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) ridge: f64,
+    /// Images per forward pass
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
+    pub(crate) batch_size: usize,
+    /// Threads that read images; 0 reads between forward passes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) workers: usize,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -201,6 +233,9 @@ pub(crate) struct BenchArgs {
     /// Measure steps of training (forward, backward and AdamW) instead
     #[arg(long)]
     pub(crate) train: bool,
+    /// What is computed again on the way back, to save memory
+    #[arg(long, value_enum, default_value_t, requires = "train")]
+    pub(crate) recompute: RecomputeName,
     /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = batch_size)]
     pub(crate) batch_size: usize,
@@ -505,6 +540,15 @@ pub(crate) struct ListArgs {
     /// One JSON object per entry
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecomputeName {
+    /// Nothing
+    #[default]
+    Nothing,
+    /// Everything inside blocks
+    Blocks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

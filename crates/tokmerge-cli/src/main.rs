@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let result = tokmerge::Isa::from_env().map_err(anyhow::Error::from).and_then(|_| match cli.command {
         Command::Classify(args) => commands::classify::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::FewShot(args) => commands::few_shot::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Analyze(AnalyzeCommand::Layers(args)) => commands::analyze::layers(&args),
         Command::Analyze(AnalyzeCommand::Tokens(args)) => commands::analyze::tokens(&args),

@@ -24,7 +24,19 @@ fn the_program_says_what_it_is_for() {
     assert_mentions("", &[&["Makes pretrained Vision Transformers faster"]]);
     assert_mentions(
         "",
-        &[&["classify", "eval", "bench", "analyze", "tune", "info", "viz", "models", "methods", "--version"]],
+        &[&[
+            "classify",
+            "eval",
+            "few-shot",
+            "bench",
+            "analyze",
+            "tune",
+            "info",
+            "viz",
+            "models",
+            "methods",
+            "--version",
+        ]],
     );
     let version = Desk::new().run("--version").ok();
     assert_eq!(version.out.trim(), concat!("tokmerge ", env!("CARGO_PKG_VERSION")));
@@ -40,6 +52,8 @@ fn each_command_names_its_options() {
     let eval =
         ["<DIR>", "--batch-size", "--workers", "--limit", "--labels", "--predictions", "--results-file"];
     assert_mentions("eval", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &eval]);
+    let few_shot = ["<DIR>", "--shots", "--seeds", "--ridge", "--batch-size", "--workers"];
+    assert_mentions("few-shot", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &few_shot]);
     assert_mentions("bench", &[&MODEL, merge, &OUTPUT, &["--batch-size", "--duration", "--results-file"]]);
     assert_mentions("analyze", &[&["layers", "tokens"]]);
     let study = ["<DIR>", "--batch-size", "--workers", "--limit", "--output", ".svg", "--csv", "--json"];

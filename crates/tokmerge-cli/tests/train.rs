@@ -131,3 +131,25 @@ fn training_is_timed_like_inference() {
         assert!(number(result, "images_per_second") > 0.0);
     }
 }
+
+#[test]
+fn a_step_is_timed_with_recomputed_blocks_too() {
+    let desk = Desk::new();
+    let bench = format!("bench {TINY} --batch-size 2 --duration 0.1 --merge tome:r=13");
+    desk.run(&format!("{bench} --train --recompute blocks")).ok();
+    desk.run(&format!("{bench} --recompute blocks")).misused(&["--train"]);
+}
+
+#[test]
+fn low_rank_additions_say_how_little_is_trained() {
+    let desk = Desk::new();
+    photos(&desk, 24);
+    desk.write("stripes.toml", RECIPE);
+    desk.run("train stripes.toml").ok();
+    let tune = "finetune stripes.toml --set model={name=\"local-dir:runs/stripes\",weights=\"pretrained\"}";
+    let run = desk.run(&format!("{tune} -o low --set lora.rank=2 --set train.epochs=1")).ok();
+    assert!(run.err.contains("million values are trained"), "{}", run.err);
+    desk.run("classify photos/rising/00.png --model local-dir:low").ok();
+    desk.run(&format!("{tune} -o wrong --set lora={{rank=2,targets=[\"kv\"]}}"))
+        .fails(&["lora.targets names kv", "qkv"]);
+}

@@ -15,7 +15,8 @@ use crate::wilson;
 pub struct FewShot {
     /// Examples of each class that the head is fitted to; 5.
     pub shots: usize,
-    /// Added to the diagonal of the features' scatter matrix, in units of squared features; 1.
+    /// Added to the diagonal of the examples' scatter matrix, in units of that diagonal's mean, so that features of any
+    /// scale are alike; 1.
     pub ridge: f64,
     /// Decides which examples.
     pub seed: u64,
@@ -151,7 +152,8 @@ impl FewShot {
         if tried.is_empty() {
             return Err(FewShotError::NothingLeft { images: is_example.len(), shots: self.shots });
         }
-        let head = LinearHead::fit_rows(features, &examples, self.ridge)?;
+        let ridge = check_ridge(self.ridge)? * features.mean_scatter(&examples);
+        let head = LinearHead::fit_rows(features, &examples, ridge)?;
         let right = |&&row: &&usize| head.classify(features.row(row)) == features.labels[row];
         let (hits, trials) = (tried.iter().filter(right).count(), tried.len());
         let percent = 100.0 * hits as f64 / trials as f64;
@@ -187,6 +189,21 @@ impl Features<'_> {
         &self.values[row * self.dim..][..self.dim]
     }
 
+    /// The mean over features of their summed squared distances from their means; 1 where nothing differs.
+    fn mean_scatter(&self, rows: &[usize]) -> f64 {
+        let (mut sums, mut squares) = (vec![0.0; self.dim], vec![0.0; self.dim]);
+        for &row in rows {
+            for ((sum, square), value) in sums.iter_mut().zip(&mut squares).zip(self.row(row)) {
+                let value = f64::from(*value);
+                *sum += value;
+                *square += value * value;
+            }
+        }
+        let of = |(sum, square): (&f64, &f64)| square - sum * sum / rows.len().max(1) as f64;
+        let mean = sums.iter().zip(&squares).map(of).sum::<f64>() / self.dim as f64;
+        if mean > 0.0 { mean } else { 1.0 }
+    }
+
     fn check(&self) -> Result<(), FewShotError> {
         let (values, labels, dim) = (self.values.len(), self.labels.len(), self.dim);
         if dim == 0 || labels.checked_mul(dim) != Some(values) {
@@ -203,8 +220,12 @@ impl Features<'_> {
     }
 }
 
+fn check_ridge(ridge: f64) -> Result<f64, FewShotError> {
+    if ridge >= 0.0 && ridge.is_finite() { Ok(ridge) } else { Err(FewShotError::Ridge { ridge }) }
+}
+
 impl LinearHead {
-    /// The head of least squared error on all rows, plus `ridge` times its squared weights.
+    /// The head of least squared error on all rows, plus `ridge` times its squared weights, in units of squared features.
     ///
     /// # Errors
     /// When features and labels do not fit each other, or with ridge 0 several heads are equally good.
@@ -215,9 +236,7 @@ impl LinearHead {
     }
 
     fn fit_rows(features: &Features<'_>, rows: &[usize], ridge: f64) -> Result<Self, FewShotError> {
-        if !(ridge >= 0.0 && ridge.is_finite()) {
-            return Err(FewShotError::Ridge { ridge });
-        }
+        let ridge = check_ridge(ridge)?;
         let (n, dim, classes) = (rows.len(), features.dim, features.num_classes);
         let x = Matrix::new(n, dim, |i, j| f64::from(features.row(rows[i])[j]));
         let y = Matrix::new(n, classes, |i, j| f64::from(u8::from(features.labels[rows[i]] == j)));
@@ -434,6 +453,19 @@ mod tests {
         let other = FewShot { seed: 1, ..FewShot::default() }.accuracy(&features).unwrap();
         assert_ne!(other.head, at(5).head);
         assert_eq!(at(5), at(5));
+    }
+
+    #[test]
+    fn the_scale_of_features_does_not_matter() {
+        let (values, labels) = clusters(40, 4, 8, 1.0);
+        let accuracy = |factor: f32| {
+            let values: Vec<f32> = values.iter().map(|value| value * factor).collect();
+            let features = Features { values: &values, dim: 8, labels: &labels, num_classes: 4 };
+            FewShot { shots: 2, ..FewShot::default() }.accuracy(&features).unwrap().hits
+        };
+        // By powers of two, so that nothing is rounded otherwise.
+        assert_eq!(accuracy(1.0), accuracy(1024.0));
+        assert_eq!(accuracy(1.0), accuracy(1.0 / 1024.0));
     }
 
     #[test]

@@ -5,12 +5,14 @@
 mod accuracy;
 pub mod analysis;
 mod batches;
+mod extract;
 mod few_shot;
 mod speed;
 mod statistics;
 
 pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Observer, Prediction, evaluate, top};
 pub use batches::Reading;
+pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
 pub use speed::{BenchOptions, PeakOf, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};

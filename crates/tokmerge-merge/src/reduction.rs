@@ -292,6 +292,8 @@ pub struct Reduction {
     last_layer: LastLayer,
     prefix: usize,
     mergers: Option<Arc<Mergers>>,
+    /// The plans of an earlier pass, to be followed in place of making new ones.
+    recorded: Option<Arc<[(Step, MergePlan)]>>,
 }
 
 /// Tokens that stand aside while a block works on fewer.
@@ -335,7 +337,7 @@ impl Reduction {
             Readout::Prefix => method.last_layer(),
             Readout::All => LastLayer::All,
         };
-        Ok(Self { method, amounts, key_bias, last_layer, prefix: seat.prefix, mergers: None })
+        Ok(Self { method, amounts, key_bias, last_layer, prefix: seat.prefix, mergers: None, recorded: None })
     }
 
     /// The reduction that does nothing.
@@ -348,6 +350,7 @@ impl Reduction {
             last_layer: LastLayer::All,
             prefix: 0,
             mergers: None,
+            recorded: None,
         }
     }
 
@@ -365,6 +368,13 @@ impl Reduction {
         let shape = MergerShape { depth: self.amounts.len(), channels };
         let mergers = Mergers::new(&self.method, shape, device);
         self.with_mergers(mergers)
+    }
+
+    /// The same, but merging again as in an earlier pass over the same images, whatever the tokens are by now: nothing
+    /// is compared, and no evidence is asked for. What weights make of the tokens is computed anew.
+    #[must_use]
+    pub fn replaying(&self, earlier: &Trace) -> Self {
+        Self { recorded: Some(earlier.steps.as_slice().into()), ..self.clone() }
     }
 
     /// The method.
@@ -416,7 +426,8 @@ impl Reduction {
     /// What block `layer` should report.
     #[must_use]
     pub fn wants(&self, layer: usize) -> Wants {
-        if self.merges_in(layer) { self.method.wants() } else { Wants::default() }
+        let matches = self.merges_in(layer) && self.recorded.is_none();
+        if matches { self.method.wants() } else { Wants::default() }
     }
 
     /// Before block `layer`. What stands aside meanwhile goes to [`leave`](Self::leave).
@@ -459,7 +470,10 @@ impl Reduction {
         if self.method.site() != Site::BeforeBlock || !self.merges_in(layer) {
             return tokens;
         }
-        let evidence = Evidence { features: Some(tokens.x.clone().without_autodiff()), received: None };
+        let evidence = match self.recorded {
+            Some(_) => Evidence::default(),
+            None => Evidence { features: Some(tokens.x.clone().without_autodiff()), received: None },
+        };
         self.reduce(Step { layer, site: Site::BeforeBlock }, tokens, evidence, trace)
     }
 
@@ -502,9 +516,11 @@ impl Reduction {
 
     fn reduce(&self, step: Step, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
         let (depth, amount) = (self.amounts.len(), self.amount(step.layer));
-        let Some(plan) = self.method.plan(step, depth, amount, &tokens, evidence) else {
-            return tokens;
+        let plan = match &self.recorded {
+            Some(recorded) => recorded.iter().find(|(at, _)| *at == step).map(|(_, plan)| plan.clone()),
+            None => self.method.plan(step, depth, amount, &tokens, evidence),
         };
+        let Some(plan) = plan else { return tokens };
         // The rows are handed over, not shared, so that their memory can be reused.
         let sizes = tokens.sizes();
         let Tokens { x, layout, prefix, size } = tokens;

@@ -121,6 +121,47 @@ pub fn encode_stochastic<B: EncoderBlock>(
     pass.encoded(tokens)
 }
 
+/// The tokens that enter every block, and the plans of all blocks but the last, which is not run.
+///
+/// # Panics
+/// When the reduction was bound to a model of another depth.
+pub(crate) fn entering<B: EncoderBlock>(
+    blocks: &[B],
+    mut tokens: Tokens,
+    reduction: &Reduction,
+    drop: Option<StochasticDepth>,
+) -> (Vec<Tokens>, Trace) {
+    reduction.assert_fits(blocks.len());
+    let mut pass = Pass { drop, ..Pass::new(reduction, blocks.len()) };
+    let mut entered = Vec::with_capacity(blocks.len());
+    for (layer, block) in blocks.iter().enumerate() {
+        entered.push(tokens.clone());
+        if layer + 1 < blocks.len() {
+            tokens = pass.block(layer, block, tokens);
+        }
+    }
+    (entered, pass.trace)
+}
+
+/// Block `layer` alone, of the pass whose other blocks are run elsewhere, and what it adds to the loss. The last one for
+/// the prefix alone where only that is read.
+pub(crate) fn encode_one<B: EncoderBlock>(
+    blocks: &[B],
+    layer: usize,
+    tokens: Tokens,
+    reduction: &Reduction,
+    drop: Option<StochasticDepth>,
+    readout: Readout,
+) -> (Tokens, Option<Tensor<1>>) {
+    let mut pass = Pass { drop, ..Pass::new(reduction, blocks.len()) };
+    let tokens = if readout == Readout::Prefix && layer + 1 == blocks.len() {
+        pass.last_block(layer, &blocks[layer], tokens)
+    } else {
+        pass.block(layer, &blocks[layer], tokens)
+    };
+    (tokens, pass.auxiliary)
+}
+
 /// As [`encode`], when only `readout` will be read of the tokens: what nothing of it depends on is not computed. Of
 /// [`Readout::Prefix`] the prefix of every item comes back, bit for bit as from [`encode`], and the last block
 /// computes keys and values of all tokens, but the rest of the prefix alone ([`Trace::narrowed`]).

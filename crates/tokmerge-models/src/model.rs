@@ -409,6 +409,16 @@ impl Model {
         Predicted { logits, trace }
     }
 
+    /// The vectors that the head looks at, `[B, C]`, and how tokens merged on the way; a method's second look at
+    /// unclear images is not taken. `pixels: [B, 3, H, W]`, preprocessed.
+    ///
+    /// # Panics
+    /// When `pixels` is not a whole number of images of the model's size.
+    #[must_use]
+    pub fn features(&self, pixels: Vec<f32>, reduction: &Reduction) -> (Tensor<2>, Trace) {
+        self.vit.features(self.images(pixels), reduction)
+    }
+
     /// How clear an answer must be to be the last word, if any but the unmerged model's can be.
     fn recheck(&self, reduction: &Reduction) -> Option<f32> {
         reduction.method().recheck().filter(|_| self.classes() > 1)

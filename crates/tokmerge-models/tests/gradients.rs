@@ -8,8 +8,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use common::{images, noise, random, random_but};
 use std::collections::BTreeMap;
-use tokmerge_merge::{Reduction, Trace};
-use tokmerge_models::{ClassToken, Pool, Vit, VitConfig};
+use tokmerge_merge::{Method, Reduction, Trace, Wants};
+use tokmerge_models::{ClassToken, ExpertsConfig, Placement, Pool, StochasticDepth, Trained, Vit, VitConfig};
 
 /// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing.
 const DIFFERENCE_F32: f64 = 1e-3;
@@ -66,36 +66,59 @@ fn loss(model: &Vit, reduction: &Reduction) -> (f64, Trace) {
     (products.sum(), trace)
 }
 
+/// Gradients by the paths of their parameters, those of several passes added up.
+struct Collector<'a> {
+    grads: &'a Gradients,
+    path: Vec<String>,
+    found: &'a mut BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleVisitor for Collector<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(grad) = param.val().grad(self.grads) else { return };
+        let values = common::values(grad);
+        let sum = self.found.entry(self.path.join(".")).or_insert_with(|| vec![0.0; values.len()]);
+        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    }
+}
+
+fn collect(model: &Vit, grads: &Gradients, found: &mut BTreeMap<String, Vec<f32>>) {
+    model.visit(&mut Collector { grads, path: Vec::new(), found });
+}
+
+fn weighted(logits: Tensor<2>) -> Tensor<1> {
+    let (dims, device) = (logits.dims(), logits.device());
+    let weighting = TensorData::new(weighting(dims[0] * dims[1]), dims);
+    (logits * Tensor::<2>::from_data(weighting, &device)).sum()
+}
+
 /// The gradient of the loss by every parameter, under its path.
 fn gradients(model: &Vit, reduction: &Reduction) -> BTreeMap<String, Vec<f32>> {
-    struct Collector<'a> {
-        grads: &'a Gradients,
-        path: Vec<String>,
-        found: BTreeMap<String, Vec<f32>>,
-    }
-    impl ModuleVisitor for Collector<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
+    let (logits, _) = forward(model, reduction, &Device::flex().autodiff());
+    let mut found = BTreeMap::new();
+    collect(model, &weighted(logits).backward(), &mut found);
+    found
+}
 
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let path = self.path.join(".");
-            let grad = param.val().grad(self.grads).unwrap_or_else(|| panic!("{path} has no gradient"));
-            self.found.insert(path, common::values(grad));
+/// Parameters of a model.
+fn parameter_count(model: &Vit) -> usize {
+    struct Counter(usize);
+    impl ModuleVisitor for Counter {
+        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+            self.0 += 1;
         }
     }
-    let device = Device::flex().autodiff();
-    let (logits, _) = forward(model, reduction, &device);
-    let dims = logits.dims();
-    let weighting = TensorData::new(weighting(dims[0] * dims[1]), dims);
-    let grads = (logits * Tensor::<2>::from_data(weighting, &device)).sum().backward();
-    let mut collector = Collector { grads: &grads, path: Vec::new(), found: BTreeMap::new() };
-    model.visit(&mut collector);
-    collector.found
+    let mut counter = Counter(0);
+    model.visit(&mut counter);
+    counter.0
 }
 
 fn norm(values: &[f32]) -> f64 {
@@ -132,7 +155,9 @@ fn gradients_flow_through_merging_and_equal_finite_differences() {
             let reduction = Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{error}"));
             let (_, trace) = loss(&frozen, &reduction);
             let mut worst = (0.0, String::new());
-            for (name, gradient) in gradients(&learning, &reduction) {
+            let found = gradients(&learning, &reduction);
+            assert_eq!(found.len(), parameter_count(&learning), "every parameter has a gradient");
+            for (name, gradient) in found {
                 let expected = norm(&gradient);
                 if name.ends_with("k_norm.bias") {
                     // A shift of all keys alike changes no softmax.
@@ -157,6 +182,92 @@ fn gradients_flow_through_merging_and_equal_finite_differences() {
             }
             println!("{spec:40} prefix {}: largest error {:.1e} in {}", config.prefix(), worst.0, worst.1);
             assert!(worst.0 <= DIFFERENCE_F32, "{spec} on {config:?}: {worst:?}");
+        }
+    }
+}
+
+/// A method that would decide otherwise the second time, were it asked.
+const REPLAYED: &[&str] = &[
+    "tome:r=2,matcher=random_merge",
+    "tome:r=2,matcher=random_prune",
+    "patchmerger:m=3,layer=1",
+    "stm:p=2,layer=1",
+];
+
+/// A power of two: nothing is rounded.
+const SHARE: f64 = 0.5;
+
+/// What a block keeps is forgotten, and computed again: the gradients are the same.
+#[test]
+fn gradients_by_block_equal_those_of_the_whole() {
+    let device = Device::flex().autodiff();
+    let experts = ExpertsConfig { experts: 4, chosen: 2, placement: Placement::Every(2) };
+    let routed = VitConfig { experts: Some(experts), ..configs()[0].clone() };
+    for config in configs().into_iter().chain([routed]) {
+        for spec in SPECS.iter().chain(REPLAYED) {
+            let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+            let model = random(&config, SEED, &device);
+            let model = model.with_fresh_mergers(&method, &device);
+            let reduction = Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{error}"));
+            let reduction = reduction.with_mergers(model.mergers().clone());
+            let (height, width) = config.img_size;
+            let shape = [ITEMS, 3, height, width];
+            let images = || images(&noise(shape.iter().product(), 23), shape, &device);
+            for drop in [None, Some(StochasticDepth { rate: 0.5, seed: 7 })] {
+                let (logits, auxiliary) = match drop {
+                    None => (model.predict(images(), &reduction).logits, None),
+                    Some(drop) => {
+                        let Trained { logits, auxiliary, .. } =
+                            model.forward_train(images(), &reduction, &drop);
+                        (logits, auxiliary)
+                    }
+                };
+                assert_eq!(auxiliary.is_some(), drop.is_some() && config.experts.is_some());
+                let loss = weighted(logits);
+                let loss = auxiliary.into_iter().fold(loss, |loss, auxiliary| loss + auxiliary);
+                let value = loss.clone().without_autodiff().into_scalar::<f32>();
+                let (mut whole, mut parts) = (BTreeMap::new(), BTreeMap::new());
+                collect(&model, &loss.backward(), &mut whole);
+                let mut found = |grads: Gradients| collect(&model, &grads, &mut parts);
+                let again = model.gradients_by_block(images(), &reduction, drop, SHARE, weighted, &mut found);
+                let error = whole.iter().map(|(name, gradient)| {
+                    let found = &parts[name];
+                    gradient.iter().zip(found).map(|(a, b)| (a - b / SHARE as f32).abs()).fold(0.0, f32::max)
+                });
+                let error = error.fold(0.0, f32::max);
+                println!(
+                    "{spec:40} loss {value} {}, largest difference {error:.1e}",
+                    again.clone().into_scalar::<f32>()
+                );
+                // The untracked pass fuses LayerScale and soft merging where the tracked one rounds between the parts.
+                let rounds =
+                    spec.starts_with("stm") || config.layer_scale.is_some() || config.experts.is_some();
+                let allowed = if rounds { 1e-5 } else { 0.0 };
+                assert!(whole.len() == parts.len() && error <= allowed, "{spec}, {drop:?}: {error}");
+                assert!((again.into_scalar::<f32>() - value).abs() <= allowed, "{spec}: the loss differs");
+            }
+        }
+    }
+}
+
+/// The plans of one pass, followed by other weights: nothing is asked of the blocks, and the trace is the same.
+#[test]
+fn a_replay_compares_nothing() {
+    let device = Device::flex();
+    let config = &configs()[0];
+    let (model, other) = (random(config, SEED, &device), random(config, SEED + 1, &device));
+    for spec in SPECS {
+        let method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+        let reduction = Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{error}"));
+        let (_, trace) = forward(&model, &reduction, &device);
+        let replay = reduction.replaying(&trace);
+        for layer in 0..config.depth {
+            // A method that is asked for a plan without its evidence panics.
+            assert_eq!(replay.wants(layer), Wants::default(), "{spec}");
+        }
+        assert_eq!(forward(&other, &replay, &device).1, trace, "{spec}");
+        if *spec == "tome:r=3" {
+            assert_ne!(forward(&other, &reduction, &device).1, trace, "other weights match otherwise");
         }
     }
 }

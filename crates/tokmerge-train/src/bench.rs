@@ -1,12 +1,12 @@
 //! How fast training is, with and without merging.
 
-use crate::forward::forward;
-use crate::loss::{soft_cross_entropy, soft_targets};
+use crate::loss::soft_targets;
 use crate::optimizer::{Groups, optimizer};
-use crate::recipe::{AdamRecipe, OptimizerRecipe};
+use crate::pass::Pass;
+use crate::recipe::{AdamRecipe, OptimizerRecipe, Recompute};
 use crate::weights::{assign, hollow};
 use burn::tensor::{Tensor, TensorData};
-use burn_optim::{GradientsParams, ModuleOptimizer};
+use burn_optim::ModuleOptimizer;
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tokmerge_eval::{BenchOptions, Speed, Spread};
@@ -33,6 +33,7 @@ pub fn bench_training(
     model: &Model,
     methods: &[Method],
     options: BenchOptions,
+    recompute: Recompute,
 ) -> Result<Vec<Speed>, BindError> {
     let reductions: Vec<Reduction> =
         methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
@@ -54,6 +55,9 @@ pub fn bench_training(
             Learner { vit, groups, optimizer }
         })
         .collect();
+    let drop = StochasticDepth { rate: 0.0, seed: 0 };
+    let passes: Vec<Pass> =
+        reductions.iter().map(|reduction| Pass { reduction: reduction.clone(), drop, recompute }).collect();
     // What a forward pass costs is counted once, untimed.
     let counts: Vec<[f64; 3]> =
         reductions.iter().map(|reduction| count(model, reduction, &options)).collect();
@@ -68,15 +72,13 @@ pub fn bench_training(
             break;
         }
         let mut times = Vec::with_capacity(methods.len());
-        for (reduction, learner) in reductions.iter().zip(&mut learners) {
+        for (pass, learner) in passes.iter().zip(&mut learners) {
             let (pixels, targets) = (pixels.clone(), targets.clone());
             let now = Instant::now();
             let images = Tensor::from_data(TensorData::new(pixels, shape), &device);
             let targets = TensorData::new(targets, [options.batch_size, config.num_classes]);
-            let (logits, _) =
-                forward(&learner.vit, images, reduction, StochasticDepth { rate: 0.0, seed: 0 });
-            let loss = soft_cross_entropy(logits, Tensor::from_data(targets, &device));
-            let gradients = GradientsParams::from_grads(loss.backward(), &learner.vit);
+            let (_, gradients) =
+                pass.gradients(&learner.vit, images, Tensor::from_data(targets, &device), 1.0);
             let vit = std::mem::replace(&mut learner.vit, hollow());
             learner.vit = learner.optimizer.step(learner.groups.rates(1e-4), vit, gradients);
             times.push(now.elapsed().as_secs_f64());

@@ -3,7 +3,8 @@
 //! ```text
 //! DIR/recipe.toml                      the recipe, every default written out
 //! DIR/steps.csv, DIR/validation.csv    what happened
-//! DIR/checkpoints/step-00000200/       the last two: weights, moving average, optimiser, position
+//! DIR/checkpoints/step-00000200/       the last two: weights (with LoRA also apart from what is added to them), moving
+//!                                      average, optimiser, position
 //! DIR/best/                            the weights that validated best, as a model
 //! DIR/config.json, model.safetensors   the weights at the end, as a model
 //! ```
@@ -29,6 +30,8 @@ const KEPT: usize = 2;
 
 const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
+/// Weights and additions to them apart, where there are some.
+const APART: &str = "apart.safetensors";
 const EMA: &str = "ema.safetensors";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
@@ -131,6 +134,7 @@ impl Checkpoints {
         setup: &Setup,
         position: &Position,
         weights: &BTreeMap<String, Values>,
+        apart: Option<&BTreeMap<String, Values>>,
         ema: Option<&BTreeMap<String, Values>>,
         optimizer: &ModuleOptimizer,
     ) -> Result<Option<PathBuf>, TrainError> {
@@ -140,8 +144,10 @@ impl Checkpoints {
         let path = self.folder().join(format!("step-{:08}", position.step));
         self.write_aside(&path, |dir| {
             write_model(setup, weights, dir)?;
-            if let Some(ema) = ema {
-                save(ema, &setup.recipe.merge, &dir.join(EMA)).map_err(|error| (dir.join(EMA), error))?;
+            for (file, values) in [(APART, apart), (EMA, ema)] {
+                let Some(values) = values else { continue };
+                let path = dir.join(file);
+                save(values, &setup.recipe.merge, &path).map_err(|error| (path, error))?;
             }
             let bytes = optimizer.into_bytes().map_err(|error| (dir.join(OPTIMIZER), error.to_string()))?;
             write(&dir.join(OPTIMIZER), &bytes)?;
@@ -167,7 +173,8 @@ impl Checkpoints {
         let position: Position =
             serde_json::from_str(&text).map_err(|error| failed(STATE, error.to_string()))?;
         self.check(&position, &start.setup)?;
-        let weights = read_weights(&path.join(WEIGHTS))?;
+        let file = if start.setup.recipe.lora.is_some() { APART } else { WEIGHTS };
+        let weights = read_weights(&path.join(file))?;
         let expected = crate::weights::shapes(&start.vit);
         for (name, shape) in &expected {
             match weights.get(name) {
@@ -177,11 +184,11 @@ impl Checkpoints {
                         "{name} is {:?}, and the recipe's model has {shape:?}: it is a checkpoint of another model",
                         found.shape
                     );
-                    return Err(failed(WEIGHTS, reason));
+                    return Err(failed(file, reason));
                 }
                 None => {
                     return Err(failed(
-                        WEIGHTS,
+                        file,
                         format!("{name} is missing: it is a checkpoint of another model"),
                     ));
                 }

@@ -49,6 +49,10 @@ struct Weights {
 
 impl ModuleVisitor for Weights {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        // What is frozen is its own average, but for rounding.
+        if !param.is_require_grad() {
+            return;
+        }
         let tensor = param.val().without_autodiff();
         let count = tensor.shape().num_elements();
         self.flat.insert(param.id.val(), tensor.reshape([count]));

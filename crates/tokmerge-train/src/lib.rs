@@ -11,14 +11,16 @@
 mod bench;
 mod checkpoint;
 mod data;
+mod distill;
 mod ema;
 mod error;
-mod forward;
 mod gradients;
 mod groups;
 mod log;
+mod lora;
 mod loss;
 mod optimizer;
+mod pass;
 mod recipe;
 mod schedule;
 mod start;
@@ -31,8 +33,8 @@ pub use checkpoint::{Checkpoints, Position};
 pub use error::TrainError;
 pub use loss::{soft_cross_entropy, soft_targets};
 pub use recipe::{
-    AdafactorRecipe, AdamRecipe, DataRecipe, ModelRecipe, OptimizerRecipe, Recipe, RecipeError,
-    RegularisationRecipe, ScheduleKind, ScheduleRecipe, SgdRecipe, TrainRecipe,
+    AdafactorRecipe, AdamRecipe, DataRecipe, DistillRecipe, LoraRecipe, ModelRecipe, OptimizerRecipe, Recipe,
+    RecipeError, Recompute, RegularisationRecipe, ScheduleKind, ScheduleRecipe, SgdRecipe, TrainRecipe,
 };
 pub use schedule::Schedule;
 pub use start::Start;

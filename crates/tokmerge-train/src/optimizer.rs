@@ -29,10 +29,6 @@ impl Groups {
         Self { members: shapes(vit).into_iter().map(member).collect() }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.members.len()
-    }
-
     fn without_decay(&self) -> ParamGroup {
         let paths = self.members.iter().filter(|member| !member.decays);
         ParamGroup::from_paths(paths.map(|member| member.path.clone()).collect())

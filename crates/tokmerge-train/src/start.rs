@@ -2,6 +2,7 @@
 
 use crate::data::{self, Images};
 use crate::error::TrainError;
+use crate::lora;
 use crate::recipe::{ModelRecipe, PoolRecipe, Recipe};
 use crate::weights::{assign, fresh, read};
 use burn::tensor::Device;
@@ -32,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) origin: Origin,
     /// One with autodiff.
     pub(crate) device: Device,
+    /// Those that copies of the model work on, with autodiff.
+    pub(crate) replicas: Vec<Device>,
 }
 
 /// A recipe whose images were found and whose model was opened.
@@ -70,7 +73,23 @@ impl Start {
         // Refuses a shape that its own config.json could not describe, before anything is trained.
         timm_config(&architecture, &[])?;
         let vit = merging(vit, &recipe, &device)?;
-        Ok(Self { setup: Setup { recipe, images, architecture, origin, device }, vit })
+        if let Some(lora) = &recipe.lora {
+            lora::targets(&vit, lora)?;
+        }
+        let replicas = vec![device.clone(); recipe.train.replicas];
+        Ok(Self { setup: Setup { recipe, images, architecture, origin, device, replicas }, vit })
+    }
+
+    /// The same with these devices for `train.replicas`, in turn where there are fewer; without this all are on the
+    /// device that the model is on.
+    #[must_use]
+    pub fn with_devices(mut self, devices: &[Device]) -> Self {
+        let devices = devices.iter().cycle().take(self.setup.replicas.len());
+        let devices: Vec<Device> = devices.map(|device| device.clone().autodiff()).collect();
+        if !devices.is_empty() {
+            self.setup.replicas = devices;
+        }
+        self
     }
 
     /// Shape, name and preprocessing of the model.
@@ -134,6 +153,12 @@ fn tuned(
         ..ModelOptions::new(recipe.model.name.clone().unwrap_or_default())
     };
     let model = Model::open(&options, device)?;
+    if recipe.distill.is_some() && model.classes() != classes {
+        return Err(TrainError::Data(format!(
+            "distill: the weights know {} classes and the images have {classes}, so the model before training is no teacher; leave the section out",
+            model.classes()
+        )));
+    }
     let mut architecture = model.architecture().clone();
     let mut config = architecture.config.clone();
     config.num_classes = classes;

@@ -2,13 +2,14 @@
 
 use crate::checkpoint::{Best, Checkpoints, Position, Saved};
 use crate::data::{BatchOptions, Batches, TrainBatch, View};
+use crate::distill::Teacher;
 use crate::ema::Ema;
 use crate::error::TrainError;
-use crate::forward::forward;
 use crate::gradients;
 use crate::log::{Log, StepRow};
-use crate::loss::soft_cross_entropy;
+use crate::lora;
 use crate::optimizer::{Groups, optimizer};
+use crate::pass::Pass;
 use crate::schedule::Schedule;
 use crate::start::{Origin, Setup, Start};
 use crate::validate::{Averaging, Validation, validate};
@@ -80,6 +81,7 @@ pub struct Trainer {
     steps_per_epoch: usize,
     reduction: Reduction,
     validate: Vec<Method>,
+    teacher: Option<Teacher>,
     groups: Groups,
     vit: Vit,
     ema: Option<Ema>,
@@ -137,6 +139,8 @@ impl Trainer {
         for method in &validate {
             Reduction::bind(method.clone(), &seat)?;
         }
+        let teacher = recipe.distill.as_ref().map(|distill| Teacher::new(distill, &start.vit, &seat));
+        let teacher = teacher.transpose()?;
         let occupied =
             |reason: &str| TrainError::Occupied { path: dir.to_owned(), reason: reason.to_owned() };
         // Nothing is created for a run that cannot be resumed.
@@ -158,22 +162,29 @@ impl Trainer {
         };
         let Start { setup, vit } = start;
         let recipe = &setup.recipe;
-        let groups = Groups::new(&vit, recipe.schedule.layer_decay);
-        let mut fresh = optimizer(&recipe.optimizer, &groups);
+        let adapted = |vit: Vit, saved| match &recipe.lora {
+            Some(lora) => lora::attach(vit, lora, recipe.train.seed, saved, &setup.device),
+            None => Ok(vit),
+        };
         let ema = recipe.train.ema;
-        let (vit, ema, step) = match saved {
+        let (vit, ema, step, record) = match saved {
             None => {
+                let vit = adapted(vit, None)?;
                 let ema = ema.map(|decay| Ema::new(decay, &vit, &setup.device));
-                (vit, ema, 0)
+                (vit, ema, 0, None)
             }
             Some(Saved { position, weights, ema: average, optimizer: record }) => {
-                fresh = fresh.load_record(record);
-                let vit = assign(vit, &weights, &setup.device);
+                let vit = adapted(assign(vit, &weights, &setup.device), Some(&weights))?;
                 let average = ema.zip(average);
                 let ema = average.map(|(decay, average)| Ema::resume(decay, &vit, &average, &setup.device));
-                (vit, ema, position.step)
+                (vit, ema, position.step, Some(record))
             }
         };
+        let groups = Groups::new(&vit, recipe.schedule.layer_decay);
+        let mut optimizer = optimizer(&recipe.optimizer, &groups);
+        if let Some(record) = record {
+            optimizer = optimizer.load_record(record);
+        }
         checkpoints.write_file("recipe.toml", recipe.to_toml().as_bytes())?;
         let log = Log::open(&checkpoints, step)?;
         let schedule = Schedule::new(recipe, steps_per_epoch);
@@ -185,10 +196,11 @@ impl Trainer {
             steps_per_epoch,
             reduction,
             validate,
+            teacher,
             groups,
             vit,
             ema,
-            optimizer: fresh,
+            optimizer,
             step,
             saved,
             told: Vec::new(),
@@ -209,10 +221,10 @@ impl Trainer {
         self.steps_per_epoch
     }
 
-    /// Parameters that are trained.
+    /// Values that are trained, and values of the model with those that are added to them.
     #[must_use]
-    pub fn tensors(&self) -> usize {
-        self.groups.len()
+    pub fn trained(&self) -> (usize, usize) {
+        lora::trained(&self.vit)
     }
 
     /// Trains to the end, and leaves the trained model in the folder.
@@ -227,7 +239,7 @@ impl Trainer {
             self.validated(observer)?;
         }
         // What was averaged is what should be used.
-        let weights = read(self.ema.as_ref().map_or(&self.vit, Ema::model));
+        let weights = read(&lora::merged(self.ema.as_ref().map_or(&self.vit, Ema::model)));
         self.checkpoints.save_result(&self.setup, &weights)?;
         let best = self.checkpoints.best();
         let dir = self.checkpoints.dir().to_owned();
@@ -353,20 +365,21 @@ impl Trainer {
         let (height, width) = config.img_size;
         let device = &self.setup.device;
         let images = TensorData::new(batch.pixels, [batch.items, config.in_chans, height, width]);
-        let images = Tensor::from_data(images, device);
-        let targets =
-            Tensor::from_data(TensorData::new(batch.targets, [batch.items, config.num_classes]), device);
-        let seed = self.setup.recipe.train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
+        let targets = TensorData::new(batch.targets, [batch.items, config.num_classes]);
+        let (images, mut targets) = (Tensor::from_data(images, device), Tensor::from_data(targets, device));
+        if let Some(teacher) = &self.teacher {
+            let plain = targets.without_autodiff();
+            targets = teacher.targets(images.clone().without_autodiff(), plain).autodiff();
+        }
+        let train = &self.setup.recipe.train;
+        let seed = train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
         let drop = StochasticDepth { rate: self.setup.recipe.regularisation.drop_path, seed };
-        let (logits, auxiliary) = forward(&self.vit, images, &self.reduction, drop);
-        let loss = soft_cross_entropy(logits, targets);
-        let loss = match auxiliary {
-            Some(auxiliary) => loss + auxiliary,
-            None => loss,
-        };
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        let loss = if accumulate == 1 { loss } else { loss / accumulate as f64 };
-        (value, GradientsParams::from_grads(loss.backward(), &self.vit))
+        let pass = Pass { reduction: self.reduction.clone(), drop, recompute: train.recompute };
+        let share = 1.0 / accumulate as f64;
+        match self.setup.replicas.as_slice() {
+            [_] => pass.gradients(&self.vit, images, targets, share),
+            devices => pass.gradients_apart(&self.vit, devices, &images, &targets, share),
+        }
     }
 
     fn tell_failures(&mut self, batch: &TrainBatch, observer: &mut dyn Observer) {
@@ -403,8 +416,10 @@ impl Trainer {
             recipe: self.setup.recipe.to_toml(),
         };
         let ema = self.ema.as_ref().map(|ema| read(ema.model()));
-        let weights = read(&self.vit);
-        match self.checkpoints.save(&self.setup, &position, &weights, ema.as_ref(), &self.optimizer)? {
+        let weights = read(&lora::merged(&self.vit));
+        let apart = self.setup.recipe.lora.as_ref().map(|_| read(&self.vit));
+        let (apart, ema) = (apart.as_ref(), ema.as_ref());
+        match self.checkpoints.save(&self.setup, &position, &weights, apart, ema, &self.optimizer)? {
             Some(path) => observer.event(Event::Saved(&path)),
             None => {
                 let (what, lr) = ("a weight", self.schedule.lr(self.step - 1));
@@ -443,7 +458,7 @@ impl Trainer {
             let best = self.checkpoints.best();
             if best.is_none_or(|best| validation.top1() > best.top1) {
                 let best = Best { step: self.step, top1: validation.top1() };
-                self.checkpoints.save_best(&self.setup, &read(vit), best)?;
+                self.checkpoints.save_best(&self.setup, &read(&lora::merged(vit)), best)?;
             }
             observer.event(Event::Validated(&validation));
             validations.push(validation);

@@ -1,8 +1,8 @@
 //! How good the model is by now, at every way of merging.
 
 use crate::error::TrainError;
+use crate::lora::merged;
 use crate::start::Setup;
-use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tokmerge_data::{ImageError, Limits};
@@ -68,7 +68,7 @@ pub(crate) fn validate(
     methods: &[Method],
     failed: &mut dyn FnMut(String),
 ) -> Result<Vec<Accuracy>, TrainError> {
-    let model = setup.model(vit.valid());
+    let model = setup.model(merged(vit));
     let options = EvalOptions {
         batch_size: setup.recipe.train.batch_size,
         workers: setup.recipe.data.workers,

@@ -20,8 +20,9 @@ pub use tokmerge_data::{
     Preprocess, Rgb, Sample, decode_image, open_image,
 };
 pub use tokmerge_eval::{
-    Accuracy, BenchOptions, EvalError, EvalOptions, Labels, Observer, PeakOf, Prediction, Reading, Speed,
-    Spread, analysis, bench, evaluate, top, wilson,
+    Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
+    FewShotError, Labels, LinearHead, Observer, PeakOf, Prediction, Reading, Speed, Spread, analysis, bench,
+    evaluate, extract, top, wilson,
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec, Method,

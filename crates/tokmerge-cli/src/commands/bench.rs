@@ -1,13 +1,13 @@
 //! `tokmerge bench`.
 
-use crate::args::{BenchArgs, Dtype, bind};
+use crate::args::{BenchArgs, Dtype, RecomputeName, bind};
 use crate::output;
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::fs::File;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokmerge::train::bench_training;
+use tokmerge::train::{Recompute, bench_training};
 use tokmerge::{BenchOptions, Isa, Method, Model, PeakOf, Speed, Spread, bench};
 
 /// How long the peak of each dtype is measured.
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let peaks = if args.peak { peaks(args) } else { Vec::new() };
     let results = if args.train {
         model.require_head()?;
-        bench_training(&model, &methods, options)?
+        bench_training(&model, &methods, options, recompute(args.recompute))?
     } else {
         bench(&model, &methods, options)?
     };
@@ -59,6 +59,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         output::line(verdict)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn recompute(name: RecomputeName) -> Recompute {
+    match name {
+        RecomputeName::Nothing => Recompute::Nothing,
+        RecomputeName::Blocks => Recompute::Blocks,
+    }
 }
 
 fn peak_of(args: &BenchArgs, dtype: Dtype) -> PeakOf {

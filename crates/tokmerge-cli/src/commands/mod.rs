@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod demo;
 pub(crate) mod eval;
+pub(crate) mod few_shot;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod scenes;

@@ -33,6 +33,14 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
     let description = describe(&recipe, &start, &dir);
     let trainer = if args.resume { Trainer::resume(start, &dir)? } else { Trainer::new(start, &dir)? };
     description.into_iter().for_each(output::note);
+    if recipe.lora.is_some() {
+        let (trained, all) = trainer.trained();
+        output::note(format!(
+            "{:.2} of {:.2} million values are trained",
+            trained as f64 / 1e6,
+            all as f64 / 1e6
+        ));
+    }
     let (done, steps) = trainer.progress();
     if done > 0 {
         output::note(format!("going on after step {done} of {steps}"));

@@ -2,6 +2,8 @@
 //! and without distillation token, DeiT III, and variants with register tokens or average pooling. V-MoE (Riquelme et
 //! al., 2021) is the same with experts in some blocks.
 
+mod by_block;
+
 use crate::blocks::{Attention, Bias, Block, FeedForward, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
 use crate::encoder::{Encoded, StochasticDepth, Watch, encode, encode_for, encode_stochastic, resume};
@@ -439,6 +441,20 @@ impl Vit {
         };
         self.blocks = self.blocks.into_iter().map(routed).collect();
         self
+    }
+
+    /// What the head looks at, `[B, C]`, computed as by [`predict`](Self::predict); and how tokens merged.
+    ///
+    /// # Panics
+    /// When the images are not of the size in [`config`](Self::config).
+    #[must_use]
+    pub fn features(&self, images: Tensor<4>, reduction: &Reduction) -> (Tensor<2>, Trace) {
+        let readout = self.readout();
+        let Encoded { tokens, trace, .. } =
+            encode_for(&self.blocks, self.embed_normed(images), reduction, readout);
+        let pooled = self.forward_pooled(&tokens);
+        recycle(tokens.x);
+        (pooled, trace)
     }
 
     /// As [`forward`](Self::forward), for training: with branches left out at random, and experts chosen as in

@@ -37,7 +37,30 @@ impl Recipe {
         self.check_optimizer()?;
         self.check_train()?;
         self.check_schedule()?;
-        self.check_regularisation()
+        self.check_regularisation()?;
+        self.check_distill()?;
+        self.check_lora()
+    }
+
+    fn check_distill(&self) -> Result<(), RecipeError> {
+        let Some(distill) = &self.distill else { return Ok(()) };
+        spec("distill.merge", &distill.merge)?;
+        let weight = distill.weight;
+        let rule =
+            "it is the teacher's part of the target, above 0 and at most 1; leave the section out for none";
+        require(weight > 0.0 && weight <= 1.0, "distill.weight", weight, rule)?;
+        let rule = "the teacher is the model before training, and without model.weights that knows nothing; give model.weights, or leave the section out";
+        require(self.model.weights.is_some(), "distill", "given", rule)
+    }
+
+    fn check_lora(&self) -> Result<(), RecipeError> {
+        let Some(lora) = &self.lora else { return Ok(()) };
+        count("lora.rank", lora.rank, 1 << 14)?;
+        lora.alpha.map_or(Ok(()), |alpha| positive("lora.alpha", alpha))?;
+        let rule = "name at least one kind of linear layer, e.g. [\"qkv\"]";
+        require(!lora.targets.is_empty(), "lora.targets", "[]", rule)?;
+        let rule = "additions to random weights that are never trained learn little; give model.weights, or leave the section out";
+        require(self.model.weights.is_some(), "lora", "given", rule)
     }
 
     fn check_model(&self) -> Result<(), RecipeError> {
@@ -168,6 +191,7 @@ impl Recipe {
         count("train.checkpoint_epochs", train.checkpoint_epochs, 1 << 20)?;
         count("train.validate_epochs", train.validate_epochs, 1 << 20)?;
         train.checkpoint_steps.map_or(Ok(()), |steps| count("train.checkpoint_steps", steps, 1 << 40))?;
+        count("train.replicas", train.replicas, 1024)?;
         train.threads.map_or(Ok(()), |threads| count("train.threads", threads, 1024))?;
         train.clip_grad.map_or(Ok(()), |length| positive("train.clip_grad", length))?;
         if let Some(ema) = train.ema {

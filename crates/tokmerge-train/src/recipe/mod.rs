@@ -31,6 +31,12 @@ pub struct Recipe {
     /// What keeps the model from learning by heart.
     #[serde(default)]
     pub regularisation: RegularisationRecipe,
+    /// Targets from the model as it was before training; without this section labels alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillRecipe>,
+    /// Low-rank additions to be trained in place of the weights; without this section all weights are trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraRecipe>,
     /// How long, in which portions, and what is written.
     pub train: TrainRecipe,
 }
@@ -290,6 +296,62 @@ impl RegularisationRecipe {
     }
 }
 
+/// Targets from the model as it was before training, whose weights do not change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DistillRecipe {
+    /// How the teacher merges.
+    #[serde(default = "unmerged")]
+    pub merge: String,
+    /// Part of the target that is the teacher's; the rest is the label's.
+    #[serde(default = "unit")]
+    pub weight: f64,
+}
+
+/// Low-rank additions to be trained in place of weights (LoRA; Hu et al., 2021, arXiv:2106.09685).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraRecipe {
+    /// Columns and rows of the factors.
+    pub rank: usize,
+    /// The product of the factors counts `alpha / rank`; without it 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Linear layers to add to, by their names (`qkv`, `proj`, `fc1`, `fc2`, `head`), paths or blocks (`blocks.11`).
+    #[serde(default = "lora_targets")]
+    pub targets: Vec<String>,
+    /// Parts of the model that are trained whole.
+    #[serde(default = "lora_also")]
+    pub also: Vec<String>,
+}
+
+impl LoraRecipe {
+    /// By what the product of the factors is multiplied, times the rank.
+    #[must_use]
+    pub fn alpha(&self) -> f64 {
+        self.alpha.unwrap_or(self.rank as f64)
+    }
+}
+
+fn lora_targets() -> Vec<String> {
+    vec!["qkv".to_owned()]
+}
+
+fn lora_also() -> Vec<String> {
+    vec!["head".to_owned()]
+}
+
+/// What is forgotten on the way forward, and computed once more on the way back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Nothing: fastest.
+    #[default]
+    Nothing,
+    /// Everything inside blocks: the memory of one block. Merging is remembered, and not decided again.
+    Blocks,
+}
+
 /// What products are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -334,6 +396,12 @@ pub struct TrainRecipe {
     /// What products are computed in.
     #[serde(default)]
     pub dtype: DtypeRecipe,
+    /// What is computed again to save memory. It changes no weight, but for rounding with `stm` or LayerScale.
+    #[serde(default)]
+    pub recompute: Recompute,
+    /// Copies of the model that share every batch and work at the same time, on a device each where there are as many.
+    #[serde(default = "one")]
+    pub replicas: usize,
     /// Threads to compute with, where not one per core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,

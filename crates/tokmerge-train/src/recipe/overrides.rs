@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// Keys that change how a run is watched or how fast it is, not what it learns.
-const HARMLESS: [&str; 7] = [
+const HARMLESS: [&str; 8] = [
     "data.workers",
     "train.threads",
+    "train.recompute",
     "train.checkpoint_epochs",
     "train.checkpoint_steps",
     "train.validate_epochs",

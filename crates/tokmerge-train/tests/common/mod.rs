@@ -4,6 +4,7 @@
 
 use burn::tensor::Device;
 use std::path::{Path, PathBuf};
+use tokmerge_checkpoint::Checkpoint;
 use tokmerge_train::{Recipe, Start, Trainer};
 
 /// A folder of `per_class` images each of falling and rising stripes, 32 pixels wide, in many colours and phases.
@@ -62,6 +63,19 @@ pub(crate) fn begin(recipe: &Recipe, dir: &Path) -> Trainer {
 
 pub(crate) fn resume(recipe: &Recipe, dir: &Path) -> Trainer {
     Trainer::resume(start(recipe.clone()), dir).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The largest difference between two files of weights.
+pub(crate) fn distance(one: &Path, other: &Path) -> f32 {
+    let open = |path: &Path| Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let (one, other) = (open(one), open(other));
+    let mut largest = 0.0f32;
+    for name in one.names() {
+        let values = |of: &Checkpoint| of.get(name).expect("a tensor").to_f32().expect("f32").into_owned();
+        let differences = values(&one).into_iter().zip(values(&other)).map(|(a, b)| (a - b).abs());
+        largest = differences.fold(largest, f32::max);
+    }
+    largest
 }
 
 /// A file of a run.

@@ -1,0 +1,156 @@
+//! `tokmerge few-shot`.
+
+use crate::args::{FewShotArgs, bind, must_exist};
+use crate::output;
+use crate::progress::{Progress, note_stray};
+use anyhow::{Result, bail};
+use serde_json::json;
+use std::process::ExitCode;
+use tokmerge::{Extracted, FewShot, FewShotError, ImageFolder, Model, Reading, extract};
+
+/// Accuracies of one way of merging at one number of examples.
+struct Row<'e> {
+    extracted: &'e Extracted,
+    shots: usize,
+    /// In percent, one for every choice of examples.
+    percents: Vec<f64>,
+    /// Images that each head was tried on.
+    tried: usize,
+}
+
+impl Row<'_> {
+    fn mean(&self) -> f64 {
+        self.percents.iter().sum::<f64>() / self.percents.len().max(1) as f64
+    }
+
+    fn range(&self) -> (f64, f64) {
+        let fold = |pick: fn(f64, f64) -> f64, from| self.percents.iter().copied().fold(from, pick);
+        (fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY))
+    }
+}
+
+pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
+    let methods = args.merge.methods(&["none"])?;
+    must_exist(&args.dir, "folder")?;
+    let folder = ImageFolder::open(&args.dir)?;
+    check(args, &folder)?;
+    let model = args.preprocess.apply(args.model.open()?)?;
+    bind(&model, &methods)?;
+    note_stray(&folder, &args.dir);
+    let mut progress = Progress::of(folder.samples().len());
+    let limits = args.preprocess.limits();
+    let reading = Reading { batch_size: args.batch_size, workers: args.workers, limits };
+    let samples = folder.samples().to_vec();
+    let found = extract(&model, &methods, samples, reading, args.output.convention(), &mut progress);
+    progress.clear();
+    let found = found?;
+    progress.report_failures();
+    let mut rows = Vec::with_capacity(found.len() * args.shots.len());
+    for extracted in &found {
+        for &shots in &args.shots {
+            rows.push(row(args, &folder, extracted, shots)?);
+        }
+    }
+    print(args, &folder, &model, &rows)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses what could only fail after all images have been looked at.
+fn check(args: &FewShotArgs, folder: &ImageFolder) -> Result<()> {
+    let dir = args.dir.display();
+    let names = folder.class_names();
+    if names.len() < 2 {
+        bail!(
+            "{dir}: a head needs two classes or more to tell apart; put the images of each class into a folder of its own"
+        );
+    }
+    if !(args.ridge >= 0.0 && args.ridge.is_finite()) {
+        return Err(FewShotError::Ridge { ridge: args.ridge }.into());
+    }
+    let shots = args.shots.iter().copied().max().unwrap_or(0);
+    let mut images = vec![0; names.len()];
+    folder.samples().iter().filter_map(|sample| sample.label).for_each(|label| images[label] += 1);
+    let fewest = images.iter().zip(names).filter(|(count, _)| **count > 0).min();
+    if let Some((count, name)) = fewest
+        && *count < shots
+    {
+        bail!(
+            "{dir}: class {name} has {count} images, and --shots {shots} needs {shots} of every class; use fewer shots or more images"
+        );
+    }
+    Ok(())
+}
+
+fn row<'e>(
+    args: &FewShotArgs,
+    folder: &ImageFolder,
+    extracted: &'e Extracted,
+    shots: usize,
+) -> Result<Row<'e>> {
+    let names = folder.class_names();
+    let features = extracted.features(names.len());
+    let mut row = Row { extracted, shots, percents: Vec::with_capacity(args.seeds), tried: 0 };
+    for seed in 0..args.seeds as u64 {
+        let accuracy = FewShot { shots, ridge: args.ridge, seed }.accuracy(&features);
+        let accuracy = accuracy.map_err(|error| match error {
+            FewShotError::TooFew { class, images, shots } => anyhow::anyhow!(
+                "{}: only {images} of the images of class {} could be read, and --shots {shots} needs {shots}; use fewer shots or more images",
+                args.dir.display(),
+                names[class]
+            ),
+            error => error.into(),
+        })?;
+        row.percents.push(accuracy.percent);
+        row.tried = accuracy.trials;
+    }
+    Ok(row)
+}
+
+fn print(args: &FewShotArgs, folder: &ImageFolder, model: &Model, rows: &[Row<'_>]) -> Result<()> {
+    let classes = folder.class_names().len();
+    if args.output.json {
+        for row in rows {
+            let (min, max) = row.range();
+            let value = json!({
+                "model": model.name(),
+                "merge": row.extracted.merge,
+                "classes": classes,
+                "shots": row.shots,
+                "tried": row.tried,
+                "seeds": args.seeds,
+                "top1": row.mean(),
+                "min": min,
+                "max": max,
+                "ridge": args.ridge,
+                "gmacs": row.extracted.gmacs,
+                "convention": args.output.convention(),
+                "mean_tokens": row.extracted.mean_tokens,
+                "dtype": args.model.dtype.name(),
+            });
+            output::line(value.to_string())?;
+        }
+        return Ok(());
+    }
+    let images = rows.first().map_or(0, |row| row.extracted.labels.len());
+    output::line(format!(
+        "{}, {}, {images} images of {classes} classes, means over {} choices of examples",
+        model.name(),
+        args.model.dtype.name(),
+        args.seeds
+    ))?;
+    let gmacs = format!("GMACs ({})", args.output.convention());
+    let header = ["merge", "shots", "top-1 %", "(min-max)", "tried on", &gmacs, "tokens left"];
+    let cells = |row: &Row<'_>| {
+        let (min, max) = row.range();
+        vec![
+            row.extracted.merge.clone(),
+            row.shots.to_string(),
+            format!("{:.1}", row.mean()),
+            format!("{min:.1}-{max:.1}"),
+            row.tried.to_string(),
+            format!("{:.2}", row.extracted.gmacs),
+            format!("{:.1}", row.extracted.mean_tokens),
+        ]
+    };
+    output::line(output::table(&header, &rows.iter().map(cells).collect::<Vec<_>>()))
+}

@@ -1,0 +1,77 @@
+//! Features of images, as the head of a model would get them.
+
+use crate::batches::each_batch;
+use crate::few_shot::Features;
+use crate::{EvalError, Observer, Reading};
+use tokmerge_data::Sample;
+use tokmerge_merge::{Method, Reduction};
+use tokmerge_models::{Convention, Model};
+
+/// Features of labelled images at one way of merging.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extracted {
+    /// The method.
+    pub merge: String,
+    /// `[N, C]`, row by row.
+    pub values: Vec<f32>,
+    /// `C`.
+    pub dim: usize,
+    /// `[N]`.
+    pub labels: Vec<usize>,
+    /// Billions of multiply-adds per image.
+    pub gmacs: f64,
+    /// Tokens left per image.
+    pub mean_tokens: f64,
+}
+
+impl Extracted {
+    /// What a linear head is fitted to.
+    #[must_use]
+    pub fn features(&self, num_classes: usize) -> Features<'_> {
+        Features { values: &self.values, dim: self.dim, labels: &self.labels, num_classes }
+    }
+}
+
+/// Features of the images at several ways of merging. Images without a label, or that cannot be read, are left out.
+///
+/// # Errors
+/// When a method does not fit the model, or no image could be read.
+pub fn extract(
+    model: &Model,
+    methods: &[Method],
+    samples: Vec<Sample>,
+    reading: Reading,
+    convention: Convention,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Extracted>, EvalError> {
+    let reductions: Vec<Reduction> =
+        methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
+    let begin = |method: &Method| Extracted {
+        merge: method.to_string(),
+        values: Vec::new(),
+        dim: model.config().embed_dim,
+        labels: Vec::new(),
+        gmacs: 0.0,
+        mean_tokens: 0.0,
+    };
+    let mut found: Vec<Extracted> = methods.iter().map(begin).collect();
+    let samples = samples.into_iter().filter(|sample| sample.label.is_some()).collect();
+    each_batch(model, samples, reading, observer, |batch, _| {
+        for (reduction, found) in reductions.iter().zip(&mut found) {
+            let (features, trace) = model.features(batch.pixels.to_vec(), reduction);
+            found.values.extend(features.into_data().iter::<f32>());
+            for (item, sample) in batch.samples.iter().enumerate() {
+                found.labels.extend(sample.label);
+                found.gmacs += model.gmacs(&trace, item, reduction, convention);
+                found.mean_tokens += trace.tokens_left(item, model.config().tokens()) as f64;
+            }
+        }
+        Ok(())
+    })?;
+    for found in &mut found {
+        let images = found.labels.len().max(1) as f64;
+        found.gmacs /= images;
+        found.mean_tokens /= images;
+    }
+    Ok(found)
+}
