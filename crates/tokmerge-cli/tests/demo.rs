@@ -59,3 +59,25 @@ fn the_model_that_comes_along_is_used_where_none_is_named() {
     assert!(number(none, "top1") >= 90.0, "{none}");
     assert!(number(merged, "agreement") >= 90.0, "{merged}");
 }
+
+/// As docs/training.md says, with the model that needs no download.
+#[test]
+fn the_model_that_comes_along_learns_two_other_classes() {
+    let desk = Desk::new();
+    desk.run("scenes all --images 720").ok();
+    for (class, name) in [("star", "cats"), ("heart", "dogs")] {
+        std::fs::create_dir_all(desk.path("photos")).expect("a folder");
+        std::fs::rename(desk.path(&format!("all/{class}")), desk.path(&format!("photos/{name}")))
+            .expect("moved");
+    }
+    desk.write(
+        "my.toml",
+        "merge = \"tome:r=12\"\n[model]\nname = \"demo\"\nweights = \"pretrained\"\n[data]\ntrain = \"photos\"\nsplit = 0.2\n\
+         [schedule]\nlr = 3e-4\n[train]\nepochs = 3\nbatch_size = 8\n",
+    );
+    desk.run("finetune my.toml -o mine").ok();
+    let eval = desk.run("eval photos --model local-dir:mine --merge none --merge tome:r=12 --json").ok();
+    for line in eval.json() {
+        assert!(number(&line, "top1") >= 85.0, "{line}");
+    }
+}

@@ -1,5 +1,6 @@
 //! From a `config.json` to the shape of a model and its preprocessing.
 
+use crate::embedded;
 use crate::experts::{ExpertsConfig, Placement};
 use crate::families::vit::{ClassToken, NormPlace, Pool, VitConfig};
 use crate::registry::{Architecture, UnknownModel, architecture};
@@ -79,6 +80,8 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
 /// When the shape makes no model, or timm's arguments cannot say it.
 pub fn timm_config(architecture: &Architecture, class_names: &[String]) -> Result<Value, ConfigureError> {
     let Architecture { name, tag, config: vit, preprocess } = architecture;
+    // timm knows no model of that name, but one that these arguments change into it.
+    let name = if name == embedded::EMBEDDED { embedded::BASE } else { name };
     check(vit)?;
     let (height, width) = vit.img_size;
     let mut arguments = json!({

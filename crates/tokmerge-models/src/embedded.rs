@@ -10,6 +10,9 @@ use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelConfig};
 /// Its name among models.
 pub const EMBEDDED: &str = "demo";
 
+/// timm's model that it is a variant of.
+pub(crate) const BASE: &str = "vit_small_patch16_224";
+
 static WEIGHTS: &[u8] = include_bytes!("../embedded/model.safetensors");
 const CONFIG: &str = include_str!("../embedded/config.json");
 

@@ -160,9 +160,8 @@ pub fn sheet(pictures: &[Picture], columns: usize, gap: usize) -> Result<Picture
     }
     let columns = columns.clamp(1, pictures.len());
     let rows = pictures.len().div_ceil(columns);
-    let across = |count: usize, side: usize| {
-        side.saturating_mul(count).saturating_add(gap.saturating_mul(count - 1))
-    };
+    let across =
+        |count: usize, side: usize| side.saturating_mul(count).saturating_add(gap.saturating_mul(count - 1));
     let total = (across(columns, width), across(rows, height));
     if total.0.max(total.1) > 2 * MAX_SIDE {
         return Err(Error::Upscale { width: total.0, height: total.1, upscale: 1, max: 2 * MAX_SIDE });
