@@ -23,7 +23,7 @@ bench: build
     cargo bench --workspace --bench roofline
     {{tokmerge}} bench --model vit_small_patch16_224 --random-weights --merge none --merge tome:r=13 --batch-size 8
 
-# How speed and memory grow with threads, batch, tokens and merging: charts and scaling.csv in docs
+# How speed and memory grow with threads, batch, tokens and merging: charts and CSV files in docs
 scaling: build
     cargo run --release --workspace --example scaling -- {{tokmerge}} docs
 

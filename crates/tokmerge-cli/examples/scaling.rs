@@ -1,7 +1,8 @@
 //! How speed and memory grow with threads, images per batch, tokens per image and merged tokens.
 //!
 //! `cargo run --release --example scaling -- target/release/tokmerge docs` runs `tokmerge bench` once per point, each in
-//! a process of its own, and writes `scaling.csv` and one chart per study. It takes some six minutes on two cores.
+//! a process of its own, and writes a chart and a CSV file per study. It takes some six minutes on two cores; names of
+//! studies behind the folder choose among them.
 
 use serde_json::Value;
 use std::error::Error;
@@ -38,19 +39,27 @@ struct Point {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [program, folder] = &arguments[..] else {
-        return Err("usage: scaling TOKMERGE_PROGRAM FOLDER".into());
+    let [program, folder, wanted @ ..] = &arguments[..] else {
+        return Err("usage: scaling TOKMERGE_PROGRAM FOLDER [STUDY...]".into());
     };
-    let mut csv = csv::Writer::from_path(folder.join("scaling.csv"))?;
-    csv.write_record(["study", "series", "x", "images_per_second", "ms_per_image", "memory_mib"])?;
-    for study in studies() {
+    let all = studies();
+    if let Some(unknown) = wanted.iter().find(|name| !all.iter().any(|study| Path::new(study.name) == *name))
+    {
+        let names: Vec<_> = all.iter().map(|study| study.name).collect();
+        return Err(format!("no study {}; there are {}", unknown.display(), names.join(", ")).into());
+    }
+    for study in all {
+        if !wanted.is_empty() && !wanted.iter().any(|name| Path::new(study.name) == name) {
+            continue;
+        }
+        let mut csv = csv::Writer::from_path(folder.join(format!("scaling-{}.csv", study.name)))?;
+        csv.write_record(["series", "x", "images_per_second", "ms_per_image", "memory_mib"])?;
         let mut series: Vec<Series> = Vec::new();
         for run in &study.runs {
             let point = measure(program, &run.arguments)?;
             let number = |value: f64| format!("{value:.3}");
             csv.write_record([
-                study.name,
-                &run.series,
+                run.series.as_str(),
                 &run.x.to_string(),
                 &number(point.images_per_second),
                 &number(point.ms_per_image),
@@ -75,9 +84,18 @@ fn studies() -> [Study; 5] {
     let tiny = "bench --model vit_tiny_patch16_224 --random-weights --duration 3";
     // 197 to 2305 tokens.
     let sides = [224, 320, 384, 448, 512, 576, 640, 768];
-    let tokens = |side: usize| ((side / 16) * (side / 16) + 1) as f64;
+    let tokens = |side: usize| (side / 16) * (side / 16) + 1;
+    // The same share of the tokens in every layer.
+    let share = |side: usize| tokens(side) * 13 / tokens(224);
     let by_tokens = |batch: usize| {
-        each(&sides, |side| (tokens(*side), format!("{tiny} --batch-size {batch} --img-size {side}")))
+        let run = |series: &str, side: usize, merge: String| Run {
+            series: series.to_owned(),
+            x: tokens(side) as f64,
+            arguments: words(&format!("{tiny} --batch-size {batch} --img-size {side} --merge {merge}")),
+        };
+        let unmerged = sides.map(|side| run("none", side, "none".to_owned()));
+        let merged = sides.map(|side| run("tome, r = tokens / 15", side, format!("tome:r={}", share(side))));
+        unmerged.into_iter().chain(merged).collect()
     };
     let speed = || Axis::linear("images per second");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
