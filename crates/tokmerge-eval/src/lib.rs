@@ -14,5 +14,5 @@ pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Observer, Predictio
 pub use batches::Reading;
 pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
-pub use speed::{BenchOptions, PeakOf, Speed, bench};
+pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};

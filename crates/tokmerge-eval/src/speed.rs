@@ -78,67 +78,96 @@ pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result
     let config = model.config();
     let (height, width) = config.img_size;
     let pixels = normal(options.batch_size * config.in_chans * height * width);
-    let mut rounds: Vec<Vec<f64>> = Vec::new();
-    let mut peaks = Vec::new();
     let mut counts = vec![[0.0; 3]; methods.len()];
-    let limit = options.duration.mul_f64(methods.len().max(1) as f64);
-    let mut start = Instant::now();
-    for round in 0.. {
-        if round == WARM_UP {
-            start = Instant::now();
-        }
-        if round >= WARM_UP + FEWEST_ROUNDS && start.elapsed() >= limit {
-            break;
-        }
-        let mut times = Vec::with_capacity(methods.len());
-        for (reduction, count) in reductions.iter().zip(&mut counts) {
-            let input = pixels.clone();
-            let now = Instant::now();
-            let output = model.predict(input, reduction);
-            if round == 0 {
-                let items = options.batch_size as f64;
-                for item in 0..options.batch_size {
-                    let layers = model.layer_tokens(&output.trace, item);
-                    count[0] += model.gmacs(&output.trace, item, reduction, options.convention) / items;
-                    count[1] += output.trace.tokens_left(item, config.tokens()) as f64 / items;
-                    count[2] += config.cost().mega_activations(config.num_heads, &layers) / items;
-                }
+    let rounds = Rounds::measure(methods.len(), WARM_UP, &options, |round, index| {
+        let (reduction, count) = (&reductions[index], &mut counts[index]);
+        let input = pixels.clone();
+        let now = Instant::now();
+        let output = model.predict(input, reduction);
+        if round == 0 {
+            let items = options.batch_size as f64;
+            for item in 0..options.batch_size {
+                let layers = model.layer_tokens(&output.trace, item);
+                count[0] += model.gmacs(&output.trace, item, reduction, options.convention) / items;
+                count[1] += output.trace.tokens_left(item, config.tokens()) as f64 / items;
+                count[2] += config.cost().mega_activations(config.num_heads, &layers) / items;
             }
-            // Reading the logits is part of the work: nothing may be left lazy.
-            let logits = output.logits.into_data();
-            times.push(now.elapsed().as_secs_f64());
-            drop(logits);
         }
-        if round >= WARM_UP {
-            rounds.push(times);
-            peaks.extend(options.peak.and_then(|peak| peak.measure(PEAK)));
+        // Reading the logits is part of the work: nothing may be left lazy.
+        let logits = output.logits.into_data();
+        let seconds = now.elapsed().as_secs_f64();
+        drop(logits);
+        seconds
+    });
+    Ok(rounds.speeds(methods, &counts, options.batch_size))
+}
+
+/// Times of several methods, one batch each in turn per round, so that a machine whose speed drifts hits all alike.
+#[derive(Clone, Debug)]
+pub struct Rounds {
+    /// Seconds of every method, round by round.
+    times: Vec<Vec<f64>>,
+    /// Operations per second, measured after each round; empty if nobody asked for it.
+    peaks: Vec<f64>,
+}
+
+impl Rounds {
+    /// Runs rounds of `methods` until each method has had `options.duration`, and at least three, after `warm_up` that
+    /// do not count. `seconds` runs method `index` in round `round`, both from 0, and says how long it took.
+    pub fn measure(
+        methods: usize,
+        warm_up: usize,
+        options: &BenchOptions,
+        mut seconds: impl FnMut(usize, usize) -> f64,
+    ) -> Self {
+        let mut rounds = Self { times: Vec::new(), peaks: Vec::new() };
+        let limit = options.duration.mul_f64(methods.max(1) as f64);
+        let mut start = Instant::now();
+        for round in 0.. {
+            if round == warm_up {
+                start = Instant::now();
+            }
+            if round >= warm_up + FEWEST_ROUNDS && start.elapsed() >= limit {
+                break;
+            }
+            let times = (0..methods).map(|index| seconds(round, index)).collect();
+            if round >= warm_up {
+                rounds.times.push(times);
+                rounds.peaks.extend(options.peak.and_then(|peak| peak.measure(PEAK)));
+            }
         }
+        rounds
     }
-    let unmerged = methods.iter().position(|method| *method == Method::None);
-    let results =
-        methods.iter().zip(counts).enumerate().map(|(index, (method, [gmacs, tokens, mega_activations]))| {
-            let speeds: Vec<f64> =
-                rounds.iter().map(|times| options.batch_size as f64 / times[index]).collect();
+
+    /// The speeds of `methods`. `counts` of each are billions of multiply-adds and tokens left per image, and millions
+    /// of activations.
+    #[must_use]
+    pub fn speeds(&self, methods: &[Method], counts: &[[f64; 3]], batch_size: usize) -> Vec<Speed> {
+        let Self { times: rounds, peaks } = self;
+        let unmerged = methods.iter().position(|method| *method == Method::None);
+        let speed = |(index, (method, [gmacs, tokens, mega_activations])): (usize, (&Method, &[f64; 3]))| {
+            let speeds: Vec<f64> = rounds.iter().map(|times| batch_size as f64 / times[index]).collect();
             let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
                 let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
                 Spread::of(&ratios)
             });
             let images_per_second = Spread::of(&speeds);
             let shares: Vec<f64> =
-                speeds.iter().zip(&peaks).map(|(speed, peak)| speed * gmacs * 2e9 / peak).collect();
+                speeds.iter().zip(peaks).map(|(speed, peak)| speed * gmacs * 2e9 / peak).collect();
             Speed {
                 merge: method.to_string(),
                 images_per_second,
-                ms_per_batch: 1e3 * options.batch_size as f64 / images_per_second.median,
+                ms_per_batch: 1e3 * batch_size as f64 / images_per_second.median,
                 batches: rounds.len(),
-                gmacs,
-                tokens,
-                mega_activations,
+                gmacs: *gmacs,
+                tokens: *tokens,
+                mega_activations: *mega_activations,
                 speedup,
                 peak_share: (!shares.is_empty()).then(|| Spread::of(&shares)),
             }
-        });
-    Ok(results.collect())
+        };
+        methods.iter().zip(counts).enumerate().map(speed).collect()
+    }
 }
 
 /// Seeded standard normal values: never zeros, which some processors multiply faster.

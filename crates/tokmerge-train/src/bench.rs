@@ -9,13 +9,12 @@ use burn::tensor::{Tensor, TensorData};
 use burn_optim::ModuleOptimizer;
 use std::collections::BTreeMap;
 use std::time::Instant;
-use tokmerge_eval::{BenchOptions, Speed, Spread};
+use tokmerge_eval::{BenchOptions, Rounds, Speed};
 use tokmerge_merge::{BindError, Method, Random, Reduction};
 use tokmerge_models::{Model, StochasticDepth, Vit};
 
 /// Rounds before any counts.
 const WARM_UP: usize = 1;
-const FEWEST_ROUNDS: usize = 3;
 
 /// A model in training.
 struct Learner {
@@ -61,55 +60,20 @@ pub fn bench_training(
     // What a forward pass costs is counted once, untimed.
     let counts: Vec<[f64; 3]> =
         reductions.iter().map(|reduction| count(model, reduction, &options)).collect();
-    let mut rounds: Vec<Vec<f64>> = Vec::new();
-    let limit = options.duration.mul_f64(methods.len().max(1) as f64);
-    let mut start = Instant::now();
-    for round in 0.. {
-        if round == WARM_UP {
-            start = Instant::now();
-        }
-        if round >= WARM_UP + FEWEST_ROUNDS && start.elapsed() >= limit {
-            break;
-        }
-        let mut times = Vec::with_capacity(methods.len());
-        for (pass, learner) in passes.iter().zip(&mut learners) {
-            let (pixels, targets) = (pixels.clone(), targets.clone());
-            let now = Instant::now();
-            let images = Tensor::from_data(TensorData::new(pixels, shape), &device);
-            let targets = TensorData::new(targets, [options.batch_size, config.num_classes]);
-            let (_, gradients) =
-                pass.gradients(&learner.vit, images, Tensor::from_data(targets, &device), 1.0);
-            let vit = std::mem::replace(&mut learner.vit, hollow());
-            learner.vit = learner.optimizer.step(learner.groups.rates(1e-4), vit, gradients);
-            times.push(now.elapsed().as_secs_f64());
-        }
-        if round >= WARM_UP {
-            rounds.push(times);
-        }
-    }
-    let unmerged = methods.iter().position(|method| *method == Method::None);
-    let results =
-        methods.iter().zip(counts).enumerate().map(|(index, (method, [gmacs, tokens, mega_activations]))| {
-            let speeds: Vec<f64> =
-                rounds.iter().map(|times| options.batch_size as f64 / times[index]).collect();
-            let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
-                let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
-                Spread::of(&ratios)
-            });
-            let images_per_second = Spread::of(&speeds);
-            Speed {
-                merge: method.to_string(),
-                images_per_second,
-                ms_per_batch: 1e3 * options.batch_size as f64 / images_per_second.median,
-                batches: rounds.len(),
-                gmacs,
-                tokens,
-                mega_activations,
-                speedup,
-                peak_share: None,
-            }
-        });
-    Ok(results.collect())
+    // Operations of a forward pass say no share of what a step does.
+    let timing = BenchOptions { peak: None, ..options };
+    let rounds = Rounds::measure(methods.len(), WARM_UP, &timing, |_, index| {
+        let (pass, learner) = (&passes[index], &mut learners[index]);
+        let (pixels, targets) = (pixels.clone(), targets.clone());
+        let now = Instant::now();
+        let images = Tensor::from_data(TensorData::new(pixels, shape), &device);
+        let targets = TensorData::new(targets, [options.batch_size, config.num_classes]);
+        let (_, gradients) = pass.gradients(&learner.vit, images, Tensor::from_data(targets, &device), 1.0);
+        let vit = std::mem::replace(&mut learner.vit, hollow());
+        learner.vit = learner.optimizer.step(learner.groups.rates(1e-4), vit, gradients);
+        now.elapsed().as_secs_f64()
+    });
+    Ok(rounds.speeds(methods, &counts, options.batch_size))
 }
 
 /// Operations, tokens left and activations of one image of a forward pass.
