@@ -95,13 +95,9 @@ pub fn attention(
         function: "attention",
         isa,
         precision,
-        heads,
-        queries: part(0),
-        keys: part(width),
-        values: part(2 * width),
+        inputs: Inputs { heads, queries: part(0), keys: part(width), values: part(2 * width), log_size },
         query_offsets: offsets,
         offsets,
-        log_size,
         sums: sums.as_deref_mut().map(Shared::new),
     };
     call.run(out);
@@ -150,13 +146,15 @@ pub fn cross_attention(
         function,
         isa,
         precision,
-        heads,
-        queries: Side { values: queries, stride: width, first: 0 },
-        keys: Side { values: keys_values, stride: 2 * width, first: 0 },
-        values: Side { values: keys_values, stride: 2 * width, first: width },
+        inputs: Inputs {
+            heads,
+            queries: Side { values: queries, stride: width, first: 0 },
+            keys: Side { values: keys_values, stride: 2 * width, first: 0 },
+            values: Side { values: keys_values, stride: 2 * width, first: width },
+            log_size,
+        },
         query_offsets,
         offsets,
-        log_size,
         sums: None,
     };
     call.run(out);
@@ -197,25 +195,32 @@ impl<'a> Side<'a> {
     }
 }
 
+/// What attends to what.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    heads: Heads,
+    queries: Side<'a>,
+    keys: Side<'a>,
+    values: Side<'a>,
+    log_size: Option<&'a [f32]>,
+}
+
 /// One call of attention, its lengths checked but for `log_size` and `out`.
 struct Call<'a> {
     function: &'static str,
     isa: Isa,
     precision: Precision,
-    heads: Heads,
-    queries: Side<'a>,
-    keys: Side<'a>,
-    values: Side<'a>,
+    inputs: Inputs<'a>,
     query_offsets: &'a [usize],
     offsets: &'a [usize],
-    log_size: Option<&'a [f32]>,
     /// `[H, T]`: sums of the softmax over the queries of each item.
     sums: Option<Shared<'a, f32>>,
 }
 
 impl Call<'_> {
     fn run(&self, out: &mut [f32]) {
-        let Self { function, heads, offsets, query_offsets, .. } = *self;
+        let Self { function, inputs, offsets, query_offsets, .. } = *self;
+        let heads = inputs.heads;
         let (rows, queries) = (offsets[offsets.len() - 1], query_offsets[query_offsets.len() - 1]);
         let width = heads.width();
         assert_eq!(
@@ -224,7 +229,7 @@ impl Call<'_> {
             "{function}: out has {} elements, expected {queries} x {width}",
             out.len()
         );
-        if let Some(log_size) = self.log_size {
+        if let Some(log_size) = inputs.log_size {
             assert_eq!(
                 log_size.len(),
                 rows,
@@ -236,7 +241,6 @@ impl Call<'_> {
         let tasks = (offsets.len() - 1) * heads.count;
         // The sums of a head are made by one task.
         let splits = if self.sums.is_some() { 1 } else { splits(tasks) };
-        let paired = self.precision == Precision::Bf16 && self.isa.has_bf16_dot();
         for_each(tasks * splits, |task| {
             let (task, split) = (task / splits, task % splits);
             let (index, head) = (task / heads.count, task % heads.count);
@@ -248,9 +252,11 @@ impl Call<'_> {
             let first = query_offsets[index];
             let queries = part(query_offsets[index + 1] - first, splits, split);
             let queries = first + queries.start..first + queries.end;
-            let operand = if paired { Operand::Bf16 } else { Operand::Values };
-            let job = Head { call: self, head, item, queries, operand, out, sums };
-            if paired { dispatch_bf16_pairs(job) } else { dispatch(self.isa, job) }
+            // SAFETY: `out` has all rows of `width`, as checked above.
+            let out = unsafe { out.start().add(queries.start * width + head * heads.dim) };
+            let job =
+                Head { inputs, head, item, queries, operand: Operand::Values, out, stride: width, sums };
+            job.dispatch(self.isa, self.precision);
         });
     }
 }
@@ -271,25 +277,80 @@ fn splits(tasks: usize) -> usize {
     (2..=threads.min(8)).fold(1, |best, splits| if time(splits) < 0.97 * time(best) { splits } else { best })
 }
 
+/// `softmax(scale · q kᵀ + log_size) v` for one head alone, on this thread: bit for bit as [`attention`] has it.
+///
+/// `qkv: [T, 3 * dim]`; item `i` is rows `offsets[i] - offsets[0]..` of it and of `log_size: [T]`, and of `out`, where
+/// rows of `dim` values begin `stride` apart.
+pub(crate) fn one_head(
+    isa: Isa,
+    precision: Precision,
+    (dim, scale): (usize, f32),
+    qkv: &[f32],
+    offsets: &[usize],
+    log_size: Option<&[f32]>,
+    (out, stride): (&mut [f32], usize),
+) {
+    let side = |first: usize| Side { values: qkv, stride: 3 * dim, first };
+    let inputs = Inputs {
+        heads: Heads { count: 1, dim, scale },
+        queries: side(0),
+        keys: side(dim),
+        values: side(2 * dim),
+        log_size,
+    };
+    for item in offsets.windows(2) {
+        let item = item[0] - offsets[0]..item[1] - offsets[0];
+        if item.is_empty() {
+            continue;
+        }
+        let out = &mut out[item.start * stride..(item.end - 1) * stride + dim];
+        let head = Head {
+            inputs,
+            head: 0,
+            queries: item.clone(),
+            item,
+            operand: Operand::Values,
+            out: out.as_mut_ptr(),
+            stride,
+            sums: None,
+        };
+        head.dispatch(isa, precision);
+    }
+}
+
 /// Some queries of one head of one item.
 struct Head<'a> {
-    call: &'a Call<'a>,
+    inputs: Inputs<'a>,
     head: usize,
     /// Rows of the keys.
     item: Range<usize>,
-    /// Rows of the queries and of `out`.
+    /// Rows of the queries.
     queries: Range<usize>,
     operand: Operand,
-    out: Shared<'a, f32>,
+    /// Of the first query; writable for as many rows of `dim` values, and ours alone.
+    out: *mut f32,
+    /// From row to row of `out`.
+    stride: usize,
     /// Sums of the softmax over the item's queries.
     sums: Option<&'a mut [f32]>,
+}
+
+impl Head<'_> {
+    /// Runs with the vectors and the operands of `precision`.
+    fn dispatch(self, isa: Isa, precision: Precision) {
+        if precision == Precision::Bf16 && isa.has_bf16_dot() {
+            dispatch_bf16_pairs(Self { operand: Operand::Bf16, ..self });
+        } else {
+            dispatch(isa, self);
+        }
+    }
 }
 
 impl Job for Head<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { call, head, operand, .. } = self;
-        let (n, dim, width) = (self.item.len(), call.heads.dim, call.heads.width());
+        let Self { inputs, head, operand, .. } = self;
+        let (n, dim) = (self.item.len(), inputs.heads.dim);
         if self.queries.is_empty() {
             return;
         }
@@ -301,12 +362,12 @@ impl Job for Head<'_> {
         let mut bias = Scratch::take(padded);
         let mut scores = Scratch::take(S::ROWS * padded);
         // Powers of 2 are what the softmax takes.
-        let factor = call.heads.scale * std::f32::consts::LOG2_E;
+        let factor = inputs.heads.scale * std::f32::consts::LOG2_E;
         for (i, row) in self.queries.clone().enumerate() {
-            let from = &call.queries.from(row, head, dim)[..dim];
+            let from = &inputs.queries.from(row, head, dim)[..dim];
             scale_into(simd, factor, from, operand, &mut queries[i * query_words..(i + 1) * query_words]);
         }
-        let [from_keys, from_values] = [call.keys, call.values].map(|side| {
+        let [from_keys, from_values] = [inputs.keys, inputs.values].map(|side| {
             let from = side.from(self.item.start, head, dim);
             assert!(from.len() >= (n - 1) * side.stride + dim);
             (from.as_ptr(), side.stride)
@@ -316,7 +377,7 @@ impl Job for Head<'_> {
             pack_keys(simd, operand, from_keys.0, from_keys.1, [n, dim], &mut keys);
             pack_values(simd, operand, from_values.0, from_values.1, [n, dim], &mut values);
         }
-        match call.log_size {
+        match inputs.log_size {
             Some(log_size) => {
                 scale_into(
                     simd,
@@ -342,9 +403,8 @@ impl Job for Head<'_> {
             scores: &mut scores,
             n,
             dim,
-            // SAFETY: `Call::run` checked that `out` has all rows of `width`.
-            out: unsafe { self.out.start().add(self.queries.start * width + head * dim) },
-            out_stride: width,
+            out: self.out,
+            out_stride: self.stride,
             sums,
             largest: [0.0; LARGEST_ROWS],
             inverse: [0.0; LARGEST_ROWS],

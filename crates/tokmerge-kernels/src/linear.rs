@@ -169,18 +169,29 @@ impl Job for Chunk<'_> {
                 }
             }
             let y = y.start().add(first);
-            let y = match beside {
-                Beside::Before(pre) => Output::Both { y, pre: pre.start().add(first) },
-                Beside::Nothing | Beside::Residual(_) => Output::Values(y),
+            let to = match beside {
+                Beside::Before(pre) => To::Both { y, pre: pre.start().add(first) },
+                Beside::Nothing | Beside::Residual(_) => To::Values(y),
             };
+            let y = Output { to, first: 0, width: n };
             layer.rows(simd, norm, x, rows.len(), panels, y);
         }
     }
 }
 
-/// Where the rows of a layer go, row by row without gaps.
+/// Where the rows of a layer go, or some of their columns.
 #[derive(Clone, Copy)]
-pub(crate) enum Output {
+pub(crate) struct Output {
+    /// Begins with column `first` of the first row.
+    pub(crate) to: To,
+    pub(crate) first: usize,
+    /// Columns that there is room for in a row.
+    pub(crate) width: usize,
+}
+
+/// In which form columns go where.
+#[derive(Clone, Copy)]
+pub(crate) enum To {
     /// As values.
     Values(*mut f32),
     /// As values, and as those before the activation.
@@ -212,7 +223,7 @@ impl Layer<'_> {
     /// Some panels of `y = epilogue(x Wᵀ + b)`, or of `epilogue(LN(x) Wᵀ + b)`, for `x: [rows, K]`.
     ///
     /// # Safety
-    /// `y` has `rows` rows of N elements or their words, and nobody else accesses the columns of `panels` meanwhile.
+    /// `y` has `rows` rows with room for the columns of `panels` or their words, which nobody else accesses meanwhile.
     #[inline(always)]
     pub(crate) unsafe fn rows<S: Simd>(
         &self,
@@ -230,19 +241,26 @@ impl Layer<'_> {
             return unsafe { self.operand_rows(simd, x, rows, panels, y) };
         }
         let mut operand = Scratch::take(rows * words);
+        self.prepare(simd, norm, x, &mut operand);
+        // SAFETY: the caller's promise.
+        unsafe { self.operand_rows(simd, &operand, rows, panels, y) }
+    }
+
+    /// Rows of `x`, or of `LN(x)`, as operand words.
+    #[inline(always)]
+    pub(crate) fn prepare<S: Simd>(&self, simd: S, norm: Option<Norm<'_>>, x: &[f32], operand: &mut [f32]) {
+        let (k, words) = (self.w.in_features(), self.w.words_per_row());
         match (self.w.precision(), norm) {
-            (Precision::F32, None) => {}
-            (Precision::F32, Some(norm)) => norm.rows(simd, x, Operand::Values, &mut operand),
-            (Precision::Bf16, Some(norm)) => norm.rows(simd, x, Operand::Bf16, &mut operand),
+            (Precision::F32, None) => operand.copy_from_slice(x),
+            (Precision::F32, Some(norm)) => norm.rows(simd, x, Operand::Values, operand),
+            (Precision::Bf16, Some(norm)) => norm.rows(simd, x, Operand::Bf16, operand),
             (Precision::Bf16, None) => {
-                for r in 0..rows {
+                for r in 0..operand.len() / words.max(1) {
                     convert(simd, &x[r * k..(r + 1) * k], &mut operand[r * words..(r + 1) * words]);
                 }
             }
-            (Precision::Int8, norm) => quantise_rows(simd, norm, x, [k, words], &mut operand),
+            (Precision::Int8, norm) => quantise_rows(simd, norm, x, [k, words], operand),
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.operand_rows(simd, &operand, rows, panels, y) }
     }
 
     /// As [`Layer::rows`], for rows of operand words.
@@ -284,11 +302,12 @@ impl Layer<'_> {
         let (words, steps) = (self.w.words_per_row(), self.w.steps());
         let weights = self.w.panel(panel);
         assert_eq!(weights.len(), steps * S::PANEL);
-        let n = self.w.out_features();
-        let (y, y_stride, operand, pre) = match y {
-            Output::Values(y) => (y, n, Operand::Values, None),
-            Output::Both { y, pre } => (y, n, Operand::Values, Some(pre.wrapping_add(columns.start))),
-            Output::Bf16(y) => (y, crate::simd::words::<S>(Operand::Bf16, n), Operand::Bf16, None),
+        let Output { to, first, width } = y;
+        let at = columns.start - first;
+        let (y, y_stride, operand, pre) = match to {
+            To::Values(y) => (y, width, Operand::Values, None),
+            To::Both { y, pre } => (y, width, Operand::Values, Some(pre.wrapping_add(at))),
+            To::Bf16(y) => (y, crate::simd::words::<S>(Operand::Bf16, width), Operand::Bf16, None),
         };
         let mut quantised = [[simd.splat(0.0); 2]; 2];
         if let Some([scale, sum]) = self.w.scales() {
@@ -311,7 +330,7 @@ impl Layer<'_> {
             tile: tiled.then_some(tile.as_mut_ptr().cast()),
             columns: columns.len(),
             // SAFETY: the panel's first column is within the rows of `y`.
-            y: unsafe { y.add(crate::simd::words::<S>(operand, columns.start)) },
+            y: unsafe { y.add(crate::simd::words::<S>(operand, at)) },
             y_stride,
             operand,
             pre,
@@ -323,16 +342,15 @@ impl Layer<'_> {
     /// One block of columns by the `gemm` crate, in calls of a fixed shape.
     #[inline(always)]
     unsafe fn gemm_columns<S: Simd>(&self, simd: S, a: &[f32], rows: usize, panel: usize, y: Output) {
-        let pre = match y {
-            Output::Both { pre, .. } => Some(pre),
-            Output::Values(_) | Output::Bf16(_) => None,
-        };
-        let (y, words) = match y {
-            Output::Values(y) | Output::Both { y, .. } => (y, false),
+        let Output { to, first: first_column, width: stride } = y;
+        let (y, pre, words) = match to {
+            To::Values(y) => (y, None, false),
+            To::Both { y, pre } => (y, Some(pre), false),
             // A word is a value here.
-            Output::Bf16(y) => (y, true),
+            To::Bf16(y) => (y, None, true),
         };
         let (k, columns) = (self.w.in_features(), self.w.columns(panel));
+        let at = columns.start - first_column;
         let width = columns.len();
         let mut sums = Scratch::take(GEMM_ROWS * width);
         let mut padded = Scratch::take(GEMM_ROWS * k);
@@ -356,13 +374,13 @@ impl Layer<'_> {
             for r in 0..count {
                 // SAFETY: `y` has these rows and columns, and they are ours, as the caller promises.
                 let y = unsafe {
-                    let start = y.add((first + r) * self.w.out_features() + columns.start);
+                    let start = y.add((first + r) * stride + at);
                     std::slice::from_raw_parts_mut(start, width)
                 };
                 let sums = &sums[r * width..(r + 1) * width];
                 // SAFETY: as `y`.
                 let pre = pre.map(|pre| unsafe {
-                    let start = pre.add((first + r) * self.w.out_features() + columns.start);
+                    let start = pre.add((first + r) * stride + at);
                     std::slice::from_raw_parts_mut(start, width)
                 });
                 self.finish_row(simd, sums, &columns, y, pre);

@@ -5,7 +5,7 @@
 //! block of rows stay in the second-level cache.
 
 use crate::activation::Activation;
-use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, linear, norm_linear, quantise_rows};
+use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, To, linear, norm_linear, quantise_rows};
 use crate::norm::Norm;
 use crate::pack::{PackedLinear, Precision};
 use crate::parallel::{Grid, Shared};
@@ -95,30 +95,31 @@ impl Job for Rows<'_> {
         let (first, second) = self.mlp.layers();
         let rows = self.x.len() / first.w.in_features();
         let (panels1, panels2) = (0..first.w.panels(), 0..second.w.panels());
-        let words = second.w.words_per_row();
+        let (words, inner) = (second.w.words_per_row(), second.w.in_features());
+        let hidden_to = |to| Output { to, first: 0, width: inner };
         let mut operand = Scratch::take(rows * words);
         // SAFETY: `operand` and `hidden` have `rows` rows of fc1's outputs, which are fc2's inputs (checked in `mlp`), as
         // words and as values, `x` of fc2's outputs; all are ours.
         unsafe {
             match second.w.precision() {
                 Precision::F32 => {
-                    let values = Output::Values(operand.as_mut_ptr());
+                    let values = hidden_to(To::Values(operand.as_mut_ptr()));
                     first.rows(simd, Some(self.mlp.norm), self.x, rows, panels1, values);
                 }
                 Precision::Bf16 => {
-                    let words = Output::Bf16(operand.as_mut_ptr());
+                    let words = hidden_to(To::Bf16(operand.as_mut_ptr()));
                     first.rows(simd, Some(self.mlp.norm), self.x, rows, panels1, words);
                 }
                 Precision::Int8 => {
                     // A row's range is known when all of it is.
-                    let inner = second.w.in_features();
                     let mut hidden = Scratch::take(rows * inner);
-                    let values = Output::Values(hidden.as_mut_ptr());
+                    let values = hidden_to(To::Values(hidden.as_mut_ptr()));
                     first.rows(simd, Some(self.mlp.norm), self.x, rows, panels1, values);
                     quantise_rows(simd, None, &hidden, [inner, words], &mut operand);
                 }
             }
-            second.operand_rows(simd, &operand, rows, panels2, Output::Values(self.x.as_mut_ptr()));
+            let x = Output { to: To::Values(self.x.as_mut_ptr()), first: 0, width: second.w.out_features() };
+            second.operand_rows(simd, &operand, rows, panels2, x);
         }
     }
 }

@@ -23,6 +23,7 @@ mod mlp;
 mod norm;
 mod packs;
 mod pool;
+mod self_attention;
 #[cfg(test)]
 mod testing;
 
@@ -36,6 +37,7 @@ pub use merging::{DROPPED, gather_rows, merge_rows, merge_weights};
 pub use mlp::{MlpWeights, mlp_residual};
 pub use norm::{NormWeights, layer_norm};
 pub use pool::recycle;
+pub use self_attention::{HeadFeatures, SelfAttentionWeights, self_attention};
 pub use tokmerge_kernels::{
     Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity, peak,
 };

@@ -3,8 +3,8 @@
 use super::layers::{Bias, LayerNorm, Linear};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, s};
-use tokmerge_merge::{Evidence, Feature, Received, Wants};
-use tokmerge_ops::{Heads, Part, Precision, attention_received, head_features};
+use tokmerge_merge::{Evidence, Feature, FeatureRequest, Received, Wants};
+use tokmerge_ops::{HeadFeatures, Heads, Part, Precision, attention_received, head_features};
 
 /// Queries, keys and values of all heads from one linear layer, and the projection of what they attend to.
 #[derive(Module, Debug)]
@@ -53,7 +53,7 @@ impl Attention {
 
     /// Normalises queries and keys per head, where the model does so: `[T, 3 * C]` → `[T, 3 * C]`.
     pub(crate) fn normalise_heads(&self, qkv: Tensor<2>) -> Tensor<2> {
-        if self.q_norm.is_none() && self.k_norm.is_none() {
+        if self.is_plain() {
             return qkv;
         }
         let width = self.num_heads * self.head_dim;
@@ -83,6 +83,11 @@ impl Attention {
         norm.forward(part.reshape([rows * self.num_heads, self.head_dim])).reshape([rows, width])
     }
 
+    /// Whether queries and keys are attended with as they come from `qkv`.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.q_norm.is_none() && self.k_norm.is_none()
+    }
+
     /// What a method asked for and `qkv: [T, 3 * C]` can tell.
     pub(crate) fn evidence(
         &self,
@@ -92,19 +97,23 @@ impl Attention {
         wants: Wants,
     ) -> Evidence {
         let heads = self.heads();
-        let features = wants.features.and_then(|request| {
-            let part = match request.feature {
-                Feature::Query => Part::Query,
-                Feature::Key => Part::Key,
-                Feature::Value => Part::Value,
-                Feature::BlockInput | Feature::Attended => return None,
-            };
-            Some(head_features(qkv.clone(), heads, part, request.heads))
-        });
+        let features = wants.features.and_then(of_heads);
+        let features = features.map(|(part, heads_as)| head_features(qkv.clone(), heads, part, heads_as));
         let received = match wants.received {
             Received::No => None,
             Received::Yes => Some(attention_received(qkv.clone(), heads, log_size, layout)),
         };
         Evidence { features, received }
     }
+}
+
+/// The features of heads that are asked for; none where it is others.
+pub(crate) fn of_heads(request: FeatureRequest) -> Option<HeadFeatures> {
+    let part = match request.feature {
+        Feature::Query => Part::Query,
+        Feature::Key => Part::Key,
+        Feature::Value => Part::Value,
+        Feature::BlockInput | Feature::Attended => return None,
+    };
+    Some((part, request.heads))
 }

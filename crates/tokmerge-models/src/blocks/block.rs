@@ -1,13 +1,17 @@
 //! The pre-norm Transformer block, in two halves.
 
+use super::attention::of_heads;
 use super::{Attention, FeedForward, LayerNorm, LayerScale};
 use crate::encoder::EncoderBlock;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
-use tokmerge_merge::{Evidence, Feature, Random, Tokens, Wants};
-use tokmerge_ops::{Activation, attention, front_attention, linear_residual, norm_linear};
+use tokmerge_merge::{Evidence, Feature, Layout, Random, Received, Tokens, Wants};
+use tokmerge_ops::{
+    Activation, SelfAttentionWeights, attention, front_attention, linear_residual, norm_linear,
+    self_attention,
+};
 
 /// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`.
 #[derive(Module, Debug)]
@@ -26,17 +30,43 @@ pub struct Block {
     pub ls2: Option<LayerScale>,
 }
 
-impl EncoderBlock for Block {
-    fn attend(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>, wants: Wants) -> (Tokens, Evidence) {
+impl Block {
+    /// One layer after the other, for what is between them.
+    fn attend_by_layers(
+        &self,
+        x: Tensor<2>,
+        log_size: Option<Arc<[f32]>>,
+        layout: &Layout,
+        wants: Wants,
+    ) -> (Tensor<2>, Evidence) {
         let weights = self.attn.qkv.weights();
         let precision = weights.precision.without_int8();
-        let qkv = norm_linear(tokens.x.clone(), self.norm1.weights(), weights, Activation::Identity);
+        let qkv = norm_linear(x.clone(), self.norm1.weights(), weights, Activation::Identity);
         let qkv = self.attn.normalise_heads(qkv);
-        let mut evidence = self.attn.evidence(&qkv, log_size.as_deref(), &tokens.layout, wants);
-        let y = attention(qkv, self.attn.heads(), precision, log_size, &tokens.layout);
+        let evidence = self.attn.evidence(&qkv, log_size.as_deref(), layout, wants);
+        let y = attention(qkv, self.attn.heads(), precision, log_size, layout);
         let scale = self.ls1.as_ref().map(|ls| ls.gamma.val());
+        (linear_residual(y, self.attn.proj.weights(), scale, x), evidence)
+    }
+}
+
+impl EncoderBlock for Block {
+    fn attend(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>, wants: Wants) -> (Tokens, Evidence) {
         let Tokens { x, layout, prefix, size } = tokens;
-        let x = linear_residual(y, self.attn.proj.weights(), scale, x);
+        let (x, mut evidence) = if self.attn.is_plain() && wants.received == Received::No {
+            let weights = SelfAttentionWeights {
+                norm: self.norm1.weights(),
+                qkv: self.attn.qkv.weights(),
+                heads: self.attn.heads(),
+                proj: self.attn.proj.weights(),
+                scale: self.ls1.as_ref().map(|ls| ls.gamma.val()),
+            };
+            let features = wants.features.and_then(of_heads);
+            let (x, features) = self_attention(x, weights, log_size, &layout, features);
+            (x, Evidence { features, received: None })
+        } else {
+            self.attend_by_layers(x, log_size, &layout, wants)
+        };
         if wants.features.is_some_and(|request| request.feature == Feature::Attended) {
             evidence.features = Some(x.clone().without_autodiff());
         }

@@ -1,0 +1,356 @@
+//! The attention half of a Transformer block in one pass: `x += scale ⊙ proj(attention(qkv(LN(x))))`.
+//!
+//! `x: [T, C]`, row-major and contiguous. Equals [`norm_linear`](crate::norm_linear), [`attention`](crate::attention)
+//! and [`linear`](crate::linear) with a residual epilogue, bit for bit; here a thread takes some whole items through all
+//! of it, head by head, so that queries, keys and values are read from where they were written: its second-level cache.
+
+use crate::attention::{Heads, attention, one_head};
+use crate::isa::Isa;
+use crate::linear::{Epilogue, Layer, Output, To, linear, norm_linear};
+use crate::metric::{HeadAggregation, Part, head_metric};
+use crate::norm::Norm;
+use crate::pack::{PackedLinear, Precision};
+use crate::parallel::{Shared, for_each, part};
+use crate::scratch::Scratch;
+use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use std::ops::Range;
+
+/// The attention half of a Transformer block.
+#[derive(Clone, Copy, Debug)]
+pub struct SelfAttention<'a> {
+    /// The normalisation in front, over C channels.
+    pub norm: Norm<'a>,
+    /// C → 3 H D.
+    pub qkv: &'a PackedLinear,
+    /// `[3 * H * D]`.
+    pub qkv_bias: Option<&'a [f32]>,
+    /// Heads and the factor on their scores.
+    pub heads: Heads,
+    /// What attention itself is computed in.
+    pub precision: Precision,
+    /// H D → C; packed for the same instruction set as `qkv`.
+    pub proj: &'a PackedLinear,
+    /// `[C]`.
+    pub proj_bias: Option<&'a [f32]>,
+    /// One factor per channel of the result (`LayerScale`), `[C]`; none is 1.
+    pub scale: Option<&'a [f32]>,
+}
+
+/// What tokens are to be compared by, as a by-product: as [`head_metric`] has it, bit for bit.
+#[derive(Debug)]
+pub struct Metric<'a> {
+    /// Of queries, keys and values.
+    pub part: Part,
+    /// `[T, D]` or `[T, H * D]`.
+    pub aggregation: HeadAggregation,
+    /// Overwritten.
+    pub out: &'a mut [f32],
+}
+
+/// `x += scale ⊙ proj(attention(qkv(LN(x))))` for `x: [T, C]`, in place.
+///
+/// - `offsets: [items + 1]`: item `i` is rows `offsets[i]..offsets[i + 1]`, from 0 to T; it may be empty.
+/// - `log_size: [T]` is added to the scores of that key (proportional attention).
+///
+/// # Panics
+/// When lengths do not match, offsets fall, or the two layers are packed for different instruction sets.
+pub fn self_attention(
+    half: &SelfAttention<'_>,
+    offsets: &[usize],
+    log_size: Option<&[f32]>,
+    metric: Option<Metric<'_>>,
+    x: &mut [f32],
+) {
+    let function = "self_attention";
+    let SelfAttention { qkv, proj, heads, .. } = *half;
+    let (channels, width) = (qkv.in_features(), heads.width());
+    assert!(
+        width > 0
+            && Some(qkv.out_features()) == width.checked_mul(3)
+            && proj.in_features() == width
+            && proj.out_features() == channels,
+        "{function}: qkv is {qkv:?} and proj {proj:?}, which does not fit {} heads of {}",
+        heads.count,
+        heads.dim
+    );
+    assert!(qkv.isa() == proj.isa(), "{function}: qkv is {qkv:?}, proj {proj:?}; they must be packed alike");
+    half.norm.check(function, channels);
+    let (first, second) = half.layers();
+    first.check(function);
+    second.check(function);
+    let rows = x.len() / channels.max(1);
+    assert_eq!(x.len(), rows * channels, "{function}: {} elements are not rows of {channels}", x.len());
+    assert!(
+        offsets.first() == Some(&0) && offsets.last() == Some(&rows) && offsets.is_sorted(),
+        "{function}: offsets must rise from 0 to {rows} rows, got {offsets:?}"
+    );
+    if let Some(log_size) = log_size {
+        assert_eq!(
+            log_size.len(),
+            rows,
+            "{function}: log_size has {} elements for {rows} rows",
+            log_size.len()
+        );
+    }
+    if let Some(Metric { aggregation, out, .. }) = &metric {
+        let width = metric_width(heads, *aggregation);
+        let found = out.len();
+        assert_eq!(
+            found,
+            rows * width,
+            "{function}: the metric has {found} elements, expected {rows} x {width}"
+        );
+    }
+    match half.groups(offsets) {
+        Some(groups) => half.by_items(groups, offsets, log_size, metric, x),
+        None => half.by_layers(offsets, log_size, metric, x),
+    }
+}
+
+fn metric_width(heads: Heads, aggregation: HeadAggregation) -> usize {
+    match aggregation {
+        HeadAggregation::Mean => heads.dim,
+        HeadAggregation::Concat => heads.width(),
+    }
+}
+
+/// Bytes that the normalised rows of a group may take beyond its first item, so that they stay in a usual second-level
+/// cache together with what is made of them.
+const GROUP_BYTES: usize = 3 << 17;
+/// How much longer than equal shares the busiest thread may take.
+const IMBALANCE: f64 = 1.06;
+
+impl SelfAttention<'_> {
+    fn layers(&self) -> (Layer<'_>, Layer<'_>) {
+        let first = Layer { w: self.qkv, bias: self.qkv_bias, epilogue: Epilogue::Store };
+        let second =
+            Layer { w: self.proj, bias: self.proj_bias, epilogue: Epilogue::Residual { scale: self.scale } };
+        (first, second)
+    }
+
+    /// Into how many groups the items are cut, each for one thread; none where that would leave threads without work,
+    /// or where a head is not made of whole panels.
+    fn groups(&self, offsets: &[usize]) -> Option<usize> {
+        let (items, rows) = (offsets.len() - 1, offsets[offsets.len() - 1]);
+        if rows == 0 || !self.heads.dim.is_multiple_of(self.qkv.panel_width()) {
+            return None;
+        }
+        let threads = rayon::current_num_threads();
+        let most = (GROUP_BYTES / (self.qkv.words_per_row() * size_of::<f32>())).max(1);
+        let groups = rows.div_ceil(most).next_multiple_of(threads).min(items);
+        let largest = (0..groups).map(|group| {
+            let items = part(items, groups, group);
+            offsets[items.end] - offsets[items.start]
+        });
+        let largest = largest.max().unwrap_or(0) as f64;
+        let share = rows as f64 / threads as f64;
+        // Rounds of equal groups, or groups that are taken whenever a thread is free: what is known to be less.
+        let rounds = groups.div_ceil(threads) as f64 * largest;
+        let free = share + largest * (1.0 - 1.0 / threads as f64);
+        (rounds.min(free) <= share * IMBALANCE).then_some(groups)
+    }
+
+    /// One layer after the other, each divided among all threads.
+    fn by_layers(
+        &self,
+        offsets: &[usize],
+        log_size: Option<&[f32]>,
+        metric: Option<Metric<'_>>,
+        x: &mut [f32],
+    ) {
+        let Self { heads, precision, scale, .. } = *self;
+        let (isa, rows) = (self.qkv.isa(), offsets[offsets.len() - 1]);
+        let mut qkv = Scratch::take(rows * 3 * heads.width());
+        let mut y = Scratch::take(rows * heads.width());
+        norm_linear(self.norm, self.qkv, self.qkv_bias, x, Epilogue::Store, &mut qkv);
+        if let Some(Metric { part, aggregation, out }) = metric {
+            head_metric(isa, heads, &qkv, part, aggregation, out);
+        }
+        attention(isa, precision, heads, &qkv, offsets, log_size, &mut y, None);
+        linear(self.proj, self.proj_bias, &y, Epilogue::Residual { scale }, x);
+    }
+
+    /// Items in groups, each group by one thread from beginning to end.
+    fn by_items(
+        &self,
+        groups: usize,
+        offsets: &[usize],
+        log_size: Option<&[f32]>,
+        metric: Option<Metric<'_>>,
+        x: &mut [f32],
+    ) {
+        let (channels, items) = (self.qkv.in_features(), offsets.len() - 1);
+        let x = Shared::new(x);
+        let metric = metric.map(|Metric { part, aggregation, out }| {
+            (part, aggregation, metric_width(self.heads, aggregation), Shared::new(out))
+        });
+        for_each(groups, |group| {
+            let items = part(items, groups, group);
+            let offsets = &offsets[items.start..=items.end];
+            let rows = offsets[0]..offsets[offsets.len() - 1];
+            let metric = metric.map(|(part, aggregation, width, out)| {
+                // SAFETY: the rows of different tasks do not overlap.
+                let out = unsafe { out.range(rows.start * width..rows.end * width) };
+                Metric { part, aggregation, out }
+            });
+            // SAFETY: as above.
+            let x = unsafe { x.range(rows.start * channels..rows.end * channels) };
+            self.group(offsets, log_size.map(|log_size| &log_size[rows]), metric, x);
+        });
+    }
+
+    /// Whole items, on this thread; `log_size`, `metric` and `x` are theirs.
+    fn group(
+        &self,
+        offsets: &[usize],
+        log_size: Option<&[f32]>,
+        mut metric: Option<Metric<'_>>,
+        x: &mut [f32],
+    ) {
+        let Heads { count, dim, scale } = self.heads;
+        let (width, rows) = (count * dim, offsets[offsets.len() - 1] - offsets[0]);
+        let (layer, second) = self.layers();
+        let mut operand = Scratch::take(rows * self.qkv.words_per_row());
+        layer.dispatch(Prepare { layer, norm: self.norm, x, operand: &mut operand });
+        let mut qkv = Scratch::take(rows * 3 * dim);
+        let mut y = Scratch::take(rows * width);
+        for head in 0..count {
+            layer.dispatch(Head { layer, operand: &operand, rows, head, heads: self.heads, qkv: &mut qkv });
+            if let Some(metric) = &mut metric {
+                let features = Features { heads: self.heads, head, part: metric.part, qkv: &qkv };
+                features.write(self.qkv.isa(), metric);
+            }
+            let out = (&mut y[head * dim..], width);
+            one_head(self.qkv.isa(), self.precision, (dim, scale), &qkv, offsets, log_size, out);
+        }
+        second.dispatch(Project { layer: second, y: &y, x });
+    }
+}
+
+/// Normalises rows into operands of a layer.
+struct Prepare<'a> {
+    layer: Layer<'a>,
+    norm: Norm<'a>,
+    x: &'a [f32],
+    operand: &'a mut [f32],
+}
+
+impl Job for Prepare<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.layer.prepare(simd, Some(self.norm), self.x, self.operand);
+    }
+}
+
+/// Queries, keys and values of one head: `qkv: [rows, 3 * dim]`.
+struct Head<'a> {
+    layer: Layer<'a>,
+    operand: &'a [f32],
+    rows: usize,
+    head: usize,
+    heads: Heads,
+    qkv: &'a mut [f32],
+}
+
+impl Job for Head<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { layer, operand, rows, head, heads, qkv } = self;
+        let (dim, stride) = (heads.dim, 3 * heads.dim);
+        assert!(qkv.len() == rows * stride && dim.is_multiple_of(layer.w.panel_width()));
+        for part in 0..3 {
+            let first = part * heads.width() + head * dim;
+            let panels = first / layer.w.panel_width()..(first + dim) / layer.w.panel_width();
+            // SAFETY: each of the `rows` rows of `qkv` has room for `dim` columns from there on (asserted), which are
+            // what the panels have.
+            unsafe {
+                let to = To::Values(qkv.as_mut_ptr().wrapping_add(part * dim));
+                layer.operand_rows(simd, operand, rows, panels, Output { to, first, width: stride });
+            }
+        }
+    }
+}
+
+/// What one head adds to the metric.
+struct Features<'a> {
+    heads: Heads,
+    head: usize,
+    part: Part,
+    /// Of that head: `[rows, 3 * dim]`.
+    qkv: &'a [f32],
+}
+
+impl Features<'_> {
+    fn write(self, isa: Isa, metric: &mut Metric<'_>) {
+        let (dim, width) = (self.heads.dim, self.heads.width());
+        match metric.aggregation {
+            HeadAggregation::Mean => dispatch(isa, Sum { features: self, out: &mut *metric.out }),
+            HeadAggregation::Concat => {
+                for (row, out) in metric.out.chunks_exact_mut(width).enumerate() {
+                    out[self.head * dim..(self.head + 1) * dim].copy_from_slice(&self.qkv[self.columns(row)]);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn columns(&self, row: usize) -> Range<usize> {
+        let dim = self.heads.dim;
+        let first = row * 3 * dim
+            + dim
+                * match self.part {
+                    Part::Query => 0,
+                    Part::Key => 1,
+                    Part::Value => 2,
+                };
+        first..first + dim
+    }
+}
+
+/// The sum over the heads so far, at the last one the mean.
+struct Sum<'a> {
+    features: Features<'a>,
+    out: &'a mut [f32],
+}
+
+impl Job for Sum<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { features, out } = self;
+        let Heads { count, dim, .. } = features.heads;
+        let last = features.head + 1 == count;
+        let factor = simd.splat(1.0 / count as f32);
+        for row in 0..out.len() / dim {
+            let from = &features.qkv[features.columns(row)];
+            let to = &mut out[row * dim..(row + 1) * dim];
+            let mut at = 0;
+            while at < dim {
+                let before = if features.head == 0 { simd.splat(0.0) } else { load_at(simd, to, at) };
+                let sum = simd.add(before, load_at(simd, from, at));
+                store_at(simd, to, at, if last { simd.mul(sum, factor) } else { sum });
+                at += S::LANES;
+            }
+        }
+    }
+}
+
+/// The layer behind attention, added to `x`.
+struct Project<'a> {
+    layer: Layer<'a>,
+    y: &'a [f32],
+    x: &'a mut [f32],
+}
+
+impl Job for Project<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { layer, y, x } = self;
+        let (w, width) = (layer.w, layer.w.out_features());
+        let rows = x.len() / width;
+        // SAFETY: `x` has `rows` rows of the layer's outputs, and is ours.
+        unsafe {
+            let to = Output { to: To::Values(x.as_mut_ptr()), first: 0, width };
+            layer.rows(simd, None, y, rows, 0..w.panels(), to);
+        }
+    }
+}
