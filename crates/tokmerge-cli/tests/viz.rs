@@ -40,9 +40,34 @@ fn an_svg_says_what_it_shows() {
     let svg = std::fs::read_to_string(desk.path("out.svg")).expect("text");
     assert!(svg.trim_start().starts_with("<svg") || svg.starts_with("<?xml"), "{}", &svg[..80]);
     assert!(svg.trim_end().ends_with("</svg>"));
-    for fragment in ["tome:r=4", "8 of 16 tokens", "vit_tiny_patch16_224.handmade"] {
+    for fragment in ["tome:r=4", "16 patches in 8 tokens", "vit_32x2_patch8_32.handmade"] {
         assert!(svg.contains(fragment), "{fragment}");
     }
+}
+
+/// The window of a soft merger is known whatever its weights are; of a PatchMerger everything mixes.
+#[test]
+fn methods_with_weights_are_drawn_and_said_to_mix() {
+    let desk = desk();
+    let run = desk.run(&format!("{VIZ} --merge stm:p=2,layer=1 -o windows.svg")).ok();
+    let said = "16 patches mixed into 8 tokens; each is drawn in the one where it weighs most, 100 % of its weight on \
+                average, and all of the tokens appear";
+    assert!(run.err.contains(said) && run.err.contains("they are random here"), "{}", run.err);
+    let svg = std::fs::read_to_string(desk.path("windows.svg")).expect("text");
+    assert!(svg.contains("16 patches mixed into 8 tokens"), "the caption says it too");
+    assert_eq!(svg.matches(": 2 of 16 patches").count(), 8, "two neighbours in each");
+    // Eight queries of 16 patches leave something to each other.
+    let run = desk.run(&format!("{VIZ} --merge patchmerger:m=8,layer=1 -o mixed.png")).ok();
+    assert!(run.err.contains("16 patches mixed into 8 tokens"), "{}", run.err);
+    assert!(!run.err.contains(" 100 % of its weight"), "{}", run.err);
+    assert_eq!(size(&desk, "mixed.png").1, 64);
+    // Four of the windows that two made before.
+    desk.run(&format!("{VIZ} --merge stm:p=2,layer=[1,2] -o twice.svg")).ok();
+    let svg = std::fs::read_to_string(desk.path("twice.svg")).expect("text");
+    assert_eq!(svg.matches(": 4 of 16 patches").count(), 4);
+    desk.run(&format!("{VIZ} --merge stm:p=2,layer=[1,2] --layer 1 -o once.svg")).ok();
+    let svg = std::fs::read_to_string(desk.path("once.svg")).expect("text");
+    assert_eq!(svg.matches(": 2 of 16 patches").count(), 8);
 }
 
 #[test]
@@ -74,6 +99,8 @@ fn what_cannot_be_drawn_is_refused() {
         ("--merge none -o out.png", ["none merges nothing", "tome:r=13"]),
         ("--merge tome:r=0 -o out.png", ["tome:r=0 merges nothing", "tome:r=13"]),
         ("--merge tome:r=[0,4] -o out.png --layer 1", ["until layer 1", "merges nothing"]),
+        ("--merge patchmerger:m=8,layer=1 -o out.png --layer 1", ["until layer 1", "merges nothing"]),
+        ("--merge stm:p=2,layer=1,inflate=on -o out.png", ["all of them are there again", "inflate=off"]),
         ("--merge tome:r=4 -o nowhere/out.png", ["nowhere/out.png", "No such file"]),
         ("--merge tome:r=4 -o out.png --upscale 100000", ["100000", "16384"]),
     ] {

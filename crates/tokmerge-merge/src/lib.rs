@@ -28,7 +28,7 @@ mod spec;
 mod tokens;
 
 pub use evidence::{Evidence, Feature, FeatureRequest, Received, Wants};
-pub use learned::{MergerShape, Mergers, Norm, PatchMerger, SoftMerger};
+pub use learned::{Largest, MergerShape, Mergers, Mixture, Norm, PatchMerger, SoftMerger};
 pub use methods::atm::{Atm, BatchRule, Threshold, merging_error};
 pub use methods::matching::Partition;
 pub use methods::patch_merger::{Axis, PatchMerging, Prefix};

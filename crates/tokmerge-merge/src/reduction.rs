@@ -2,7 +2,7 @@
 
 use crate::learned::Inflated;
 use crate::{
-    Amount, Evidence, Layout, MergePlan, MergerShape, Mergers, Method, ScheduleError, Tokens, Wants,
+    Amount, Evidence, Layout, MergePlan, MergerShape, Mergers, Method, Mixture, ScheduleError, Tokens, Wants,
 };
 use burn::tensor::Device;
 use std::sync::Arc;
@@ -455,6 +455,14 @@ impl Reduction {
             None => tokens,
         };
         (self.merge_before(layer, tokens, trace), Aside::default())
+    }
+
+    /// What weights in front of block `layer` make of the tokens that are about to enter it, of every item: for showing
+    /// it, since it is computed once more. `None` where nothing with weights stands, or where all tokens come back
+    /// behind the block.
+    #[must_use]
+    pub fn mixtures(&self, layer: usize, tokens: &Tokens) -> Option<Vec<Mixture>> {
+        if self.method.inflates() { None } else { self.mergers.as_deref()?.mixtures(layer, tokens) }
     }
 
     /// Behind block `layer`: all tokens again, where some stood aside.

@@ -74,6 +74,11 @@ pub trait Watch {
         Wants::default()
     }
 
+    /// Block `layer` begins with these tokens, before anything merges.
+    fn entering(&mut self, layer: usize, tokens: &Tokens) {
+        let _ = (layer, tokens);
+    }
+
     /// Block `layer` has attended, and reported `evidence`.
     fn attended(&mut self, layer: usize, tokens: &Tokens, evidence: &Evidence) {
         let _ = (layer, tokens, evidence);
@@ -230,6 +235,9 @@ impl<'r> Pass<'r, '_> {
 
     fn block<B: EncoderBlock>(&mut self, layer: usize, block: &B, tokens: Tokens) -> Tokens {
         let entering = self.watch.is_some().then(|| tokens.clone());
+        if let Some(watch) = &mut self.watch {
+            watch.entering(layer, &tokens);
+        }
         let (tokens, aside) = self.reduction.enter(layer, tokens, &mut self.trace);
         self.report(entering, Step { layer, site: Site::BeforeBlock });
         let log_size = self.reduction.key_bias(&tokens);

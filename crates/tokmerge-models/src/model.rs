@@ -299,11 +299,10 @@ impl Model {
         &self.architecture.config
     }
 
-    /// Name and tag, as timm writes them.
+    /// Name and tag, as timm writes them ([`Architecture::full_name`]).
     #[must_use]
     pub fn name(&self) -> String {
-        let Architecture { name, tag, .. } = &self.architecture;
-        if tag.is_empty() { name.clone() } else { format!("{name}.{tag}") }
+        self.architecture.full_name()
     }
 
     /// How images are prepared for it.

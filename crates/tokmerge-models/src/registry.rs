@@ -18,6 +18,36 @@ pub struct Architecture {
     pub preprocess: Preprocess,
 }
 
+impl Architecture {
+    /// The name; of a model that is not of the size that its name says, with channels and blocks in place of the size:
+    /// `vit_96x8_patch8_96`.
+    #[must_use]
+    pub fn size_name(&self) -> String {
+        self.renamed().unwrap_or_else(|| self.name.clone())
+    }
+
+    /// [`size_name`](Self::size_name) and tag, as timm writes them: `vit_96x8_patch8_96.trained`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        let name = self.size_name();
+        if self.tag.is_empty() { name } else { format!("{name}.{}", self.tag) }
+    }
+
+    /// The name with the sizes that the model has, if they are others than those of its name.
+    fn renamed(&self) -> Option<String> {
+        let sizes = |of: &VitConfig| [of.patch_size, of.embed_dim, of.depth, of.num_heads];
+        let VitConfig { patch_size, embed_dim, depth, img_size: (height, width), .. } = self.config;
+        if sizes(&read(&self.name)?.config) == sizes(&self.config) {
+            return None;
+        }
+        let mut words: Vec<String> = self.name.split('_').map(str::to_owned).collect();
+        *words.get_mut(1)? = format!("{embed_dim}x{depth}");
+        *words.iter_mut().find(|word| word.starts_with("patch"))? = format!("patch{patch_size}");
+        *words.last_mut()? = if height == width { height.to_string() } else { format!("{height}x{width}") };
+        Some(words.join("_"))
+    }
+}
+
 /// A name that means nothing here.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 #[error(
@@ -319,6 +349,30 @@ mod tests {
     #[test]
     fn every_listed_name_is_understood() {
         assert_eq!(architectures().count(), NAMES.len() + VMOE_NAMES.len());
+    }
+
+    #[test]
+    fn a_model_of_another_size_is_called_by_its_size() {
+        let of = |name: &str, change: &dyn Fn(&mut super::VitConfig)| {
+            let mut found = architecture(name).unwrap();
+            change(&mut found.config);
+            found.full_name()
+        };
+        assert_eq!(of("vit_small_patch16_224.dino", &|_| {}), "vit_small_patch16_224.dino");
+        assert_eq!(
+            of("vit_small_patch16_224.dino", &|config| config.img_size = (96, 96)),
+            "vit_small_patch16_224.dino"
+        );
+        let small = |config: &mut super::VitConfig| {
+            (config.patch_size, config.embed_dim, config.depth, config.img_size) = (8, 96, 8, (96, 96));
+        };
+        assert_eq!(of("vit_small_patch16_224.trained", &small), "vit_96x8_patch8_96.trained");
+        assert_eq!(
+            of("deit_tiny_distilled_patch16_224.x", &|config| config.depth = 3),
+            "deit_192x3_distilled_patch16_224.x"
+        );
+        let wide = |config: &mut super::VitConfig| (config.embed_dim, config.img_size) = (64, (32, 48));
+        assert_eq!(of("vmoe_small_patch32_e8_224.x", &wide), "vmoe_64x8_patch32_e8_32x48.x");
     }
 
     #[test]

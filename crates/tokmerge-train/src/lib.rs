@@ -34,7 +34,8 @@ pub use error::TrainError;
 pub use loss::{soft_cross_entropy, soft_targets};
 pub use recipe::{
     AdafactorRecipe, AdamRecipe, DataRecipe, DistillRecipe, LoraRecipe, ModelRecipe, OptimizerRecipe, Recipe,
-    RecipeError, Recompute, RegularisationRecipe, ScheduleKind, ScheduleRecipe, SgdRecipe, TrainRecipe,
+    RecipeError, Recompute, RegularisationRecipe, RoutingRecipe, ScheduleKind, ScheduleRecipe, SgdRecipe,
+    TrainRecipe,
 };
 pub use schedule::Schedule;
 pub use start::Start;

@@ -50,7 +50,7 @@ impl Start {
     ///
     /// # Errors
     /// When images or weights are missing, or do not go together.
-    pub fn open(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+    pub fn open(mut recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         let images = data::open(&recipe.data, recipe.train.seed)?;
         let device = device.clone().autodiff();
         let classes = recipe.model.num_classes.unwrap_or(images.class_names.len());
@@ -72,7 +72,7 @@ impl Start {
         architecture.preprocess.validate()?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
         timm_config(&architecture, &[])?;
-        let vit = merging(vit, &recipe, &device)?;
+        let vit = routed(merging(vit, &recipe, &device)?, &mut recipe)?;
         if let Some(lora) = &recipe.lora {
             lora::targets(&vit, lora)?;
         }
@@ -133,6 +133,22 @@ fn merging(vit: Vit, recipe: &Recipe, device: &Device) -> Result<Vit, TrainError
     let values = read(&vit);
     // Trained, and with ids that follow from their paths.
     Ok(assign(vit.with_fresh_mergers(&method, device), &values, device))
+}
+
+/// The model with its routers trained as the recipe says, which is made to say how if there are any.
+fn routed(vit: Vit, recipe: &mut Recipe) -> Result<Vit, TrainError> {
+    if vit.config().experts.is_none() {
+        return match recipe.routing {
+            None => Ok(vit),
+            Some(_) => Err(TrainError::Data(
+                "routing is given, and the model has no experts among which tokens could be distributed; leave the section out, or take a model that has some, e.g. vmoe_small_patch32_224"
+                    .to_owned(),
+            )),
+        };
+    }
+    let routing = recipe.routing.get_or_insert_default();
+    let training = routing.training().map_err(|error| TrainError::Data(error.to_string()))?;
+    Ok(vit.with_router_training(training))
 }
 
 /// A model with weights, and a new head where the classes are others.

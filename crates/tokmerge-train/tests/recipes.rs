@@ -46,6 +46,26 @@ fn values_can_be_set_with_and_without_quotes() {
 }
 
 #[test]
+fn routing_can_be_set_in_part_and_is_written_whole() {
+    let set = |changes: &[&str]| {
+        let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+        Recipe::parse(PLAIN, "recipe.toml", &changes).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let recipe = set(&["routing.importance=0.1", "routing.places=capacity=1.5,group=16,order=gate"]);
+    let written = recipe.to_toml();
+    for line in
+        ["[routing]", "places = \"capacity=1.5,group=16,order=gate\"", "noise = 1.0", "importance = 0.1"]
+    {
+        assert!(written.contains(line), "{line}: {written}");
+    }
+    assert_eq!(Recipe::parse(&written, "again", &[]).unwrap(), recipe);
+    // What a recipe says nothing of is V-MoE's.
+    assert_eq!(set(&["routing.noise=1.0"]).differences(&set(&[])), []);
+    let (key, here, there) = &set(&["routing.load=0.1"]).differences(&set(&[]))[0];
+    assert_eq!((key.as_str(), here.as_str(), there.as_str()), ("routing.load", "0.1", "0.005"));
+}
+
+#[test]
 fn every_refusal_names_key_value_and_rule() {
     for (changes, expected) in [
         (&["train.epochs=0"][..], "train.epochs is 0: it must be from 1"),
@@ -61,6 +81,15 @@ fn every_refusal_names_key_value_and_rule() {
         (&["lora.rank=8"], "lora is given: additions to random weights"),
         (&["lora.rank=0"], "lora.rank is 0: it must be from 1"),
         (&["lora.rank=8", "lora.targets=[]"], "lora.targets is []: name at least one"),
+        (&["routing.noise=-1"], "routing.noise is -1: it must be 0 or more"),
+        (&["routing.importance=inf"], "routing.importance is inf: it must be 0 or more"),
+        (&["routing.load=nan"], "routing.load is NaN: it must be 0 or more"),
+        (&["routing.noise=0.0"], "routing.load is 0.005: without noise nobody can say"),
+        (
+            &["routing.places=capacity=0"],
+            "routing.places is \"capacity=0\": capacity is 0, and it must be above 0",
+        ),
+        (&["routing.weight=1.0"], "unknown field `weight`"),
         (&["merge=tomme:r=3"], "merge is \"tomme:r=3\""),
         (&["train.validate=[]"], "train.validate is []"),
         (&["train.ema=1.0"], "train.ema is 1"),

@@ -94,7 +94,7 @@ fn another_search_is_refused_and_its_journal_kept() {
     let ours = desk.fingerprint();
     let other = || "other".to_owned();
     for (theirs, what) in [
-        (Fingerprint { model: other(), ..ours.clone() }, "another model: vit_tiny_patch16_224, not other"),
+        (Fingerprint { model: other(), ..ours.clone() }, "another model: vit_32x4_patch8_64, not other"),
         (Fingerprint { weights: other(), ..ours.clone() }, "another set of weights: "),
         (Fingerprint { img_size: (64, 32), ..ours.clone() }, "another image size: 64x64, not 64x32"),
         (Fingerprint { preprocess: other(), ..ours.clone() }, "another preprocessing"),

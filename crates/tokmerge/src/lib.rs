@@ -13,7 +13,7 @@ pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};
 pub use classify::{ClassNamesSource, Classification, Ranked, classify};
 pub use demo::demo_pictures;
-pub use picture::{PictureError, picture, picture_sheet};
+pub use picture::{Drawn, Membership, PictureError, picture, picture_sheet};
 pub use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelSource};
 pub use tokmerge_data::{
     BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Limits,

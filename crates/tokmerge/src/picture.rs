@@ -1,9 +1,11 @@
 //! Where the tokens of an image went, as a picture (ToMe, appendix E).
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use tokmerge_data::{PreprocessError, Rgb};
-use tokmerge_merge::Reduction;
-use tokmerge_models::Model;
+use tokmerge_merge::{Mixture, Reduction, Tokens};
+use tokmerge_models::{Model, Watch};
 use tokmerge_viz::{Grid, Picture, Style, render, sheet, side_by_side};
 
 /// Why a picture cannot be made.
@@ -26,12 +28,12 @@ pub enum PictureError {
         /// ` until layer N` or nothing.
         until: String,
     },
-    /// Every token goes into every output: no patch belongs to one of them.
+    /// All tokens come back behind every block, so that none is merged when they are looked at.
     #[error(
-        "{merge} mixes tokens by weights instead of putting each into one group, so there is nothing to draw; give a \
-         --merge that groups, e.g. tome:r=13"
+        "{merge} merges tokens inside blocks only, and behind each block all of them are there again, so there is nothing \
+         to draw; give it inflate=off, or a --merge that keeps tokens merged, e.g. tome:r=13"
     )]
-    Mixed {
+    Inflated {
         /// The method.
         merge: String,
     },
@@ -45,9 +47,51 @@ pub enum PictureError {
     },
 }
 
+/// What a picture shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// Patches of the image.
+    pub patches: usize,
+    /// Tokens that are left of them, prefix tokens not included.
+    pub tokens: usize,
+    /// How patches went into tokens.
+    pub membership: Membership,
+}
+
+/// How patches went into tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Membership {
+    /// Each into one, or into none.
+    Grouped,
+    /// By weights, each into several: drawn is the one in which it weighs most.
+    Mixed {
+        /// Tokens in which any patch weighs most. Of the others nothing is to be seen.
+        shown: usize,
+        /// The part of a patch's weights that is drawn, mean of all patches, from 0 to 1.
+        part: f64,
+    },
+}
+
+/// As the caption of a picture says it.
+impl fmt::Display for Drawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { patches, tokens, membership } = self;
+        match membership {
+            Membership::Grouped => write!(f, "{patches} patches in {tokens} tokens"),
+            Membership::Mixed { shown, part } => write!(
+                f,
+                "{patches} patches mixed into {tokens} tokens; each is drawn in the one where it weighs most, {:.0} % of \
+                 its weight on average, and {} of the tokens appear",
+                1e2 * part,
+                if shown == tokens { "all".to_owned() } else { shown.to_string() }
+            ),
+        }
+    }
+}
+
 /// Draws an image, as the model sees it, beside the tokens that are left after `layer` blocks (all blocks if
-/// `None`), and writes it as PNG or SVG by the ending of `path`. Returns the number of tokens drawn, prefix
-/// tokens not included.
+/// `None`), and writes it as PNG or SVG by the ending of `path`. Where a method mixes tokens by weights, a patch is
+/// drawn in the token in which it weighs most.
 ///
 /// # Errors
 /// When nothing merges until there, the layer does not exist, or the file cannot be written.
@@ -58,14 +102,12 @@ pub fn picture(
     layer: Option<usize>,
     style: &Style,
     path: &Path,
-) -> Result<usize, PictureError> {
-    let merged = merged(model, reduction, image, layer)?;
-    let Merged { seen, grid, groups, left } = &merged;
+) -> Result<Drawn, PictureError> {
+    let Merged { seen, grid, groups, drawn } = merged(model, reduction, image, layer)?;
     let after = layer.map_or_else(String::new, |layer| format!(" after layer {layer}"));
-    let (name, merge, patches) = (model.name(), reduction.method(), grid.rows * grid.cols);
-    let caption = format!("{name}, {merge}: {left} of {patches} tokens{after}");
-    tokmerge_viz::save(path, seen, *grid, groups, style, &caption)?;
-    Ok(*left)
+    let caption = format!("{}, {}{after}: {drawn}", model.name(), reduction.method());
+    tokmerge_viz::save(path, &seen, grid, &groups, style, &caption)?;
+    Ok(drawn)
 }
 
 /// Draws images, each beside the tokens that are left of it, `columns` of them in a row, and writes them as PNG.
@@ -99,8 +141,7 @@ struct Merged {
     grid: Grid,
     /// The token of every patch; none where it was dropped.
     groups: Vec<Option<u32>>,
-    /// Tokens that are left, prefix tokens not included.
-    left: usize,
+    drawn: Drawn,
 }
 
 fn merged(
@@ -113,20 +154,71 @@ fn merged(
     if let Some(layer) = layer.filter(|layer| *layer == 0 || *layer > config.depth) {
         return Err(PictureError::Layer { layer, depth: config.depth });
     }
-    if reduction.method().has_weights() {
-        return Err(PictureError::Mixed { merge: reduction.method().to_string() });
+    if reduction.method().inflates() {
+        return Err(PictureError::Inflated { merge: reduction.method().to_string() });
     }
     let seen = model.preprocess().crop(image)?;
     let mut pixels = vec![0.0; model.preprocess().output_len()];
     model.preprocess().normalise(&seen, &mut pixels)?;
-    let trace = model.forward(pixels, reduction).trace;
-    let plan = trace.plan_until(layer.map(|layer| layer - 1)).ok_or_else(|| PictureError::NothingMerged {
+    let found = if reduction.method().has_weights() {
+        mixed(model, reduction, pixels, layer)
+    } else {
+        grouped(model, reduction, pixels, layer)
+    };
+    let (groups, tokens, membership) = found.ok_or_else(|| PictureError::NothingMerged {
         merge: reduction.method().to_string(),
         until: layer.map_or_else(String::new, |layer| format!(" until layer {layer}")),
     })?;
-    let groups = plan.groups(0)[config.prefix()..].to_vec();
-    let left = plan.output().rows() - config.prefix();
     let seen = Picture::new(seen.width, seen.height, seen.data)?;
     let (rows, cols) = config.grid();
-    Ok(Merged { seen, grid: Grid { rows, cols }, groups, left })
+    let drawn = Drawn { patches: groups.len(), tokens, membership };
+    Ok(Merged { seen, grid: Grid { rows, cols }, groups, drawn })
+}
+
+/// The token of every patch, the number of tokens, and how the ones went into the others; `None` if nothing merged.
+type Found = Option<(Vec<Option<u32>>, usize, Membership)>;
+
+fn grouped(model: &Model, reduction: &Reduction, pixels: Vec<f32>, layer: Option<usize>) -> Found {
+    let prefix = model.config().prefix();
+    let trace = model.forward(pixels, reduction).trace;
+    let plan = trace.plan_until(layer.map(|layer| layer - 1))?;
+    let groups = plan.groups(0)[prefix..].to_vec();
+    Some((groups, plan.output().rows() - prefix, Membership::Grouped))
+}
+
+fn mixed(model: &Model, reduction: &Reduction, pixels: Vec<f32>, layer: Option<usize>) -> Found {
+    let mut mixing = Mixing { reduction, until: layer.unwrap_or(usize::MAX), mixture: None };
+    let _ = model.forward_watched(pixels, reduction, &mut mixing);
+    let mixture = mixing.mixture?;
+    let patches = model.config().prefix()..mixture.inputs();
+    // The rest is prefix.
+    let tokens = (0..mixture.outputs())
+        .filter(|output| mixture.weights(*output)[patches.clone()].iter().any(|w| *w > 0.0));
+    let tokens = tokens.count();
+    let largest: Vec<_> = patches.map(|patch| mixture.largest(patch)).collect();
+    let groups: Vec<_> = largest.iter().map(|largest| largest.map(|largest| largest.output as u32)).collect();
+    let shown = groups.iter().flatten().collect::<BTreeSet<_>>().len();
+    let parts = largest.iter().flatten().map(|largest| f64::from(largest.part));
+    let part = parts.sum::<f64>() / largest.len() as f64;
+    Some((groups, tokens, Membership::Mixed { shown, part }))
+}
+
+/// Sees what weights make of the tokens of the first image, block by block.
+struct Mixing<'r> {
+    reduction: &'r Reduction,
+    /// Blocks to look at.
+    until: usize,
+    mixture: Option<Mixture>,
+}
+
+impl Watch for Mixing<'_> {
+    fn entering(&mut self, layer: usize, tokens: &Tokens) {
+        if layer >= self.until {
+            return;
+        }
+        let mixtures = self.reduction.mixtures(layer, tokens);
+        if let Some(next) = mixtures.and_then(|mixtures| mixtures.into_iter().next()) {
+            self.mixture = Some(self.mixture.take().map_or(next.clone(), |before| before.then(&next)));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `tokmerge bench`.
 
 use crate::args::{BenchArgs, Dtype, RecomputeName, bind};
+use crate::memory;
 use crate::output;
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let peaks = if args.peak { peaks(args) } else { Vec::new() };
     let results = if args.train {
         model.require_head()?;
+        memory::keep();
         bench_training(&model, &methods, options, recompute(args.recompute))?
     } else {
         bench(&model, &methods, options)?

@@ -83,14 +83,19 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     for (outcome, reduction) in outcomes.iter().zip(&reductions) {
         match tokmerge::picture_sheet(&model, reduction, &images, COLUMNS, &style, &args.output) {
             Ok(()) => {
-                output::note(format!(
-                    "{}: patches that {} has merged into one token have one colour and one border",
-                    args.output.display(),
-                    outcome.method
-                ));
+                let (path, method) = (args.output.display(), &outcome.method);
+                output::note(if method.has_weights() {
+                    format!(
+                        "{path}: {method} mixes all patches; those that weigh most in one token have one colour and one border"
+                    )
+                } else {
+                    format!(
+                        "{path}: patches that {method} has merged into one token have one colour and one border"
+                    )
+                });
                 return Ok(ExitCode::SUCCESS);
             }
-            Err(PictureError::NothingMerged { .. } | PictureError::Mixed { .. }) => {}
+            Err(PictureError::NothingMerged { .. } | PictureError::Inflated { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
         }
     }
     if !args.output.json {
-        output::line(summary(&architecture.name, &architecture.tag, config))?;
+        output::line(summary(&architecture.size_name(), &architecture.tag, config))?;
         output::line(format!("preprocessing: {}", architecture.preprocess))?;
         if let Some(training) = &training {
             output::line(training.summary())?;
@@ -77,7 +77,7 @@ impl Counted {
     fn new(method: &Method, architecture: &Architecture, args: &InfoArgs) -> Result<Self> {
         let config = &architecture.config;
         let reduction = Reduction::bind(method.clone(), &config.seat())?;
-        output::note_kept_patches(&architecture.name, &reduction);
+        output::note_kept_patches(&architecture.size_name(), &reduction);
         let layers = reduction.expected_tokens(config.tokens(), config.depth);
         let convention = args.output.convention();
         let gmacs = layers.as_ref().map(|layers| config.cost().gmacs(layers, &reduction, convention));

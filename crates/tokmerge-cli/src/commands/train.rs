@@ -1,6 +1,7 @@
 //! `tokmerge train` and `tokmerge finetune`.
 
 use crate::args::TrainArgs;
+use crate::memory;
 use crate::output;
 use crate::progress::TrainProgress;
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,7 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
             args.recipe.display()
         );
     }
+    memory::keep();
     if let Some(threads) = recipe.train.threads {
         tokmerge::set_threads(threads).context("cannot start the threads")?;
     }
@@ -63,7 +65,7 @@ fn describe(recipe: &Recipe, start: &Start, dir: &Path) -> Vec<String> {
     let architecture = start.architecture();
     let config = &architecture.config;
     let model = if recipe.model.name.is_some() {
-        architecture.name.clone()
+        architecture.size_name()
     } else {
         format!("a ViT of {} channels and {} blocks", config.embed_dim, config.depth)
     };

@@ -15,8 +15,8 @@ pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     let reduction = model.bind(&method)?;
     output::note_kept_patches(&model.name(), &reduction);
     let style = Style { upscale: args.upscale, ..Style::default() };
-    let left = tokmerge::picture(&model, &reduction, &image, args.layer, &style, &args.output)?;
-    let (rows, columns) = model.config().grid();
-    output::note(format!("{}: {} patches in {left} tokens", args.output.display(), rows * columns));
+    let drawn = tokmerge::picture(&model, &reduction, &image, args.layer, &style, &args.output)?;
+    output::note_fresh_weights(&model, &method);
+    output::note(format!("{}: {drawn}", args.output.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 //! What a [`MergePlan`](crate::MergePlan) is for the methods without weights, a matrix of weights is here, and it
 //! carries a gradient. The rest is the same: the prefix stays in front, and an item looks at itself alone.
 
+mod mixture;
 mod parameters;
 mod patch_merger;
 mod soft_merger;
@@ -15,6 +16,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use parameters::Start;
 
+pub use mixture::{Largest, Mixture};
 pub use parameters::Norm;
 pub use patch_merger::PatchMerger;
 pub use soft_merger::SoftMerger;
@@ -80,5 +82,12 @@ impl Mergers {
             return Some((merger.forward(tokens), None));
         }
         self.soft.get(index).map(|merger| merger.forward(tokens, layer))
+    }
+
+    /// What [`enter`](Self::enter) mixes, of every item, if something stands there.
+    pub(crate) fn mixtures(&self, layer: usize, tokens: &Tokens) -> Option<Vec<Mixture>> {
+        let index = self.before.iter().position(|before| *before == layer)?;
+        let patch = self.patch.get(index).map(|merger| merger.mixtures(tokens));
+        patch.or_else(|| self.soft.get(index).map(|merger| merger.mixtures(tokens, layer)))
     }
 }

@@ -1,7 +1,7 @@
 //! The PatchMerger: any number of tokens becomes a fixed number, by learned queries (arXiv:2202.12015, §3).
 
-use super::Norm;
 use super::parameters::Start;
+use super::{Mixture, Norm};
 use crate::methods::patch_merger::{Axis, PatchMerging, Prefix};
 use crate::{Layout, Tokens};
 use burn::module::{Module, Param};
@@ -35,10 +35,7 @@ impl PatchMerger {
     /// Items of `N` tokens → items of `M`, and the prefix in front where it is kept.
     pub(super) fn forward(&self, tokens: Tokens) -> Tokens {
         let outputs = self.queries.dims()[0];
-        let kept = match self.prefix {
-            Prefix::Keep => tokens.prefix,
-            Prefix::Merge => 0,
-        };
+        let kept = self.kept(&tokens);
         let merged: Vec<Tensor<3>> = same_length(&tokens).map(|x| self.merge(x, kept)).collect();
         let [_, channels] = tokens.x.dims();
         let items = tokens.layout.items();
@@ -48,8 +45,39 @@ impl PatchMerger {
         Tokens::new(x, Layout::uniform(items, kept + outputs), prefix)
     }
 
+    /// What every token weighs in every output, of every item.
+    pub(super) fn mixtures(&self, tokens: &Tokens) -> Vec<Mixture> {
+        let (kept, outputs) = (self.kept(tokens), self.queries.dims()[0]);
+        let of = |x: Tensor<3>| {
+            let (_, weights) = self.weigh(&x, kept);
+            let [items, len, _] = weights.dims();
+            let weights: Vec<f32> = weights.into_data().iter::<f32>().collect();
+            (0..items).map(move |item| {
+                let at = |output: usize, input: usize| weights[(item * len + input) * outputs + output];
+                Mixture::behind(kept, kept + len, kept + outputs, at)
+            })
+        };
+        same_length(tokens).flat_map(|x| of(x).collect::<Vec<_>>()).collect()
+    }
+
+    /// Tokens in front of every item that stay as they are.
+    fn kept(&self, tokens: &Tokens) -> usize {
+        match self.prefix {
+            Prefix::Keep => tokens.prefix,
+            Prefix::Merge => 0,
+        }
+    }
+
     /// `[B, N, C]` → `[B, kept + M, C]`.
     fn merge(&self, x: Tensor<3>, kept: usize) -> Tensor<3> {
+        let (patches, weights) = self.weigh(&x, kept);
+        let merged = weights.swap_dims(1, 2).matmul(patches);
+        if kept == 0 { merged } else { Tensor::cat(vec![x.slice(s![.., ..kept, ..]), merged], 1) }
+    }
+
+    /// `[B, N, C]` → the normalised tokens behind the first `kept`, `[B, N - kept, C]`, and what they weigh in every
+    /// output, `[B, N - kept, M]`.
+    fn weigh(&self, x: &Tensor<3>, kept: usize) -> (Tensor<3>, Tensor<3>) {
         let [items, len, channels] = x.dims();
         let patches = x.clone().slice(s![.., kept.., ..]).reshape([items * (len - kept), channels]);
         let patches = self.norm.forward(patches);
@@ -60,8 +88,7 @@ impl PatchMerger {
             Axis::Outputs => softmax(scores, 2),
             Axis::Inputs => softmax(scores, 1),
         };
-        let merged = weights.swap_dims(1, 2).matmul(patches.reshape([items, len - kept, channels]));
-        if kept == 0 { merged } else { Tensor::cat(vec![x.slice(s![.., ..kept, ..]), merged], 1) }
+        (patches.reshape([items, len - kept, channels]), weights)
     }
 }
 

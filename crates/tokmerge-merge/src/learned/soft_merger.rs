@@ -1,9 +1,9 @@
 //! Soft token merging: neighbours become their weighted sum, by scores that they give each other (STM; Yuan et al.,
 //! 2024, §3).
 
-use super::Norm;
 use super::parameters::Start;
 use super::patch_merger::same_length;
+use super::{Mixture, Norm};
 use crate::methods::stm::{Inflation, Scale, Score, ScoreGradient, SoftMerging};
 use crate::{Layout, Random, Tokens};
 use burn::module::{Module, Param};
@@ -78,6 +78,24 @@ impl SoftMerger {
             tokens,
         });
         (less, inflated)
+    }
+
+    /// What every token weighs in the one of its window, of every item; of [maxima](Score::Max) all alike.
+    pub(super) fn mixtures(&self, tokens: &Tokens, layer: usize) -> Vec<Mixture> {
+        let (prefix, window) = (tokens.prefix, self.method.window);
+        let of = |x: Tensor<3>| {
+            let [items, len, _] = x.dims();
+            let prefix = prefix.min(len);
+            let (_, scores) = self.merge(x.slice(s![.., prefix.., ..]), layer);
+            let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
+            (0..items).map(move |item| {
+                let score = |input: usize| scores[item * (len - prefix) + input];
+                let at =
+                    |output: usize, input: usize| if input / window == output { score(input) } else { 0.0 };
+                Mixture::behind(prefix, len, windows(len, prefix, window), at)
+            })
+        };
+        same_length(tokens).flat_map(|x| of(x).collect::<Vec<_>>()).collect()
     }
 
     /// `[B, N, C]` → `[B, ceil(N / p), C]` and the score of every token, `[B, N]`. The last window is shorter where

@@ -133,6 +133,52 @@ fn patch_merger_knows_neither_order_nor_neighbours() {
     close(&run(x.slice(s![5..10, ..]).flip([0]), Layout::uniform(1, 5)), &alone);
 }
 
+/// The weights that are shown are those that tokens are mixed with.
+#[test]
+fn mixtures_are_what_entering_does() {
+    let device = Device::flex();
+    // Rows that LayerNorm leaves as they are.
+    let signs = [[1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0], [-1.0, 1.0, 1.0, -1.0]];
+    let x: Vec<f32> =
+        (0..12).flat_map(|row| signs[row * row % 3].map(|sign| if row < 7 { sign } else { -sign })).collect();
+    for layout in [Layout::uniform(2, 6), Layout::from_lens(&[7, 5])] {
+        for spec in [
+            "patchmerger:m=3,layer=1",
+            "patchmerger:m=3,layer=1,axis=inputs",
+            "patchmerger:m=3,layer=1,cls=merge",
+            "stm:p=2,layer=2,scale=sum",
+            "stm:p=3,layer=2,scale=sum,score=query",
+            "stm:p=4,layer=2,scale=sum,score=random",
+            "stm:p=9,layer=2,score=mean",
+        ] {
+            let reduction = bound(spec, 6, 1, mergers(spec, 4, &device));
+            let tokens = || Tokens::new(tensor(&x, [12, 4], &device), layout.clone(), 1);
+            let mixtures = reduction.mixtures(1, &tokens()).expect("weights stand there");
+            assert!(reduction.mixtures(0, &tokens()).is_none() && reduction.mixtures(2, &tokens()).is_none());
+            let (merged, _) = reduction.enter(1, tokens(), &mut Trace::default());
+            let mut wanted = Vec::new();
+            for (item, mixture) in mixtures.iter().enumerate() {
+                let rows = &x[layout.range(item).start * 4..layout.range(item).end * 4];
+                assert_eq!(
+                    (mixture.inputs(), mixture.outputs()),
+                    (rows.len() / 4, merged.layout.range(item).len())
+                );
+                for output in 0..mixture.outputs() {
+                    let weights = mixture.weights(output);
+                    wanted.extend((0..4).map(|channel| -> f32 {
+                        rows.chunks(4).zip(weights).map(|(row, weight)| weight * row[channel]).sum()
+                    }));
+                }
+            }
+            close(&values(merged.x), &wanted);
+        }
+    }
+    let inflating = "stm:p=2,layer=2,inflate=on";
+    let reduction = bound(inflating, 6, 1, mergers(inflating, 4, &device));
+    let tokens = Tokens::new(tensor(&x, [12, 4], &device), Layout::uniform(2, 6), 1);
+    assert!(reduction.mixtures(1, &tokens).is_none(), "all tokens come back");
+}
+
 /// Detaching blocks the gradient exactly where eq. 6 says: what inflation does to the scores.
 #[test]
 fn inflation_trains_the_scores_only_when_attached() {

@@ -192,6 +192,12 @@ impl Method {
         matches!(self, Self::PatchMerger(_) | Self::Stm(_))
     }
 
+    /// Whether tokens that it merged come back behind the block.
+    #[must_use]
+    pub fn inflates(&self) -> bool {
+        matches!(self, Self::Stm(method) if method.inflation == stm::Inflation::On)
+    }
+
     /// What weights in front of block `layer` make of an item of `tokens`, where some stand there: tokens that the
     /// block sees, and tokens behind it.
     pub(crate) fn merged_before(
@@ -207,7 +213,7 @@ impl Method {
             Self::PatchMerger(method) => Some((method.left(index, prefix), method.left(index, prefix))),
             Self::Stm(method) => {
                 let seen = crate::learned::windows(tokens, prefix, method.window);
-                Some((seen, if method.inflation == stm::Inflation::On { tokens } else { seen }))
+                Some((seen, if self.inflates() { tokens } else { seen }))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What a block does with each token after attention: one MLP, or a choice of several.
 
 use super::{LayerNorm, Mlp};
-use crate::experts::{MixtureOfExperts, RouterTraining};
+use crate::experts::MixtureOfExperts;
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
 };
@@ -51,10 +51,9 @@ impl FeedForward {
     ) -> (Tensor<2>, Option<Tensor<1>>) {
         match self {
             Self::Experts(experts) if layout.rows() > 0 => {
-                let training = RouterTraining::default();
                 let normed = norm.forward(x.clone());
-                let (y, balance) = experts.forward_train(normed, layout, &training, random);
-                (add(x, y, scale), Some(balance.weighted(&training)))
+                let (y, balance) = experts.forward_train(normed, layout, random);
+                (add(x, y, scale), Some(balance.weighted(experts.training())))
             }
             Self::Dense(_) | Self::Experts(_) => (self.residual(x, norm, scale, layout), None),
         }

@@ -19,6 +19,8 @@ pub struct MixtureOfExperts {
     chosen: usize,
     #[module(skip)]
     routing: Routing,
+    #[module(skip)]
+    training: RouterTraining,
 }
 
 /// Hidden channels of an expert, and what they go through.
@@ -39,6 +41,7 @@ impl MixtureOfExperts {
             experts: (0..config.experts).map(expert).collect(),
             chosen: config.chosen,
             routing: Routing::Free,
+            training: RouterTraining::default(),
         }
     }
 
@@ -52,6 +55,18 @@ impl MixtureOfExperts {
     #[must_use]
     pub fn with_routing(self, routing: Routing) -> Self {
         Self { routing, ..self }
+    }
+
+    /// How the router is trained.
+    #[must_use]
+    pub fn training(&self) -> &RouterTraining {
+        &self.training
+    }
+
+    /// The same, its router trained in another way.
+    #[must_use]
+    pub fn with_training(self, training: RouterTraining) -> Self {
+        Self { training, ..self }
     }
 
     /// Normalised tokens `x: [T, C]` → what the experts make of them, `[T, C]`; zeros for tokens without a place.
@@ -71,9 +86,9 @@ impl MixtureOfExperts {
         &self,
         x: Tensor<2>,
         layout: &Layout,
-        training: &RouterTraining,
         random: &mut Random,
     ) -> (Tensor<2>, Balance) {
+        let training = &self.training;
         let logits = self.router.forward(x.clone());
         let groups = training.group().rows(layout);
         let balance = Balance::importance(&softmax(logits.clone(), 1), &groups);

@@ -288,7 +288,7 @@ fn gradients_of_router_experts_and_input() {
     for (of_output, of_losses) in [(1.0, 0.0), (0.0, 1.0)] {
         // The loss after a value has changed, and who went where.
         let loss = |device: &Device, changed: &str, index: usize, by: f32| {
-            let moe = set(random_moe(3, 2, device), |path, _| {
+            let moe = set(random_moe(3, 2, device).with_training(training), |path, _| {
                 (path == changed).then(|| {
                     let mut values = find(&random_moe(3, 2, &Device::flex()), path);
                     values[index] += by;
@@ -301,7 +301,7 @@ fn gradients_of_router_experts_and_input() {
             }
             let x = tensor(&input, [8, 6], device);
             let x = if device.is_autodiff() { x.require_grad() } else { x };
-            let (y, balance) = moe.forward_train(x.clone(), &layout, &training, &mut Random::new(9));
+            let (y, balance) = moe.forward_train(x.clone(), &layout, &mut Random::new(9));
             let mut random = Random::new(9);
             let drawn: Vec<f32> = (0..8 * 3).map(|_| (random.normal() / 3.0) as f32).collect();
             let noisy = moe.router.forward(x.clone()) + tensor(&drawn, [8, 3], device);
@@ -379,7 +379,8 @@ fn noise_is_small_and_follows_from_the_seed() {
     let layout = Layout::uniform(3, 4);
     let run = |noise: f64, seed: u64| {
         let training = RouterTraining { noise, routing: Routing::Free, ..RouterTraining::default() };
-        let (y, balance) = moe.forward_train(x.clone(), &layout, &training, &mut Random::new(seed));
+        let moe = moe.clone().with_training(training);
+        let (y, balance) = moe.forward_train(x.clone(), &layout, &mut Random::new(seed));
         (values(y), balance.load.map(values))
     };
     let quiet = run(0.0, 1);

@@ -7,7 +7,7 @@ mod by_block;
 use crate::blocks::{Attention, Bias, Block, FeedForward, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
 use crate::blocks::{truncated_normal, zeros};
 use crate::encoder::{Encoded, StochasticDepth, Watch, encode, encode_for, encode_stochastic, resume};
-use crate::experts::{ExpertShape, ExpertsConfig, MixtureOfExperts, Routing};
+use crate::experts::{ExpertShape, ExpertsConfig, MixtureOfExperts, RouterTraining, Routing};
 use crate::flops::{Convention, Cost, ExpertCost};
 use crate::load::parameters;
 use burn::module::{Module, Param};
@@ -432,14 +432,22 @@ impl Vit {
 
     /// The same, distributing tokens among its experts in this way; nothing else about a model without experts.
     #[must_use]
-    pub fn with_routing(mut self, routing: Routing) -> Self {
-        let routed = |block: Block| match block.mlp {
-            FeedForward::Experts(experts) => {
-                Block { mlp: FeedForward::Experts(experts.with_routing(routing)), ..block }
-            }
+    pub fn with_routing(self, routing: Routing) -> Self {
+        self.map_experts(|experts| experts.with_routing(routing))
+    }
+
+    /// The same, its routers trained in this way; nothing else about a model without experts.
+    #[must_use]
+    pub fn with_router_training(self, training: RouterTraining) -> Self {
+        self.map_experts(|experts| experts.with_training(training))
+    }
+
+    fn map_experts(mut self, change: impl Fn(MixtureOfExperts) -> MixtureOfExperts) -> Self {
+        let changed = |block: Block| match block.mlp {
+            FeedForward::Experts(experts) => Block { mlp: FeedForward::Experts(change(experts)), ..block },
             FeedForward::Dense(_) => block,
         };
-        self.blocks = self.blocks.into_iter().map(routed).collect();
+        self.blocks = self.blocks.into_iter().map(changed).collect();
         self
     }
 
@@ -458,7 +466,7 @@ impl Vit {
     }
 
     /// As [`forward`](Self::forward), for training: with branches left out at random, and experts chosen as in
-    /// [training](crate::RouterTraining).
+    /// [training](Self::with_router_training).
     ///
     /// # Panics
     /// When the images are not of the size in [`config`](Self::config).

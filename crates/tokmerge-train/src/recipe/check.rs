@@ -39,7 +39,8 @@ impl Recipe {
         self.check_schedule()?;
         self.check_regularisation()?;
         self.check_distill()?;
-        self.check_lora()
+        self.check_lora()?;
+        self.check_routing()
     }
 
     fn check_distill(&self) -> Result<(), RecipeError> {
@@ -61,6 +62,19 @@ impl Recipe {
         require(!lora.targets.is_empty(), "lora.targets", "[]", rule)?;
         let rule = "additions to random weights that are never trained learn little; give model.weights, or leave the section out";
         require(self.model.weights.is_some(), "lora", "given", rule)
+    }
+
+    fn check_routing(&self) -> Result<(), RecipeError> {
+        let Some(routing) = &self.routing else { return Ok(()) };
+        if let Err(error) = routing.training() {
+            return Err(refuse("routing.places", format!("\"{}\"", routing.places), error.to_string()));
+        }
+        not_negative("routing.noise", routing.noise)?;
+        not_negative("routing.importance", routing.importance)?;
+        not_negative("routing.load", routing.load)?;
+        let rule =
+            "without noise nobody can say what load to expect; give routing.load = 0, or some routing.noise";
+        require(routing.noise > 0.0 || routing.load == 0.0, "routing.load", routing.load, rule)
     }
 
     fn check_model(&self) -> Result<(), RecipeError> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use tokmerge_data::augment::{Augment, AugmentError, Mix, RandomErasing, RandomResizedCrop};
 use tokmerge_data::{CropMode, Interpolation};
-use tokmerge_models::Precision;
+use tokmerge_models::{Precision, RouterTraining, RoutingError};
 
 /// A run, as written in a TOML file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct Recipe {
     /// Low-rank additions to be trained in place of the weights; without this section all weights are trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
+    /// How routers learn which expert a token gets; for models with experts, which have it whether it is given or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<RoutingRecipe>,
     /// How long, in which portions, and what is written.
     pub train: TrainRecipe,
 }
@@ -339,6 +342,36 @@ fn lora_targets() -> Vec<String> {
 
 fn lora_also() -> Vec<String> {
     vec!["head".to_owned()]
+}
+
+/// How routers learn which expert a token gets (V-MoE; Riquelme et al., 2021, arXiv:2106.05974, appendix A).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutingRecipe {
+    /// Places for tokens in each expert while training, as `--routing` takes it: `free`, or `capacity=1.05,group=8`.
+    pub places: String,
+    /// Deviation of the noise on the router's logits, times the number of experts; 0 for none.
+    pub noise: f64,
+    /// Weight of the loss of unequal sums of gates; 0 for none.
+    pub importance: f64,
+    /// Weight of the loss of unequal expected numbers of tokens, which noise alone makes smooth; 0 for none.
+    pub load: f64,
+}
+
+impl Default for RoutingRecipe {
+    /// As V-MoE was pretrained.
+    fn default() -> Self {
+        let RouterTraining { routing, noise, importance, load } = RouterTraining::default();
+        Self { places: routing.to_string(), noise, importance, load }
+    }
+}
+
+impl RoutingRecipe {
+    /// The same for a model.
+    pub(crate) fn training(&self) -> Result<RouterTraining, RoutingError> {
+        let Self { ref places, noise, importance, load } = *self;
+        Ok(RouterTraining { routing: places.parse()?, noise, importance, load })
+    }
 }
 
 /// What is forgotten on the way forward, and computed once more on the way back.

@@ -57,7 +57,10 @@ fn flatten(recipe: &Recipe) -> BTreeMap<String, String> {
         }
     }
     let mut flat = BTreeMap::new();
-    if let Ok(value) = Value::try_from(recipe) {
+    // Routers learn as V-MoE's did whether that is written out or not.
+    let mut recipe = recipe.clone();
+    recipe.routing.get_or_insert_default();
+    if let Ok(value) = Value::try_from(&recipe) {
         collect("", &value, &mut flat);
     }
     flat
