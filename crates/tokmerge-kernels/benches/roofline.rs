@@ -1,6 +1,6 @@
 //! Where the time of a ViT-S/16 on 8 images goes, kernel by kernel: operations, bytes, time and share of the peak.
 //!
-//! `cargo bench --release --bench roofline -- [r] [threads]`, r tokens merging per layer (13). The kernels of a whole pass
+//! `cargo bench --bench roofline -- [r] [threads]`, r tokens merging per layer (13). The kernels of a whole pass
 //! run in the model's order and on its shapes, so that each finds the caches as it would there; a row of the table is
 //! the sum over the layers, in the median of the passes.
 //!
@@ -15,10 +15,19 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 use tokmerge_kernels::{
-    Activation, Bipartite, Epilogue, Heads, Isa, Mlp, Norm, PackedLinear, Part, Precision, Similarity,
-    assemble, attention, best_match, head_mean, layer_norm, linear, merge_rows, mlp, norm_linear, patchify,
-    peak,
+    Activation, Bipartite, Epilogue, HeadAggregation, Heads, Isa, Metric, Mlp, Norm, PackedLinear, Part,
+    Precision, SelfAttention, Similarity, assemble, attention, best_match, head_mean, layer_norm, linear,
+    merge_rows, mlp, norm_linear, patchify, peak, self_attention,
 };
+
+/// How the attention half of a block is run.
+#[derive(Clone, Copy, PartialEq)]
+enum Half {
+    /// In one pass, as models do it.
+    Whole,
+    /// Kernel by kernel, for what each of them takes.
+    Apart,
+}
 
 const BATCH: usize = 8;
 const SIDE: usize = 224;
@@ -175,7 +184,7 @@ impl Model {
         Norm { weight: &self.ones, bias: &self.zeros, eps: 1e-6 }
     }
 
-    fn pass(&self, images: &[f32], r: usize) -> Pass {
+    fn pass(&self, images: &[f32], r: usize, half: Half) -> Pass {
         let mut pass = Pass::default();
         let traffic = |read: usize, written: usize| Cost { flops: 0, bytes: 4 * (read + written) };
         let mut patches = Buffer::new(BATCH * PATCHES * 3 * PATCH * PATCH);
@@ -193,7 +202,7 @@ impl Model {
         });
         let mut tokens = PATCHES + 1;
         for block in &self.blocks {
-            tokens = self.block(block, &mut x, tokens, r, &mut pass);
+            tokens = self.block(block, &mut x, tokens, r, half, &mut pass);
         }
         let class: Vec<f32> =
             x.chunks_exact(tokens * CHANNELS).flat_map(|x| &x[..CHANNELS]).copied().collect();
@@ -205,30 +214,21 @@ impl Model {
         pass
     }
 
-    fn block(&self, block: &Block, x: &mut Buffer, tokens: usize, r: usize, pass: &mut Pass) -> usize {
+    fn block(
+        &self,
+        block: &Block,
+        x: &mut Buffer,
+        tokens: usize,
+        r: usize,
+        half: Half,
+        pass: &mut Pass,
+    ) -> usize {
         let (isa, rows) = (Isa::current(), BATCH * tokens);
-        let mut qkv = Buffer::new(3 * rows * CHANNELS);
-        pass.run("norm and qkv", block.qkv.cost(rows, 1), || {
-            let bias = Some(&block.qkv.bias[..]);
-            norm_linear(self.norm(), &block.qkv.packed, bias, x, Epilogue::Store, &mut qkv);
-        });
         let mut metric = Buffer::new(rows * HEADS.dim);
-        if r > 0 {
-            let cost = Cost { flops: 0, bytes: 4 * (rows * CHANNELS + metric.len()) };
-            pass.run("mean of keys", cost, || head_mean(isa, HEADS, &qkv, Part::Key, &mut metric));
+        match half {
+            Half::Whole => self.attend(block, x, tokens, r, &mut metric, pass),
+            Half::Apart => self.attend_apart(block, x, tokens, r, &mut metric, pass),
         }
-        let offsets: Vec<usize> = (0..=BATCH).map(|item| item * tokens).collect();
-        let (log_size, mut attended) = (vec![0.0; rows], Buffer::new(rows * CHANNELS));
-        let cost = Cost { flops: 4 * rows * tokens * CHANNELS, bytes: 4 * (qkv.len() + attended.len()) };
-        pass.run("attention", cost, || {
-            let precision = self.precision.without_int8();
-            let sizes = (r > 0).then_some(&log_size[..]);
-            attention(isa, precision, HEADS, &qkv, &offsets, sizes, &mut attended, None);
-        });
-        pass.run("projection and residual", block.proj.cost(rows, 2), || {
-            let epilogue = Epilogue::Residual { scale: None };
-            linear(&block.proj.packed, Some(&block.proj.bias), &attended, epilogue, x);
-        });
         let r = r.min((tokens - 1) / 2);
         let mut left = tokens;
         if r > 0 {
@@ -253,6 +253,73 @@ impl Model {
         };
         pass.run("norm, MLP and residual", cost, || mlp(&parts, x));
         left
+    }
+
+    fn attend(
+        &self,
+        block: &Block,
+        x: &mut [f32],
+        tokens: usize,
+        r: usize,
+        metric: &mut [f32],
+        pass: &mut Pass,
+    ) {
+        let rows = BATCH * tokens;
+        let offsets: Vec<usize> = (0..=BATCH).map(|item| item * tokens).collect();
+        let log_size = vec![0.0; rows];
+        let half = SelfAttention {
+            norm: self.norm(),
+            qkv: &block.qkv.packed,
+            qkv_bias: Some(&block.qkv.bias),
+            heads: HEADS,
+            precision: self.precision.without_int8(),
+            proj: &block.proj.packed,
+            proj_bias: Some(&block.proj.bias),
+            scale: None,
+        };
+        let weights = block.qkv.packed.bytes() + block.proj.packed.bytes();
+        let cost = Cost {
+            flops: 8 * rows * CHANNELS * CHANNELS + 4 * rows * tokens * CHANNELS,
+            bytes: weights + 8 * rows * CHANNELS,
+        };
+        pass.run("attention half", cost, || {
+            let metric = Metric { part: Part::Key, aggregation: HeadAggregation::Mean, out: metric };
+            let (sizes, metric) = if r > 0 { (Some(&log_size[..]), Some(metric)) } else { (None, None) };
+            self_attention(&half, &offsets, sizes, metric, x);
+        });
+    }
+
+    fn attend_apart(
+        &self,
+        block: &Block,
+        x: &mut [f32],
+        tokens: usize,
+        r: usize,
+        metric: &mut [f32],
+        pass: &mut Pass,
+    ) {
+        let (isa, rows) = (Isa::current(), BATCH * tokens);
+        let mut qkv = Buffer::new(3 * rows * CHANNELS);
+        pass.run("norm and qkv", block.qkv.cost(rows, 1), || {
+            let bias = Some(&block.qkv.bias[..]);
+            norm_linear(self.norm(), &block.qkv.packed, bias, x, Epilogue::Store, &mut qkv);
+        });
+        if r > 0 {
+            let cost = Cost { flops: 0, bytes: 4 * (rows * CHANNELS + metric.len()) };
+            pass.run("mean of keys", cost, || head_mean(isa, HEADS, &qkv, Part::Key, metric));
+        }
+        let offsets: Vec<usize> = (0..=BATCH).map(|item| item * tokens).collect();
+        let (log_size, mut attended) = (vec![0.0; rows], Buffer::new(rows * CHANNELS));
+        let cost = Cost { flops: 4 * rows * tokens * CHANNELS, bytes: 4 * (qkv.len() + attended.len()) };
+        pass.run("attention", cost, || {
+            let precision = self.precision.without_int8();
+            let sizes = (r > 0).then_some(&log_size[..]);
+            attention(isa, precision, HEADS, &qkv, &offsets, sizes, &mut attended, None);
+        });
+        pass.run("projection and residual", block.proj.cost(rows, 2), || {
+            let epilogue = Epilogue::Residual { scale: None };
+            linear(&block.proj.packed, Some(&block.proj.bias), &attended, epilogue, x);
+        });
     }
 
     /// The best destination of every source: rows with odd numbers, the class token aside, look among the even ones.
@@ -318,25 +385,47 @@ fn table(precision: Precision, r: usize, threads: usize) {
         "attention" | "patch embedding" | "norm and head" => precision.without_int8(),
         _ => precision,
     };
-    let mut passes = Vec::new();
-    let mut shares: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    // In turn, so that the machine's drift is in both.
+    let mut runs = [Half::Whole, Half::Apart].map(|half| (half, Vec::new(), BTreeMap::new()));
     for round in 0..PASSES + 2 {
-        let pass = model.pass(&images, r);
-        if round < 2 {
-            continue;
+        for (half, passes, shares) in &mut runs {
+            let pass = model.pass(&images, r, *half);
+            if round < 2 {
+                continue;
+            }
+            for &name in &pass.order {
+                let (cost, time) = pass.kernels[name];
+                let share = cost.flops as f64 / time.as_secs_f64() / rate(dtype(name));
+                shares.entry(name).or_insert_with(Vec::new).push(share);
+            }
+            passes.push(pass);
         }
-        for &name in &pass.order {
-            let (cost, time) = pass.kernels[name];
-            let share = cost.flops as f64 / time.as_secs_f64() / rate(dtype(name));
-            shares.entry(name).or_default().push(share);
-        }
-        passes.push(pass);
     }
+    for (half, passes, shares) in &runs {
+        let what = match half {
+            Half::Whole => "as in models",
+            Half::Apart => "the attention half kernel by kernel",
+        };
+        let title = format!("{precision:?}, r = {r}, batch {BATCH}, {threads} threads, {isa}, {what}");
+        print(&title, passes, shares, dtype);
+    }
+    let total = |passes: &[Pass]| -> Vec<f64> {
+        let sum = |pass: &Pass| pass.kernels.values().map(|(_, time)| time.as_secs_f64()).sum();
+        passes.iter().map(sum).collect()
+    };
+    let ratios = total(&runs[1].1).into_iter().zip(total(&runs[0].1)).map(|(apart, whole)| apart / whole);
+    println!(
+        "\nA pass kernel by kernel takes {:.3} times as long (median of pairs).",
+        median(ratios.collect())
+    );
+}
+
+fn print(title: &str, passes: &[Pass], shares: &BTreeMap<&str, Vec<f64>>, dtype: impl Fn(&str) -> Precision) {
     let Some(first) = passes.first() else { return };
     let micros =
         |name: &str| median(passes.iter().map(|pass| pass.kernels[name].1.as_secs_f64() * 1e6).collect());
     let total: f64 = first.order.iter().map(|name| micros(name)).sum();
-    println!("\n{precision:?}, r = {r}, batch {BATCH}, {threads} threads, {isa}: {:.2} ms\n", total / 1e3);
+    println!("\n{title}: {:.2} ms\n", total / 1e3);
     println!("| kernel | GFLOP | MB | ms | % of time | GFLOP/s | % of peak | GB/s |");
     println!("|---|---|---|---|---|---|---|---|");
     for name in &first.order {
