@@ -5,6 +5,7 @@
 //! only: it is the same bit for bit whatever the number of rows and threads.
 
 use crate::activation::{Activation, apply};
+use crate::lengths::is_product;
 use crate::norm::Norm;
 use crate::pack::{GEMM_ROWS, Layout, PackedLinear, Precision};
 use crate::parallel::{Grid, Shared};
@@ -109,7 +110,7 @@ fn run(
     }
     let rows = x.len().checked_div(k).unwrap_or_else(|| y.len() / n.max(1));
     assert!(
-        x.len() == rows * k && y.len() == rows * n,
+        is_product(x.len(), [rows, k]) && is_product(y.len(), [rows, n]),
         "{function}: x has {} and y {} elements, expected rows of {k} and as many rows of {n}",
         x.len(),
         y.len()
