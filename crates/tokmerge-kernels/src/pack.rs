@@ -10,7 +10,7 @@ use crate::lengths::is_product;
 use crate::parallel::{Shared, for_each};
 use crate::quantise::{MAX_FEATURES, quads, quantise_column, row_words};
 use crate::scratch::Aligned;
-use crate::simd::QUAD;
+use crate::simd::{PORTABLE_ROWS, QUAD};
 use std::fmt;
 use std::ops::Range;
 
@@ -65,7 +65,7 @@ impl Layout {
     }
 }
 
-/// Without FMA the `gemm` crate multiplies one number at a time, at a third of the speed of our own kernel in SSE2.
+/// Without FMA the `gemm` crate multiplies one number at a time, at a seventh of the speed of our own kernel in SSE2.
 #[cfg(target_arch = "x86_64")]
 fn gemm_has_vectors() -> bool {
     is_x86_feature_detected!("fma")
@@ -269,7 +269,7 @@ impl PackedLinear {
             (_, Layout::Rows) => [GEMM_ROWS, GEMM_ROWS],
             (Isa::Avx512, _) => [1, 14],
             (Isa::Avx2, _) => [1, 6],
-            (Isa::Portable, _) => [1, 4],
+            (Isa::Portable, _) => [1, PORTABLE_ROWS],
         }
     }
 

@@ -215,7 +215,10 @@ mod tests {
         }
     }
 
+    const CASES: u32 = if cfg!(miri) { 2 } else { 64 };
+
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes there")]
     fn the_largest_sums_are_exact_on_every_path() {
         let steps = MAX_FEATURES / QUAD;
         for weight in [-127_i8, 127] {
@@ -226,7 +229,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn sums_are_the_same_integers_on_every_path(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
