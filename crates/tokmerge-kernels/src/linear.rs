@@ -1,7 +1,7 @@
 //! Linear layers on packed weights, with what follows them fused into the store.
 //!
 //! `x: [rows, K]` and `y: [rows, N]`, row-major and contiguous. All instruction sets equal the Portable
-//! path (the `gemm` crate, then the epilogue) up to rounding. A row of `y` depends on its row of `x`
+//! path (the `gemm` crate where that has vectors, then the epilogue) up to rounding. A row of `y` depends on its row of `x`
 //! only: it is the same bit for bit whatever the number of rows and threads.
 
 use crate::activation::{Activation, apply};

@@ -77,7 +77,8 @@ fn range<S: Simd>(simd: S, row: &[f32]) -> [f32; 2] {
 pub(crate) fn quantise<S: Simd>(simd: S, row: &[f32], to: &mut [f32]) {
     let steps = quads(row.len());
     assert_eq!(to.len(), steps + PARAMETERS);
-    let [least, most] = range(simd, row);
+    // A row of nothing has no range; its products are 0.
+    let [least, most] = if row.is_empty() { [0.0; 2] } else { range(simd, row) };
     let span = most - least;
     let (factor, offset, inverse) = if span.is_finite() {
         let inverse = 255.0 / span;

@@ -80,7 +80,7 @@ fn linear_layers_equal_the_reference() {
             linear(&w, Some(bias.get()), x.get(), Epilogue::Activate(Activation::Relu), y.get());
             let want: Vec<f64> = sums.iter().map(|&v| if v.is_nan() { v } else { v.max(0.0) }).collect();
             assert_like(&what, y.get(), &want, 4e-6);
-            [&x, &y, &bias, &scale].map(|buffer| buffer.assert_guards(&what));
+            [&x, &y, &bias, &scale].iter().for_each(|buffer| buffer.assert_guards(&what));
         }
     }
 }
@@ -99,7 +99,7 @@ fn layer_norm_equals_the_reference() {
             let (mut x, mut y) = (Buffer::of(random, &x), Buffer::new(random, t * c));
             layer_norm(isa, Norm { weight: weight.get(), bias: bias.get(), eps: 0.1 }, x.get(), y.get());
             assert_like(&format!("{isa} {t}x{c}"), y.get(), &want, 5e-6);
-            [&x, &y].map(|buffer| buffer.assert_guards("layer_norm"));
+            [&x, &y].iter().for_each(|buffer| buffer.assert_guards("layer_norm"));
         }
     }
 }
@@ -130,7 +130,7 @@ fn attention_equals_the_reference() {
             let tolerance = if precision == Precision::F32 { 3e-6 } else { 2e-2 };
             assert_like(&what, out.get(), &want, tolerance);
             assert_like(&what, received.get(), &want_received, tolerance);
-            [&qkv, &log_size, &out, &received].map(|buffer| buffer.assert_guards(&what));
+            [&qkv, &log_size, &out, &received].iter().for_each(|buffer| buffer.assert_guards(&what));
         }
     }
 }
