@@ -142,8 +142,12 @@ fn twice(random: &mut Random, what: &str, lens: &[usize], run: &dyn Fn(&mut [&mu
     let mut buffers: Vec<Buffer> = values.iter().map(|values| Buffer::of(random, values)).collect();
     run(&mut values.iter_mut().map(|values| &mut values[..]).collect::<Vec<_>>());
     run(&mut buffers.iter_mut().map(Buffer::get).collect::<Vec<_>>());
+    // Which NaN it is says nothing, and Miri draws it.
+    let plain = |values: &[f32]| -> Vec<f32> {
+        values.iter().map(|&value| if value.is_nan() { f32::NAN } else { value }).collect()
+    };
     for (values, buffer) in values.iter().zip(&mut buffers) {
-        assert_same_bits(what, buffer.get(), values);
+        assert_same_bits(what, &plain(buffer.get()), &plain(values));
         buffer.assert_guards(what);
     }
 }
