@@ -17,6 +17,10 @@ check:
 test:
     cargo test --release --workspace
 
+# The kernels' plain Rust, gradients and thread team under Miri, some minutes; once: rustup +nightly component add miri rust-src
+miri:
+    RUST_BACKTRACE=0 MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" CARGO_TARGET_DIR=target/miri-kernels cargo +nightly miri test -p tokmerge-kernels --lib --test lengths --test random_shapes
+
 # Kernels one by one, then a whole model with and without merging
 bench: build
     cargo bench --workspace --bench kernels

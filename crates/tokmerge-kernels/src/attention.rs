@@ -6,9 +6,10 @@
 //! All instruction sets equal the Portable instantiation up to rounding.
 
 use crate::isa::Isa;
+use crate::lengths::length_of;
 use crate::pack::Precision;
 use crate::panels::{keys_len, pack_keys, pack_values, steps, values_len};
-use crate::parallel::{Shared, for_each, part};
+use crate::parallel::{Shared, for_each, part, threads};
 use crate::scratch::Scratch;
 use crate::simd::{
     Job, Operand, Simd, dispatch, dispatch_bf16_pairs, load_at, store_at, store_words_at, words,
@@ -43,15 +44,20 @@ impl Heads {
 
     /// The number of rows T of `qkv`; panics unless it is whole.
     pub(crate) fn rows(&self, function: &str, qkv: &[f32]) -> usize {
-        let width = 3 * self.width();
+        self.rows_of(function, "qkv", qkv, 3)
+    }
+
+    /// The number of rows that have `parts` parts of all heads; panics unless it is whole.
+    fn rows_of(&self, function: &str, name: &str, values: &[f32], parts: usize) -> usize {
+        let width = length_of([parts, self.count, self.dim]).unwrap_or(0);
         assert!(
-            width > 0 && qkv.len().is_multiple_of(width),
-            "{function}: qkv has {} elements, not rows of 3 x {} heads x {}",
-            qkv.len(),
+            width > 0 && values.len().is_multiple_of(width),
+            "{function}: {name} has {} elements, not rows of {parts} x {} heads x {}",
+            values.len(),
             self.count,
             self.dim
         );
-        qkv.len() / width
+        values.len() / width
     }
 }
 
@@ -131,9 +137,10 @@ pub fn cross_attention(
     log_size: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    let (function, width) = ("cross_attention", heads.width());
-    check_offsets(function, offsets, rows_of(function, keys_values, 2 * width));
-    check_offsets(function, query_offsets, rows_of(function, queries, width));
+    let function = "cross_attention";
+    check_offsets(function, offsets, heads.rows_of(function, "keys_values", keys_values, 2));
+    check_offsets(function, query_offsets, heads.rows_of(function, "queries", queries, 1));
+    let width = heads.width();
     assert_eq!(offsets.len(), query_offsets.len(), "{function}: as many items of queries as of keys");
     for (item, (queries, keys)) in query_offsets.windows(2).zip(offsets.windows(2)).enumerate() {
         assert!(
@@ -158,16 +165,6 @@ pub fn cross_attention(
         sums: None,
     };
     call.run(out);
-}
-
-/// Rows of `width` elements; panics unless they are whole.
-fn rows_of(function: &str, values: &[f32], width: usize) -> usize {
-    assert!(
-        width > 0 && values.len().is_multiple_of(width),
-        "{function}: {} elements are not rows of {width}",
-        values.len()
-    );
-    values.len() / width
 }
 
 fn check_offsets(function: &str, offsets: &[usize], rows: usize) {
@@ -266,7 +263,7 @@ const PREPARATION: f64 = 0.1;
 
 /// Into how many tasks the queries of a head are cut so that the threads end together.
 fn splits(tasks: usize) -> usize {
-    let threads = rayon::current_num_threads();
+    let threads = threads();
     let time = |splits: usize| {
         (tasks * splits).div_ceil(threads) as f64 * (PREPARATION + (1.0 - PREPARATION) / splits as f64)
     };

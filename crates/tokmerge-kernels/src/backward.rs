@@ -28,19 +28,23 @@ pub fn linear_backward(
     dw: Option<&mut [f32]>,
     db: Option<&mut [f32]>,
 ) {
+    let length = |given: Option<usize>, name: &str, expected: usize| {
+        let given = given.unwrap_or(expected);
+        assert_eq!(given, expected, "linear_backward: {name} has {given} elements, expected {expected}");
+    };
+    length(dx.as_ref().map(|dx| dx.len()), "dx", x.len());
+    length(dw.as_ref().map(|dw| dw.len()), "dw", weight.len());
     let Some([t, n, k]) = linear_shape(weight.len(), x.len(), grad.len()) else {
         // No rows: nothing flows back.
         dw.into_iter().chain(db).for_each(|sum| sum.fill(0.0));
-        assert!(dx.is_none_or(|dx| dx.is_empty()), "linear_backward: dx has elements, x none");
         return;
     };
+    length(db.as_ref().map(|db| db.len()), "db", n);
     if let Some(dx) = dx {
-        assert_eq!(dx.len(), t * k, "linear_backward: dx has {} elements, expected {t} x {k}", dx.len());
         let back = PackedLinear::transposed(Isa::current(), weight, k, n);
         linear(&back, None, grad, Epilogue::Store, dx);
     }
     if let Some(dw) = dw {
-        assert_eq!(dw.len(), n * k, "linear_backward: dw has {} elements, expected {n} x {k}", dw.len());
         // SAFETY: the shapes were checked; `dw` is borrowed exclusively.
         unsafe {
             let (a, b) = (Matrix::rows(grad.as_ptr(), n).t(), Matrix::rows(x.as_ptr(), k));
@@ -48,7 +52,6 @@ pub fn linear_backward(
         }
     }
     if let Some(db) = db {
-        assert_eq!(db.len(), n, "linear_backward: db has {} elements, expected {n}", db.len());
         column_sums(grad, db);
     }
 }

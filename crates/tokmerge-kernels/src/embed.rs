@@ -1,6 +1,7 @@
 //! Images to the rows of a patch embedding, and its outputs to tokens. Copies and additions only: one body for
 //! every instruction set.
 
+use crate::lengths::length_of;
 use crate::parallel::{Shared, for_each};
 
 /// Cuts images into patches: `images: [B, C, H, W]` → `out: [B * (H / patch) * (W / patch), C * patch * patch]`,
@@ -9,20 +10,24 @@ use crate::parallel::{Shared, for_each};
 /// # Panics
 /// When height or width is no multiple of `patch`, or a length does not match.
 pub fn patchify(images: &[f32], [channels, height, width]: [usize; 3], patch: usize, out: &mut [f32]) {
-    let image = channels * height * width;
+    let image = length_of([channels, height, width]);
     assert!(
         patch > 0 && height.is_multiple_of(patch) && width.is_multiple_of(patch),
         "patchify: {height}x{width} cannot be cut into patches of {patch}"
     );
     assert!(
-        if image == 0 { images.is_empty() } else { images.len().is_multiple_of(image) },
+        match image {
+            None => false,
+            Some(0) => images.is_empty(),
+            Some(image) => images.len().is_multiple_of(image),
+        },
         "patchify: {} values are not images of {channels}x{height}x{width}",
         images.len()
     );
     assert_eq!(out.len(), images.len(), "patchify: as many values out as in");
-    if images.is_empty() {
+    let Some(image) = image.filter(|_| !images.is_empty()) else {
         return;
-    }
+    };
     let (rows, columns) = (height / patch, width / patch);
     let strip = columns * channels * patch * patch;
     let shared = Shared::new(out);

@@ -17,7 +17,7 @@ pub enum Isa {
     Avx512,
     /// x86-64 with AVX2 and FMA: 8 lanes. Dot products of bytes (AVX-VNNI) are used where the CPU has them.
     Avx2,
-    /// Any CPU: plain Rust, and the `gemm` crate for linear layers.
+    /// Any CPU: plain Rust, and the `gemm` crate for linear layers where that has vectors.
     Portable,
 }
 

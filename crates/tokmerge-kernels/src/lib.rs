@@ -25,6 +25,7 @@ mod attention_backward;
 mod backward;
 mod embed;
 mod isa;
+mod lengths;
 mod linear;
 mod matching;
 mod math;

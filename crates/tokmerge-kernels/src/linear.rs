@@ -1,10 +1,11 @@
 //! Linear layers on packed weights, with what follows them fused into the store.
 //!
 //! `x: [rows, K]` and `y: [rows, N]`, row-major and contiguous. All instruction sets equal the Portable
-//! path (the `gemm` crate, then the epilogue) up to rounding. A row of `y` depends on its row of `x`
+//! path (the `gemm` crate where that has vectors, then the epilogue) up to rounding. A row of `y` depends on its row of `x`
 //! only: it is the same bit for bit whatever the number of rows and threads.
 
 use crate::activation::{Activation, apply};
+use crate::lengths::is_product;
 use crate::norm::Norm;
 use crate::pack::{GEMM_ROWS, Layout, PackedLinear, Precision};
 use crate::parallel::{Grid, Shared};
@@ -109,7 +110,7 @@ fn run(
     }
     let rows = x.len().checked_div(k).unwrap_or_else(|| y.len() / n.max(1));
     assert!(
-        x.len() == rows * k && y.len() == rows * n,
+        is_product(x.len(), [rows, k]) && is_product(y.len(), [rows, n]),
         "{function}: x has {} and y {} elements, expected rows of {k} and as many rows of {n}",
         x.len(),
         y.len()
@@ -608,6 +609,47 @@ impl<S: Simd> Strip<S> for PanelStrip<S::V> {
                             store_at(simd, y, 0, sum);
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    fn values(seed: usize, len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + seed * 131) % 1013) as f32 / 506.0 - 1.0).collect()
+    }
+
+    /// The layout that this CPU does not choose is tested as well.
+    #[test]
+    fn plain_rust_gives_the_same_in_both_layouts_and_a_row_whatever_is_around_it() {
+        let cases = [(1, 1, 1), (7, 0, 5), (5, 17, 13), (90, 33, 70), (65, 48, 264)];
+        for (rows, k, n) in cases.into_iter().take(if cfg!(miri) { 3 } else { 5 }) {
+            let (x, weight, bias) = (values(1, rows * k), values(2, n * k), values(3, n));
+            let what = |i: usize| format!("{rows}x{k}x{n} [{i}]");
+            for precision in [Precision::F32, Precision::Bf16] {
+                let [panels, as_given] = [Layout::Panels, Layout::Rows].map(|layout| {
+                    PackedLinear::with_layout(Isa::Portable, precision, layout, &weight, [n, k])
+                });
+                let scale = Some(&bias[..]);
+                for epilogue in
+                    [Epilogue::Store, Epilogue::Activate(Activation::Gelu), Epilogue::Residual { scale }]
+                {
+                    let run = |w: &PackedLinear, x: &[f32], rows: usize| {
+                        let mut y = values(4, rows * n);
+                        linear(w, Some(&bias), x, epilogue, &mut y);
+                        y
+                    };
+                    let (a, b) = (run(&panels, &x, rows), run(&as_given, &x, rows));
+                    for (i, (a, b)) in a.iter().zip(&b).enumerate() {
+                        assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{} {a} {b}", what(i));
+                    }
+                    let alone = run(&panels, &x[..k], 1);
+                    assert!(alone.iter().zip(&a).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", what(0));
                 }
             }
         }

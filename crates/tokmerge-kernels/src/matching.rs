@@ -6,7 +6,7 @@
 
 use crate::isa::Isa;
 use crate::panels::{keys_len, pack_keys};
-use crate::parallel::{Shared, for_each, part};
+use crate::parallel::{Shared, for_each, part, threads};
 use crate::scratch::Scratch;
 use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at};
 use crate::softmax::softmax_numerators;
@@ -73,7 +73,7 @@ pub fn best_match(
     for &row in items.iter().flat_map(|item| item.sources.iter().chain(item.destinations)) {
         assert!((row as usize) < rows, "best_match: row {row} of a metric of {rows} rows");
     }
-    let idle = rayon::current_num_threads() / items.len().max(1);
+    let idle = threads() / items.len().max(1);
     let mut tasks = Vec::new();
     let mut first = 0;
     for item in items {

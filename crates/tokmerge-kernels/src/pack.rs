@@ -6,10 +6,11 @@
 //! instruction sets.
 
 use crate::isa::Isa;
+use crate::lengths::is_product;
 use crate::parallel::{Shared, for_each};
 use crate::quantise::{MAX_FEATURES, quads, quantise_column, row_words};
 use crate::scratch::Aligned;
-use crate::simd::QUAD;
+use crate::simd::{PORTABLE_ROWS, QUAD};
 use std::fmt;
 use std::ops::Range;
 
@@ -54,11 +55,34 @@ pub(crate) enum Layout {
     Rows,
 }
 
+impl Layout {
+    /// The faster one here: plain Rust leaves f32 to the `gemm` crate where that has vectors for this CPU.
+    fn of(isa: Isa, precision: Precision) -> Self {
+        match (isa, precision) {
+            (Isa::Portable, Precision::F32 | Precision::Bf16) if gemm_has_vectors() => Self::Rows,
+            _ => Self::Panels,
+        }
+    }
+}
+
+/// Without FMA the `gemm` crate multiplies one number at a time, at a seventh of the speed of our own kernel in SSE2.
+#[cfg(target_arch = "x86_64")]
+fn gemm_has_vectors() -> bool {
+    is_x86_feature_detected!("fma")
+}
+
+/// What the `gemm` crate has beyond x86-64 is NEON; Miri does not follow it there.
+#[cfg(not(target_arch = "x86_64"))]
+fn gemm_has_vectors() -> bool {
+    cfg!(all(target_arch = "aarch64", not(miri)))
+}
+
 /// A weight `[N, K]` prepared for [`linear`](crate::linear) on one instruction set at one precision.
 #[derive(Clone)]
 pub struct PackedLinear {
     isa: Isa,
     precision: Precision,
+    layout: Layout,
     in_features: usize,
     out_features: usize,
     words: Aligned,
@@ -85,9 +109,20 @@ impl PackedLinear {
         out_features: usize,
         in_features: usize,
     ) -> Self {
-        assert_eq!(
-            weight.len(),
-            out_features * in_features,
+        let layout = Layout::of(isa, precision);
+        Self::with_layout(isa, precision, layout, weight, [out_features, in_features])
+    }
+
+    /// As [`PackedLinear::new`], in a layout that `isa` and `precision` can have.
+    pub(crate) fn with_layout(
+        isa: Isa,
+        precision: Precision,
+        layout: Layout,
+        weight: &[f32],
+        [out_features, in_features]: [usize; 2],
+    ) -> Self {
+        assert!(
+            is_product(weight.len(), [out_features, in_features]),
             "PackedLinear: weight has {} elements, expected {out_features} x {in_features}",
             weight.len()
         );
@@ -101,7 +136,12 @@ impl PackedLinear {
             "PackedLinear: rows of {in_features} are too long for int8, whose sums take {MAX_FEATURES}; use bf16"
         );
         let (words, scales) = (Aligned::default(), Aligned::default());
-        let mut packed = Self { isa, precision, in_features, out_features, words, scales };
+        let mut packed = Self { isa, precision, layout, in_features, out_features, words, scales };
+        if weight.is_empty() {
+            // Nothing to multiply, and perhaps more panels of it than can be counted.
+            packed.scales = Aligned::zeros(if precision == Precision::Int8 { 2 * out_features } else { 0 });
+            return packed;
+        }
         match (packed.precision, packed.layout()) {
             (Precision::Int8, _) => packed.pack_quads(weight),
             (_, Layout::Panels) => packed.words = packed.pack_panels(weight),
@@ -117,9 +157,8 @@ impl PackedLinear {
     /// As [`new`](Self::new).
     #[must_use]
     pub fn transposed(isa: Isa, weight: &[f32], out_features: usize, in_features: usize) -> Self {
-        assert_eq!(
-            weight.len(),
-            out_features * in_features,
+        assert!(
+            is_product(weight.len(), [in_features, out_features]),
             "PackedLinear: weight has {} elements, expected {in_features} x {out_features}",
             weight.len()
         );
@@ -129,7 +168,11 @@ impl PackedLinear {
             Isa::available()
         );
         let (words, scales) = (Aligned::default(), Aligned::default());
-        let mut packed = Self { isa, precision: Precision::F32, in_features, out_features, words, scales };
+        let (precision, layout) = (Precision::F32, Layout::of(isa, Precision::F32));
+        let mut packed = Self { isa, precision, layout, in_features, out_features, words, scales };
+        if weight.is_empty() {
+            return packed;
+        }
         let (width, k) = (packed.panel_width(), in_features);
         packed.words = match packed.layout() {
             Layout::Panels => {
@@ -189,10 +232,7 @@ impl PackedLinear {
     }
 
     pub(crate) fn layout(&self) -> Layout {
-        match (self.isa, self.precision) {
-            (Isa::Portable, Precision::F32 | Precision::Bf16) => Layout::Rows,
-            _ => Layout::Panels,
-        }
+        self.layout
     }
 
     /// Whether operand words are pairs of bf16.
@@ -229,7 +269,7 @@ impl PackedLinear {
             (_, Layout::Rows) => [GEMM_ROWS, GEMM_ROWS],
             (Isa::Avx512, _) => [1, 14],
             (Isa::Avx2, _) => [1, 6],
-            (Isa::Portable, _) => [1, 4],
+            (Isa::Portable, _) => [1, PORTABLE_ROWS],
         }
     }
 

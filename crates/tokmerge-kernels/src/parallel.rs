@@ -6,11 +6,21 @@ use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+/// How many threads a kernel called here may use. Miri gets a team of its own: it cannot follow the pointers of rayon's
+/// queues.
+pub(crate) fn threads() -> usize {
+    if cfg!(miri) { 3 } else { rayon::current_num_threads() }
+}
+
 /// Runs `task(0)`, …, `task(tasks - 1)`, on this thread if there is only one.
 pub(crate) fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
-    let threads = rayon::current_num_threads();
+    let threads = threads();
     if tasks <= 1 || threads == 1 {
         (0..tasks).for_each(task);
+    } else if cfg!(miri) {
+        if !team::run(threads, tasks, &task) {
+            (0..tasks).for_each(task);
+        }
     } else if rayon::current_thread_index().is_some() || !team::run(threads, tasks, &task) {
         (0..tasks).into_par_iter().with_max_len(1).for_each(task);
     }
@@ -86,7 +96,7 @@ impl Grid {
     /// Divides `rows`, in multiples of `unit` where possible, and `panels` so that the threads get equal shares and
     /// no chunk has more than `max_rows`. A strip is the number of rows that a kernel takes at once.
     pub(crate) fn new(rows: usize, [unit, strip]: [usize; 2], panels: usize, max_rows: usize) -> Self {
-        let threads = rayon::current_num_threads();
+        let threads = threads();
         let mut best = Self { rows, unit, panels, row_chunks: 0, panel_chunks: 1 };
         if rows == 0 || panels == 0 {
             return best;
@@ -131,6 +141,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs pools of rayon")]
     fn a_grid_covers_every_cell_once() {
         for (rows, panels, threads, unit) in
             [(0, 4, 2, 1), (1, 1, 4, 1), (1, 9, 4, 64), (15, 12, 2, 1), (197, 36, 3, 64), (1576, 12, 6, 1)]
@@ -149,6 +160,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs pools of rayon")]
     fn panels_are_split_where_rows_are_too_few() {
         pool(2).install(|| {
             assert!(Grid::new(11, [1, 14], 36, 84).splits_panels());

@@ -42,6 +42,10 @@ pub(crate) unsafe fn multiply(
     c: Matrix<*mut f32>,
     threads: Threads,
 ) {
+    if cfg!(miri) {
+        // SAFETY: the caller's promise.
+        return unsafe { multiply_plainly([m, n, k], alpha, a, b, c) };
+    }
     let threads = match threads {
         Threads::This => gemm::Parallelism::None,
         Threads::Pool if rayon::current_num_threads() == 1 => gemm::Parallelism::None,
@@ -70,5 +74,30 @@ pub(crate) unsafe fn multiply(
             false,
             threads,
         );
+    }
+}
+
+/// As [`multiply`], for Miri, which cannot ask a CPU for its caches as the `gemm` crate does.
+///
+/// # Safety
+/// As [`multiply`].
+unsafe fn multiply_plainly(
+    [m, n, k]: [usize; 3],
+    alpha: f32,
+    a: Matrix<*const f32>,
+    b: Matrix<*const f32>,
+    c: Matrix<*mut f32>,
+) {
+    for (row, column) in (0..m).flat_map(|row| (0..n).map(move |column| (row, column))) {
+        let mut sum = 0.0;
+        for i in 0..k {
+            // SAFETY: the caller promises these elements of `a` and `b`.
+            sum += unsafe {
+                *a.start.add(row * a.row_stride + i * a.column_stride)
+                    * *b.start.add(i * b.row_stride + column * b.column_stride)
+            };
+        }
+        // SAFETY: the caller promises this element of `c`.
+        unsafe { *c.start.add(row * c.row_stride + column * c.column_stride) = alpha * sum }
     }
 }

@@ -12,37 +12,6 @@ const AVERAGES: f64 = 2e-6;
 /// The same of numbers rounded to bf16, with probabilities that come from such numbers.
 const AVERAGES_BF16: f64 = 2e-2;
 
-/// `out` and `received` in f64.
-fn reference(heads: Heads, qkv: &[f64], offsets: &[usize], log_size: Option<&[f32]>) -> (Vec<f64>, Vec<f64>) {
-    let (h, d) = (heads.count, heads.dim);
-    let (width, rows) = (h * d, qkv.len() / (3 * h * d));
-    let (mut out, mut received) = (vec![0.0; rows * width], vec![0.0; rows]);
-    let at =
-        |row: usize, part: usize, head: usize, i: usize| qkv[row * 3 * width + part * width + head * d + i];
-    for item in offsets.windows(2) {
-        for head in 0..h {
-            for q in item[0]..item[1] {
-                let scores: Vec<f64> = (item[0]..item[1])
-                    .map(|k| {
-                        let dot: f64 = (0..d).map(|i| at(q, 0, head, i) * at(k, 1, head, i)).sum();
-                        dot * f64::from(heads.scale) + log_size.map_or(0.0, |s| f64::from(s[k]))
-                    })
-                    .collect();
-                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let sum: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
-                for (k, score) in (item[0]..item[1]).zip(&scores) {
-                    let p = (score - largest).exp() / sum;
-                    received[k] += p / (h * (item[1] - item[0])) as f64;
-                    for i in 0..d {
-                        out[q * width + head * d + i] += p * at(k, 2, head, i);
-                    }
-                }
-            }
-        }
-    }
-    (out, received)
-}
-
 fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&v| f64::from(v)).collect()
 }
@@ -85,7 +54,7 @@ fn attention_equals_the_reference_for_any_head_and_item() {
             let log_size = random.values(140, 2.0);
             for log_size in [None, Some(&log_size[..])] {
                 let (out, received) = run(isa, heads, &qkv, &offsets, log_size);
-                let (want, want_received) = reference(heads, &wide(&qkv), &offsets, log_size);
+                let (want, want_received) = common::attention(heads, &wide(&qkv), &offsets, log_size);
                 assert_close(&format!("{isa} {count}x{dim}"), &out, &want, AVERAGES);
                 assert_close(&format!("{isa} {count}x{dim} received"), &received, &want_received, AVERAGES);
                 let (out, received) = run_at(isa, Precision::Bf16, heads, &qkv, &offsets, log_size);
@@ -197,7 +166,7 @@ fn a_key_of_log_size_minus_infinity_is_not_seen() {
 fn long_items_work() {
     let heads = Heads { count: 1, dim: 32, scale: 0.3 };
     let qkv = Random::new(11).values(601 * 96, 1.0);
-    let (want, _) = reference(heads, &wide(&qkv), &[0, 601], None);
+    let (want, _) = common::attention(heads, &wide(&qkv), &[0, 601], None);
     for &isa in isas() {
         assert_close("601 tokens", &run(isa, heads, &qkv, &[0, 601], None).0, &want, AVERAGES);
     }
@@ -213,7 +182,7 @@ fn the_gradient_equals_finite_differences() {
     for &isa in isas() {
         for log_size in [None, Some(&log_size[..])] {
             let loss = |qkv: &[f64]| -> f64 {
-                let (out, _) = reference(heads, qkv, &offsets, log_size);
+                let (out, _) = common::attention(heads, qkv, &offsets, log_size);
                 out.iter().zip(&grad).map(|(o, &g)| o * f64::from(g)).sum()
             };
             let want: Vec<f64> = (0..qkv.len())

@@ -13,6 +13,8 @@ mod avx2;
 mod avx512;
 mod portable;
 
+pub(crate) use portable::ROWS as PORTABLE_ROWS;
+
 /// What [`Simd::dot`] multiplies, as a parameter of the vector types: f32 values.
 pub(crate) const VALUES: u8 = 0;
 /// Pairs of bf16.

@@ -1,6 +1,7 @@
 //! Plain Rust vectors, for CPUs without a path of their own; the compiler turns them into SSE2 or NEON.
 //!
-//! `a * b + c` is rounded twice: without an FMA instruction `f32::mul_add` is a library call.
+//! `a * b + c` is rounded twice on x86-64: without an FMA instruction `f32::mul_add` is a library call. Every aarch64 has
+//! one, and twice the registers.
 
 use super::{QUAD, SPLIT_QUADS, Simd};
 use std::array::from_fn;
@@ -12,6 +13,14 @@ pub(crate) struct Portable<const DOT: u8>;
 const LANES: usize = 4;
 /// Adding this leaves the integral part in the lowest bits of the mantissa.
 const INTEGRAL: f32 = 12_582_912.0; // 1.5 * 2^23
+
+/// Rows of a register block: 8 accumulators, 2 weights and a broadcast fit 16 registers of 4 lanes, 16 of them fit 32.
+pub(crate) const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
+
+#[inline(always)]
+fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
+}
 
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
@@ -33,8 +42,7 @@ impl<const DOT: u8> Simd for Portable<DOT> {
     type V = [f32; LANES];
     const LANES: usize = LANES;
     const PER_WORD: usize = if DOT == SPLIT_QUADS { QUAD } else { 1 };
-    // 8 accumulators, 2 weights and a broadcast fit 16 registers of 4 lanes.
-    const ROWS: usize = 4;
+    const ROWS: usize = ROWS;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
@@ -66,7 +74,7 @@ impl<const DOT: u8> Simd for Portable<DOT> {
     }
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        from_fn(|i| a[i] * b[i] + c[i])
+        from_fn(|i| multiply_add(a[i], b[i], c[i]))
     }
     #[inline(always)]
     fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

@@ -1,7 +1,9 @@
 //! Shapes, random numbers and comparisons shared by the tests against f64 references.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use tokmerge_kernels::{Isa, Precision};
+pub(crate) mod buffers;
+
+use tokmerge_kernels::{Heads, Isa, Precision};
 
 /// Numbers that look random and are the same everywhere.
 pub(crate) struct Random(u64);
@@ -41,7 +43,11 @@ pub(crate) fn isas() -> &'static [Isa] {
 
 pub(crate) const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
 
+/// Runs `f` in a pool; under Miri, where the kernels have a team of their own, without.
 pub(crate) fn threads<R: Send>(count: usize, f: impl FnOnce() -> R + Send) -> R {
+    if cfg!(miri) {
+        return f();
+    }
     rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap().install(f)
 }
 
@@ -151,4 +157,40 @@ pub(crate) fn erf(x: f64) -> f64 {
     let a = x.abs();
     let fraction = (1..200).rev().fold(a, |f, n| a + f64::from(n) / 2.0 / f);
     (1.0 - (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())).copysign(x)
+}
+
+/// `out` and `received` of attention in f64.
+pub(crate) fn attention(
+    heads: Heads,
+    qkv: &[f64],
+    offsets: &[usize],
+    log_size: Option<&[f32]>,
+) -> (Vec<f64>, Vec<f64>) {
+    let (h, d) = (heads.count, heads.dim);
+    let (width, rows) = (h * d, qkv.len() / (3 * h * d));
+    let (mut out, mut received) = (vec![0.0; rows * width], vec![0.0; rows]);
+    let at =
+        |row: usize, part: usize, head: usize, i: usize| qkv[row * 3 * width + part * width + head * d + i];
+    for item in offsets.windows(2) {
+        for head in 0..h {
+            for q in item[0]..item[1] {
+                let scores: Vec<f64> = (item[0]..item[1])
+                    .map(|k| {
+                        let dot: f64 = (0..d).map(|i| at(q, 0, head, i) * at(k, 1, head, i)).sum();
+                        dot * f64::from(heads.scale) + log_size.map_or(0.0, |s| f64::from(s[k]))
+                    })
+                    .collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
+                for (k, score) in (item[0]..item[1]).zip(&scores) {
+                    let p = (score - largest).exp() / sum;
+                    received[k] += p / (h * (item[1] - item[0])) as f64;
+                    for i in 0..d {
+                        out[q * width + head * d + i] += p * at(k, 2, head, i);
+                    }
+                }
+            }
+        }
+    }
+    (out, received)
 }
