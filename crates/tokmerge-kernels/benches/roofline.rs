@@ -1,6 +1,6 @@
-//! Where the time of a ViT-S/16 on 8 images goes, kernel by kernel: operations, bytes, time and share of the peak.
+//! Where the time of a ViT-S/16 goes, kernel by kernel: operations, bytes, time and share of the peak.
 //!
-//! `cargo bench --bench roofline -- [r] [threads]`, r tokens merging per layer (13). The kernels of a whole pass
+//! `cargo bench --bench roofline -- [r] [threads] [batch]`, r tokens merging per layer (13), 8 images. The kernels of a whole pass
 //! run in the model's order and on its shapes, so that each finds the caches as it would there; a row of the table is
 //! the sum over the layers, in the median of the passes.
 //!
@@ -29,7 +29,6 @@ enum Half {
     Apart,
 }
 
-const BATCH: usize = 8;
 const SIDE: usize = 224;
 const PATCH: usize = 16;
 const PATCHES: usize = (SIDE / PATCH) * (SIDE / PATCH);
@@ -118,6 +117,8 @@ struct Block {
 }
 
 struct Model {
+    /// Images at once.
+    batch: usize,
     precision: Precision,
     embed: Layer,
     blocks: Vec<Block>,
@@ -162,7 +163,7 @@ impl Pass {
 }
 
 impl Model {
-    fn new(precision: Precision) -> Self {
+    fn new(precision: Precision, batch: usize) -> Self {
         let outside = precision.without_int8();
         let block = |_| Block {
             qkv: Layer::new(precision, CHANNELS, 3 * CHANNELS),
@@ -171,6 +172,7 @@ impl Model {
             fc2: Layer::new(precision, HIDDEN, CHANNELS),
         };
         Self {
+            batch,
             precision,
             embed: Layer::new(outside, 3 * PATCH * PATCH, CHANNELS),
             blocks: (0..DEPTH).map(block).collect(),
@@ -187,16 +189,16 @@ impl Model {
     fn pass(&self, images: &[f32], r: usize, half: Half) -> Pass {
         let mut pass = Pass::default();
         let traffic = |read: usize, written: usize| Cost { flops: 0, bytes: 4 * (read + written) };
-        let mut patches = Buffer::new(BATCH * PATCHES * 3 * PATCH * PATCH);
+        let mut patches = Buffer::new(self.batch * PATCHES * 3 * PATCH * PATCH);
         pass.run("patchify", traffic(patches.len(), patches.len()), || {
             patchify(images, [3, SIDE, SIDE], PATCH, &mut patches);
         });
-        let mut embedded = Buffer::new(BATCH * PATCHES * CHANNELS);
-        pass.run("patch embedding", self.embed.cost(BATCH * PATCHES, 1), || {
+        let mut embedded = Buffer::new(self.batch * PATCHES * CHANNELS);
+        pass.run("patch embedding", self.embed.cost(self.batch * PATCHES, 1), || {
             linear(&self.embed.packed, Some(&self.embed.bias), &patches, Epilogue::Store, &mut embedded);
         });
         let (prefix, positions) = (values(CHANNELS), values(PATCHES * CHANNELS));
-        let mut x = Buffer::new(BATCH * (PATCHES + 1) * CHANNELS);
+        let mut x = Buffer::new(self.batch * (PATCHES + 1) * CHANNELS);
         pass.run("positions", traffic(embedded.len(), x.len()), || {
             assemble(&embedded, &prefix, &positions, &mut x);
         });
@@ -206,8 +208,8 @@ impl Model {
         }
         let class: Vec<f32> =
             x.chunks_exact(tokens * CHANNELS).flat_map(|x| &x[..CHANNELS]).copied().collect();
-        let (mut normed, mut logits) = (vec![0.0; class.len()], vec![0.0; BATCH * CLASSES]);
-        pass.run("norm and head", self.head.cost(BATCH, 1), || {
+        let (mut normed, mut logits) = (vec![0.0; class.len()], vec![0.0; self.batch * CLASSES]);
+        pass.run("norm and head", self.head.cost(self.batch, 1), || {
             layer_norm(Isa::current(), self.norm(), &class, &mut normed);
             linear(&self.head.packed, Some(&self.head.bias), &normed, Epilogue::Store, &mut logits);
         });
@@ -223,7 +225,7 @@ impl Model {
         half: Half,
         pass: &mut Pass,
     ) -> usize {
-        let (isa, rows) = (Isa::current(), BATCH * tokens);
+        let (isa, rows) = (Isa::current(), self.batch * tokens);
         let mut metric = Buffer::new(rows * HEADS.dim);
         match half {
             Half::Whole => self.attend(block, x, tokens, r, &mut metric, pass),
@@ -233,14 +235,14 @@ impl Model {
         let mut left = tokens;
         if r > 0 {
             let partners = self.matching(&metric, tokens, pass);
-            let destinations = destinations(&partners, tokens, r);
+            let destinations = destinations(&partners, self.batch, tokens, r);
             left = tokens - r;
-            let (weight, mut merged) = (vec![1.0; rows], Buffer::new(BATCH * left * CHANNELS));
+            let (weight, mut merged) = (vec![1.0; rows], Buffer::new(self.batch * left * CHANNELS));
             let cost = Cost { flops: 0, bytes: 4 * (x.len() + merged.len()) };
             pass.run("merging", cost, || merge_rows(isa, x, &weight, &destinations, &mut merged));
             *x = merged;
         }
-        let (rows, inner) = (BATCH * left, block.fc1.packed.bytes() + block.fc2.packed.bytes());
+        let (rows, inner) = (self.batch * left, block.fc1.packed.bytes() + block.fc2.packed.bytes());
         let cost = Cost { flops: 4 * rows * CHANNELS * HIDDEN, bytes: inner + 8 * rows * CHANNELS };
         let parts = Mlp {
             norm: self.norm(),
@@ -264,8 +266,8 @@ impl Model {
         metric: &mut [f32],
         pass: &mut Pass,
     ) {
-        let rows = BATCH * tokens;
-        let offsets: Vec<usize> = (0..=BATCH).map(|item| item * tokens).collect();
+        let rows = self.batch * tokens;
+        let offsets: Vec<usize> = (0..=self.batch).map(|item| item * tokens).collect();
         let log_size = vec![0.0; rows];
         let half = SelfAttention {
             norm: self.norm(),
@@ -298,7 +300,7 @@ impl Model {
         metric: &mut [f32],
         pass: &mut Pass,
     ) {
-        let (isa, rows) = (Isa::current(), BATCH * tokens);
+        let (isa, rows) = (Isa::current(), self.batch * tokens);
         let mut qkv = Buffer::new(3 * rows * CHANNELS);
         pass.run("norm and qkv", block.qkv.cost(rows, 1), || {
             let bias = Some(&block.qkv.bias[..]);
@@ -308,7 +310,7 @@ impl Model {
             let cost = Cost { flops: 0, bytes: 4 * (rows * CHANNELS + metric.len()) };
             pass.run("mean of keys", cost, || head_mean(isa, HEADS, &qkv, Part::Key, metric));
         }
-        let offsets: Vec<usize> = (0..=BATCH).map(|item| item * tokens).collect();
+        let offsets: Vec<usize> = (0..=self.batch).map(|item| item * tokens).collect();
         let (log_size, mut attended) = (vec![0.0; rows], Buffer::new(rows * CHANNELS));
         let cost = Cost { flops: 4 * rows * tokens * CHANNELS, bytes: 4 * (qkv.len() + attended.len()) };
         pass.run("attention", cost, || {
@@ -327,7 +329,7 @@ impl Model {
         let of = |item: usize, first: usize| -> Vec<u32> {
             (item * tokens + first..(item + 1) * tokens).step_by(2).map(|row| row as u32).collect()
         };
-        let sides: Vec<[Vec<u32>; 2]> = (0..BATCH).map(|item| [of(item, 1), of(item, 2)]).collect();
+        let sides: Vec<[Vec<u32>; 2]> = (0..self.batch).map(|item| [of(item, 1), of(item, 2)]).collect();
         let items: Vec<Bipartite<'_>> =
             sides.iter().map(|[sources, destinations]| Bipartite { sources, destinations }).collect();
         let sources: usize = items.iter().map(|item| item.sources.len()).sum();
@@ -351,10 +353,10 @@ impl Model {
 }
 
 /// Where every row goes when the first `r` sources of each item merge with their partners.
-fn destinations(partners: &[u32], tokens: usize, r: usize) -> Vec<u32> {
-    let per_item = partners.len() / BATCH;
-    let mut to = Vec::with_capacity(BATCH * tokens);
-    for item in 0..BATCH {
+fn destinations(partners: &[u32], batch: usize, tokens: usize, r: usize) -> Vec<u32> {
+    let per_item = partners.len() / batch;
+    let mut to = Vec::with_capacity(batch * tokens);
+    for item in 0..batch {
         let merges = |row: usize| row % 2 == 1 && row / 2 < r;
         let mut places = vec![0; tokens];
         for (place, row) in (0..tokens).filter(|&row| !merges(row)).enumerate() {
@@ -373,11 +375,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn table(precision: Precision, r: usize, threads: usize) {
-    const PASSES: usize = 25;
+fn table(precision: Precision, r: usize, threads: usize, batch: usize) {
+    let passes = (200 / batch).clamp(5, 100);
     let isa = Isa::current();
-    let model = Model::new(precision);
-    let images = values(BATCH * 3 * SIDE * SIDE);
+    let model = Model::new(precision, batch);
+    let images = values(batch * 3 * SIDE * SIDE);
     let rate =
         |precision: Precision| peak(isa, precision, threads, Duration::from_millis(4)).unwrap_or(f64::NAN);
     let dtype = |kernel: &str| match kernel {
@@ -387,7 +389,7 @@ fn table(precision: Precision, r: usize, threads: usize) {
     };
     // In turn, so that the machine's drift is in both.
     let mut runs = [Half::Whole, Half::Apart].map(|half| (half, Vec::new(), BTreeMap::new()));
-    for round in 0..PASSES + 2 {
+    for round in 0..passes + 2 {
         for (half, passes, shares) in &mut runs {
             let pass = model.pass(&images, r, *half);
             if round < 2 {
@@ -406,7 +408,7 @@ fn table(precision: Precision, r: usize, threads: usize) {
             Half::Whole => "as in models",
             Half::Apart => "the attention half kernel by kernel",
         };
-        let title = format!("{precision:?}, r = {r}, batch {BATCH}, {threads} threads, {isa}, {what}");
+        let title = format!("{precision:?}, r = {r}, batch {batch}, {threads} threads, {isa}, {what}");
         print(&title, passes, shares, dtype);
     }
     let total = |passes: &[Pass]| -> Vec<f64> {
@@ -453,8 +455,9 @@ fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let r = numbers.next().unwrap_or(13);
     let threads = numbers.next().unwrap_or_else(rayon::current_num_threads);
+    let batch = numbers.next().unwrap_or(8);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().ok();
     for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
-        table(precision, r, threads);
+        table(precision, r, threads, batch);
     }
 }

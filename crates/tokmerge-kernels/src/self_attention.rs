@@ -6,7 +6,7 @@
 
 use crate::attention::{Heads, attention, one_head};
 use crate::isa::Isa;
-use crate::linear::{Epilogue, Layer, Output, To, linear, norm_linear};
+use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, To, linear, norm_linear};
 use crate::metric::{HeadAggregation, Part, head_metric};
 use crate::norm::Norm;
 use crate::pack::{PackedLinear, Precision};
@@ -114,8 +114,8 @@ fn metric_width(heads: Heads, aggregation: HeadAggregation) -> usize {
     }
 }
 
-/// Bytes that the normalised rows of a group may take beyond its first item, so that they stay in a usual second-level
-/// cache together with what is made of them.
+/// Bytes of normalised rows that stay in a usual second-level cache together with what is made of them: of a group
+/// beyond its first item, and of a block of rows that takes all panels of a head.
 const GROUP_BYTES: usize = 3 << 17;
 /// How much longer than equal shares the busiest thread may take.
 const IMBALANCE: f64 = 1.06;
@@ -258,14 +258,20 @@ impl Job for Head<'_> {
         let Self { layer, operand, rows, head, heads, qkv } = self;
         let (dim, stride) = (heads.dim, 3 * heads.dim);
         assert!(qkv.len() == rows * stride && dim.is_multiple_of(layer.w.panel_width()));
-        for part in 0..3 {
-            let first = part * heads.width() + head * dim;
-            let panels = first / layer.w.panel_width()..(first + dim) / layer.w.panel_width();
-            // SAFETY: each of the `rows` rows of `qkv` has room for `dim` columns from there on (asserted), which are
-            // what the panels have.
-            unsafe {
-                let to = To::Values(qkv.as_mut_ptr().wrapping_add(part * dim));
-                layer.operand_rows(simd, operand, rows, panels, Output { to, first, width: stride });
+        let words = layer.w.words_per_row();
+        let blocks = rows.div_ceil((GROUP_BYTES / (words * size_of::<f32>())).max(MAX_ROWS));
+        for block in (0..blocks).map(|block| part(rows, blocks, block)) {
+            let operand = &operand[block.start * words..block.end * words];
+            for third in 0..3 {
+                let first = third * heads.width() + head * dim;
+                let panels = first / layer.w.panel_width()..(first + dim) / layer.w.panel_width();
+                // SAFETY: each of the `rows` rows of `qkv` has room for `dim` columns from there on (asserted), which
+                // are what the panels have.
+                unsafe {
+                    let to = To::Values(qkv.as_mut_ptr().wrapping_add(block.start * stride + third * dim));
+                    let to = Output { to, first, width: stride };
+                    layer.operand_rows(simd, operand, block.len(), panels, to);
+                }
             }
         }
     }
