@@ -1,14 +1,18 @@
 //! How speed and memory grow with threads, images per batch, tokens per image and merged tokens.
 //!
-//! `cargo run --release --example scaling -- target/release/tokmerge docs` runs `tokmerge bench` once per point, each in
-//! a process of its own, and writes a chart and a CSV file per study. It takes some six minutes on two cores; names of
-//! studies behind the folder choose among them.
+//! `cargo run --release --example scaling -- target/release/tokmerge docs` runs `tokmerge bench` for each point in a
+//! process of its own, all points of a study in turn and three times over, so that a disturbed moment spoils no point,
+//! and writes a chart and a CSV file per study of the medians. It takes some six minutes on two cores; names of studies
+//! behind the folder choose among them.
 
 use serde_json::Value;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokmerge::plot::{Axis, Chart, Mark, Series};
+
+/// How often each point is measured.
+const ROUNDS: usize = 3;
 
 /// Merging in the studies whose subject is something else.
 const MERGES: [&str; 2] = ["none", "tome:r=13"];
@@ -55,8 +59,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut csv = csv::Writer::from_path(folder.join(format!("scaling-{}.csv", study.name)))?;
         csv.write_record(["series", "x", "images_per_second", "ms_per_image", "memory_mib"])?;
         let mut series: Vec<Series> = Vec::new();
-        for run in &study.runs {
-            let point = measure(program, &run.arguments)?;
+        let mut measured: Vec<Vec<Point>> = study.runs.iter().map(|_| Vec::new()).collect();
+        for _ in 0..ROUNDS {
+            for (run, points) in study.runs.iter().zip(&mut measured) {
+                points.push(measure(program, &run.arguments)?);
+            }
+        }
+        for (run, mut points) in study.runs.iter().zip(measured) {
+            points.sort_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second));
+            let point = points.swap_remove(ROUNDS / 2);
             let number = |value: f64| format!("{value:.3}");
             csv.write_record([
                 run.series.as_str(),
@@ -80,8 +91,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn studies() -> [Study; 5] {
-    let small = "bench --model vit_small_patch16_224 --random-weights --duration 3";
-    let tiny = "bench --model vit_tiny_patch16_224 --random-weights --duration 3";
+    let small = "bench --model vit_small_patch16_224 --random-weights --duration 1";
+    let tiny = "bench --model vit_tiny_patch16_224 --random-weights --duration 1";
     // 197 to 2305 tokens.
     let sides = [224, 320, 384, 448, 512, 576, 640, 768];
     let tokens = |side: usize| (side / 16) * (side / 16) + 1;
