@@ -167,7 +167,7 @@ pub fn cross_attention(
     call.run(out);
 }
 
-fn check_offsets(function: &str, offsets: &[usize], rows: usize) {
+pub(crate) fn check_offsets(function: &str, offsets: &[usize], rows: usize) {
     assert!(
         offsets.first() == Some(&0) && offsets.last() == Some(&rows) && offsets.is_sorted(),
         "{function}: offsets must rise from 0 to {rows} rows, got {offsets:?}"

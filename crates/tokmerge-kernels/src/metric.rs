@@ -17,6 +17,18 @@ pub enum Part {
     Value,
 }
 
+impl Part {
+    /// Which of the three it is, from 0.
+    #[must_use]
+    pub fn place(self) -> usize {
+        match self {
+            Self::Query => 0,
+            Self::Key => 1,
+            Self::Value => 2,
+        }
+    }
+}
+
 /// How the heads of a metric are put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HeadAggregation {
@@ -59,12 +71,7 @@ pub fn head_metric(
         "head_metric: out has {} elements, expected {rows} x {width}",
         out.len()
     );
-    let first = heads.width()
-        * match part {
-            Part::Query => 0,
-            Part::Key => 1,
-            Part::Value => 2,
-        };
+    let first = heads.width() * part.place();
     let out = Shared::new(out);
     for_each_chunk(rows, (1 << 15) / (3 * heads.width()), |rows| {
         // SAFETY: the rows of different tasks do not overlap.

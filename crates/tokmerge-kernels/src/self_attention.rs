@@ -4,13 +4,14 @@
 //! and [`linear`](crate::linear) with a residual epilogue, bit for bit; here a thread takes some whole items through all
 //! of it, head by head, so that queries, keys and values are read from where they were written: its second-level cache.
 
-use crate::attention::{Heads, attention, one_head};
+use crate::attention::{Heads, attention, check_offsets, one_head};
 use crate::isa::Isa;
+use crate::lengths::is_product;
 use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, To, linear, norm_linear};
 use crate::metric::{HeadAggregation, Part, head_metric};
 use crate::norm::Norm;
 use crate::pack::{PackedLinear, Precision};
-use crate::parallel::{Shared, for_each, part};
+use crate::parallel::{Shared, for_each, part, threads};
 use crate::scratch::Scratch;
 use crate::simd::{Job, Simd, dispatch, load_at, store_at};
 use std::ops::Range;
@@ -63,11 +64,11 @@ pub fn self_attention(
 ) {
     let function = "self_attention";
     let SelfAttention { qkv, proj, heads, .. } = *half;
-    let (channels, width) = (qkv.in_features(), heads.width());
+    let channels = qkv.in_features();
     assert!(
-        width > 0
-            && Some(qkv.out_features()) == width.checked_mul(3)
-            && proj.in_features() == width
+        qkv.out_features() > 0
+            && is_product(qkv.out_features(), [3, heads.count, heads.dim])
+            && is_product(proj.in_features(), [heads.count, heads.dim])
             && proj.out_features() == channels,
         "{function}: qkv is {qkv:?} and proj {proj:?}, which does not fit {} heads of {}",
         heads.count,
@@ -80,10 +81,7 @@ pub fn self_attention(
     second.check(function);
     let rows = x.len() / channels.max(1);
     assert_eq!(x.len(), rows * channels, "{function}: {} elements are not rows of {channels}", x.len());
-    assert!(
-        offsets.first() == Some(&0) && offsets.last() == Some(&rows) && offsets.is_sorted(),
-        "{function}: offsets must rise from 0 to {rows} rows, got {offsets:?}"
-    );
+    check_offsets(function, offsets, rows);
     if let Some(log_size) = log_size {
         assert_eq!(
             log_size.len(),
@@ -135,7 +133,7 @@ impl SelfAttention<'_> {
         if rows == 0 || !self.heads.dim.is_multiple_of(self.qkv.panel_width()) {
             return None;
         }
-        let threads = rayon::current_num_threads();
+        let threads = threads();
         let most = (GROUP_BYTES / (self.qkv.words_per_row() * size_of::<f32>())).max(1);
         let groups = rows.div_ceil(most).next_multiple_of(threads).min(items);
         let largest = (0..groups).map(|group| {
@@ -302,13 +300,7 @@ impl Features<'_> {
     #[inline(always)]
     fn columns(&self, row: usize) -> Range<usize> {
         let dim = self.heads.dim;
-        let first = row * 3 * dim
-            + dim
-                * match self.part {
-                    Part::Query => 0,
-                    Part::Key => 1,
-                    Part::Value => 2,
-                };
+        let first = (row * 3 + self.part.place()) * dim;
         first..first + dim
     }
 }

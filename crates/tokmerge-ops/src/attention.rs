@@ -133,12 +133,7 @@ pub fn head_features(qkv: Tensor<2>, heads: Heads, part: Part, aggregation: Head
 fn composed_features(qkv: Tensor<2>, heads: Heads, part: Part, aggregation: HeadAggregation) -> Tensor<2> {
     let [rows, _] = qkv.dims();
     let width = heads.count * heads.dim;
-    let start = width
-        * match part {
-            Part::Query => 0,
-            Part::Key => 1,
-            Part::Value => 2,
-        };
+    let start = width * part.place();
     let features = qkv.slice(s![.., start..start + width]);
     match aggregation {
         HeadAggregation::Concat => features,
