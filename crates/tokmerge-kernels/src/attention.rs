@@ -15,7 +15,7 @@ use crate::simd::{
     Job, Operand, Simd, dispatch, dispatch_bf16_pairs, load_at, store_at, store_words_at, words,
 };
 use crate::softmax::{add_scaled, coarse_numerators, coarse_words, convert_in_place, numerators};
-use crate::tile::{Operands, Strip, for_each_strip, product, run_strip};
+use crate::tile::{IN_CACHE, Operands, Strip, for_each_strip, product, run_strip};
 use std::ops::Range;
 
 /// The shape of multi-head attention.
@@ -521,7 +521,7 @@ impl Queries<'_> {
             for i in 0..VECTORS {
                 init[i] = simd.load(self.bias.as_ptr().add(key + i * S::LANES));
             }
-            let sums = product::<S, ROWS, VECTORS>(simd, operands, init);
+            let sums = product::<S, ROWS, VECTORS, IN_CACHE>(simd, operands, init);
             for r in 0..ROWS {
                 for i in 0..VECTORS {
                     simd.store(self.scores.as_mut_ptr().add(r * padded + key + i * S::LANES), sums[r][i]);
@@ -555,7 +555,7 @@ impl<S: Simd> Strip<S> for Weigh<'_, '_> {
                     panel: values.as_ptr().add(column * k),
                     k,
                 };
-                let sums = product::<S, ROWS, 2>(simd, operands, [simd.splat(0.0); 2]);
+                let sums = product::<S, ROWS, 2, IN_CACHE>(simd, operands, [simd.splat(0.0); 2]);
                 let out = out.add(first * out_stride + column);
                 let (to, stride) =
                     if width == S::PANEL { (out, *out_stride) } else { (tile.as_mut_ptr(), S::PANEL) };

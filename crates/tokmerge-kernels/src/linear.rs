@@ -15,7 +15,7 @@ use crate::scratch::Scratch;
 use crate::simd::{
     Job, Operand, QUAD, Simd, convert, dispatch, dispatch_bf16_pairs, dispatch_quads, load_at, store_at,
 };
-use crate::tile::{Operands, Strip, for_each_strip, product};
+use crate::tile::{IN_MEMORY, Operands, Strip, for_each_strip, product};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -34,7 +34,7 @@ pub enum Epilogue<'a> {
 }
 
 /// Rows of a task: its activations stay in the second-level cache while all panels pass.
-pub(crate) const MAX_ROWS: usize = 84;
+pub(crate) const MAX_ROWS: usize = 112;
 
 /// `y = epilogue(x Wᵀ + b)` for `x: [rows, K]`, `y: [rows, N]`; `bias: [N]`.
 ///
@@ -545,7 +545,8 @@ impl<S: Simd> Strip<S> for PanelStrip<S::V> {
                     simd.prefetch(self.y.wrapping_add((first + r) * self.y_stride + half * S::LANES));
                 }
             }
-            let sums = product::<S, ROWS, 2>(simd, Operands { a, ..self.operands }, [simd.splat(0.0); 2]);
+            let sums =
+                product::<S, ROWS, 2, IN_MEMORY>(simd, Operands { a, ..self.operands }, [simd.splat(0.0); 2]);
             if let (None, Some(scale)) = (self.tile, self.residual) {
                 let y = self.y.add(first * self.y_stride);
                 for r in 0..ROWS {

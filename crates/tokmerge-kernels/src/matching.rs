@@ -10,7 +10,7 @@ use crate::parallel::{Shared, for_each, part, threads};
 use crate::scratch::Scratch;
 use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at};
 use crate::softmax::softmax_numerators;
-use crate::tile::{Operands, Strip, for_each_strip, product, squared_distance};
+use crate::tile::{IN_CACHE, Operands, Strip, for_each_strip, product, squared_distance};
 
 /// How alike two rows `a`, `b` of a metric are; larger is more alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -284,7 +284,7 @@ impl Sources<'_> {
             if self.similarity == Similarity::Euclidean {
                 squared_distance::<S, ROWS, VECTORS>(simd, operands)
             } else {
-                product::<S, ROWS, VECTORS>(simd, operands, [simd.splat(0.0); VECTORS])
+                product::<S, ROWS, VECTORS, IN_CACHE>(simd, operands, [simd.splat(0.0); VECTORS])
             }
         };
         for i in 0..VECTORS {

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::isa::Isa;
     use crate::simd::{Job, dispatch_quads, dispatch_split_quads};
-    use crate::tile::{Operands, product};
+    use crate::tile::{IN_CACHE, Operands, product};
     use proptest::prelude::*;
 
     struct Quantise<'a>(&'a [f32], &'a mut [f32]);
@@ -178,7 +178,7 @@ mod tests {
             let panel: Vec<f32> = self.column.iter().flat_map(|&w| vec![w; S::PANEL]).collect();
             let operands = Operands { a: self.rows.as_ptr(), a_stride: k, panel: panel.as_ptr(), k };
             // SAFETY: there are two rows of `k` words and as many steps of a panel.
-            let tile = unsafe { product::<S, 2, 2>(simd, operands, [simd.splat(0.0); 2]) };
+            let tile = unsafe { product::<S, 2, 2, IN_CACHE>(simd, operands, [simd.splat(0.0); 2]) };
             for row in tile {
                 let mut lanes = vec![0.0; S::LANES];
                 // SAFETY: there is room for the lanes.

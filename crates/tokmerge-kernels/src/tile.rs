@@ -20,13 +20,22 @@ pub(crate) struct Operands {
 
 /// Steps of K for which a panel is requested ahead of its use.
 const PREFETCH: usize = 8;
+/// Words of a cache line, the unit of requests.
+const LINE: usize = 16;
 
-/// `init + Σₖ a[r, k] · panel[k]` over operand words, for a panel of `VECTORS` vectors.
+/// A panel that was just written: nothing has to be requested long before.
+pub(crate) const IN_CACHE: usize = 0;
+/// A panel of weights: every layer's are used once in a pass, and all together are larger than caches. A request this
+/// many words ahead, often in the next panel, has the time that memory takes.
+pub(crate) const IN_MEMORY: usize = 4096;
+
+/// `init + Σₖ a[r, k] · panel[k]` over operand words, for a panel of `VECTORS` vectors. What lies `AHEAD` words behind
+/// is requested for the second-level cache; [`IN_CACHE`] requests nothing there.
 ///
 /// # Safety
 /// `a` is readable for `ROWS` rows of `k` words, `panel` for `k * VECTORS * LANES` words.
 #[inline(always)]
-pub(crate) unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(
+pub(crate) unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize, const AHEAD: usize>(
     simd: S,
     operands: Operands,
     init: [S::V; VECTORS],
@@ -40,7 +49,12 @@ pub(crate) unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(
             let mut weights = init;
             for i in 0..VECTORS {
                 weights[i] = simd.load(panel.add(i * S::LANES));
-                simd.prefetch(panel.wrapping_add((PREFETCH * VECTORS + i) * S::LANES));
+                if (i * S::LANES).is_multiple_of(LINE) {
+                    simd.prefetch(panel.wrapping_add((PREFETCH * VECTORS + i) * S::LANES));
+                    if AHEAD != IN_CACHE {
+                        simd.prefetch_second_level(panel.wrapping_add(AHEAD + i * S::LANES));
+                    }
+                }
             }
             for r in 0..ROWS {
                 let value = simd.splat(*a.add(r * a_stride));

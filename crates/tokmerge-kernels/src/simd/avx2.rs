@@ -202,6 +202,11 @@ impl<const DOT: u8> Simd for Avx2<DOT> {
         // SAFETY: a prefetch never faults, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
+    #[inline(always)]
+    fn prefetch_second_level(self, address: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::V {

@@ -71,6 +71,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn reduce_max(self, a: Self::V) -> f32;
     /// Asks for the cache line at `address`, which need not be valid.
     fn prefetch(self, address: *const f32);
+    /// As [`Simd::prefetch`], into the second-level cache only.
+    fn prefetch_second_level(self, address: *const f32);
 
     /// # Safety
     /// `LANES` values are readable at `from`.

@@ -114,6 +114,8 @@ impl<const DOT: u8> Simd for Portable<DOT> {
     }
     #[inline(always)]
     fn prefetch(self, _address: *const f32) {}
+    #[inline(always)]
+    fn prefetch_second_level(self, _address: *const f32) {}
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::V {
