@@ -112,9 +112,10 @@ fn metric_width(heads: Heads, aggregation: HeadAggregation) -> usize {
     }
 }
 
-/// Bytes of normalised rows that stay in a usual second-level cache together with what is made of them: of a group
-/// beyond its first item, and of a block of rows that takes all panels of a head.
-const GROUP_BYTES: usize = 3 << 17;
+/// Rows that a group should have, so that reading the weights pays; more would only fill the second-level cache.
+const GROUP_ROWS: usize = 42;
+/// Numbers of groups that are looked at.
+const ATTEMPTS: usize = 8;
 /// How much longer than equal shares the busiest thread may take.
 const IMBALANCE: f64 = 1.06;
 
@@ -134,18 +135,20 @@ impl SelfAttention<'_> {
             return None;
         }
         let threads = threads();
-        let most = (GROUP_BYTES / (self.qkv.words_per_row() * size_of::<f32>())).max(1);
-        let groups = rows.div_ceil(most).next_multiple_of(threads).min(items);
-        let largest = (0..groups).map(|group| {
-            let items = part(items, groups, group);
-            offsets[items.end] - offsets[items.start]
-        });
-        let largest = largest.max().unwrap_or(0) as f64;
         let share = rows as f64 / threads as f64;
-        // Rounds of equal groups, or groups that are taken whenever a thread is free: what is known to be less.
-        let rounds = groups.div_ceil(threads) as f64 * largest;
-        let free = share + largest * (1.0 - 1.0 / threads as f64);
-        (rounds.min(free) <= share * IMBALANCE).then_some(groups)
+        let balanced = |groups: &usize| {
+            let largest = (0..*groups).map(|group| {
+                let items = part(items, *groups, group);
+                offsets[items.end] - offsets[items.start]
+            });
+            let largest = largest.max().unwrap_or(0) as f64;
+            // Rounds of equal groups, or groups that are taken whenever a thread is free: what is known to be less.
+            let rounds = groups.div_ceil(threads) as f64 * largest;
+            let free = share + largest * (1.0 - 1.0 / threads as f64);
+            rounds.min(free) <= share * IMBALANCE
+        };
+        let fewest = rows.div_ceil(GROUP_ROWS).next_multiple_of(threads).min(items);
+        (fewest..=items).step_by(threads).take(ATTEMPTS).find(balanced)
     }
 
     /// One layer after the other, each divided among all threads.
@@ -256,8 +259,7 @@ impl Job for Head<'_> {
         let Self { layer, operand, rows, head, heads, qkv } = self;
         let (dim, stride) = (heads.dim, 3 * heads.dim);
         assert!(qkv.len() == rows * stride && dim.is_multiple_of(layer.w.panel_width()));
-        let words = layer.w.words_per_row();
-        let blocks = rows.div_ceil((GROUP_BYTES / (words * size_of::<f32>())).max(MAX_ROWS));
+        let (words, blocks) = (layer.w.words_per_row(), rows.div_ceil(MAX_ROWS));
         for block in (0..blocks).map(|block| part(rows, blocks, block)) {
             let operand = &operand[block.start * words..block.end * words];
             for third in 0..3 {
@@ -350,5 +352,42 @@ impl Job for Project<'_> {
             let to = Output { to: To::Values(x.as_mut_ptr()), first: 0, width };
             layer.rows(simd, None, y, rows, 0..w.panels(), to);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "needs pools of rayon")]
+    fn items_are_alone_unless_they_are_small_and_threads_get_equal_shares() {
+        let isa = Isa::current();
+        let (qkv, proj) = (
+            PackedLinear::new(isa, Precision::F32, &vec![0.0; 3 * 64 * 64], 3 * 64, 64),
+            PackedLinear::new(isa, Precision::F32, &vec![0.0; 64 * 64], 64, 64),
+        );
+        let ones = vec![1.0; 64];
+        let half = SelfAttention {
+            norm: Norm { weight: &ones, bias: &ones, eps: 1e-6 },
+            qkv: &qkv,
+            qkv_bias: None,
+            heads: Heads { count: 1, dim: 64, scale: 1.0 },
+            precision: Precision::F32,
+            proj: &proj,
+            proj_bias: None,
+            scale: None,
+        };
+        let equal = |items: usize, rows: usize| (0..=items).map(|i| i * rows).collect::<Vec<_>>();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.install(|| {
+            assert_eq!(half.groups(&equal(8, 197)), Some(8));
+            assert_eq!(half.groups(&equal(32, 54)), Some(32));
+            // Ten groups of three or four items are not equal; sixteen of two are.
+            assert_eq!(half.groups(&equal(32, 11)), Some(16));
+            assert_eq!(half.groups(&equal(1, 197)), None);
+            assert_eq!(half.groups(&equal(3, 197)), None);
+            assert_eq!(half.groups(&[0, 0]), None);
+        });
     }
 }
