@@ -119,6 +119,28 @@ const ATTEMPTS: usize = 8;
 /// How much longer than equal shares the busiest thread may take.
 const IMBALANCE: f64 = 1.06;
 
+/// Into how many groups the items are cut, each for one thread; none where that would leave threads without work.
+fn equal_groups(offsets: &[usize], threads: usize) -> Option<usize> {
+    let (items, rows) = (offsets.len() - 1, offsets[offsets.len() - 1]);
+    if rows == 0 {
+        return None;
+    }
+    let share = rows as f64 / threads as f64;
+    let balanced = |groups: &usize| {
+        let largest = (0..*groups).map(|group| {
+            let items = part(items, *groups, group);
+            offsets[items.end] - offsets[items.start]
+        });
+        let largest = largest.max().unwrap_or(0) as f64;
+        // Rounds of equal groups, or groups that are taken whenever a thread is free: what is known to be less.
+        let rounds = groups.div_ceil(threads) as f64 * largest;
+        let free = share + largest * (1.0 - 1.0 / threads as f64);
+        rounds.min(free) <= share * IMBALANCE
+    };
+    let fewest = rows.div_ceil(GROUP_ROWS).next_multiple_of(threads).min(items);
+    (fewest..=items).step_by(threads).take(ATTEMPTS).find(balanced)
+}
+
 impl SelfAttention<'_> {
     fn layers(&self) -> (Layer<'_>, Layer<'_>) {
         let first = Layer { w: self.qkv, bias: self.qkv_bias, epilogue: Epilogue::Store };
@@ -127,28 +149,11 @@ impl SelfAttention<'_> {
         (first, second)
     }
 
-    /// Into how many groups the items are cut, each for one thread; none where that would leave threads without work,
-    /// or where a head is not made of whole panels.
+    /// The groups for a pass item by item, if that is possible and worth it.
     fn groups(&self, offsets: &[usize]) -> Option<usize> {
-        let (items, rows) = (offsets.len() - 1, offsets[offsets.len() - 1]);
-        if rows == 0 || !self.heads.dim.is_multiple_of(self.qkv.panel_width()) {
-            return None;
-        }
-        let threads = threads();
-        let share = rows as f64 / threads as f64;
-        let balanced = |groups: &usize| {
-            let largest = (0..*groups).map(|group| {
-                let items = part(items, *groups, group);
-                offsets[items.end] - offsets[items.start]
-            });
-            let largest = largest.max().unwrap_or(0) as f64;
-            // Rounds of equal groups, or groups that are taken whenever a thread is free: what is known to be less.
-            let rounds = groups.div_ceil(threads) as f64 * largest;
-            let free = share + largest * (1.0 - 1.0 / threads as f64);
-            rounds.min(free) <= share * IMBALANCE
-        };
-        let fewest = rows.div_ceil(GROUP_ROWS).next_multiple_of(threads).min(items);
-        (fewest..=items).step_by(threads).take(ATTEMPTS).find(balanced)
+        // A head must be made of whole panels.
+        let whole = self.heads.dim.is_multiple_of(self.qkv.panel_width());
+        if whole { equal_groups(offsets, threads()) } else { None }
     }
 
     /// One layer after the other, each divided among all threads.
@@ -357,37 +362,18 @@ impl Job for Project<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::equal_groups;
 
     #[test]
-    #[cfg_attr(miri, ignore = "needs pools of rayon")]
     fn items_are_alone_unless_they_are_small_and_threads_get_equal_shares() {
-        let isa = Isa::current();
-        let (qkv, proj) = (
-            PackedLinear::new(isa, Precision::F32, &vec![0.0; 3 * 64 * 64], 3 * 64, 64),
-            PackedLinear::new(isa, Precision::F32, &vec![0.0; 64 * 64], 64, 64),
-        );
-        let ones = vec![1.0; 64];
-        let half = SelfAttention {
-            norm: Norm { weight: &ones, bias: &ones, eps: 1e-6 },
-            qkv: &qkv,
-            qkv_bias: None,
-            heads: Heads { count: 1, dim: 64, scale: 1.0 },
-            precision: Precision::F32,
-            proj: &proj,
-            proj_bias: None,
-            scale: None,
-        };
         let equal = |items: usize, rows: usize| (0..=items).map(|i| i * rows).collect::<Vec<_>>();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        pool.install(|| {
-            assert_eq!(half.groups(&equal(8, 197)), Some(8));
-            assert_eq!(half.groups(&equal(32, 54)), Some(32));
-            // Ten groups of three or four items are not equal; sixteen of two are.
-            assert_eq!(half.groups(&equal(32, 11)), Some(16));
-            assert_eq!(half.groups(&equal(1, 197)), None);
-            assert_eq!(half.groups(&equal(3, 197)), None);
-            assert_eq!(half.groups(&[0, 0]), None);
-        });
+        assert_eq!(equal_groups(&equal(8, 197), 2), Some(8));
+        assert_eq!(equal_groups(&equal(32, 54), 2), Some(32));
+        // Ten groups of three or four items are not equal; sixteen of two are.
+        assert_eq!(equal_groups(&equal(32, 11), 2), Some(16));
+        assert_eq!(equal_groups(&equal(3, 197), 1), Some(3));
+        for (items, rows) in [(0, 0), (1, 0), (1, 197), (3, 197)] {
+            assert_eq!(equal_groups(&equal(items, rows), 2), None, "{items} x {rows}");
+        }
     }
 }
