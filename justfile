@@ -29,7 +29,8 @@ bench: build
 
 # How speed and memory grow with threads, batch, tokens and merging: charts and CSV files in docs
 scaling: build
-    cargo run --release --workspace --example scaling -- {{tokmerge}} docs
+    cargo build --release --workspace --example scaling
+    {{env("CARGO_TARGET_DIR", "target") / "release/examples/scaling"}} {{tokmerge}} docs
 
 # The tables against OpenVINO and PyTorch, measured on this machine; needs Python and fetches the two
 compare: build
