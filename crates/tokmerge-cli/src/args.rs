@@ -78,7 +78,7 @@ pub(crate) struct ModelArgs {
     /// Where the model runs
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device, env = "TOKMERGE_DEVICE")]
     pub(crate) device: DeviceName,
-    /// Threads to compute with [default: one per core]
+    /// Threads to compute with [default: one per core that the process may use, as with taskset]
     #[arg(long, value_name = "N", value_parser = thread_count, env = "TOKMERGE_THREADS")]
     pub(crate) threads: Option<usize>,
 }
@@ -154,7 +154,7 @@ pub(crate) struct DemoArgs {
     /// Where the picture of merged tokens goes: PNG
     #[arg(short, long, value_name = "FILE", default_value = "demo.png")]
     pub(crate) output: PathBuf,
-    /// Threads to compute with [default: one per core]
+    /// Threads to compute with [default: one per core that the process may use, as with taskset]
     #[arg(long, value_name = "N", value_parser = thread_count, env = "TOKMERGE_THREADS")]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
