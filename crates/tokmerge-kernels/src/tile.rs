@@ -26,7 +26,7 @@ const LINE: usize = 16;
 /// A panel that was just written: nothing has to be requested long before.
 pub(crate) const IN_CACHE: usize = 0;
 /// A panel of weights: every layer's are used once in a pass, and all together are larger than caches. A request this
-/// many words ahead, often in the next panel, has the time that memory takes.
+/// many words ahead, beyond the panel's end if need be, has the time that memory takes.
 pub(crate) const IN_MEMORY: usize = 4096;
 
 /// `init + Σₖ a[r, k] · panel[k]` over operand words, for a panel of `VECTORS` vectors. What lies `AHEAD` words behind
