@@ -184,7 +184,9 @@ fn words(command: &str) -> Vec<String> {
 }
 
 fn measure(program: &Path, arguments: &[String]) -> Result<Point, Box<dyn Error>> {
-    let output = Command::new(program).args(arguments).arg("--json").output()?;
+    let output = Command::new(program).args(arguments).arg("--json").output().map_err(|error| {
+        format!("cannot run {}: {error}; the first argument is the tokmerge program", program.display())
+    })?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
