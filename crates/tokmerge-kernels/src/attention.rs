@@ -7,13 +7,11 @@
 
 use crate::isa::Isa;
 use crate::lengths::length_of;
-use crate::pack::Precision;
+use crate::pack::{Layout, PackedLinear, Precision};
 use crate::panels::{keys_len, pack_keys, pack_values, steps, values_len};
 use crate::parallel::{Shared, for_each, part, threads};
 use crate::scratch::Scratch;
-use crate::simd::{
-    Job, Operand, Simd, dispatch, dispatch_bf16_pairs, load_at, store_at, store_words_at, words,
-};
+use crate::simd::{Job, Operand, Simd, convert, dispatch, dispatch_bf16_pairs, load_at, store_at, words};
 use crate::softmax::{add_scaled, coarse_numerators, coarse_words, convert_in_place, numerators};
 use crate::tile::{IN_CACHE, Operands, Strip, for_each_strip, product, run_strip};
 use std::ops::Range;
@@ -101,7 +99,13 @@ pub fn attention(
         function: "attention",
         isa,
         precision,
-        inputs: Inputs { heads, queries: part(0), keys: part(width), values: part(2 * width), log_size },
+        inputs: Inputs {
+            heads,
+            queries: part(0),
+            keys: part(width),
+            values: Values::Rows(part(2 * width)),
+            log_size,
+        },
         query_offsets: offsets,
         offsets,
         sums: sums.as_deref_mut().map(Shared::new),
@@ -157,7 +161,7 @@ pub fn cross_attention(
             heads,
             queries: Side { values: queries, stride: width, first: 0 },
             keys: Side { values: keys_values, stride: 2 * width, first: 0 },
-            values: Side { values: keys_values, stride: 2 * width, first: width },
+            values: Values::Rows(Side { values: keys_values, stride: 2 * width, first: width }),
             log_size,
         },
         query_offsets,
@@ -190,6 +194,25 @@ impl<'a> Side<'a> {
     fn from(self, row: usize, head: usize, dim: usize) -> &'a [f32] {
         &self.values[row * self.stride + self.first + head * dim..]
     }
+
+    /// Where a head begins in the first of `rows`; each of them has `dim` elements there, `stride` apart.
+    #[inline(always)]
+    fn start(self, rows: Range<usize>, head: usize, dim: usize) -> *const f32 {
+        let from = self.from(rows.start, head, dim);
+        assert!(from.len() >= (rows.len() - 1) * self.stride + dim);
+        from.as_ptr()
+    }
+}
+
+/// The values of heads.
+#[derive(Clone, Copy)]
+enum Values<'a> {
+    Rows(Side<'a>),
+    /// Of one head: `[dim / width, rows, width]`.
+    Panels {
+        values: &'a [f32],
+        width: usize,
+    },
 }
 
 /// What attends to what.
@@ -198,7 +221,7 @@ struct Inputs<'a> {
     heads: Heads,
     queries: Side<'a>,
     keys: Side<'a>,
-    values: Side<'a>,
+    values: Values<'a>,
     log_size: Option<&'a [f32]>,
 }
 
@@ -258,6 +281,10 @@ impl Call<'_> {
     }
 }
 
+/// Rows of queries are copied if they are more than that many heads apart: a power of 2 in between would put those of a
+/// strip into a few sets of the first-level cache.
+const NEAR: usize = 2;
+
 /// What a task spends on preparing keys and values, as a share of a head's time.
 const PREPARATION: f64 = 0.1;
 
@@ -274,45 +301,88 @@ fn splits(tasks: usize) -> usize {
     (2..=threads.min(8)).fold(1, |best, splits| if time(splits) < 0.97 * time(best) { splits } else { best })
 }
 
-/// `softmax(scale · q kᵀ + log_size) v` for one head alone, on this thread: bit for bit as [`attention`] has it.
-///
-/// `qkv: [T, 3 * dim]`; item `i` is rows `offsets[i] - offsets[0]..` of it and of `log_size: [T]`, and of `out`, where
-/// rows of `dim` values begin `stride` apart.
-pub(crate) fn one_head(
-    isa: Isa,
-    precision: Precision,
-    (dim, scale): (usize, f32),
-    qkv: &[f32],
-    offsets: &[usize],
-    log_size: Option<&[f32]>,
-    (out, stride): (&mut [f32], usize),
-) {
-    let side = |first: usize| Side { values: qkv, stride: 3 * dim, first };
-    let inputs = Inputs {
-        heads: Heads { count: 1, dim, scale },
-        queries: side(0),
-        keys: side(dim),
-        values: side(2 * dim),
-        log_size,
-    };
-    for item in offsets.windows(2) {
-        let item = item[0] - offsets[0]..item[1] - offsets[0];
-        if item.is_empty() {
-            continue;
+/// How the values of [`OneHead`] lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ValueLayout {
+    /// `[T, D]`.
+    Rows,
+    /// `[D / width, T, width]`: panels of the product with them, which need no rearranging.
+    Panels { width: usize },
+}
+
+impl ValueLayout {
+    /// The best one for attention to what a layer computes.
+    pub(crate) fn behind(layer: &PackedLinear, precision: Precision) -> Self {
+        match (operand(layer.isa(), precision), layer.layout()) {
+            (Operand::Values, Layout::Panels) => Self::Panels { width: layer.panel_width() },
+            _ => Self::Rows,
         }
-        let out = &mut out[item.start * stride..(item.end - 1) * stride + dim];
-        let head = Head {
-            inputs,
-            head: 0,
-            queries: item.clone(),
-            item,
-            operand: Operand::Values,
-            out: out.as_mut_ptr(),
-            stride,
-            sums: None,
-        };
-        head.dispatch(isa, precision);
     }
+
+    /// Columns that lie together in heads of `dim`.
+    pub(crate) fn width(self, dim: usize) -> usize {
+        match self {
+            Self::Rows => dim,
+            Self::Panels { width } => width,
+        }
+    }
+}
+
+/// Queries, keys and values of one head alone, of several items.
+#[derive(Clone, Copy)]
+pub(crate) struct OneHead<'a> {
+    pub(crate) dim: usize,
+    pub(crate) scale: f32,
+    /// `[T, 2 * dim]`: queries and keys.
+    pub(crate) queries_keys: &'a [f32],
+    pub(crate) values: &'a [f32],
+    pub(crate) layout: ValueLayout,
+}
+
+impl OneHead<'_> {
+    /// `softmax(scale · q kᵀ + log_size) v` on this thread: bit for bit as [`attention`] has it.
+    ///
+    /// Item `i` is rows `offsets[i] - offsets[0]..` of everything; rows of `out` begin `stride` apart.
+    pub(crate) fn attend(
+        &self,
+        isa: Isa,
+        precision: Precision,
+        offsets: &[usize],
+        log_size: Option<&[f32]>,
+        (out, stride): (&mut [f32], usize),
+    ) {
+        let Self { dim, scale, queries_keys, values, layout } = *self;
+        let side = |first: usize| Side { values: queries_keys, stride: 2 * dim, first };
+        let values = match layout {
+            ValueLayout::Rows => Values::Rows(Side { values, stride: dim, first: 0 }),
+            ValueLayout::Panels { width } => Values::Panels { values, width },
+        };
+        let heads = Heads { count: 1, dim, scale };
+        let inputs = Inputs { heads, queries: side(0), keys: side(dim), values, log_size };
+        for item in offsets.windows(2) {
+            let item = item[0] - offsets[0]..item[1] - offsets[0];
+            if item.is_empty() {
+                continue;
+            }
+            let out = &mut out[item.start * stride..(item.end - 1) * stride + dim];
+            let head = Head {
+                inputs,
+                head: 0,
+                queries: item.clone(),
+                item,
+                operand: Operand::Values,
+                out: out.as_mut_ptr(),
+                stride,
+                sums: None,
+            };
+            head.dispatch(isa, precision);
+        }
+    }
+}
+
+/// What the products in attention are of.
+fn operand(isa: Isa, precision: Precision) -> Operand {
+    if precision == Precision::Bf16 && isa.has_bf16_dot() { Operand::Bf16 } else { Operand::Values }
 }
 
 /// Some queries of one head of one item.
@@ -335,10 +405,9 @@ struct Head<'a> {
 impl Head<'_> {
     /// Runs with the vectors and the operands of `precision`.
     fn dispatch(self, isa: Isa, precision: Precision) {
-        if precision == Precision::Bf16 && isa.has_bf16_dot() {
-            dispatch_bf16_pairs(Self { operand: Operand::Bf16, ..self });
-        } else {
-            dispatch(isa, self);
+        match operand(isa, precision) {
+            Operand::Bf16 => dispatch_bf16_pairs(Self { operand: Operand::Bf16, ..self }),
+            Operand::Values => dispatch(isa, self),
         }
     }
 }
@@ -352,37 +421,48 @@ impl Job for Head<'_> {
             return;
         }
         let padded = n.next_multiple_of(S::LANES);
-        let query_words = words::<S>(operand, dim);
-        let mut queries = Scratch::take(self.queries.len() * query_words);
-        let mut keys = Scratch::take(keys_len::<S>(operand, n, dim));
-        let mut values = Scratch::take(values_len::<S>(operand, n, dim));
         let mut bias = Scratch::take(padded);
         let mut scores = Scratch::take(S::ROWS * padded);
+        let (mut queries, mut query_stride) =
+            (inputs.queries.start(self.queries.clone(), head, dim), inputs.queries.stride);
+        let in_place = operand == Operand::Values && query_stride <= NEAR * dim;
+        let query_words = words::<S>(operand, dim);
+        let mut copies = Scratch::take(if in_place { 0 } else { self.queries.len() * query_words });
+        if !in_place {
+            for (row, to) in self.queries.clone().zip(copies.chunks_exact_mut(query_words)) {
+                let from = &inputs.queries.from(row, head, dim)[..dim];
+                match operand {
+                    Operand::Values => to.copy_from_slice(from),
+                    Operand::Bf16 => convert(simd, from, to),
+                }
+            }
+            (queries, query_stride) = (copies.as_ptr(), query_words);
+        }
         // Powers of 2 are what the softmax takes.
         let factor = inputs.heads.scale * std::f32::consts::LOG2_E;
-        for (i, row) in self.queries.clone().enumerate() {
-            let from = &inputs.queries.from(row, head, dim)[..dim];
-            scale_into(simd, factor, from, operand, &mut queries[i * query_words..(i + 1) * query_words]);
-        }
-        let [from_keys, from_values] = [inputs.keys, inputs.values].map(|side| {
-            let from = side.from(self.item.start, head, dim);
-            assert!(from.len() >= (n - 1) * side.stride + dim);
-            (from.as_ptr(), side.stride)
-        });
-        // SAFETY: each of the item's `n` rows has `dim` elements from there on (asserted).
-        unsafe {
-            pack_keys(simd, operand, from_keys.0, from_keys.1, [n, dim], &mut keys);
-            pack_values(simd, operand, from_values.0, from_values.1, [n, dim], &mut values);
-        }
+        let mut keys = Scratch::take(keys_len::<S>(operand, n, dim));
+        let start = inputs.keys.start(self.item.clone(), head, dim);
+        // SAFETY: each of the item's `n` rows has `dim` elements from there on.
+        unsafe { pack_keys(simd, operand, factor, start, inputs.keys.stride, [n, dim], &mut keys) };
+        let copied = matches!(inputs.values, Values::Rows(_));
+        let mut packed = Scratch::take(if copied { values_len::<S>(operand, n, dim) } else { 0 });
+        let (values, panel_stride) = match inputs.values {
+            Values::Rows(side) => {
+                let start = side.start(self.item.clone(), head, dim);
+                // SAFETY: as for the keys.
+                unsafe { pack_values(simd, operand, start, side.stride, [n, dim], &mut packed) };
+                (packed.as_ptr(), steps::<S>(operand, n) * S::PANEL)
+            }
+            Values::Panels { values, width } => {
+                assert!(operand == Operand::Values && width == S::PANEL && dim.is_multiple_of(width));
+                let rows = values.len() / dim;
+                assert!(self.item.end <= rows);
+                (values[self.item.start * width..].as_ptr(), rows * width)
+            }
+        };
         match inputs.log_size {
             Some(log_size) => {
-                scale_into(
-                    simd,
-                    std::f32::consts::LOG2_E,
-                    &log_size[self.item.clone()],
-                    Operand::Values,
-                    &mut bias[..n],
-                );
+                scale_into(simd, std::f32::consts::LOG2_E, &log_size[self.item.clone()], &mut bias[..n]);
             }
             None => bias[..n].fill(0.0),
         }
@@ -393,9 +473,11 @@ impl Job for Head<'_> {
         }
         let mut strip = Queries {
             operand,
-            queries: &queries,
+            queries,
+            query_stride,
             keys: &keys,
-            values: &values,
+            values,
+            panel_stride,
             bias: &bias,
             scores: &mut scores,
             n,
@@ -411,17 +493,13 @@ impl Job for Head<'_> {
     }
 }
 
-/// `factor * row` as operand words.
+/// `factor * row`.
 #[inline(always)]
-fn scale_into<S: Simd>(simd: S, factor: f32, row: &[f32], operand: Operand, to: &mut [f32]) {
+fn scale_into<S: Simd>(simd: S, factor: f32, row: &[f32], to: &mut [f32]) {
     let factor = simd.splat(factor);
     let mut at = 0;
     while at < row.len() {
-        let v = simd.mul(load_at(simd, row, at), factor);
-        match operand {
-            Operand::Values => store_at(simd, to, at, v),
-            Operand::Bf16 => store_words_at(simd, to, at, row.len(), v),
-        }
+        store_at(simd, to, at, simd.mul(load_at(simd, row, at), factor));
         at += S::LANES;
     }
 }
@@ -429,10 +507,14 @@ fn scale_into<S: Simd>(simd: S, factor: f32, row: &[f32], operand: Operand, to: 
 /// Strips of queries of one head.
 struct Queries<'a> {
     operand: Operand,
-    /// As operand words, one row after the other, with all factors.
-    queries: &'a [f32],
+    /// As operand words, rows `query_stride` apart.
+    queries: *const f32,
+    query_stride: usize,
+    /// With all factors.
     keys: &'a [f32],
-    values: &'a [f32],
+    /// Panels, `panel_stride` apart.
+    values: *const f32,
+    panel_stride: usize,
     /// Per key, padded with -∞; with all factors.
     bias: &'a [f32],
     scores: &'a mut [f32],
@@ -512,8 +594,8 @@ impl Queries<'_> {
         // SAFETY: the caller promises these queries, the panel of keys, its biases, and room for the scores.
         unsafe {
             let operands = Operands {
-                a: self.queries.as_ptr().add(first * k),
-                a_stride: k,
+                a: self.queries.add(first * self.query_stride),
+                a_stride: self.query_stride,
                 panel: self.keys.as_ptr().add(key * k),
                 k,
             };
@@ -540,7 +622,8 @@ struct Weigh<'a, 'b> {
 impl<S: Simd> Strip<S> for Weigh<'_, '_> {
     #[inline(always)]
     unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
-        let Queries { operand, scores, values, bias, inverse, n, dim, out, out_stride, .. } = self.queries;
+        let Queries { operand, scores, values, panel_stride, bias, inverse, n, dim, out, out_stride, .. } =
+            self.queries;
         let k = steps::<S>(*operand, *n);
         let mut column = 0;
         while column < *dim {
@@ -552,7 +635,7 @@ impl<S: Simd> Strip<S> for Weigh<'_, '_> {
                 let operands = Operands {
                     a: scores.as_ptr(),
                     a_stride: bias.len(),
-                    panel: values.as_ptr().add(column * k),
+                    panel: values.add(column / S::PANEL * panel_stride),
                     k,
                 };
                 let sums = product::<S, ROWS, 2, IN_CACHE>(simd, operands, [simd.splat(0.0); 2]);

@@ -121,7 +121,7 @@ impl Job for Matching<'_> {
         let mut panels = Scratch::take(keys_len::<S>(Operand::Values, destinations.len(), dim));
         gather(simd, similarity, metric, dim, destinations, &mut rows);
         // SAFETY: `gather` filled `destinations.len()` rows of `dim`.
-        unsafe { pack_keys(simd, Operand::Values, rows.as_ptr(), dim, shape, &mut panels) };
+        unsafe { pack_keys(simd, Operand::Values, 1.0, rows.as_ptr(), dim, shape, &mut panels) };
         gather(simd, similarity, metric, dim, sources, &mut rows);
 
         let padded = destinations.len().next_multiple_of(S::LANES);

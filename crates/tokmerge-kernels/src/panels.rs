@@ -1,7 +1,7 @@
 //! Rearranging rows into panels at run time, for the products inside attention and matching.
 
 use crate::scratch::Scratch;
-use crate::simd::{Operand, Simd, convert, words};
+use crate::simd::{Operand, Simd, load_at, store_at, store_words_at, words};
 
 /// Words of [`pack_keys`]'s result: rows are padded to whole vectors.
 pub(crate) fn keys_len<S: Simd>(operand: Operand, rows: usize, columns: usize) -> usize {
@@ -9,7 +9,8 @@ pub(crate) fn keys_len<S: Simd>(operand: Operand, rows: usize, columns: usize) -
 }
 
 /// Panels of the transpose as operand words, the last one half as wide where that is enough: panel `p` begins at
-/// `p * PANEL * words`, and holds for every word of the columns those of its rows, zeros behind the last row.
+/// `p * PANEL * words`, and holds for every word of the columns those of its rows times `factor`, zeros behind the last
+/// row.
 ///
 /// # Safety
 /// `from` has `rows` rows of `columns` readable elements, `stride` apart.
@@ -17,6 +18,7 @@ pub(crate) fn keys_len<S: Simd>(operand: Operand, rows: usize, columns: usize) -
 pub(crate) unsafe fn pack_keys<S: Simd>(
     simd: S,
     operand: Operand,
+    factor: f32,
     from: *const f32,
     stride: usize,
     [rows, columns]: [usize; 2],
@@ -50,7 +52,7 @@ pub(crate) unsafe fn pack_keys<S: Simd>(
                 let row = unsafe { std::slice::from_raw_parts(from.add((first + i) * stride), columns) };
                 match operand {
                     Operand::Values => to.copy_from_slice(row),
-                    Operand::Bf16 => convert(simd, row, to),
+                    Operand::Bf16 => convert_scaled(simd, factor, row, to),
                 }
             }
             source = (group.as_ptr(), words);
@@ -71,7 +73,24 @@ pub(crate) unsafe fn pack_keys<S: Simd>(
             }
             c += 1;
         }
+        if operand == Operand::Values && factor != 1.0 {
+            for column in panels[start..].chunks_mut(width).take(words) {
+                let v = simd.mul(load_at(simd, column, 0), simd.splat(factor));
+                store_at(simd, &mut column[..S::LANES], 0, v);
+            }
+        }
         first += S::LANES;
+    }
+}
+
+/// `factor * row` as operand words at bf16 precision.
+#[inline(always)]
+fn convert_scaled<S: Simd>(simd: S, factor: f32, row: &[f32], to: &mut [f32]) {
+    let factor = simd.splat(factor);
+    let mut at = 0;
+    while at < row.len() {
+        store_words_at(simd, to, at, row.len(), simd.mul(load_at(simd, row, at), factor));
+        at += S::LANES;
     }
 }
 

@@ -4,7 +4,7 @@
 //! and [`linear`](crate::linear) with a residual epilogue, bit for bit; here a thread takes some whole items through all
 //! of it, head by head, so that queries, keys and values are read from where they were written: its second-level cache.
 
-use crate::attention::{Heads, attention, check_offsets, one_head};
+use crate::attention::{Heads, OneHead, ValueLayout, attention, check_offsets};
 use crate::isa::Isa;
 use crate::lengths::is_product;
 use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, To, linear, norm_linear};
@@ -14,7 +14,6 @@ use crate::pack::{PackedLinear, Precision};
 use crate::parallel::{Shared, for_each, part, threads};
 use crate::scratch::Scratch;
 use crate::simd::{Job, Simd, dispatch, load_at, store_at};
-use std::ops::Range;
 
 /// The attention half of a Transformer block.
 #[derive(Clone, Copy, Debug)]
@@ -218,16 +217,20 @@ impl SelfAttention<'_> {
         let (layer, second) = self.layers();
         let mut operand = Scratch::take(rows * self.qkv.words_per_row());
         layer.dispatch(Prepare { layer, norm: self.norm, x, operand: &mut operand });
-        let mut qkv = Scratch::take(rows * 3 * dim);
+        let layout = ValueLayout::behind(self.qkv, self.precision);
+        let mut queries_keys = Scratch::take(rows * 2 * dim);
+        let mut values = Scratch::take(rows * dim);
         let mut y = Scratch::take(rows * width);
         for head in 0..count {
-            layer.dispatch(Head { layer, operand: &operand, rows, head, heads: self.heads, qkv: &mut qkv });
+            let (queries_keys, values) = (&mut queries_keys[..], &mut values[..]);
+            layer.dispatch(Head { layer, operand: &operand, rows, head, dim, queries_keys, values, layout });
+            let head_of = OneHead { dim, scale, queries_keys, values, layout };
             if let Some(metric) = &mut metric {
-                let features = Features { heads: self.heads, head, part: metric.part, qkv: &qkv };
+                let features = Features { count, head, of: head_of, part: metric.part };
                 features.write(self.qkv.isa(), metric);
             }
             let out = (&mut y[head * dim..], width);
-            one_head(self.qkv.isa(), self.precision, (dim, scale), &qkv, offsets, log_size, out);
+            head_of.attend(self.qkv.isa(), self.precision, offsets, log_size, out);
         }
         second.dispatch(Project { layer: second, y: &y, x });
     }
@@ -248,32 +251,47 @@ impl Job for Prepare<'_> {
     }
 }
 
-/// Queries, keys and values of one head: `qkv: [rows, 3 * dim]`.
+/// Computes queries, keys and values of one head.
 struct Head<'a> {
     layer: Layer<'a>,
     operand: &'a [f32],
     rows: usize,
     head: usize,
-    heads: Heads,
-    qkv: &'a mut [f32],
+    dim: usize,
+    /// `[rows, 2 * dim]`.
+    queries_keys: &'a mut [f32],
+    /// `[rows, dim]`, laid out as `layout` says.
+    values: &'a mut [f32],
+    layout: ValueLayout,
 }
 
 impl Job for Head<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { layer, operand, rows, head, heads, qkv } = self;
-        let (dim, stride) = (heads.dim, 3 * heads.dim);
-        assert!(qkv.len() == rows * stride && dim.is_multiple_of(layer.w.panel_width()));
+        let Self { layer, operand, rows, head, dim, queries_keys, values, layout } = self;
+        let panel = layer.w.panel_width();
+        let (width, all_heads) = (layout.width(dim), layer.w.out_features() / 3);
+        assert!(queries_keys.len() == rows * 2 * dim && values.len() == rows * dim);
+        assert!(dim.is_multiple_of(width) && width.is_multiple_of(panel));
         let (words, blocks) = (layer.w.words_per_row(), rows.div_ceil(MAX_ROWS));
         for block in (0..blocks).map(|block| part(rows, blocks, block)) {
             let operand = &operand[block.start * words..block.end * words];
-            for third in 0..3 {
-                let first = third * heads.width() + head * dim;
-                let panels = first / layer.w.panel_width()..(first + dim) / layer.w.panel_width();
-                // SAFETY: each of the `rows` rows of `qkv` has room for `dim` columns from there on (asserted), which
-                // are what the panels have.
+            for run in 0..2 + dim / width {
+                // Queries, keys, and each run of columns of the values.
+                let (third, at, to, columns, stride) = match run {
+                    0 => (0, 0, queries_keys.as_mut_ptr(), dim, 2 * dim),
+                    1 => (1, 0, queries_keys[dim..].as_mut_ptr(), dim, 2 * dim),
+                    _ => {
+                        let at = (run - 2) * width;
+                        (2, at, values[at * rows..].as_mut_ptr(), width, width)
+                    }
+                };
+                let first = third * all_heads + head * dim + at;
+                let panels = first / panel..(first + columns) / panel;
+                // SAFETY: in each of the `rows` rows that begin `stride` apart there is room for the columns of the
+                // panels.
                 unsafe {
-                    let to = To::Values(qkv.as_mut_ptr().wrapping_add(block.start * stride + third * dim));
+                    let to = To::Values(to.wrapping_add(block.start * stride));
                     let to = Output { to, first, width: stride };
                     layer.operand_rows(simd, operand, block.len(), panels, to);
                 }
@@ -284,31 +302,50 @@ impl Job for Head<'_> {
 
 /// What one head adds to the metric.
 struct Features<'a> {
-    heads: Heads,
+    /// H.
+    count: usize,
     head: usize,
+    of: OneHead<'a>,
     part: Part,
-    /// Of that head: `[rows, 3 * dim]`.
-    qkv: &'a [f32],
 }
 
 impl Features<'_> {
     fn write(self, isa: Isa, metric: &mut Metric<'_>) {
-        let (dim, width) = (self.heads.dim, self.heads.width());
+        let dim = self.of.dim;
         match metric.aggregation {
             HeadAggregation::Mean => dispatch(isa, Sum { features: self, out: &mut *metric.out }),
             HeadAggregation::Concat => {
-                for (row, out) in metric.out.chunks_exact_mut(width).enumerate() {
-                    out[self.head * dim..(self.head + 1) * dim].copy_from_slice(&self.qkv[self.columns(row)]);
+                let run = self.run();
+                for (row, out) in metric.out.chunks_exact_mut(self.count * dim).enumerate() {
+                    let out = &mut out[self.head * dim..(self.head + 1) * dim];
+                    for (i, out) in out.chunks_exact_mut(run).enumerate() {
+                        out.copy_from_slice(self.columns(row, i * run));
+                    }
                 }
             }
         }
     }
 
+    /// How many columns lie together.
     #[inline(always)]
-    fn columns(&self, row: usize) -> Range<usize> {
-        let dim = self.heads.dim;
-        let first = (row * 3 + self.part.place()) * dim;
-        first..first + dim
+    fn run(&self) -> usize {
+        match self.part {
+            Part::Query | Part::Key => self.of.dim,
+            Part::Value => self.of.layout.width(self.of.dim),
+        }
+    }
+
+    /// A run of columns of a row.
+    #[inline(always)]
+    fn columns(&self, row: usize, first: usize) -> &[f32] {
+        let OneHead { dim, queries_keys, values, .. } = self.of;
+        let run = self.run();
+        let (from, start) = match self.part {
+            Part::Query => (queries_keys, row * 2 * dim),
+            Part::Key => (queries_keys, (row * 2 + 1) * dim),
+            Part::Value => (values, first * (values.len() / dim) + row * run),
+        };
+        &from[start..start + run]
     }
 }
 
@@ -322,18 +359,19 @@ impl Job for Sum<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { features, out } = self;
-        let Heads { count, dim, .. } = features.heads;
-        let last = features.head + 1 == count;
-        let factor = simd.splat(1.0 / count as f32);
+        let (dim, run, last) = (features.of.dim, features.run(), features.head + 1 == features.count);
+        let factor = simd.splat(1.0 / features.count as f32);
         for row in 0..out.len() / dim {
-            let from = &features.qkv[features.columns(row)];
-            let to = &mut out[row * dim..(row + 1) * dim];
-            let mut at = 0;
-            while at < dim {
-                let before = if features.head == 0 { simd.splat(0.0) } else { load_at(simd, to, at) };
-                let sum = simd.add(before, load_at(simd, from, at));
-                store_at(simd, to, at, if last { simd.mul(sum, factor) } else { sum });
-                at += S::LANES;
+            for first in (0..dim).step_by(run) {
+                let from = features.columns(row, first);
+                let to = &mut out[row * dim + first..][..run];
+                let mut at = 0;
+                while at < run {
+                    let before = if features.head == 0 { simd.splat(0.0) } else { load_at(simd, to, at) };
+                    let sum = simd.add(before, load_at(simd, from, at));
+                    store_at(simd, to, at, if last { simd.mul(sum, factor) } else { sum });
+                    at += S::LANES;
+                }
             }
         }
     }
