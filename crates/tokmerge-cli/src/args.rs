@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokmerge::tune::Goal;
 use tokmerge::{
-    Convention, CropMode, Device, EMBEDDED, Interpolation, Limits, MergeSpec, Method, Model, ModelOptions,
-    Precision, Reduction, Routing, Weights,
+    Affinity, Convention, CropMode, Device, EMBEDDED, Interpolation, Limits, MergeSpec, Method, Model,
+    ModelOptions, Precision, Reduction, Routing, Weights,
 };
 
 /// Makes pretrained Vision Transformers faster by merging their redundant tokens.
@@ -78,9 +78,35 @@ pub(crate) struct ModelArgs {
     /// Where the model runs
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device, env = "TOKMERGE_DEVICE")]
     pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+}
+
+/// The threads that compute.
+#[derive(Args, Debug)]
+pub(crate) struct ThreadArgs {
     /// Threads to compute with [default: one per core that the process may use, as with taskset]
     #[arg(long, value_name = "N", value_parser = thread_count, env = "TOKMERGE_THREADS")]
-    pub(crate) threads: Option<usize>,
+    threads: Option<usize>,
+    /// Keep each of them on a core of its own
+    #[arg(long)]
+    pin: bool,
+}
+
+impl ThreadArgs {
+    /// Their number.
+    pub(crate) fn count(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// Starts them where the user wants them otherwise than by default.
+    pub(crate) fn start(&self) -> Result<()> {
+        if self.threads.is_none() && !self.pin {
+            return Ok(());
+        }
+        let affinity = if self.pin { Affinity::Pinned } else { Affinity::Free };
+        tokmerge::set_threads(self.count(), affinity).context("cannot start the threads")
+    }
 }
 
 /// How images are prepared, where not as the model's metadata says.
@@ -154,9 +180,8 @@ pub(crate) struct DemoArgs {
     /// Where the picture of merged tokens goes: PNG
     #[arg(short, long, value_name = "FILE", default_value = "demo.png")]
     pub(crate) output: PathBuf,
-    /// Threads to compute with [default: one per core that the process may use, as with taskset]
-    #[arg(long, value_name = "N", value_parser = thread_count, env = "TOKMERGE_THREADS")]
-    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
     #[command(flatten)]
     pub(crate) shown: OutputArgs,
 }
@@ -724,9 +749,7 @@ impl ModelArgs {
     }
 
     fn open_named(&self, name: &str) -> Result<Model> {
-        if let Some(threads) = self.threads {
-            tokmerge::set_threads(threads).context("cannot start the threads")?;
-        }
+        self.threads.start()?;
         let weights = match (&self.weights, self.random_weights) {
             (Some(path), _) => Weights::File(path.clone()),
             (None, true) => Weights::Random,
@@ -740,11 +763,6 @@ impl ModelArgs {
             routing: self.routing,
         };
         Ok(Model::open(&options, &Device::flex())?)
-    }
-
-    /// Threads that compute.
-    pub(crate) fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 }
 

@@ -4,8 +4,8 @@ mod common;
 
 use common::Desk;
 
-const MODEL: [&str; 7] =
-    ["--model", "--weights", "--random-weights", "--img-size", "--dtype", "--device", "--threads"];
+const MODEL: [&str; 8] =
+    ["--model", "--weights", "--random-weights", "--img-size", "--dtype", "--device", "--threads", "--pin"];
 const PREPROCESS: [&str; 6] =
     ["--crop-pct", "--crop-mode", "--interpolation", "--mean", "--std", "--max-pixels"];
 const OUTPUT: [&str; 2] = ["--json", "--convention"];

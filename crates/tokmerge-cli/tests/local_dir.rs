@@ -33,6 +33,7 @@ fn every_run_predicts_the_same() {
     let top = |options: &str| desk.run(&format!("{CLASSIFY} {options}")).ok().one_json()["top"].clone();
     assert_eq!(top(""), top(""));
     assert_eq!(top("--threads 1"), top("--threads 2"));
+    assert_eq!(top("--threads 1"), top("--pin"));
     assert_ne!(top(""), top("--merge tome:r=6"));
 }
 

@@ -68,6 +68,11 @@ fn values_outside_their_range_are_refused() {
     desk.run(&format!("{bench} --threads 0")).misused(&["--threads", "'0'", "from 1 to 1024"]);
     // Once an abort with a panic's text.
     desk.run(&format!("{bench} --threads 100000")).misused(&["--threads", "from 1 to 1024"]);
+    desk.run(&format!("{bench} --threads 1024 --pin")).fails(&[
+        "1024 threads",
+        "core of its own",
+        "leave them free",
+    ]);
     desk.run(&format!("{bench} --duration 0")).misused(&["--duration", "above 0"]);
     desk.run(&format!("{bench} --duration nan")).misused(&["--duration", "above 0"]);
     desk.run(&format!("{bench} --dtype f64")).misused(&["--dtype", "f64", "f32, bf16, int8"]);

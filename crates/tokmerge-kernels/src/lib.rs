@@ -62,3 +62,4 @@ pub use norm::{Norm, layer_norm};
 pub use pack::{PackedLinear, Precision};
 pub use peak::peak;
 pub use self_attention::{Metric, SelfAttention, self_attention};
+pub use team::on_helper_start;

@@ -61,6 +61,19 @@ struct Helper {
     asleep: Arc<AtomicBool>,
 }
 
+type Hook = Box<dyn Fn(usize) + Send + Sync>;
+
+/// What a helper does first.
+static START: OnceLock<Hook> = OnceLock::new();
+
+/// Has every helper thread call `hook` with its number, from 1 (0 is the caller), before it takes part in anything; for
+/// example to stay on a core.
+///
+/// Returns whether it will: there is one hook in a process, and helpers that run already have begun without it.
+pub fn on_helper_start(hook: impl Fn(usize) + Send + Sync + 'static) -> bool {
+    TEAM.get().is_none() && START.set(Box::new(hook)).is_ok()
+}
+
 /// The helpers; whoever holds the lock has the team.
 pub(crate) struct Team {
     shared: Arc<Shared>,
@@ -81,7 +94,13 @@ impl Team {
             let (shared, asleep) = (shared.clone(), Arc::new(AtomicBool::new(false)));
             let flag = asleep.clone();
             let name = format!("tokmerge-{}", index + 1);
-            let helper = thread::Builder::new().name(name).spawn(move || shared.help(&flag)).ok()?;
+            let life = move || {
+                if let Some(hook) = START.get() {
+                    hook(index + 1);
+                }
+                shared.help(&flag);
+            };
+            let helper = thread::Builder::new().name(name).spawn(life).ok()?;
             Some(Helper { thread: helper.thread().clone(), asleep })
         });
         let helpers = helpers.collect();
@@ -217,10 +236,12 @@ impl Shared {
     }
 }
 
+/// The team of this process.
+static TEAM: OnceLock<Mutex<Team>> = OnceLock::new();
+
 /// Runs the tasks on the team of this process, of `threads` threads with the caller; false, with nothing done, if
 /// someone else has it.
 pub(crate) fn run(threads: usize, tasks: usize, task: &(dyn Fn(usize) + Sync)) -> bool {
-    static TEAM: OnceLock<Mutex<Team>> = OnceLock::new();
     let team = TEAM.get_or_init(|| Mutex::new(Team::new(threads - 1)));
     let mut team: MutexGuard<'_, Team> = match team.try_lock() {
         Ok(team) => team,

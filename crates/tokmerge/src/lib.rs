@@ -8,12 +8,14 @@ mod charts;
 mod classify;
 mod demo;
 mod picture;
+mod threads;
 
 pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};
 pub use classify::{ClassNamesSource, Classification, Ranked, classify};
 pub use demo::demo_pictures;
 pub use picture::{Drawn, Membership, PictureError, picture, picture_sheet};
+pub use threads::{Affinity, ThreadsError, set_threads};
 pub use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelSource};
 pub use tokmerge_data::{
     BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Limits,
@@ -37,11 +39,3 @@ pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;
 pub use tokmerge_tune as tune;
 pub use tokmerge_viz::{Format, Style, plot};
-
-/// Runs the work of this process on `threads` threads.
-///
-/// # Errors
-/// When it was called before, or work has started already.
-pub fn set_threads(threads: usize) -> Result<(), rayon::ThreadPoolBuildError> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()
-}

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         args.model.dtype.name(),
         args.batch_size,
         args.model.device.0,
-        args.model.threads(),
+        args.model.threads.count(),
         Isa::current(),
         results.first().map_or(0, |speed| speed.batches),
     ))?;
@@ -71,7 +71,7 @@ fn recompute(name: RecomputeName) -> Recompute {
 }
 
 fn peak_of(args: &BenchArgs, dtype: Dtype) -> PeakOf {
-    PeakOf { precision: dtype.precision(), threads: args.model.threads() }
+    PeakOf { precision: dtype.precision(), threads: args.model.threads.count() }
 }
 
 /// Operations per second of each dtype that the instruction set has products of.
@@ -89,7 +89,7 @@ fn peak_line(args: &BenchArgs, peaks: &[(Dtype, f64)]) -> String {
     };
     format!(
         "Peak of {} threads, products in registers only: {}. Shares are of the {} peak measured in each round; a multiply-add counts as 2.",
-        args.model.threads(),
+        args.model.threads.count(),
         Dtype::ALL.map(shown).join(", "),
         args.model.dtype.name(),
     )
@@ -110,7 +110,7 @@ fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Dtype, f64)
         "batch_size": args.batch_size,
         "dtype": args.model.dtype.name(),
         "device": args.model.device.0,
-        "threads": args.model.threads(),
+        "threads": args.model.threads.count(),
         "images_per_second": speed.images_per_second.median,
         "min": speed.images_per_second.min,
         "max": speed.images_per_second.max,
@@ -227,7 +227,7 @@ fn write_csv(
             speed.merge.clone(),
             args.model.dtype.name().to_owned(),
             args.model.device.0.clone(),
-            args.model.threads().to_string(),
+            args.model.threads.count().to_string(),
             format!("{:.2}", speed.images_per_second.min),
             format!("{:.2}", speed.images_per_second.max),
             args.output.convention().to_string(),

@@ -2,7 +2,7 @@
 
 use crate::args::{DemoArgs, bind};
 use crate::output;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use std::process::ExitCode;
 use tokmerge::{
@@ -35,9 +35,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     );
     output::check_writable(&args.output)?;
     let methods = args.merge.methods(&DEFAULT)?;
-    if let Some(threads) = args.threads {
-        tokmerge::set_threads(threads).context("cannot start the threads")?;
-    }
+    args.threads.start()?;
     let model = Model::open(&ModelOptions::new(EMBEDDED), &Device::flex())?;
     let reductions = bind(&model, &methods)?;
     let (names, images): (Vec<_>, Vec<_>) = demo_pictures(PICTURES).into_iter().unzip();

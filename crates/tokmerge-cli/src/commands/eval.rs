@@ -149,7 +149,7 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
         model.name(),
         args.model.dtype.name(),
         args.batch_size,
-        args.model.threads()
+        args.model.threads.count()
     ))?;
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
     let gmacs = format!("GMACs ({})", args.output.convention());

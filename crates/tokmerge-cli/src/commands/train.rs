@@ -28,7 +28,7 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
     }
     memory::keep();
     if let Some(threads) = recipe.train.threads {
-        tokmerge::set_threads(threads).context("cannot start the threads")?;
+        tokmerge::set_threads(threads, tokmerge::Affinity::Free).context("cannot start the threads")?;
     }
     let dir = args.output.clone().unwrap_or_else(|| default_output(&args.recipe));
     let start = Start::open(recipe.clone(), &Device::flex())?;

@@ -138,7 +138,7 @@ impl TuneArgs {
             dtype: self.model.dtype.name().to_owned(),
             convention: self.shown.convention(),
             device: self.model.device.0.clone(),
-            threads: self.model.threads(),
+            threads: self.model.threads.count(),
             isa: tokmerge::Isa::current().to_string(),
             seed: self.seed,
         }
