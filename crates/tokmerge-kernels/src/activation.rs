@@ -4,7 +4,7 @@ use crate::isa::Isa;
 use crate::math::{exp, gelu, gelu_coarse, normal_cdf, normal_density, sigmoid, tanh};
 use crate::pack::Precision;
 use crate::parallel::{Shared, for_each_chunk};
-use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at};
 
 /// A function applied to each element behind a linear layer.
 ///
@@ -140,11 +140,25 @@ impl Curve for Tanh {
     }
 }
 
-/// Calls `$function::<S, _>` with the curve of an activation; nothing for the identity.
+/// The identity.
+struct Line;
+
+impl Curve for Line {
+    #[inline(always)]
+    fn value<S: Simd>(_simd: S, x: S::V) -> S::V {
+        x
+    }
+    #[inline(always)]
+    fn slope<S: Simd>(simd: S, _x: S::V) -> S::V {
+        simd.splat(1.0)
+    }
+}
+
+/// Calls `$function::<S, _>` with the curve of an activation.
 macro_rules! with_curve {
     ($activation:expr, $function:ident, $($argument:expr),*) => {
         match $activation {
-            Activation::Identity => {}
+            Activation::Identity => $function::<S, Line>($($argument),*),
             Activation::Gelu => $function::<S, Gelu>($($argument),*),
             Activation::GeluTanh => $function::<S, GeluTanh>($($argument),*),
             Activation::QuickGelu => $function::<S, Swish<1702>>($($argument),*),
@@ -168,10 +182,56 @@ fn apply_curve<S: Simd, C: Curve>(simd: S, row: &mut [f32]) {
 /// Applies `activation` to each value, as exactly as `precision` needs.
 #[inline(always)]
 pub(crate) fn apply<S: Simd>(simd: S, activation: Activation, precision: Precision, values: &mut [f32]) {
+    if activation == Activation::Identity {
+        return;
+    }
     if activation == Activation::Gelu && precision != Precision::F32 {
         return apply_curve::<S, GeluCoarse>(simd, values);
     }
     with_curve!(activation, apply_curve, simd, values);
+}
+
+#[inline(always)]
+unsafe fn store_curve<S: Simd, C: Curve>(
+    simd: S,
+    tile: &[f32],
+    to: *mut f32,
+    stride: usize,
+    operand: Operand,
+) {
+    for (r, row) in tile.chunks_exact(S::PANEL).enumerate() {
+        for half in 0..2 {
+            let at = half * S::LANES;
+            let value = C::value(simd, load_at(simd, row, at));
+            // SAFETY: the caller promises this row of `to`.
+            unsafe {
+                match operand {
+                    Operand::Values => simd.store(to.add(r * stride + at), value),
+                    Operand::Bf16 => simd.store_words(to.add(r * stride + at / S::PER_WORD), S::LANES, value),
+                }
+            }
+        }
+    }
+}
+
+/// As [`apply`], but from a tile of rows of a panel to rows of values or operand words, `stride` apart.
+///
+/// # Safety
+/// As many rows of `to` are writable, each with a panel's values or their words.
+#[inline(always)]
+pub(crate) unsafe fn apply_into<S: Simd>(
+    simd: S,
+    (activation, precision): (Activation, Precision),
+    tile: &[f32],
+    (to, stride, operand): (*mut f32, usize, Operand),
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if activation == Activation::Gelu && precision != Precision::F32 {
+            return store_curve::<S, GeluCoarse>(simd, tile, to, stride, operand);
+        }
+        with_curve!(activation, store_curve, simd, tile, to, stride, operand);
+    }
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@
 //! path (the `gemm` crate where that has vectors, then the epilogue) up to rounding. A row of `y` depends on its row of `x`
 //! only: it is the same bit for bit whatever the number of rows and threads.
 
-use crate::activation::{Activation, apply};
+use crate::activation::{Activation, apply, apply_into};
 use crate::lengths::is_product;
 use crate::norm::Norm;
 use crate::pack::{GEMM_ROWS, Layout, PackedLinear, Precision};
@@ -587,6 +587,13 @@ impl<S: Simd> Strip<S> for PanelStrip<S::V> {
                 };
                 pre.copy_from_slice(row);
             }
+        }
+        if self.columns == S::PANEL && self.residual.is_none() {
+            // SAFETY: the caller promises that `y` has these rows, with room for a whole panel.
+            return unsafe {
+                let to = (self.y.add(first * self.y_stride), self.y_stride, self.operand);
+                apply_into(simd, (self.activation, self.precision), sums, to);
+            };
         }
         apply(simd, self.activation, self.precision, sums);
         for r in 0..rows {
