@@ -170,7 +170,7 @@ macro_rules! with_curve {
 }
 
 #[inline(always)]
-fn apply_curve<S: Simd, C: Curve>(simd: S, row: &mut [f32]) {
+fn replace_by_curve<S: Simd, C: Curve>(simd: S, row: &mut [f32]) {
     let mut at = 0;
     while at < row.len() {
         let v = load_at(simd, row, at);
@@ -181,56 +181,58 @@ fn apply_curve<S: Simd, C: Curve>(simd: S, row: &mut [f32]) {
 
 /// Applies `activation` to each value, as exactly as `precision` needs.
 #[inline(always)]
-pub(crate) fn apply<S: Simd>(simd: S, activation: Activation, precision: Precision, values: &mut [f32]) {
+pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, precision: Precision, values: &mut [f32]) {
     if activation == Activation::Identity {
         return;
     }
     if activation == Activation::Gelu && precision != Precision::F32 {
-        return apply_curve::<S, GeluCoarse>(simd, values);
+        return replace_by_curve::<S, GeluCoarse>(simd, values);
     }
-    with_curve!(activation, apply_curve, simd, values);
+    with_curve!(activation, replace_by_curve, simd, values);
 }
 
 #[inline(always)]
 unsafe fn store_curve<S: Simd, C: Curve>(
     simd: S,
-    tile: &[f32],
-    to: *mut f32,
-    stride: usize,
-    operand: Operand,
+    (tile, columns): (&[f32], usize),
+    (to, stride, operand): (*mut f32, usize, Operand),
 ) {
     for (r, row) in tile.chunks_exact(S::PANEL).enumerate() {
         for half in 0..2 {
             let at = half * S::LANES;
+            let count = columns.saturating_sub(at).min(S::LANES);
             let value = C::value(simd, load_at(simd, row, at));
-            // SAFETY: the caller promises this row of `to`.
+            // SAFETY: the caller promises this row of `to`, and `count` values or their words from `at` on; where there
+            // are none nothing is written.
             unsafe {
+                let to = to.add(r * stride);
                 match operand {
-                    Operand::Values => simd.store(to.add(r * stride + at), value),
-                    Operand::Bf16 => simd.store_words(to.add(r * stride + at / S::PER_WORD), S::LANES, value),
+                    Operand::Values if count == S::LANES => simd.store(to.add(at), value),
+                    Operand::Values => simd.store_partial(to.wrapping_add(at), count, value),
+                    Operand::Bf16 => simd.store_words(to.wrapping_add(at / S::PER_WORD), count, value),
                 }
             }
         }
     }
 }
 
-/// As [`apply`], but from a tile of rows of a panel to rows of values or operand words, `stride` apart.
+/// As [`activate`], but from a tile, `columns` of a panel in each row, to rows of values or operand words `stride` apart.
 ///
 /// # Safety
-/// As many rows of `to` are writable, each with a panel's values or their words.
+/// As many rows of `to` are writable, each with the columns' values or their words.
 #[inline(always)]
-pub(crate) unsafe fn apply_into<S: Simd>(
+pub(crate) unsafe fn activate_into<S: Simd>(
     simd: S,
     (activation, precision): (Activation, Precision),
-    tile: &[f32],
-    (to, stride, operand): (*mut f32, usize, Operand),
+    tile: (&[f32], usize),
+    to: (*mut f32, usize, Operand),
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         if activation == Activation::Gelu && precision != Precision::F32 {
-            return store_curve::<S, GeluCoarse>(simd, tile, to, stride, operand);
+            return store_curve::<S, GeluCoarse>(simd, tile, to);
         }
-        with_curve!(activation, store_curve, simd, tile, to, stride, operand);
+        with_curve!(activation, store_curve, simd, tile, to);
     }
 }
 

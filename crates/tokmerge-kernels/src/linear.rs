@@ -4,7 +4,7 @@
 //! path (the `gemm` crate where that has vectors, then the epilogue) up to rounding. A row of `y` depends on its row of `x`
 //! only: it is the same bit for bit whatever the number of rows and threads.
 
-use crate::activation::{Activation, apply, apply_into};
+use crate::activation::{Activation, activate, activate_into};
 use crate::lengths::is_product;
 use crate::norm::Norm;
 use crate::pack::{GEMM_ROWS, Layout, PackedLinear, Precision};
@@ -421,7 +421,7 @@ impl Layer<'_> {
             pre.copy_from_slice(y);
         }
         if let Epilogue::Activate(activation) = self.epilogue {
-            apply(simd, activation, self.w.precision(), y);
+            activate(simd, activation, self.w.precision(), y);
         }
     }
 }
@@ -588,36 +588,22 @@ impl<S: Simd> Strip<S> for PanelStrip<S::V> {
                 pre.copy_from_slice(row);
             }
         }
-        if self.columns == S::PANEL && self.residual.is_none() {
-            // SAFETY: the caller promises that `y` has these rows, with room for a whole panel.
+        let Some(scale) = self.residual else {
+            // SAFETY: the caller promises that `y` has these rows, of `columns` values or their words from here on.
             return unsafe {
                 let to = (self.y.add(first * self.y_stride), self.y_stride, self.operand);
-                apply_into(simd, (self.activation, self.precision), sums, to);
+                activate_into(simd, (self.activation, self.precision), (sums, self.columns), to);
             };
-        }
-        apply(simd, self.activation, self.precision, sums);
+        };
         for r in 0..rows {
-            let sums = &sums[r * S::PANEL..(r + 1) * S::PANEL];
-            // SAFETY: the caller promises that `y` has this row, of `columns` values or their words from here on.
-            let y = unsafe { self.y.add((first + r) * self.y_stride) };
+            // SAFETY: as above.
+            let y = unsafe {
+                std::slice::from_raw_parts_mut(self.y.add((first + r) * self.y_stride), self.columns)
+            };
             for half in 0..2 {
-                let at = half * S::LANES;
-                let count = self.columns.saturating_sub(at).min(S::LANES);
-                let v = load_at(simd, sums, at);
-                // SAFETY: as above; `count` values or their words are within the row.
-                unsafe {
-                    match (self.operand, self.residual) {
-                        (Operand::Bf16, _) => simd.store_words(y.wrapping_add(at / S::PER_WORD), count, v),
-                        (Operand::Values, None) => {
-                            store_at(simd, std::slice::from_raw_parts_mut(y.wrapping_add(at), count), 0, v);
-                        }
-                        (Operand::Values, Some(scale)) => {
-                            let y = std::slice::from_raw_parts_mut(y.wrapping_add(at), count);
-                            let sum = simd.mul_add(v, scale[half], load_at(simd, y, 0));
-                            store_at(simd, y, 0, sum);
-                        }
-                    }
-                }
+                let at = (half * S::LANES).min(self.columns);
+                let v = load_at(simd, sums, r * S::PANEL + half * S::LANES);
+                store_at(simd, y, at, simd.mul_add(v, scale[half], load_at(simd, y, at)));
             }
         }
     }
