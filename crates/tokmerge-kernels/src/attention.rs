@@ -8,10 +8,10 @@
 use crate::isa::Isa;
 use crate::lengths::length_of;
 use crate::pack::{Layout, PackedLinear, Precision};
-use crate::panels::{keys_len, pack_keys, pack_values, steps, values_len};
+use crate::panels::{keys_len, pack_keys, pack_values, scale_into, steps, values_len};
 use crate::parallel::{Shared, for_each, part, threads};
 use crate::scratch::Scratch;
-use crate::simd::{Job, Operand, Simd, convert, dispatch, dispatch_bf16_pairs, load_at, store_at, words};
+use crate::simd::{Job, Operand, Simd, convert, dispatch, dispatch_bf16_pairs, words};
 use crate::softmax::{add_scaled, coarse_numerators, coarse_words, convert_in_place, numerators};
 use crate::tile::{IN_CACHE, Operands, Strip, for_each_strip, product, run_strip};
 use std::ops::Range;
@@ -462,7 +462,8 @@ impl Job for Head<'_> {
         };
         match inputs.log_size {
             Some(log_size) => {
-                scale_into(simd, std::f32::consts::LOG2_E, &log_size[self.item.clone()], &mut bias[..n]);
+                let log_size = &log_size[self.item.clone()];
+                scale_into(simd, std::f32::consts::LOG2_E, log_size, Operand::Values, &mut bias[..n]);
             }
             None => bias[..n].fill(0.0),
         }
@@ -490,17 +491,6 @@ impl Job for Head<'_> {
         };
         // SAFETY: this task alone writes this head of these rows of `out`; there are as many queries.
         unsafe { for_each_strip(simd, self.queries.len(), &mut strip) };
-    }
-}
-
-/// `factor * row`.
-#[inline(always)]
-fn scale_into<S: Simd>(simd: S, factor: f32, row: &[f32], to: &mut [f32]) {
-    let factor = simd.splat(factor);
-    let mut at = 0;
-    while at < row.len() {
-        store_at(simd, to, at, simd.mul(load_at(simd, row, at), factor));
-        at += S::LANES;
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) unsafe fn pack_keys<S: Simd>(
                 let row = unsafe { std::slice::from_raw_parts(from.add((first + i) * stride), columns) };
                 match operand {
                     Operand::Values => to.copy_from_slice(row),
-                    Operand::Bf16 => convert_scaled(simd, factor, row, to),
+                    Operand::Bf16 => scale_into(simd, factor, row, operand, to),
                 }
             }
             source = (group.as_ptr(), words);
@@ -83,13 +83,17 @@ pub(crate) unsafe fn pack_keys<S: Simd>(
     }
 }
 
-/// `factor * row` as operand words at bf16 precision.
+/// `factor * row` as operand words.
 #[inline(always)]
-fn convert_scaled<S: Simd>(simd: S, factor: f32, row: &[f32], to: &mut [f32]) {
+pub(crate) fn scale_into<S: Simd>(simd: S, factor: f32, row: &[f32], operand: Operand, to: &mut [f32]) {
     let factor = simd.splat(factor);
     let mut at = 0;
     while at < row.len() {
-        store_words_at(simd, to, at, row.len(), simd.mul(load_at(simd, row, at), factor));
+        let v = simd.mul(load_at(simd, row, at), factor);
+        match operand {
+            Operand::Values => store_at(simd, to, at, v),
+            Operand::Bf16 => store_words_at(simd, to, at, row.len(), v),
+        }
         at += S::LANES;
     }
 }
