@@ -104,7 +104,7 @@ fn bench_isa(c: &mut Criterion, isa: Isa) {
         let fc1 = PackedLinear::new(isa, precision, &values(HIDDEN * CHANNELS), HIDDEN, CHANNELS);
         let fc2 = PackedLinear::new(isa, precision, &values(HIDDEN * CHANNELS), CHANNELS, HIDDEN);
         let parts = Mlp {
-            norm: Norm { weight: &ones, bias: &bias[..CHANNELS], eps: 1e-6 },
+            norm: Norm::layer(&ones, &bias[..CHANNELS], 1e-6),
             fc1: &fc1,
             fc1_bias: Some(&bias),
             activation: Activation::Gelu,
@@ -121,13 +121,13 @@ fn bench_isa(c: &mut Criterion, isa: Isa) {
     }
 
     let heads = Heads { count: 6, dim: 64, scale: 0.125 };
-    let (qkv, log_size) = (values(ROWS * 3 * CHANNELS), values(ROWS));
+    let (qkv, key_bias) = (values(ROWS * 3 * CHANNELS), values(ROWS));
     let offsets: Vec<usize> = (0..=8).map(|i| i * TOKENS).collect();
     let mut out = vec![0.0; ROWS * CHANNELS];
     group.throughput(Throughput::Elements((4 * ROWS * TOKENS * CHANNELS) as u64));
     for precision in [Precision::F32, Precision::Bf16] {
         group.bench_function(format!("attention {precision:?} 8x197x6x64"), |b| {
-            b.iter(|| attention(isa, precision, heads, &qkv, &offsets, Some(&log_size), &mut out, None));
+            b.iter(|| attention(isa, precision, heads, &qkv, &offsets, Some(&key_bias), &mut out, None));
         });
     }
 

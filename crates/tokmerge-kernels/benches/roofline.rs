@@ -16,8 +16,8 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 use tokmerge_kernels::{
     Activation, Bipartite, Epilogue, HeadAggregation, Heads, Isa, Metric, Mlp, Norm, PackedLinear, Part,
-    Precision, SelfAttention, Similarity, assemble, attention, best_match, head_mean, layer_norm, linear,
-    merge_rows, mlp, norm_linear, patchify, peak, self_attention,
+    Precision, SelfAttention, Similarity, assemble, attention, best_match, head_mean, linear, merge_rows,
+    mlp, norm_linear, normalise, patchify, peak, self_attention,
 };
 
 /// How the attention half of a block is run.
@@ -183,7 +183,7 @@ impl Model {
     }
 
     fn norm(&self) -> Norm<'_> {
-        Norm { weight: &self.ones, bias: &self.zeros, eps: 1e-6 }
+        Norm::layer(&self.ones, &self.zeros, 1e-6)
     }
 
     fn pass(&self, images: &[f32], r: usize, half: Half) -> Pass {
@@ -210,7 +210,7 @@ impl Model {
             x.chunks_exact(tokens * CHANNELS).flat_map(|x| &x[..CHANNELS]).copied().collect();
         let (mut normed, mut logits) = (vec![0.0; class.len()], vec![0.0; self.batch * CLASSES]);
         pass.run("norm and head", self.head.cost(self.batch, 1), || {
-            layer_norm(Isa::current(), self.norm(), &class, &mut normed);
+            normalise(Isa::current(), self.norm(), &class, &mut normed);
             linear(&self.head.packed, Some(&self.head.bias), &normed, Epilogue::Store, &mut logits);
         });
         pass
@@ -268,7 +268,7 @@ impl Model {
     ) {
         let rows = self.batch * tokens;
         let offsets: Vec<usize> = (0..=self.batch).map(|item| item * tokens).collect();
-        let log_size = vec![0.0; rows];
+        let key_bias = vec![0.0; rows];
         let half = SelfAttention {
             norm: self.norm(),
             qkv: &block.qkv.packed,
@@ -286,7 +286,7 @@ impl Model {
         };
         pass.run("attention half", cost, || {
             let metric = Metric { part: Part::Key, aggregation: HeadAggregation::Mean, out: metric };
-            let (sizes, metric) = if r > 0 { (Some(&log_size[..]), Some(metric)) } else { (None, None) };
+            let (sizes, metric) = if r > 0 { (Some(&key_bias[..]), Some(metric)) } else { (None, None) };
             self_attention(&half, &offsets, sizes, metric, x);
         });
     }
@@ -311,11 +311,11 @@ impl Model {
             pass.run("mean of keys", cost, || head_mean(isa, HEADS, &qkv, Part::Key, metric));
         }
         let offsets: Vec<usize> = (0..=self.batch).map(|item| item * tokens).collect();
-        let (log_size, mut attended) = (vec![0.0; rows], Buffer::new(rows * CHANNELS));
+        let (key_bias, mut attended) = (vec![0.0; rows], Buffer::new(rows * CHANNELS));
         let cost = Cost { flops: 4 * rows * tokens * CHANNELS, bytes: 4 * (qkv.len() + attended.len()) };
         pass.run("attention", cost, || {
             let precision = self.precision.without_int8();
-            let sizes = (r > 0).then_some(&log_size[..]);
+            let sizes = (r > 0).then_some(&key_bias[..]);
             attention(isa, precision, HEADS, &qkv, &offsets, sizes, &mut attended, None);
         });
         pass.run("projection and residual", block.proj.cost(rows, 2), || {

@@ -59,13 +59,13 @@ impl Heads {
     }
 }
 
-/// `out = softmax(scale · q kᵀ + log_size) v` for each head of each item.
+/// `out = softmax(scale · q kᵀ + key_bias) v` for each head of each item.
 ///
 /// - At [`Precision::Bf16`] queries, keys, values and probabilities are rounded to bf16 where the CPU has bf16 dot
 ///   products (elsewhere f32 is as fast and more exact); sums and the softmax are f32.
 /// - `qkv: [T, 3 * count * dim]`, `out: [T, count * dim]`.
 /// - `offsets: [items + 1]`: item `i` is rows `offsets[i]..offsets[i + 1]`, from 0 to T; it may be empty.
-/// - `log_size: [T]` is added to the scores of that key (proportional attention).
+/// - `key_bias: [T]` is added to the scores of that key (proportional attention).
 /// - `received: [T]` is filled with the attention each token receives: its column of the softmax,
 ///   averaged over the heads and the queries of its item. It sums to 1 over an item.
 ///
@@ -78,7 +78,7 @@ pub fn attention(
     heads: Heads,
     qkv: &[f32],
     offsets: &[usize],
-    log_size: Option<&[f32]>,
+    key_bias: Option<&[f32]>,
     out: &mut [f32],
     received: Option<&mut [f32]>,
 ) {
@@ -104,7 +104,7 @@ pub fn attention(
             queries: part(0),
             keys: part(width),
             values: Values::Rows(part(2 * width)),
-            log_size,
+            key_bias,
         },
         query_offsets: offsets,
         offsets,
@@ -127,7 +127,7 @@ pub fn attention(
 ///
 /// - `queries: [Q, count * dim]`, `out: [Q, count * dim]`; those of item `i` are rows
 ///   `query_offsets[i]..query_offsets[i + 1]`, from 0 to Q.
-/// - `keys_values: [T, 2 * count * dim]`, each row `k | v`; `offsets` and `log_size` are theirs. An item that has
+/// - `keys_values: [T, 2 * count * dim]`, each row `k | v`; `offsets` and `key_bias` are theirs. An item that has
 ///   queries needs a row to attend to.
 ///
 /// # Panics
@@ -138,7 +138,7 @@ pub fn cross_attention(
     heads: Heads,
     [queries, keys_values]: [&[f32]; 2],
     [query_offsets, offsets]: [&[usize]; 2],
-    log_size: Option<&[f32]>,
+    key_bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
     let function = "cross_attention";
@@ -162,7 +162,7 @@ pub fn cross_attention(
             queries: Side { values: queries, stride: width, first: 0 },
             keys: Side { values: keys_values, stride: 2 * width, first: 0 },
             values: Values::Rows(Side { values: keys_values, stride: 2 * width, first: width }),
-            log_size,
+            key_bias,
         },
         query_offsets,
         offsets,
@@ -222,10 +222,10 @@ struct Inputs<'a> {
     queries: Side<'a>,
     keys: Side<'a>,
     values: Values<'a>,
-    log_size: Option<&'a [f32]>,
+    key_bias: Option<&'a [f32]>,
 }
 
-/// One call of attention, its lengths checked but for `log_size` and `out`.
+/// One call of attention, its lengths checked but for `key_bias` and `out`.
 struct Call<'a> {
     function: &'static str,
     isa: Isa,
@@ -249,12 +249,12 @@ impl Call<'_> {
             "{function}: out has {} elements, expected {queries} x {width}",
             out.len()
         );
-        if let Some(log_size) = inputs.log_size {
+        if let Some(key_bias) = inputs.key_bias {
             assert_eq!(
-                log_size.len(),
+                key_bias.len(),
                 rows,
-                "{function}: log_size has {} elements for {rows} rows",
-                log_size.len()
+                "{function}: key_bias has {} elements for {rows} rows",
+                key_bias.len()
             );
         }
         let out = Shared::new(out);
@@ -282,7 +282,7 @@ impl Call<'_> {
 }
 
 /// Rows of queries are copied if they are more than that many heads apart: a power of 2 in between would put those of a
-/// strip into a few sets of the first-level cache.
+/// strip into a few sets of L1.
 const NEAR: usize = 2;
 
 /// What a task spends on preparing keys and values, as a share of a head's time.
@@ -340,7 +340,7 @@ pub(crate) struct OneHead<'a> {
 }
 
 impl OneHead<'_> {
-    /// `softmax(scale · q kᵀ + log_size) v` on this thread: bit for bit as [`attention`] has it.
+    /// `softmax(scale · q kᵀ + key_bias) v` on this thread: bit for bit as [`attention`] has it.
     ///
     /// Item `i` is rows `offsets[i] - offsets[0]..` of everything; rows of `out` begin `stride` apart.
     pub(crate) fn attend(
@@ -348,7 +348,7 @@ impl OneHead<'_> {
         isa: Isa,
         precision: Precision,
         offsets: &[usize],
-        log_size: Option<&[f32]>,
+        key_bias: Option<&[f32]>,
         (out, stride): (&mut [f32], usize),
     ) {
         let Self { dim, scale, queries_keys, values, layout } = *self;
@@ -358,7 +358,7 @@ impl OneHead<'_> {
             ValueLayout::Panels { width } => Values::Panels { values, width },
         };
         let heads = Heads { count: 1, dim, scale };
-        let inputs = Inputs { heads, queries: side(0), keys: side(dim), values, log_size };
+        let inputs = Inputs { heads, queries: side(0), keys: side(dim), values, key_bias };
         for item in offsets.windows(2) {
             let item = item[0] - offsets[0]..item[1] - offsets[0];
             if item.is_empty() {
@@ -460,10 +460,10 @@ impl Job for Head<'_> {
                 (values[self.item.start * width..].as_ptr(), rows * width)
             }
         };
-        match inputs.log_size {
-            Some(log_size) => {
-                let log_size = &log_size[self.item.clone()];
-                scale_into(simd, std::f32::consts::LOG2_E, log_size, Operand::Values, &mut bias[..n]);
+        match inputs.key_bias {
+            Some(key_bias) => {
+                let key_bias = &key_bias[self.item.clone()];
+                scale_into(simd, std::f32::consts::LOG2_E, key_bias, Operand::Values, &mut bias[..n]);
             }
             None => bias[..n].fill(0.0),
         }

@@ -15,7 +15,7 @@ use std::ops::Range;
 /// The gradient of [`attention`](crate::attention): `dqkv` from `grad_out`.
 ///
 /// `qkv`, `dqkv`: `[T, 3 * count * dim]` (`dqkv` is overwritten), `grad_out: [T, count * dim]`, the others
-/// as given to the forward function. `log_size` is taken as a constant.
+/// as given to the forward function. `key_bias` is taken as a constant.
 ///
 /// # Panics
 /// When lengths do not match, offsets fall, or this CPU does not support `isa`.
@@ -24,7 +24,7 @@ pub fn attention_backward(
     heads: Heads,
     qkv: &[f32],
     offsets: &[usize],
-    log_size: Option<&[f32]>,
+    key_bias: Option<&[f32]>,
     grad_out: &[f32],
     dqkv: &mut [f32],
 ) {
@@ -37,12 +37,12 @@ pub fn attention_backward(
         heads.width(),
         3 * heads.width()
     );
-    if let Some(log_size) = log_size {
+    if let Some(key_bias) = key_bias {
         assert_eq!(
-            log_size.len(),
+            key_bias.len(),
             rows,
-            "attention_backward: log_size has {} elements for {rows} rows",
-            log_size.len()
+            "attention_backward: key_bias has {} elements for {rows} rows",
+            key_bias.len()
         );
     }
     let dqkv = Shared::new(dqkv);
@@ -50,7 +50,7 @@ pub fn attention_backward(
         let (item, head) = (task / heads.count, task % heads.count);
         let item = offsets[item]..offsets[item + 1];
         if !item.is_empty() {
-            dispatch(isa, Head { heads, head, qkv, item, log_size, grad_out, dqkv });
+            dispatch(isa, Head { heads, head, qkv, item, key_bias, grad_out, dqkv });
         }
     });
 }
@@ -60,7 +60,7 @@ struct Head<'a> {
     head: usize,
     qkv: &'a [f32],
     item: Range<usize>,
-    log_size: Option<&'a [f32]>,
+    key_bias: Option<&'a [f32]>,
     grad_out: &'a [f32],
     dqkv: Shared<'a, f32>,
 }
@@ -88,8 +88,8 @@ impl Job for Head<'_> {
             for r in 0..n {
                 let row = &mut probabilities[r * padded..(r + 1) * padded];
                 row[n..].fill(f32::NEG_INFINITY);
-                let log_size = self.log_size.map(|sizes| &sizes[self.item.clone()]);
-                softmax(simd, row, log_size);
+                let key_bias = self.key_bias.map(|sizes| &sizes[self.item.clone()]);
+                softmax(simd, row, key_bias);
                 let grad = &mut grads[r * padded..(r + 1) * padded];
                 grad[n..].fill(0.0);
                 softmax_backward(simd, row, grad);
@@ -104,9 +104,9 @@ impl Job for Head<'_> {
 }
 
 #[inline(always)]
-fn softmax<S: Simd>(simd: S, row: &mut [f32], log_size: Option<&[f32]>) {
-    if let Some(log_size) = log_size {
-        for (score, bias) in row.iter_mut().zip(log_size) {
+fn softmax<S: Simd>(simd: S, row: &mut [f32], key_bias: Option<&[f32]>) {
+    if let Some(key_bias) = key_bias {
+        for (score, bias) in row.iter_mut().zip(key_bias) {
             *score += bias;
         }
     }

@@ -1,11 +1,11 @@
-//! Gradients of linear layers and layer normalisation. Results are overwritten, not added to.
+//! Gradients of linear layers and norms. Results are overwritten, not added to.
 //!
 //! The gradient of a weight is a product of the `gemm` crate on every instruction set. Sums over rows are taken in
 //! an order that does not depend on the number of threads.
 
 use crate::isa::Isa;
 use crate::linear::{Epilogue, linear};
-use crate::norm::Norm;
+use crate::norm::{Norm, NormKind};
 use crate::pack::PackedLinear;
 use crate::parallel::{Shared, for_each, for_each_chunk, part};
 use crate::product::{Matrix, Threads, multiply};
@@ -116,13 +116,14 @@ const SUM_CHUNKS: usize = 64;
 /// The fewest rows worth a chunk.
 const SUM_ROWS: usize = 16;
 
-/// Gradients of [`layer_norm`](crate::layer_norm) with respect to `x`, the weight and the bias.
+/// Gradients of [`normalise`](crate::normalise) with respect to `x`, the weight and the bias, whether or not the norm has
+/// one.
 ///
 /// `x`, `grad`, `dx`: `[T, C]`; `dweight`, `dbias`: `[C]`.
 ///
 /// # Panics
 /// When lengths do not match.
-pub fn layer_norm_backward(
+pub fn normalise_backward(
     norm: Norm<'_>,
     x: &[f32],
     grad: &[f32],
@@ -131,17 +132,17 @@ pub fn layer_norm_backward(
     dbias: &mut [f32],
 ) {
     let c = norm.weight.len();
-    norm.check("layer_norm_backward", c);
+    norm.check("normalise_backward", c);
     assert!(
         c > 0 && x.len().is_multiple_of(c) && grad.len() == x.len() && dx.len() == x.len(),
-        "layer_norm_backward: x has {} elements, grad {} and dx {}, expected rows of {c}",
+        "normalise_backward: x has {} elements, grad {} and dx {}, expected rows of {c}",
         x.len(),
         grad.len(),
         dx.len()
     );
     assert!(
         dweight.len() == c && dbias.len() == c,
-        "layer_norm_backward: dweight has {} elements and dbias {}, expected {c}",
+        "normalise_backward: dweight has {} elements and dbias {}, expected {c}",
         dweight.len(),
         dbias.len()
     );
@@ -194,7 +195,8 @@ impl Job for NormBackward<'_> {
     }
 }
 
-/// With x̂ the normalised row and g = grad ⊙ weight: dx = (g - mean(g) - x̂ mean(g ⊙ x̂)) / σ.
+/// With x̂ the normalised row and g = grad ⊙ weight: dx = (g - mean(g) - x̂ mean(g ⊙ x̂)) / σ, without mean(g) where no
+/// mean is subtracted.
 #[inline(always)]
 fn norm_row_backward<S: Simd>(
     simd: S,
@@ -221,7 +223,10 @@ fn norm_row_backward<S: Simd>(
         at += S::LANES;
     }
     let count = x.len() as f32;
-    let mean_g = simd.splat(simd.reduce_add(sum) / count);
+    let mean_g = simd.splat(match norm.kind {
+        NormKind::Layer => simd.reduce_add(sum) / count,
+        NormKind::Rms => 0.0,
+    });
     let mean_normed = simd.splat(simd.reduce_add(sum_normed) / count);
     at = 0;
     while at < x.len() {

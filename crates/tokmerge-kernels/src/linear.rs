@@ -33,7 +33,7 @@ pub enum Epilogue<'a> {
     },
 }
 
-/// Rows of a task: its activations stay in the second-level cache while all panels pass.
+/// Rows of a task: its activations stay in L2 while all panels pass.
 pub(crate) const MAX_ROWS: usize = 112;
 
 /// `y = epilogue(x Wᵀ + b)` for `x: [rows, K]`, `y: [rows, N]`; `bias: [N]`.
@@ -79,7 +79,7 @@ pub fn linear_residual(
     run(layer, None, x, y, Beside::Residual(residual), "linear_residual");
 }
 
-/// `y = epilogue(LN(x) Wᵀ + b)`: [`linear`] behind [`layer_norm`](crate::layer_norm), whose result
+/// `y = epilogue(LN(x) Wᵀ + b)`: [`linear`] after [`normalise`](crate::normalise), whose result
 /// exists only a block of rows at a time.
 ///
 /// # Panics
@@ -446,7 +446,7 @@ pub(crate) fn quantise_rows<S: Simd>(
     }
 }
 
-/// The two vectors of a parameter at `columns`, `default` if it is absent; lanes behind the end are zero.
+/// The two vectors of a parameter at `columns`, `default` if it is absent; lanes beyond the end are zero.
 #[inline(always)]
 fn columns_of<S: Simd>(
     simd: S,

@@ -1,46 +1,69 @@
-//! Layer normalisation over the last axis of `[rows, C]`, contiguous.
+//! Norms over the last axis of `[rows, C]`, contiguous: LayerNorm and RMSNorm, with and without a bias.
 
 use crate::isa::Isa;
 use crate::parallel::{Shared, for_each_chunk};
 use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at, store_words_at, words};
 
-/// The parameters of a layer normalisation: `(x - mean) / sqrt(variance + eps) * weight + bias`.
+/// Kinds of norms over the channels of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormKind {
+    /// Mean 0 and variance 1, then scale and shift (LayerNorm).
+    Layer,
+    /// Root mean square 1, then scale (RMSNorm).
+    Rms,
+}
+
+/// The parameters of a norm: `(x - mean) / sqrt(variance + eps) * weight + bias`, or
+/// `x / sqrt(mean of squares + eps) * weight + bias`.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm<'a> {
+    /// Which of the two.
+    pub kind: NormKind,
     /// `[C]`.
     pub weight: &'a [f32],
-    /// `[C]`.
-    pub bias: &'a [f32],
-    /// Added to the (biased) variance.
+    /// `[C]`; none is 0.
+    pub bias: Option<&'a [f32]>,
+    /// Added to the (biased) variance, or to the mean of squares.
     pub eps: f32,
 }
 
-impl Norm<'_> {
+impl<'a> Norm<'a> {
+    /// A LayerNorm with a bias.
+    #[must_use]
+    pub fn layer(weight: &'a [f32], bias: &'a [f32], eps: f32) -> Self {
+        Self { kind: NormKind::Layer, weight, bias: Some(bias), eps }
+    }
+
     /// Panics unless `weight` and `bias` have `channels` elements.
     pub(crate) fn check(&self, function: &str, channels: usize) {
+        let (weights, biases) = (self.weight.len(), self.bias.map_or(channels, <[f32]>::len));
         assert!(
-            self.weight.len() == channels && self.bias.len() == channels,
-            "{function}: norm has {} weights and {} biases for rows of {channels}",
-            self.weight.len(),
-            self.bias.len()
+            weights == channels && biases == channels,
+            "{function}: norm has {weights} weights and {biases} biases for rows of {channels}"
         );
     }
 
-    /// Mean and 1 / sqrt(variance + eps) of a row.
+    /// What is subtracted from a row, and what it is then multiplied by: mean and 1 / sqrt(variance + eps), or 0 and
+    /// 1 / sqrt(mean of squares + eps).
     #[inline(always)]
     pub(crate) fn moments<S: Simd>(&self, simd: S, x: &[f32]) -> (f32, f32) {
         let count = x.len() as f32;
         let full = x.len() - x.len() % S::LANES;
-        let mut sum = simd.splat(0.0);
-        let mut at = 0;
-        while at < x.len() {
-            sum = simd.add(sum, load_at(simd, x, at));
-            at += S::LANES;
-        }
-        let mean = simd.reduce_add(sum) / count;
+        let mean = match self.kind {
+            NormKind::Rms => 0.0,
+            NormKind::Layer => {
+                let mut sum = simd.splat(0.0);
+                let mut at = 0;
+                while at < x.len() {
+                    sum = simd.add(sum, load_at(simd, x, at));
+                    at += S::LANES;
+                }
+                simd.reduce_add(sum) / count
+            }
+        };
         let centre = simd.splat(mean);
         let mut squares = simd.splat(0.0);
-        at = 0;
+        let mut at = 0;
         while at < full {
             let d = simd.sub(load_at(simd, x, at), centre);
             squares = simd.mul_add(d, d, squares);
@@ -64,7 +87,11 @@ impl Norm<'_> {
         let mut at = 0;
         while at < x.len() {
             let v = simd.mul(simd.sub(load_at(simd, x, at), centre), inverse);
-            let v = simd.mul_add(v, load_at(simd, self.weight, at), load_at(simd, self.bias, at));
+            let bias = match self.bias {
+                Some(bias) => load_at(simd, bias, at),
+                None => simd.splat(0.0),
+            };
+            let v = simd.mul_add(v, load_at(simd, self.weight, at), bias);
             match operand {
                 Operand::Values => store_at(simd, y, at, v),
                 Operand::Bf16 => store_words_at(simd, y, at, x.len(), v),
@@ -85,13 +112,13 @@ impl Norm<'_> {
     }
 }
 
-struct LayerNorm<'a> {
+struct Rows<'a> {
     norm: Norm<'a>,
     x: &'a [f32],
     y: &'a mut [f32],
 }
 
-impl Job for LayerNorm<'_> {
+impl Job for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         self.norm.rows(simd, self.x, Operand::Values, self.y);
@@ -105,16 +132,16 @@ pub(crate) const GRAIN: usize = 1 << 15;
 ///
 /// # Panics
 /// When lengths do not match, or this CPU does not support `isa`.
-pub fn layer_norm(isa: Isa, norm: Norm<'_>, x: &[f32], y: &mut [f32]) {
+pub fn normalise(isa: Isa, norm: Norm<'_>, x: &[f32], y: &mut [f32]) {
     let channels = norm.weight.len();
-    norm.check("layer_norm", channels);
-    assert_eq!(x.len(), y.len(), "layer_norm: x has {} elements, y {}", x.len(), y.len());
+    norm.check("normalise", channels);
+    assert_eq!(x.len(), y.len(), "normalise: x has {} elements, y {}", x.len(), y.len());
     if x.is_empty() {
         return;
     }
     assert!(
         channels > 0 && x.len().is_multiple_of(channels),
-        "layer_norm: {} elements are not rows of {channels}",
+        "normalise: {} elements are not rows of {channels}",
         x.len()
     );
     let y = Shared::new(y);
@@ -122,6 +149,6 @@ pub fn layer_norm(isa: Isa, norm: Norm<'_>, x: &[f32], y: &mut [f32]) {
         let range = rows.start * channels..rows.end * channels;
         // SAFETY: the rows of different tasks do not overlap.
         let y = unsafe { y.range(range.clone()) };
-        dispatch(isa, LayerNorm { norm, x: &x[range], y });
+        dispatch(isa, Rows { norm, x: &x[range], y });
     });
 }

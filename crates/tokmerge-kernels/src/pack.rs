@@ -13,6 +13,7 @@ use crate::scratch::Aligned;
 use crate::simd::{PORTABLE_ROWS, QUAD};
 use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 /// How the products of a linear layer are computed. Inputs, outputs and sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,19 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// All of them, the most exact first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
+    /// The name: `f32`, `bf16` or `int8`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+
     /// What everything that is not a linear layer with many rows is computed in: bf16 in place of int8.
     #[must_use]
     pub fn without_int8(self) -> Self {
@@ -43,6 +57,38 @@ impl Precision {
     #[must_use]
     pub fn for_rows_of(self, features: usize) -> Self {
         if features > MAX_FEATURES { self.without_int8() } else { self }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no precision's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownPrecision(String);
+
+impl fmt::Display for UnknownPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "there is no precision '{}'; give {}",
+            self.0,
+            Precision::ALL.map(Precision::name).join(", ")
+        )
+    }
+}
+
+impl std::error::Error for UnknownPrecision {}
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPrecision> {
+        let found = Self::ALL.into_iter().find(|precision| precision.name() == name);
+        found.ok_or_else(|| UnknownPrecision(name.to_owned()))
     }
 }
 

@@ -9,7 +9,7 @@ pub(crate) fn keys_len<S: Simd>(operand: Operand, rows: usize, columns: usize) -
 }
 
 /// Panels of the transpose as operand words, the last one half as wide where that is enough: panel `p` begins at
-/// `p * PANEL * words`, and holds for every word of the columns those of its rows times `factor`, zeros behind the last
+/// `p * PANEL * words`, and holds for every word of the columns those of its rows times `factor`, zeros after the last
 /// row.
 ///
 /// # Safety
@@ -108,7 +108,7 @@ pub(crate) fn values_len<S: Simd>(operand: Operand, rows: usize, columns: usize)
     steps::<S>(operand, rows) * columns.next_multiple_of(S::PANEL)
 }
 
-/// Panels of columns as operand words: for every step PANEL columns of its row, or of its pair of rows; zeros behind
+/// Panels of columns as operand words: for every step PANEL columns of its row, or of its pair of rows; zeros after
 /// the last column and the last row.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 //! Rows and weights as bytes, for products in integers.
 //!
 //! - A row of activations is `x ≈ factor · u + offset` with `u` in 0..=255, from the row's smallest value to its largest
-//!   (an activation behind GELU uses hardly a hundredth of the range below zero).
+//!   (an activation after GELU uses hardly a hundredth of the range below zero).
 //! - A column of weights is `w ≈ scale · q` with `q` in -127..=127.
 //! - So `Σ x w ≈ factor · (scale · Σ u q) + offset · (scale · Σ q)`, where `Σ u q` is exact in 32 bits and the last
 //!   bracket is known beforehand.
@@ -11,7 +11,7 @@
 
 use crate::simd::{QUAD, Simd};
 
-/// Operand words behind the bytes of a row: its factor and its offset.
+/// Operand words after the bytes of a row: its factor and its offset.
 const PARAMETERS: usize = 2;
 
 /// The longest row whose sums fit 32 bits.
@@ -27,7 +27,7 @@ pub(crate) fn row_words(count: usize) -> usize {
     quads(count) + PARAMETERS
 }
 
-/// Factor and offset of a row, behind its words.
+/// Factor and offset of a row, after its words.
 ///
 /// # Safety
 /// `row` is one of [`quantise`], with `steps` words of bytes.

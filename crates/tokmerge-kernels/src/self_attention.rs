@@ -50,14 +50,14 @@ pub struct Metric<'a> {
 /// `x += scale ⊙ proj(attention(qkv(LN(x))))` for `x: [T, C]`, in place.
 ///
 /// - `offsets: [items + 1]`: item `i` is rows `offsets[i]..offsets[i + 1]`, from 0 to T; it may be empty.
-/// - `log_size: [T]` is added to the scores of that key (proportional attention).
+/// - `key_bias: [T]` is added to the scores of that key (proportional attention).
 ///
 /// # Panics
 /// When lengths do not match, offsets fall, or the two layers are packed for different instruction sets.
 pub fn self_attention(
     half: &SelfAttention<'_>,
     offsets: &[usize],
-    log_size: Option<&[f32]>,
+    key_bias: Option<&[f32]>,
     metric: Option<Metric<'_>>,
     x: &mut [f32],
 ) {
@@ -81,12 +81,12 @@ pub fn self_attention(
     let rows = x.len() / channels.max(1);
     assert_eq!(x.len(), rows * channels, "{function}: {} elements are not rows of {channels}", x.len());
     check_offsets(function, offsets, rows);
-    if let Some(log_size) = log_size {
+    if let Some(key_bias) = key_bias {
         assert_eq!(
-            log_size.len(),
+            key_bias.len(),
             rows,
-            "{function}: log_size has {} elements for {rows} rows",
-            log_size.len()
+            "{function}: key_bias has {} elements for {rows} rows",
+            key_bias.len()
         );
     }
     if let Some(Metric { aggregation, out, .. }) = &metric {
@@ -99,8 +99,8 @@ pub fn self_attention(
         );
     }
     match half.groups(offsets) {
-        Some(groups) => half.by_items(groups, offsets, log_size, metric, x),
-        None => half.by_layers(offsets, log_size, metric, x),
+        Some(groups) => half.by_items(groups, offsets, key_bias, metric, x),
+        None => half.by_layers(offsets, key_bias, metric, x),
     }
 }
 
@@ -159,7 +159,7 @@ impl SelfAttention<'_> {
     fn by_layers(
         &self,
         offsets: &[usize],
-        log_size: Option<&[f32]>,
+        key_bias: Option<&[f32]>,
         metric: Option<Metric<'_>>,
         x: &mut [f32],
     ) {
@@ -171,7 +171,7 @@ impl SelfAttention<'_> {
         if let Some(Metric { part, aggregation, out }) = metric {
             head_metric(isa, heads, &qkv, part, aggregation, out);
         }
-        attention(isa, precision, heads, &qkv, offsets, log_size, &mut y, None);
+        attention(isa, precision, heads, &qkv, offsets, key_bias, &mut y, None);
         linear(self.proj, self.proj_bias, &y, Epilogue::Residual { scale }, x);
     }
 
@@ -180,7 +180,7 @@ impl SelfAttention<'_> {
         &self,
         groups: usize,
         offsets: &[usize],
-        log_size: Option<&[f32]>,
+        key_bias: Option<&[f32]>,
         metric: Option<Metric<'_>>,
         x: &mut [f32],
     ) {
@@ -200,15 +200,15 @@ impl SelfAttention<'_> {
             });
             // SAFETY: as above.
             let x = unsafe { x.range(rows.start * channels..rows.end * channels) };
-            self.group(offsets, log_size.map(|log_size| &log_size[rows]), metric, x);
+            self.group(offsets, key_bias.map(|key_bias| &key_bias[rows]), metric, x);
         });
     }
 
-    /// Whole items, on this thread; `log_size`, `metric` and `x` are theirs.
+    /// Whole items, on this thread; `key_bias`, `metric` and `x` are theirs.
     fn group(
         &self,
         offsets: &[usize],
-        log_size: Option<&[f32]>,
+        key_bias: Option<&[f32]>,
         mut metric: Option<Metric<'_>>,
         x: &mut [f32],
     ) {
@@ -230,7 +230,7 @@ impl SelfAttention<'_> {
                 features.write(self.qkv.isa(), metric);
             }
             let out = (&mut y[head * dim..], width);
-            head_of.attend(self.qkv.isa(), self.precision, offsets, log_size, out);
+            head_of.attend(self.qkv.isa(), self.precision, offsets, key_bias, out);
         }
         second.dispatch(Project { layer: second, y: &y, x });
     }

@@ -29,8 +29,8 @@ pub(crate) const IN_CACHE: usize = 0;
 /// many words ahead, beyond the panel's end if need be, has the time that memory takes.
 pub(crate) const IN_MEMORY: usize = 4096;
 
-/// `init + Σₖ a[r, k] · panel[k]` over operand words, for a panel of `VECTORS` vectors. What lies `AHEAD` words behind
-/// is requested for the second-level cache; [`IN_CACHE`] requests nothing there.
+/// `init + Σₖ a[r, k] · panel[k]` over operand words, for a panel of `VECTORS` vectors. The words `AHEAD` of the
+/// current ones are prefetched into L2; with [`IN_CACHE`] nothing is.
 ///
 /// # Safety
 /// `a` is readable for `ROWS` rows of `k` words, `panel` for `k * VECTORS * LANES` words.
@@ -44,7 +44,7 @@ pub(crate) unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize, c
     let mut sums = [init; ROWS];
     for _ in 0..k {
         // SAFETY: `panel` has another step and each row of `a` another word, as the caller promises `k` of them; the
-        // last increment leaves both at most one behind the end.
+        // last increment leaves both at most one beyond the end.
         unsafe {
             let mut weights = init;
             for i in 0..VECTORS {

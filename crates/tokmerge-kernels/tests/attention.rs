@@ -21,9 +21,9 @@ fn run(
     heads: Heads,
     qkv: &[f32],
     offsets: &[usize],
-    log_size: Option<&[f32]>,
+    key_bias: Option<&[f32]>,
 ) -> (Vec<f32>, Vec<f32>) {
-    run_at(isa, Precision::F32, heads, qkv, offsets, log_size)
+    run_at(isa, Precision::F32, heads, qkv, offsets, key_bias)
 }
 
 fn run_at(
@@ -32,13 +32,13 @@ fn run_at(
     heads: Heads,
     qkv: &[f32],
     offsets: &[usize],
-    log_size: Option<&[f32]>,
+    key_bias: Option<&[f32]>,
 ) -> (Vec<f32>, Vec<f32>) {
     let rows = offsets[offsets.len() - 1];
     let (mut out, mut received) = (vec![f32::NAN; rows * heads.count * heads.dim], vec![f32::NAN; rows]);
-    attention(isa, precision, heads, qkv, offsets, log_size, &mut out, Some(&mut received));
+    attention(isa, precision, heads, qkv, offsets, key_bias, &mut out, Some(&mut received));
     let mut alone = vec![f32::NAN; out.len()];
-    attention(isa, precision, heads, qkv, offsets, log_size, &mut alone, None);
+    attention(isa, precision, heads, qkv, offsets, key_bias, &mut alone, None);
     assert_same_bits("with and without received", &out, &alone);
     (out, received)
 }
@@ -51,13 +51,13 @@ fn attention_equals_the_reference_for_any_head_and_item() {
             let offsets = [0, 0, 1, 8, 8, 41, 140, 140];
             let mut random = Random::new((count * 100 + dim) as u64);
             let qkv = random.values(140 * 3 * count * dim, 2.0);
-            let log_size = random.values(140, 2.0);
-            for log_size in [None, Some(&log_size[..])] {
-                let (out, received) = run(isa, heads, &qkv, &offsets, log_size);
-                let (want, want_received) = common::attention(heads, &wide(&qkv), &offsets, log_size);
+            let key_bias = random.values(140, 2.0);
+            for key_bias in [None, Some(&key_bias[..])] {
+                let (out, received) = run(isa, heads, &qkv, &offsets, key_bias);
+                let (want, want_received) = common::attention(heads, &wide(&qkv), &offsets, key_bias);
                 assert_close(&format!("{isa} {count}x{dim}"), &out, &want, AVERAGES);
                 assert_close(&format!("{isa} {count}x{dim} received"), &received, &want_received, AVERAGES);
-                let (out, received) = run_at(isa, Precision::Bf16, heads, &qkv, &offsets, log_size);
+                let (out, received) = run_at(isa, Precision::Bf16, heads, &qkv, &offsets, key_bias);
                 assert_close(&format!("{isa} {count}x{dim} bf16"), &out, &want, AVERAGES_BF16);
                 assert_close("received, bf16", &received, &want_received, AVERAGES_BF16);
             }
@@ -72,18 +72,18 @@ fn an_item_is_the_same_bit_for_bit_alone_and_in_any_batch() {
     let row = 3 * heads.count * heads.dim;
     let mut random = Random::new(5);
     let qkv = random.values(257 * row, 1.0);
-    let log_size = random.values(257, 1.0);
+    let key_bias = random.values(257, 1.0);
     for (isa, precision) in isas().iter().flat_map(|&isa| PRECISIONS.map(|precision| (isa, precision))) {
-        let run = |qkv: &[f32], offsets: &[usize], log_size: &[f32]| {
-            run_at(isa, precision, heads, qkv, offsets, Some(log_size))
+        let run = |qkv: &[f32], offsets: &[usize], key_bias: &[f32]| {
+            run_at(isa, precision, heads, qkv, offsets, Some(key_bias))
         };
-        let (out, received) = threads(1, || run(&qkv, &offsets, &log_size));
-        let (out4, received4) = threads(4, || run(&qkv, &offsets, &log_size));
+        let (out, received) = threads(1, || run(&qkv, &offsets, &key_bias));
+        let (out4, received4) = threads(4, || run(&qkv, &offsets, &key_bias));
         assert_same_bits("threads", &out, &out4);
         assert_same_bits("threads, received", &received, &received4);
         for item in offsets.windows(2) {
             let (a, b) = (item[0], item[1]);
-            let (alone, alone_received) = run(&qkv[a * row..b * row], &[0, b - a], &log_size[a..b]);
+            let (alone, alone_received) = run(&qkv[a * row..b * row], &[0, b - a], &key_bias[a..b]);
             assert_same_bits("item", &alone, &out[a * row / 3..b * row / 3]);
             assert_same_bits("item, received", &alone_received, &received[a..b]);
         }
@@ -96,11 +96,11 @@ fn some_queries_get_bit_for_bit_what_all_of_them_get() {
     for (count, dim) in [(3, 40), (2, 64), (1, 7)] {
         let (heads, width) = (Heads { count, dim, scale: 0.2 }, count * dim);
         let mut random = Random::new(7);
-        let (qkv, log_size) = (random.values(257 * 3 * width, 1.0), random.values(257, 1.0));
+        let (qkv, key_bias) = (random.values(257 * 3 * width, 1.0), random.values(257, 1.0));
         let keys_values: Vec<f32> =
             qkv.chunks_exact(3 * width).flat_map(|row| &row[width..]).copied().collect();
         for (isa, precision) in isas().iter().flat_map(|&isa| PRECISIONS.map(|precision| (isa, precision))) {
-            let (all, _) = run_at(isa, precision, heads, &qkv, &offsets, Some(&log_size));
+            let (all, _) = run_at(isa, precision, heads, &qkv, &offsets, Some(&key_bias));
             for most in [1, 2, 30] {
                 let rows: Vec<usize> =
                     offsets.windows(2).flat_map(|item| (item[0]..item[1]).take(most)).collect();
@@ -112,7 +112,7 @@ fn some_queries_get_bit_for_bit_what_all_of_them_get() {
                     rows.iter().flat_map(|row| &qkv[row * 3 * width..][..width]).copied().collect();
                 let mut out = vec![f32::NAN; queries.len()];
                 let (inputs, offsets) = ([&queries[..], &keys_values], [&query_offsets[..], &offsets]);
-                cross_attention(isa, precision, heads, inputs, offsets, Some(&log_size), &mut out);
+                cross_attention(isa, precision, heads, inputs, offsets, Some(&key_bias), &mut out);
                 let want: Vec<f32> =
                     rows.iter().flat_map(|row| &all[row * width..][..width]).copied().collect();
                 assert_same_bits(&format!("{isa} {count}x{dim}, {most} queries"), &out, &want);
@@ -146,15 +146,15 @@ fn nan_and_infinity_stay_in_their_item() {
 }
 
 #[test]
-fn a_key_of_log_size_minus_infinity_is_not_seen() {
+fn a_key_of_key_bias_minus_infinity_is_not_seen() {
     let heads = Heads { count: 1, dim: 16, scale: 0.25 };
     let qkv = Random::new(9).values(10 * 48, 1.0);
-    let mut log_size = [0.0; 10];
-    log_size[9] = f32::NEG_INFINITY;
+    let mut key_bias = [0.0; 10];
+    key_bias[9] = f32::NEG_INFINITY;
     for &isa in isas() {
-        let (_, received) = run_at(isa, Precision::Bf16, heads, &qkv, &[0, 10], Some(&log_size));
+        let (_, received) = run_at(isa, Precision::Bf16, heads, &qkv, &[0, 10], Some(&key_bias));
         assert_eq!(received[9], 0.0);
-        let (out, received) = run(isa, heads, &qkv, &[0, 10], Some(&log_size));
+        let (out, received) = run(isa, heads, &qkv, &[0, 10], Some(&key_bias));
         assert_eq!(received[9], 0.0);
         let (without, _) = run(isa, heads, &qkv[..9 * 48], &[0, 9], None);
         let without: Vec<f64> = wide(&without);
@@ -178,11 +178,11 @@ fn the_gradient_equals_finite_differences() {
     let offsets = [0, 3, 3, 10];
     let mut random = Random::new(3);
     let (qkv, grad) = (random.values(10 * 30, 1.5), random.values(10 * 10, 1.0));
-    let log_size = random.values(10, 1.0);
+    let key_bias = random.values(10, 1.0);
     for &isa in isas() {
-        for log_size in [None, Some(&log_size[..])] {
+        for key_bias in [None, Some(&key_bias[..])] {
             let loss = |qkv: &[f64]| -> f64 {
-                let (out, _) = common::attention(heads, qkv, &offsets, log_size);
+                let (out, _) = common::attention(heads, qkv, &offsets, key_bias);
                 out.iter().zip(&grad).map(|(o, &g)| o * f64::from(g)).sum()
             };
             let want: Vec<f64> = (0..qkv.len())
@@ -194,7 +194,7 @@ fn the_gradient_equals_finite_differences() {
                 })
                 .collect();
             let mut dqkv = vec![f32::NAN; qkv.len()];
-            attention_backward(isa, heads, &qkv, &offsets, log_size, &grad, &mut dqkv);
+            attention_backward(isa, heads, &qkv, &offsets, key_bias, &grad, &mut dqkv);
             assert_close(&format!("{isa}"), &dqkv, &want, 2e-6);
         }
     }

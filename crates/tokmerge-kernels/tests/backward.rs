@@ -3,8 +3,8 @@
 mod common;
 use common::{Random, assert_close, assert_same_bits, threads};
 use tokmerge_kernels::{
-    Activation, AdamwStep, Epilogue, Isa, Norm, PackedLinear, Precision, adamw, layer_norm_backward, linear,
-    linear_backward, linear_keeping, linear_residual,
+    Activation, AdamwStep, Epilogue, Isa, Norm, PackedLinear, Precision, adamw, linear, linear_backward,
+    linear_keeping, linear_residual, normalise_backward,
 };
 
 #[test]
@@ -39,10 +39,10 @@ fn layer_norm_gradients_equal_finite_differences() {
         let mut random = Random::new((rows * c) as u64);
         let (x, grad) = (random.values(rows * c, 2.0), random.values(rows * c, 1.0));
         let (weight, bias) = (random.values(c, 1.0), random.values(c, 1.0));
-        let norm = Norm { weight: &weight, bias: &bias, eps: 1e-3 };
+        let norm = Norm::layer(&weight, &bias, 1e-3);
         let run = |count| {
             let (mut dx, mut dw, mut db) = (vec![f32::NAN; rows * c], vec![f32::NAN; c], vec![f32::NAN; c]);
-            threads(count, || layer_norm_backward(norm, &x, &grad, &mut dx, &mut dw, &mut db));
+            threads(count, || normalise_backward(norm, &x, &grad, &mut dx, &mut dw, &mut db));
             (dx, dw, db)
         };
         let (dx, dweight, dbias) = run(1);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use tokmerge_kernels::{Isa, Norm, layer_norm, on_helper_start};
+use tokmerge_kernels::{Isa, Norm, normalise, on_helper_start};
 
 static SEEN: Mutex<BTreeMap<usize, Option<String>>> = Mutex::new(BTreeMap::new());
 
@@ -19,9 +19,9 @@ fn every_helper_calls_the_hook_once_before_it_works_and_later_hooks_are_refused(
     assert!(!on_helper_start(|_| ()), "there is a hook already");
     let (x, ones) = (vec![1.0; 4096 * 64], [1.0; 64]);
     let mut y = vec![0.0; x.len()];
-    let norm = Norm { weight: &ones, bias: &ones, eps: 1e-6 };
+    let norm = Norm::layer(&ones, &ones, 1e-6);
     for _ in 0..3 {
-        layer_norm(Isa::current(), norm, &x, &mut y);
+        normalise(Isa::current(), norm, &x, &mut y);
     }
     // Helpers that the system starts late were not needed; give them a moment.
     for _ in 0..500 {

@@ -4,10 +4,11 @@ mod common;
 use common::buffers::{Buffer, Seed, message_of};
 use common::{PRECISIONS, Random, isas};
 use tokmerge_kernels::{
-    Activation, AdamwStep, Bipartite, Epilogue, HeadAggregation, Heads, Isa, Mlp, Norm, PackedLinear, Part,
-    Precision, Similarity, activation_backward, adamw, assemble, attention, attention_backward, best_match,
-    cross_attention, gather_rows, head_metric, layer_norm, layer_norm_backward, linear, linear_backward,
-    linear_keeping, linear_residual, merge_rows, merge_rows_backward, mlp, norm_linear, patchify,
+    Activation, AdamwStep, Bipartite, Epilogue, HeadAggregation, Heads, Isa, MapOrder, Maps, Mlp, Norm,
+    PackedLinear, Part, Precision, Similarity, Window, activation_backward, adamw, assemble, attention,
+    attention_backward, best_match, convolution, cross_attention, fold, gather_rows, head_metric, linear,
+    linear_backward, linear_keeping, linear_residual, merge_rows, merge_rows_backward, mlp, norm_linear,
+    normalise, normalise_backward, patchify, unfold,
 };
 
 /// Rounds of every test.
@@ -107,7 +108,7 @@ fn linear_layers() {
             let valid = |lens: &[usize]| lens[..2] == [k, k] && as_many(lens[2], k, lens[3], n);
             probe(random, "norm_linear", &[k, k, t * k, t * n], &valid, &|views| {
                 let [weight, bias, x, y] = views else { unreachable!() };
-                norm_linear(Norm { weight, bias, eps: 1e-6 }, w, None, x, Epilogue::Store, y);
+                norm_linear(Norm::layer(weight, bias, 1e-6), w, None, x, Epilogue::Store, y);
             });
             let valid = |lens: &[usize]| lens[1] == lens[2] && as_many(lens[0], k, lens[1], n);
             probe(random, "linear_keeping", &[t * k, t * n, t * n], &valid, &|views| {
@@ -135,7 +136,7 @@ fn feed_forward() {
             let run = |fc1: &PackedLinear, fc2: &PackedLinear, views: &mut [&mut [f32]]| {
                 let [weight, bias, fc1_bias, fc2_bias, scale, x] = views else { unreachable!() };
                 let parts = Mlp {
-                    norm: Norm { weight, bias, eps: 1e-6 },
+                    norm: Norm::layer(weight, bias, 1e-6),
                     fc1,
                     fc1_bias: Some(fc1_bias),
                     activation: Activation::Gelu,
@@ -166,9 +167,9 @@ fn norms_activations_and_steps() {
             let valid = |lens: &[usize]| {
                 lens[0] == lens[1] && lens[2] == lens[3] && (lens[2] == 0 || rows(lens[2], lens[0]).is_some())
             };
-            probe(random, "layer_norm", &[c, c, t * c, t * c], &valid, &|views| {
+            probe(random, "normalise", &[c, c, t * c, t * c], &valid, &|views| {
                 let [weight, bias, x, y] = views else { unreachable!() };
-                layer_norm(isa, Norm { weight, bias, eps: 1e-6 }, x, y);
+                normalise(isa, Norm::layer(weight, bias, 1e-6), x, y);
             });
         }
         let c = c + 1;
@@ -176,9 +177,9 @@ fn norms_activations_and_steps() {
             let (c, x) = (lens[0], lens[2]);
             c > 0 && x.is_multiple_of(c) && lens[1..] == [c, x, x, x, c, c]
         };
-        probe(random, "layer_norm_backward", &[c, c, t * c, t * c, t * c, c, c], &valid, &|views| {
+        probe(random, "normalise_backward", &[c, c, t * c, t * c, t * c, c, c], &valid, &|views| {
             let [weight, bias, x, grad, dx, dweight, dbias] = views else { unreachable!() };
-            layer_norm_backward(Norm { weight, bias, eps: 1e-6 }, x, grad, dx, dweight, dbias);
+            normalise_backward(Norm::layer(weight, bias, 1e-6), x, grad, dx, dweight, dbias);
         });
         let equal = |lens: &[usize]| lens.iter().all(|&len| len == lens[0]);
         probe(random, "activation_backward", &[t * c; 2], &equal, &|views| {
@@ -226,8 +227,8 @@ fn attention_and_its_metrics() {
         for (&isa, precision) in isas().iter().flat_map(|isa| PRECISIONS.map(|precision| (isa, precision))) {
             let right = [t * 3 * width, t, t * width, t];
             let run = |offsets: &[usize], views: &mut [&mut [f32]]| {
-                let [qkv, log_size, out, received] = views else { unreachable!() };
-                attention(isa, precision, heads, qkv, offsets, Some(log_size), out, Some(received));
+                let [qkv, key_bias, out, received] = views else { unreachable!() };
+                attention(isa, precision, heads, qkv, offsets, Some(key_bias), out, Some(received));
             };
             probe(random, "attention", &right, &|lens| lens == right, &|views| run(items, views));
             for wrong in
@@ -239,9 +240,9 @@ fn attention_and_its_metrics() {
             }
             let right = [q * width, t * 2 * width, t, q * width];
             let run = |offsets: [&[usize]; 2], views: &mut [&mut [f32]]| {
-                let [queries, keys_values, log_size, out] = views else { unreachable!() };
+                let [queries, keys_values, key_bias, out] = views else { unreachable!() };
                 let inputs = [&**queries, &**keys_values];
-                cross_attention(isa, precision, heads, inputs, offsets, Some(log_size), out);
+                cross_attention(isa, precision, heads, inputs, offsets, Some(key_bias), out);
             };
             probe(random, "cross_attention", &right, &|lens| lens == right, &|views| {
                 run([queries, one], views)
@@ -257,8 +258,8 @@ fn attention_and_its_metrics() {
         for &isa in isas() {
             let right = [t * 3 * width, t, t * width, t * 3 * width];
             probe(random, "attention_backward", &right, &|lens| lens == right, &|views| {
-                let [qkv, log_size, grad, dqkv] = views else { unreachable!() };
-                attention_backward(isa, heads, qkv, items, Some(log_size), grad, dqkv);
+                let [qkv, key_bias, grad, dqkv] = views else { unreachable!() };
+                attention_backward(isa, heads, qkv, items, Some(key_bias), grad, dqkv);
             });
             for (aggregation, width) in [(HeadAggregation::Mean, dim), (HeadAggregation::Concat, width)] {
                 let valid = |lens: &[usize]| as_many(lens[0], 3 * count * dim, lens[1], width);
@@ -323,6 +324,7 @@ fn matching_and_merging() {
 fn images() {
     for seed in Seed::all(ROUNDS) {
         let random = &mut seed.random();
+        windows(random);
         let [b, channels, down, across, patch] = [3, 3, 4, 4, 4].map(|most| 1 + random.below(most));
         let shape = [channels, down * patch, across * patch];
         let len = b * shape.iter().product::<usize>();
@@ -343,6 +345,39 @@ fn images() {
             assemble(patches, prefix, positions, out);
         });
     }
+}
+
+fn windows(random: &mut Random) {
+    let [items, channels, height, width, n] = [2, 3, 7, 7, 20].map(|most| 1 + random.below(most));
+    let window = Window { size: 1 + random.below(4), stride: 1 + random.below(3), padding: random.below(3) };
+    let (map, k) = (channels * height * width, channels * window.size * window.size);
+    let places = window.places(height) * window.places(width);
+    let fits = |maps: usize, rows: usize, columns: usize| {
+        maps.is_multiple_of(map) && rows == maps / map * places * columns
+    };
+    for order in [MapOrder::Planes, MapOrder::Rows] {
+        let size = [height, width];
+        let valid = |lens: &[usize]| fits(lens[0], lens[1], k);
+        probe(random, "unfold", &[items * map, items * places * k], &valid, &|views| {
+            let [values, out] = views else { unreachable!() };
+            unfold(Maps { values, order, channels, size }, window, out);
+        });
+        let weight = vec![0.5; n * k];
+        for (&isa, precision) in isas().iter().flat_map(|isa| PRECISIONS.map(|precision| (isa, precision))) {
+            let w = PackedLinear::new(isa, precision, &weight, n, k);
+            let valid = |lens: &[usize]| lens[1] == n && fits(lens[0], lens[2], n);
+            probe(random, "convolution", &[items * map, n, items * places * n], &valid, &|views| {
+                let [values, bias, y] = views else { unreachable!() };
+                let maps = Maps { values, order, channels, size };
+                convolution(&w, Some(bias), maps, window, Activation::Relu, y);
+            });
+        }
+    }
+    let valid = |lens: &[usize]| fits(lens[1], lens[0], k);
+    probe(random, "fold", &[items * places * k, items * map], &valid, &|views| {
+        let [grad, out] = views else { unreachable!() };
+        fold(grad, channels, [height, width], window, out);
+    });
 }
 
 /// Sizes whose products are 0 or small if they are taken without looking.
@@ -391,6 +426,17 @@ fn sizes_whose_products_overflow() {
             attempt(random, "patchify", &[len, len], false, &|views| {
                 let [images, out] = views else { unreachable!() };
                 patchify(images, shape, 1, out);
+            });
+            let [channels, height, width] = shape;
+            let window = Window { size: 1, stride: 1, padding: 0 };
+            attempt(random, "unfold", &[len, len], false, &|views| {
+                let [values, out] = views else { unreachable!() };
+                let maps = Maps { values, order: MapOrder::Rows, channels, size: [height, width] };
+                unfold(maps, window, out);
+            });
+            attempt(random, "fold", &[len, len], false, &|views| {
+                let [grad, out] = views else { unreachable!() };
+                fold(grad, channels, [height, width], window, out);
             });
         }
     }

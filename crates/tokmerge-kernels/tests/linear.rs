@@ -4,8 +4,8 @@ mod common;
 use common::{PRECISIONS, Random, assert_close, assert_same_bits, erf, isas, threads};
 use proptest::prelude::*;
 use tokmerge_kernels::{
-    Activation, Epilogue, Isa, Mlp, Norm, PackedLinear, Precision, activation_backward, layer_norm, linear,
-    mlp, norm_linear,
+    Activation, Epilogue, Isa, Mlp, Norm, PackedLinear, Precision, activation_backward, linear, mlp,
+    norm_linear, normalise,
 };
 
 /// Sums of up to 200 products of numbers below 1.
@@ -78,7 +78,7 @@ impl Case {
     }
 
     fn norm(&self) -> Norm<'_> {
-        Norm { weight: &self.norm.0, bias: &self.norm.1, eps: 1e-6 }
+        Norm::layer(&self.norm.0, &self.norm.1, 1e-6)
     }
 
     fn pack(&self, isa: Isa, precision: Precision) -> PackedLinear {
@@ -283,7 +283,7 @@ fn layer_norm_equals_the_reference() {
             let x: Vec<f32> = random.values(rows * c, 3.0).iter().map(|v| v + 5.0).collect();
             let (weight, bias) = (random.values(c, 2.0), random.values(c, 1.0));
             let mut y = vec![f32::NAN; rows * c];
-            layer_norm(isa, Norm { weight: &weight, bias: &bias, eps: 1e-6 }, &x, &mut y);
+            normalise(isa, Norm::layer(&weight, &bias, 1e-6), &x, &mut y);
             let want = common::layer_norm(&x, &weight, &bias, 1e-6);
             assert_close(&format!("{isa} {rows}x{c}"), &y, &want, 5e-6);
         }

@@ -5,11 +5,11 @@ mod common;
 use common::buffers::{Buffer, Seed};
 use common::{PRECISIONS, Random, assert_close, assert_same_bits, isas};
 use tokmerge_kernels::{
-    Activation, AdamwStep, Bipartite, DROPPED, Epilogue, HeadAggregation, Heads, Isa, Mlp, Norm,
-    PackedLinear, Part, Precision, Similarity, activation_backward, adamw, assemble, attention,
-    attention_backward, best_match, cross_attention, gather_rows, head_metric, layer_norm,
-    layer_norm_backward, linear, linear_backward, linear_keeping, linear_residual, merge_rows,
-    merge_rows_backward, mlp, norm_linear, patchify,
+    Activation, AdamwStep, Bipartite, DROPPED, Epilogue, HeadAggregation, Heads, Isa, MapOrder, Maps, Mlp,
+    Norm, PackedLinear, Part, Precision, Similarity, Window, activation_backward, adamw, assemble, attention,
+    attention_backward, best_match, cross_attention, fold, gather_rows, head_metric, linear, linear_backward,
+    linear_keeping, linear_residual, merge_rows, merge_rows_backward, mlp, norm_linear, normalise,
+    normalise_backward, patchify, unfold,
 };
 
 const ROUNDS: u64 = if cfg!(miri) { 3 } else { 60 };
@@ -97,9 +97,9 @@ fn layer_norm_equals_the_reference() {
         let want = common::layer_norm(&x, weight.get(), bias.get(), 0.1);
         for &isa in isas() {
             let (mut x, mut y) = (Buffer::of(random, &x), Buffer::new(random, t * c));
-            layer_norm(isa, Norm { weight: weight.get(), bias: bias.get(), eps: 0.1 }, x.get(), y.get());
+            normalise(isa, Norm::layer(weight.get(), bias.get(), 0.1), x.get(), y.get());
             assert_like(&format!("{isa} {t}x{c}"), y.get(), &want, 5e-6);
-            [&x, &y].iter().for_each(|buffer| buffer.assert_guards("layer_norm"));
+            [&x, &y].iter().for_each(|buffer| buffer.assert_guards("normalise"));
         }
     }
 }
@@ -114,23 +114,23 @@ fn attention_equals_the_reference() {
         offsets.sort_unstable();
         let mut qkv = random.values(t * 3 * width, 1.0);
         spoil(random, &mut qkv);
-        let mut log_size = random.values(t, 1.0);
+        let mut key_bias = random.values(t, 1.0);
         for item in offsets.windows(2).filter(|item| item[1] - item[0] > 1) {
-            log_size[item[0]] = f32::NEG_INFINITY;
+            key_bias[item[0]] = f32::NEG_INFINITY;
         }
         let wide: Vec<f64> = qkv.iter().map(|&v| f64::from(v)).collect();
-        let (want, want_received) = common::attention(heads, &wide, &offsets, Some(&log_size));
+        let (want, want_received) = common::attention(heads, &wide, &offsets, Some(&key_bias));
         for (&isa, precision) in isas().iter().flat_map(|isa| PRECISIONS.map(|precision| (isa, precision))) {
             let what = format!("{isa} {precision:?} {offsets:?} of {count}x{dim}");
             let mut qkv = Buffer::of(random, &qkv);
-            let mut log_size = Buffer::of(random, &log_size);
+            let mut key_bias = Buffer::of(random, &key_bias);
             let (mut out, mut received) = (Buffer::new(random, t * width), Buffer::new(random, t));
-            let (bias, to) = (Some(&*log_size.get()), Some(received.get()));
+            let (bias, to) = (Some(&*key_bias.get()), Some(received.get()));
             attention(isa, precision, heads, qkv.get(), &offsets, bias, out.get(), to);
             let tolerance = if precision == Precision::F32 { 3e-6 } else { 2e-2 };
             assert_like(&what, out.get(), &want, tolerance);
             assert_like(&what, received.get(), &want_received, tolerance);
-            [&qkv, &log_size, &out, &received].iter().for_each(|buffer| buffer.assert_guards(&what));
+            [&qkv, &key_bias, &out, &received].iter().for_each(|buffer| buffer.assert_guards(&what));
         }
     }
 }
@@ -173,7 +173,7 @@ fn layers(random: &mut Random, isa: Isa) {
         let fc2 = PackedLinear::new(isa, precision, &down, c, n);
         twice(random, &what, &[c, c, n, t * c, t * n], &|views| {
             let [weight, bias, b, x, y] = views else { unreachable!() };
-            norm_linear(Norm { weight, bias, eps: 1e-6 }, &fc1, Some(b), x, Epilogue::Store, y);
+            norm_linear(Norm::layer(weight, bias, 1e-6), &fc1, Some(b), x, Epilogue::Store, y);
         });
         twice(random, &what, &[t * c, t * n, t * n, t * n, t * n], &|views| {
             let [x, pre, y, residual, z] = views else { unreachable!() };
@@ -182,7 +182,7 @@ fn layers(random: &mut Random, isa: Isa) {
         });
         twice(random, &what, &[c, c, n, c, c, t * c], &|views| {
             let [weight, bias, fc1_bias, fc2_bias, scale, x] = views else { unreachable!() };
-            let norm = Norm { weight, bias, eps: 1e-6 };
+            let norm = Norm::layer(weight, bias, 1e-6);
             let (fc1_bias, fc2_bias, scale) = (Some(&**fc1_bias), Some(&**fc2_bias), Some(&**scale));
             let (fc1, fc2, activation) = (&fc1, &fc2, Activation::GeluTanh);
             mlp(&Mlp { norm, fc1, fc1_bias, activation, fc2, fc2_bias, scale }, x);
@@ -197,9 +197,9 @@ fn rows_and_heads(random: &mut Random, isa: Isa) {
     let what = format!("{isa} {t} rows of {count}x{dim}, {merged} left");
     for precision in PRECISIONS {
         twice(random, &what, &[q * c, t * 2 * c, t, q * c], &|views| {
-            let [queries, keys_values, log_size, out] = views else { unreachable!() };
+            let [queries, keys_values, key_bias, out] = views else { unreachable!() };
             let (inputs, offsets) = ([&**queries, &**keys_values], [&[0, q][..], &[0, t][..]]);
-            cross_attention(isa, precision, heads, inputs, offsets, Some(log_size), out);
+            cross_attention(isa, precision, heads, inputs, offsets, Some(key_bias), out);
         });
     }
     for aggregation in [HeadAggregation::Mean, HeadAggregation::Concat] {
@@ -246,12 +246,12 @@ fn gradients(random: &mut Random) {
     });
     twice(random, &what, &[c, c, t * c, t * c, t * c, c, c], &|views| {
         let [weight, bias, x, grad, dx, dweight, dbias] = views else { unreachable!() };
-        layer_norm_backward(Norm { weight, bias, eps: 1e-6 }, x, grad, dx, dweight, dbias);
+        normalise_backward(Norm::layer(weight, bias, 1e-6), x, grad, dx, dweight, dbias);
     });
     let heads = Heads { count: n, dim: c, scale: 0.3 };
     twice(random, &what, &[t * 3 * n * c, t, t * n * c, t * 3 * n * c], &|views| {
-        let [qkv, log_size, grad, dqkv] = views else { unreachable!() };
-        attention_backward(Isa::current(), heads, qkv, &[0, t], Some(log_size), grad, dqkv);
+        let [qkv, key_bias, grad, dqkv] = views else { unreachable!() };
+        attention_backward(Isa::current(), heads, qkv, &[0, t], Some(key_bias), grad, dqkv);
     });
     twice(random, &what, &[t * c; 7], &|views| {
         let [pre, slope, weights, grad, mean, squares, to] = views else { unreachable!() };
@@ -265,5 +265,14 @@ fn gradients(random: &mut Random) {
         let [images, patches, positions, prefix, tokens, out] = views else { unreachable!() };
         patchify(images, shape, 2, patches);
         assemble(tokens, prefix, positions, out);
+    });
+    let [channels, height, width] = shape;
+    let window = Window { size: 3, stride: 1 + n % 2, padding: 1 };
+    let windows = b * window.places(height) * window.places(width) * channels * 9;
+    twice(random, &what, &[len, windows, windows, len], &|views| {
+        let [values, out, grad, dx] = views else { unreachable!() };
+        let maps = Maps { values, order: MapOrder::Rows, channels, size: [height, width] };
+        unfold(maps, window, out);
+        fold(grad, channels, [height, width], window, dx);
     });
 }

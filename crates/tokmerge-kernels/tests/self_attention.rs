@@ -32,7 +32,7 @@ impl Half {
 
     fn view(&self) -> SelfAttention<'_> {
         SelfAttention {
-            norm: Norm { weight: &self.norm[0], bias: &self.norm[1], eps: 1e-6 },
+            norm: Norm::layer(&self.norm[0], &self.norm[1], 1e-6),
             qkv: &self.qkv.0,
             qkv_bias: Some(&self.qkv.1),
             heads: self.heads,
@@ -47,7 +47,7 @@ impl Half {
     fn apart(
         &self,
         offsets: &[usize],
-        log_size: Option<&[f32]>,
+        key_bias: Option<&[f32]>,
         (part, aggregation): (Part, HeadAggregation),
         x: &mut [f32],
     ) -> Vec<f32> {
@@ -57,7 +57,7 @@ impl Half {
         norm_linear(norm, qkv, qkv_bias, x, Epilogue::Store, &mut q);
         let mut metric = vec![0.0; rows * metric_width(heads, aggregation)];
         head_metric(qkv.isa(), heads, &q, part, aggregation, &mut metric);
-        attention(qkv.isa(), self.precision, heads, &q, offsets, log_size, &mut y, None);
+        attention(qkv.isa(), self.precision, heads, &q, offsets, key_bias, &mut y, None);
         let scale = Some(&self.scale[..]);
         linear(&self.proj.0, Some(&self.proj.1), &y, Epilogue::Residual { scale }, x);
         metric
@@ -92,15 +92,15 @@ fn one_pass_is_bit_for_bit_the_calls_apart() {
                     let rows = offsets[offsets.len() - 1];
                     let x = random.values(rows * channels, 1.0);
                     let sizes: Vec<f32> = (0..rows).map(|row| ((row % 4 + 1) as f32).ln()).collect();
-                    for (n, log_size) in [(1, None), (2, Some(&sizes[..])), (3, Some(&sizes[..]))] {
+                    for (n, key_bias) in [(1, None), (2, Some(&sizes[..])), (3, Some(&sizes[..]))] {
                         let (part, aggregation) = wanted;
                         let mut expected = x.clone();
-                        let features = half.apart(offsets, log_size, wanted, &mut expected);
+                        let features = half.apart(offsets, key_bias, wanted, &mut expected);
                         let mut actual = x.clone();
                         let mut out = vec![f32::NAN; rows * metric_width(heads, aggregation)];
                         threads(n, || {
                             let metric = Metric { part, aggregation, out: &mut out };
-                            self_attention(&half.view(), offsets, log_size, Some(metric), &mut actual);
+                            self_attention(&half.view(), offsets, key_bias, Some(metric), &mut actual);
                         });
                         let what = format!("{isa} {precision:?} {count} x {dim}, {offsets:?}, {n} threads");
                         assert_same_bits(&what, &actual, &expected);

@@ -1,6 +1,8 @@
 //! Where an op runs.
 
-use crate::{attention, linear, merging, mlp, norm};
+use crate::linear::FlexLinear;
+use crate::norm::FlexNorm;
+use crate::{LinearWeights, NormKind, NormWeights, attention, linear, merging, mlp, norm};
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
@@ -56,31 +58,70 @@ impl Maybe<Dispatch> {
     }
 }
 
+/// A linear layer: [`LinearWeights`] below the dispatch.
+#[derive(ExtensionType)]
+pub(crate) struct LinearOperands<B: Backend> {
+    pub(crate) weight: FloatTensor<B>,
+    #[extension_type]
+    pub(crate) bias: Maybe<B>,
+    pub(crate) precision: Precision,
+}
+
+impl From<LinearWeights> for LinearOperands<Dispatch> {
+    fn from(layer: LinearWeights) -> Self {
+        let LinearWeights { weight, bias, precision } = layer;
+        Self { weight: weight.into_dispatch(), bias: Maybe::from_tensor(bias), precision }
+    }
+}
+
+/// A norm: [`NormWeights`] below the dispatch.
+#[derive(ExtensionType)]
+pub(crate) struct NormOperands<B: Backend> {
+    pub(crate) kind: NormKind,
+    pub(crate) weight: FloatTensor<B>,
+    #[extension_type]
+    pub(crate) bias: Maybe<B>,
+    pub(crate) eps: f32,
+}
+
+impl From<NormWeights> for NormOperands<Dispatch> {
+    fn from(norm: NormWeights) -> Self {
+        let NormWeights { kind, weight, bias, eps } = norm;
+        Self { kind, weight: weight.into_dispatch(), bias: Maybe::from_tensor(bias), eps }
+    }
+}
+
+/// `norm → fc1 → activation → fc2`, times `scale`.
+#[derive(ExtensionType)]
+pub(crate) struct MlpOperands<B: Backend> {
+    #[extension_type]
+    pub(crate) norm: NormOperands<B>,
+    #[extension_type]
+    pub(crate) fc1: LinearOperands<B>,
+    pub(crate) activation: Activation,
+    #[extension_type]
+    pub(crate) fc2: LinearOperands<B>,
+    #[extension_type]
+    pub(crate) scale: Maybe<B>,
+}
+
 /// The ops that the kernels serve, on burn's backend primitives.
 ///
 /// The fused ones (`norm_linear`, `linear_residual`, `mlp`) default to a composition of the others: that is
 /// what autodiff runs, so that only the others need a gradient.
-#[allow(clippy::too_many_arguments, reason = "a fused op takes the operands of its parts")]
 #[backend_extension(Autodiff, Flex)]
 pub(crate) trait KernelOps: Backend {
     fn kernel_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        #[extension_type] bias: Maybe<Self>,
+        #[extension_type] layer: LinearOperands<Self>,
         activation: Activation,
-        precision: Precision,
     ) -> FloatTensor<Self>;
 
-    fn kernel_layer_norm(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        eps: f32,
-    ) -> FloatTensor<Self>;
+    fn kernel_norm(x: FloatTensor<Self>, #[extension_type] norm: NormOperands<Self>) -> FloatTensor<Self>;
 
     fn kernel_attention(
         qkv: FloatTensor<Self>,
-        log_size: Option<Arc<[f32]>>,
+        key_bias: Option<Arc<[f32]>>,
         heads: Heads,
         precision: Precision,
         offsets: Arc<[usize]>,
@@ -97,80 +138,51 @@ pub(crate) trait KernelOps: Backend {
 
     fn kernel_norm_linear(
         x: FloatTensor<Self>,
-        norm_weight: FloatTensor<Self>,
-        norm_bias: FloatTensor<Self>,
-        eps: f32,
-        weight: FloatTensor<Self>,
-        #[extension_type] bias: Maybe<Self>,
+        #[extension_type] norm: NormOperands<Self>,
+        #[extension_type] layer: LinearOperands<Self>,
         activation: Activation,
-        precision: Precision,
     ) -> FloatTensor<Self> {
-        let x = Self::kernel_layer_norm(x, norm_weight, norm_bias, eps);
-        Self::kernel_linear(x, weight, bias, activation, precision)
+        Self::kernel_linear(Self::kernel_norm(x, norm), layer, activation)
     }
 
     fn kernel_linear_residual(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        #[extension_type] bias: Maybe<Self>,
+        #[extension_type] layer: LinearOperands<Self>,
         #[extension_type] scale: Maybe<Self>,
         residual: FloatTensor<Self>,
-        precision: Precision,
     ) -> FloatTensor<Self> {
-        linear::add_scaled::<Self>(
-            residual,
-            Self::kernel_linear(x, weight, bias, Activation::Identity, precision),
-            scale.into_option(),
-        )
+        let y = Self::kernel_linear(x, layer, Activation::Identity);
+        linear::add_scaled::<Self>(residual, y, scale.into_option())
     }
 
-    fn kernel_mlp(
-        x: FloatTensor<Self>,
-        norm_weight: FloatTensor<Self>,
-        norm_bias: FloatTensor<Self>,
-        eps: f32,
-        fc1_weight: FloatTensor<Self>,
-        #[extension_type] fc1_bias: Maybe<Self>,
-        activation: Activation,
-        fc2_weight: FloatTensor<Self>,
-        #[extension_type] fc2_bias: Maybe<Self>,
-        #[extension_type] scale: Maybe<Self>,
-        precision: Precision,
-    ) -> FloatTensor<Self> {
-        let hidden = Self::kernel_layer_norm(x.clone(), norm_weight, norm_bias, eps);
-        let hidden = Self::kernel_linear(hidden, fc1_weight, fc1_bias, activation, precision);
-        Self::kernel_linear_residual(hidden, fc2_weight, fc2_bias, scale, x, precision)
+    fn kernel_mlp(x: FloatTensor<Self>, #[extension_type] mlp: MlpOperands<Self>) -> FloatTensor<Self> {
+        let MlpOperands { norm, fc1, activation, fc2, scale } = mlp;
+        let hidden = Self::kernel_linear(Self::kernel_norm(x.clone(), norm), fc1, activation);
+        Self::kernel_linear_residual(hidden, fc2, scale, x)
     }
 }
 
 impl KernelOps for Flex {
     fn kernel_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Maybe<Self>,
+        layer: LinearOperands<Self>,
         activation: Activation,
-        precision: Precision,
     ) -> FloatTensor<Self> {
-        linear::on_flex(x, &weight, bias.get(), activation, precision)
+        linear::on_flex(x, &FlexLinear::new(layer), activation)
     }
 
-    fn kernel_layer_norm(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        eps: f32,
-    ) -> FloatTensor<Self> {
-        norm::on_flex(x, &weight, &bias, eps)
+    fn kernel_norm(x: FloatTensor<Self>, norm: NormOperands<Self>) -> FloatTensor<Self> {
+        norm::on_flex(x, &FlexNorm::new(norm))
     }
 
     fn kernel_attention(
         qkv: FloatTensor<Self>,
-        log_size: Option<Arc<[f32]>>,
+        key_bias: Option<Arc<[f32]>>,
         heads: Heads,
         precision: Precision,
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self> {
-        attention::on_flex(qkv, log_size.as_deref(), heads, precision, &offsets)
+        attention::on_flex(qkv, key_bias.as_deref(), heads, precision, &offsets)
     }
 
     fn kernel_merge_rows(
@@ -188,96 +200,63 @@ impl KernelOps for Flex {
 
     fn kernel_norm_linear(
         x: FloatTensor<Self>,
-        norm_weight: FloatTensor<Self>,
-        norm_bias: FloatTensor<Self>,
-        eps: f32,
-        weight: FloatTensor<Self>,
-        bias: Maybe<Self>,
+        norm: NormOperands<Self>,
+        layer: LinearOperands<Self>,
         activation: Activation,
-        precision: Precision,
     ) -> FloatTensor<Self> {
-        let norm = norm::FlexNorm::new(&norm_weight, &norm_bias, eps);
-        linear::normed_on_flex(x, &norm, &weight, bias.get(), activation, precision)
+        linear::normed_on_flex(x, &FlexNorm::new(norm), &FlexLinear::new(layer), activation)
     }
 
     fn kernel_linear_residual(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Maybe<Self>,
+        layer: LinearOperands<Self>,
         scale: Maybe<Self>,
         residual: FloatTensor<Self>,
-        precision: Precision,
     ) -> FloatTensor<Self> {
-        linear::residual_on_flex(x, &weight, bias.get(), scale.get(), residual, precision)
+        linear::residual_on_flex(x, &FlexLinear::new(layer), scale.into_option(), residual)
     }
 
-    fn kernel_mlp(
-        x: FloatTensor<Self>,
-        norm_weight: FloatTensor<Self>,
-        norm_bias: FloatTensor<Self>,
-        eps: f32,
-        fc1_weight: FloatTensor<Self>,
-        fc1_bias: Maybe<Self>,
-        activation: Activation,
-        fc2_weight: FloatTensor<Self>,
-        fc2_bias: Maybe<Self>,
-        scale: Maybe<Self>,
-        precision: Precision,
-    ) -> FloatTensor<Self> {
-        let norm = norm::FlexNorm::new(&norm_weight, &norm_bias, eps);
-        let fc1 = (&fc1_weight, fc1_bias.get());
-        let fc2 = (&fc2_weight, fc2_bias.get());
-        mlp::on_flex(x, &norm, fc1, activation, fc2, scale.get(), precision)
+    fn kernel_mlp(x: FloatTensor<Self>, mlp: MlpOperands<Self>) -> FloatTensor<Self> {
+        mlp::on_flex(x, mlp)
     }
 }
 
 impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
     fn kernel_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Maybe<Self>,
+        layer: LinearOperands<Self>,
         activation: Activation,
-        precision: Precision,
     ) -> FloatTensor<Self> {
-        linear::tracked::<C>(x, weight, bias.into_option(), activation, precision)
+        linear::tracked::<C>(x, layer, activation)
     }
 
     fn kernel_linear_residual(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Maybe<Self>,
+        layer: LinearOperands<Self>,
         scale: Maybe<Self>,
         residual: FloatTensor<Self>,
-        precision: Precision,
     ) -> FloatTensor<Self> {
-        match (bias, scale) {
-            (Maybe::Present(bias), Maybe::Absent) => {
-                linear::residual_tracked::<C>(x, weight, bias, residual, precision)
-            }
-            (bias, scale) => {
-                let y = Self::kernel_linear(x, weight, bias, Activation::Identity, precision);
-                linear::add_scaled::<Self>(residual, y, scale.into_option())
+        match scale {
+            Maybe::Absent => linear::residual_tracked::<C>(x, layer, residual),
+            Maybe::Present(scale) => {
+                let y = Self::kernel_linear(x, layer, Activation::Identity);
+                linear::add_scaled::<Self>(residual, y, Some(scale))
             }
         }
     }
 
-    fn kernel_layer_norm(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        eps: f32,
-    ) -> FloatTensor<Self> {
-        norm::tracked::<C>(x, weight, bias, eps)
+    fn kernel_norm(x: FloatTensor<Self>, norm: NormOperands<Self>) -> FloatTensor<Self> {
+        norm::tracked::<C>(x, norm)
     }
 
     fn kernel_attention(
         qkv: FloatTensor<Self>,
-        log_size: Option<Arc<[f32]>>,
+        key_bias: Option<Arc<[f32]>>,
         heads: Heads,
         precision: Precision,
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self> {
-        attention::tracked::<C>(qkv, log_size, heads, precision, offsets)
+        attention::tracked::<C>(qkv, key_bias, heads, precision, offsets)
     }
 
     fn kernel_merge_rows(

@@ -94,7 +94,17 @@ impl Layout {
     /// Which rows [`front`](Self::front) keeps.
     #[must_use]
     pub fn front_rows(&self, count: usize) -> Arc<[u32]> {
-        let rows = (0..self.items()).flat_map(|item| self.range(item).take(count));
+        self.rows_of(&self.front(count))
+    }
+
+    /// The rows that stay when of every item only the first are kept, as many as it has in `front`.
+    ///
+    /// # Panics
+    /// When `front` has other items.
+    #[must_use]
+    pub fn rows_of(&self, front: &Self) -> Arc<[u32]> {
+        assert_eq!(self.items(), front.items(), "the front of the same items");
+        let rows = (0..self.items()).flat_map(|item| self.range(item).take(front.range(item).len()));
         rows.map(|row| row as u32).collect()
     }
 

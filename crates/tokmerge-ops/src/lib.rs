@@ -14,6 +14,7 @@
 mod adamw;
 mod attention;
 mod backend;
+mod convolution;
 mod embed;
 mod layout;
 mod linear;
@@ -23,21 +24,29 @@ mod mlp;
 mod norm;
 mod packs;
 mod pool;
+mod rotation;
 mod self_attention;
 #[cfg(test)]
 mod testing;
+mod turns;
 
 pub use adamw::{AdamwStep, adamw};
-pub use attention::{Part, attention, attention_received, front_attention, head_features};
+pub use attention::{
+    AttentionSpec, Mask, PairBias, Part, attention, attention_received, cross_attention, head_features,
+};
+pub use convolution::{ConvolutionWeights, Maps, Window, convolution};
 pub use embed::{assemble, patchify};
 pub use layout::Layout;
 pub use linear::{LinearWeights, linear, linear_residual, norm_linear};
 pub use matching::{Match, best_match};
 pub use merging::{DROPPED, gather_rows, merge_rows, merge_weights};
-pub use mlp::{MlpWeights, mlp_residual};
-pub use norm::{NormWeights, layer_norm};
+pub use mlp::{Gate, MlpWeights, mlp, mlp_residual};
+pub use norm::{NormKind, NormWeights, normalise};
 pub use pool::recycle;
+pub use rotation::{Angles, Pairs, Rotation, rotate_heads};
 pub use self_attention::{HeadFeatures, SelfAttentionWeights, self_attention};
 pub use tokmerge_kernels::{
-    Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity, peak,
+    Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity, UnknownPrecision,
+    peak,
 };
+pub use turns::{Turns, turn};

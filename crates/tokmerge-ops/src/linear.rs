@@ -1,6 +1,6 @@
 //! Linear layers, with what usually precedes and follows them.
 
-use crate::backend::{Body, KernelOps, Maybe, body};
+use crate::backend::{Body, KernelOps, LinearOperands, Maybe, body};
 use crate::norm::FlexNorm;
 use crate::pool::{contiguous, values};
 use crate::{NormWeights, norm, packs, pool};
@@ -13,8 +13,9 @@ use burn::backend::{Backend, Dispatch, TensorMetadata};
 use burn::tensor::{FloatDType, Shape, Tensor, activation as act, s};
 use burn_flex::{Flex, FlexTensor};
 use std::ops::Range;
+use std::sync::Arc;
 use tokmerge_kernels as kernels;
-use tokmerge_kernels::{Activation, Epilogue, Precision};
+use tokmerge_kernels::{Activation, Epilogue, PackedLinear, Precision};
 
 /// The weights of a linear layer, as PyTorch stores them.
 #[derive(Clone, Debug)]
@@ -46,10 +47,8 @@ pub fn linear(x: Tensor<2>, layer: LinearWeights, activation: Activation) -> Ten
     match body(&x) {
         Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
             x.into_dispatch(),
-            layer.weight.into_dispatch(),
-            Maybe::from_tensor(layer.bias),
+            layer.into(),
             activation,
-            layer.precision,
         )),
         Body::Composed => composed(x, layer, activation),
     }
@@ -65,13 +64,9 @@ pub fn norm_linear(
     match body(&x) {
         Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_norm_linear(
             x.into_dispatch(),
-            norm.weight.into_dispatch(),
-            norm.bias.into_dispatch(),
-            norm.eps,
-            layer.weight.into_dispatch(),
-            Maybe::from_tensor(layer.bias),
+            norm.into(),
+            layer.into(),
             activation,
-            layer.precision,
         )),
         Body::Composed => composed(norm::composed(x, norm), layer, activation),
     }
@@ -89,11 +84,9 @@ pub fn linear_residual(
     match body(&x) {
         Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_linear_residual(
             x.into_dispatch(),
-            layer.weight.into_dispatch(),
-            Maybe::from_tensor(layer.bias),
+            layer.into(),
             Maybe::from_tensor(scale),
             residual.into_dispatch(),
-            layer.precision,
         )),
         Body::Composed => composed_residual(x, layer, scale, residual),
     }
@@ -145,6 +138,11 @@ pub(crate) fn composed(x: Tensor<2>, layer: LinearWeights, activation: Activatio
         Some(bias) => y + bias.unsqueeze::<2>(),
         None => y,
     };
+    activate(y, activation)
+}
+
+/// An activation of ordinary burn ops.
+pub(crate) fn activate(y: Tensor<2>, activation: Activation) -> Tensor<2> {
     match activation {
         Activation::Identity => y,
         Activation::Gelu => act::gelu(y),
@@ -185,23 +183,43 @@ pub(crate) fn add_scaled<B: Backend>(
     B::float_add(residual, y)
 }
 
-/// A contiguous bias on Flex.
-pub(crate) fn flat(bias: Option<&FlexTensor>) -> Option<FlexTensor> {
-    bias.map(|bias| contiguous(bias.clone()))
+/// A linear layer on Flex, its bias contiguous.
+pub(crate) struct FlexLinear {
+    pub(crate) weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    pub(crate) precision: Precision,
 }
 
-pub(crate) fn on_flex(
-    x: FlexTensor,
-    weight: &FlexTensor,
-    bias: Option<&FlexTensor>,
-    activation: Activation,
-    precision: Precision,
-) -> FlexTensor {
-    let (x, bias, pack) = (contiguous(x), flat(bias), packs::packed(weight, precision));
+impl FlexLinear {
+    pub(crate) fn new(layer: LinearOperands<Flex>) -> Self {
+        let LinearOperands { weight, bias, precision } = layer;
+        Self { weight, bias: bias.into_option().map(contiguous), precision }
+    }
+
+    /// None where a weight is tracked or elsewhere.
+    pub(crate) fn of(layer: &LinearWeights) -> Option<Self> {
+        let weight = layer.weight.clone().try_into_primitive::<Flex>().ok()?;
+        let bias = match &layer.bias {
+            Some(bias) => Some(contiguous(bias.clone().try_into_primitive::<Flex>().ok()?)),
+            None => None,
+        };
+        Some(Self { weight, bias, precision: layer.precision })
+    }
+
+    pub(crate) fn pack(&self) -> Arc<PackedLinear> {
+        packs::packed(&self.weight, self.precision)
+    }
+
+    pub(crate) fn bias(&self) -> Option<&[f32]> {
+        self.bias.as_ref().map(values)
+    }
+}
+
+pub(crate) fn on_flex(x: FlexTensor, layer: &FlexLinear, activation: Activation) -> FlexTensor {
+    let (x, pack) = (contiguous(x), layer.pack());
     let rows = x.shape()[0];
     let mut y = pool::take(rows * pack.out_features());
-    let epilogue = epilogue(activation);
-    kernels::linear(&pack, bias.as_ref().map(values), values(&x), epilogue, &mut y);
+    kernels::linear(&pack, layer.bias(), values(&x), epilogue(activation), &mut y);
     pool::give(x);
     pool::tensor(y, [rows, pack.out_features()])
 }
@@ -209,31 +227,25 @@ pub(crate) fn on_flex(
 pub(crate) fn normed_on_flex(
     x: FlexTensor,
     norm: &FlexNorm,
-    weight: &FlexTensor,
-    bias: Option<&FlexTensor>,
+    layer: &FlexLinear,
     activation: Activation,
-    precision: Precision,
 ) -> FlexTensor {
-    let (x, bias, pack) = (contiguous(x), flat(bias), packs::packed(weight, precision));
+    let (x, pack) = (contiguous(x), layer.pack());
     let rows = x.shape()[0];
     let mut y = pool::take(rows * pack.out_features());
-    let bias = bias.as_ref().map(values);
-    kernels::norm_linear(norm.view(), &pack, bias, values(&x), epilogue(activation), &mut y);
+    kernels::norm_linear(norm.view(), &pack, layer.bias(), values(&x), epilogue(activation), &mut y);
     pool::give(x);
     pool::tensor(y, [rows, pack.out_features()])
 }
 
 pub(crate) fn residual_on_flex(
     x: FlexTensor,
-    weight: &FlexTensor,
-    bias: Option<&FlexTensor>,
-    scale: Option<&FlexTensor>,
+    layer: &FlexLinear,
+    scale: Option<FlexTensor>,
     residual: FlexTensor,
-    precision: Precision,
 ) -> FlexTensor {
-    let (x, bias, scale) = (contiguous(x), flat(bias), flat(scale));
-    let pack = packs::packed(weight, precision);
-    let (bias, scale) = (bias.as_ref().map(values), scale.as_ref().map(values));
+    let (x, scale, pack) = (contiguous(x), scale.map(contiguous), layer.pack());
+    let (bias, scale) = (layer.bias(), scale.as_ref().map(values));
     let mut residual = contiguous(residual);
     let len = residual.shape().num_elements();
     // A part of a larger buffer is contiguous too, but that buffer is not ours to change.
@@ -374,44 +386,52 @@ impl Backward<Flex, 4> for ResidualBackward {
     }
 }
 
-/// `residual + x Wᵀ + b`; the gradient of the residual is that of the sum.
+/// The primitives of a layer below autodiff.
+fn below_autodiff<C: CheckpointStrategy>(layer: LinearOperands<Autodiff<Flex, C>>) -> FlexLinear {
+    let LinearOperands { weight, bias, precision } = layer;
+    let bias = bias.into_option().map(|bias| contiguous(bias.into_primitive()));
+    FlexLinear { weight: contiguous(weight.into_primitive()), bias, precision }
+}
+
+/// `residual + x Wᵀ + b`; the gradient of the residual is that of the sum. Without a bias in two ops.
 pub(crate) fn residual_tracked<C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<Flex, C>>,
-    weight: FloatTensor<Autodiff<Flex, C>>,
-    bias: FloatTensor<Autodiff<Flex, C>>,
+    layer: LinearOperands<Autodiff<Flex, C>>,
     residual: FloatTensor<Autodiff<Flex, C>>,
-    precision: Precision,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = [x.node(), weight.node(), bias.node(), residual.node()];
-    let (x, weight) = (contiguous(x.into_primitive()), contiguous(weight.into_primitive()));
-    let (bias, residual) = (bias.into_primitive(), residual.into_primitive());
+    let Some(bias) = layer.bias.get() else {
+        let y = tracked::<C>(x, layer, Activation::Identity);
+        return add_scaled::<Autodiff<Flex, C>>(residual, y, None);
+    };
+    let nodes = [x.node(), layer.weight.node(), bias.node(), residual.node()];
+    let layer = below_autodiff::<C>(layer);
+    let (x, residual) = (contiguous(x.into_primitive()), residual.into_primitive());
     pool::train();
-    let y = residual_on_flex(x.clone(), &weight, Some(&bias), None, residual, precision);
+    let y = residual_on_flex(x.clone(), &layer, None, residual);
     match ResidualBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish(LinearState { x, weight, activated: None }, y),
+        OpsKind::Tracked(prep) => prep.finish(LinearState { x, weight: layer.weight, activated: None }, y),
         OpsKind::UnTracked(prep) => prep.finish(y),
     }
 }
 
 pub(crate) fn tracked<C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<Flex, C>>,
-    weight: FloatTensor<Autodiff<Flex, C>>,
-    bias: Option<FloatTensor<Autodiff<Flex, C>>>,
+    layer: LinearOperands<Autodiff<Flex, C>>,
     activation: Activation,
-    precision: Precision,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let (to_x, to_weight, to_bias) = (x.node(), weight.node(), bias.as_ref().map(|bias| bias.node()));
-    let (x, weight) = (contiguous(x.into_primitive()), contiguous(weight.into_primitive()));
-    let bias = bias.map(|bias| bias.into_primitive());
+    let (to_x, to_weight) = (x.node(), layer.weight.node());
+    let to_bias = layer.bias.get().map(|bias| bias.node());
+    let layer = below_autodiff::<C>(layer);
+    let x = contiguous(x.into_primitive());
     pool::train();
     let (y, activated) = match activation {
-        Activation::Identity => (on_flex(x.clone(), &weight, bias.as_ref(), activation, precision), None),
+        Activation::Identity => (on_flex(x.clone(), &layer, activation), None),
         activation => {
-            let (pre, y) = keeping_on_flex(&x, &weight, bias.as_ref(), activation, precision);
+            let (pre, y) = keeping_on_flex(&x, &layer, activation);
             (y, Some((activation, pre)))
         }
     };
-    let state = LinearState { x, weight, activated };
+    let state = LinearState { x, weight: layer.weight, activated };
     match to_bias {
         Some(to_bias) => {
             match LinearBackward.prepare::<C>([to_x, to_weight, to_bias]).compute_bound().stateful() {
@@ -426,18 +446,12 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     }
 }
 
-/// Values before and behind the activation.
-fn keeping_on_flex(
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    bias: Option<&FlexTensor>,
-    activation: Activation,
-    precision: Precision,
-) -> (FlexTensor, FlexTensor) {
-    let (bias, pack) = (flat(bias), packs::packed(weight, precision));
+/// Values before and after the activation.
+fn keeping_on_flex(x: &FlexTensor, layer: &FlexLinear, activation: Activation) -> (FlexTensor, FlexTensor) {
+    let pack = layer.pack();
     let (rows, columns) = (x.shape()[0], pack.out_features());
     let (mut pre, mut y) = (pool::take(rows * columns), pool::take(rows * columns));
-    kernels::linear_keeping(&pack, bias.as_ref().map(values), values(x), activation, &mut pre, &mut y);
+    kernels::linear_keeping(&pack, layer.bias(), values(x), activation, &mut pre, &mut y);
     (pool::tensor(pre, [rows, columns]), pool::tensor(y, [rows, columns]))
 }
 
@@ -448,7 +462,7 @@ mod tests {
         weights_to_int8,
     };
     use crate::testing::{assert_close, devices, gradients_match, normal};
-    use crate::{Activation, NormWeights, Precision, norm};
+    use crate::{Activation, NormKind, NormWeights, Precision, norm};
     use burn::tensor::{Tensor, s};
 
     const ACTIVATIONS: [Activation; 7] = [
@@ -482,8 +496,9 @@ mod tests {
                     3e-5,
                 );
                 let norm = NormWeights {
+                    kind: NormKind::Layer,
                     weight: normal([inputs], 4, &device),
-                    bias: normal([inputs], 5, &device),
+                    bias: Some(normal([inputs], 5, &device)),
                     eps: 1e-6,
                 };
                 assert_close(

@@ -1,72 +1,142 @@
 //! The feed-forward half of a pre-norm block, residual included.
 
-use crate::backend::{Body, KernelOps, Maybe, body};
-use crate::linear::{composed as composed_linear, composed_residual, flat, in_place};
+use crate::backend::{Body, KernelOps, Maybe, MlpOperands, body};
+use crate::linear::{FlexLinear, activate, composed as composed_linear, composed_residual, in_place};
 use crate::norm::{FlexNorm, composed as composed_norm};
-use crate::pool::values;
-use crate::{LinearWeights, NormWeights, packs};
+use crate::pool::{contiguous, values};
+use crate::{LinearWeights, NormWeights, linear, linear_residual, norm_linear, normalise};
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
-use burn_flex::FlexTensor;
+use burn::tensor::{Tensor, s};
+use burn_flex::{Flex, FlexTensor};
 use tokmerge_kernels as kernels;
-use tokmerge_kernels::{Activation, Precision};
+use tokmerge_kernels::Activation;
 
-/// The weights of `norm → fc1 → activation → fc2`.
-#[derive(Clone, Debug)]
-pub struct MlpWeights {
-    /// Before `fc1`.
-    pub norm: NormWeights,
-    /// `[C_hidden, C]`.
-    pub fc1: LinearWeights,
-    /// Between the two.
-    pub activation: Activation,
-    /// `[C, C_hidden]`.
-    pub fc2: LinearWeights,
+/// Whether half of the outputs of an MLP's first layer gate the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// No: `activation(fc1(x))`.
+    None,
+    /// `fc1` gives gate and value, side by side: `activation(gate) * value` (SwiGLU).
+    First,
+    /// The same with the value first.
+    Last,
 }
 
-/// `x + scale * fc2(activation(fc1(norm(x))))`: `[T, C]` → `[T, C]`; the hidden activations are never stored
-/// as a whole.
-pub fn mlp_residual(x: Tensor<2>, mlp: MlpWeights, scale: Option<Tensor<1>>) -> Tensor<2> {
-    let MlpWeights { norm, fc1, activation, fc2 } = mlp;
-    match body(&x) {
-        Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_mlp(
-            x.into_dispatch(),
-            norm.weight.into_dispatch(),
-            norm.bias.into_dispatch(),
-            norm.eps,
-            fc1.weight.into_dispatch(),
-            Maybe::from_tensor(fc1.bias),
-            activation,
-            fc2.weight.into_dispatch(),
-            Maybe::from_tensor(fc2.bias),
-            Maybe::from_tensor(scale),
-            fc1.precision,
-        )),
-        Body::Composed => {
-            let hidden = composed_linear(composed_norm(x.clone(), norm), fc1, activation);
-            composed_residual(hidden, fc2, scale, x)
+impl Gate {
+    /// Outputs of the first layer per hidden channel.
+    #[must_use]
+    pub fn outputs(self) -> usize {
+        match self {
+            Self::None => 1,
+            Self::First | Self::Last => 2,
         }
     }
 }
 
-pub(crate) fn on_flex(
-    x: FlexTensor,
-    norm: &FlexNorm,
-    (fc1, fc1_bias): (&FlexTensor, Option<&FlexTensor>),
-    activation: Activation,
-    (fc2, fc2_bias): (&FlexTensor, Option<&FlexTensor>),
-    scale: Option<&FlexTensor>,
-    precision: Precision,
-) -> FlexTensor {
-    let (fc1, fc2) = (packs::packed(fc1, precision), packs::packed(fc2, precision));
-    let (fc1_bias, fc2_bias, scale) = (flat(fc1_bias), flat(fc2_bias), flat(scale));
+/// The weights of an MLP: `fc1 → activation, gate → inner norm → fc2`.
+#[derive(Clone, Debug)]
+pub struct MlpWeights {
+    /// `[C_hidden, C]`, or `[2 * C_hidden, C]` where it gates.
+    pub fc1: LinearWeights,
+    /// Between the two.
+    pub activation: Activation,
+    /// Whether half of `fc1`'s outputs gate the others.
+    pub gate: Gate,
+    /// Before `fc2`, over `C_hidden` channels.
+    pub inner_norm: Option<NormWeights>,
+    /// `[C, C_hidden]`.
+    pub fc2: LinearWeights,
+}
+
+/// `fc2(inner_norm(gate(fc1(x))))`: `[T, C]` → `[T, C]`.
+pub fn mlp(x: Tensor<2>, weights: MlpWeights) -> Tensor<2> {
+    let MlpWeights { fc1, activation, gate, inner_norm, fc2 } = weights;
+    let hidden = match gate {
+        Gate::None => linear(x, fc1, activation),
+        gate => gated(linear(x, fc1, Activation::Identity), activation, gate),
+    };
+    match inner_norm {
+        Some(norm) => norm_linear(hidden, norm, fc2, Activation::Identity),
+        None => linear(hidden, fc2, Activation::Identity),
+    }
+}
+
+/// `x + scale * mlp(norm(x))`: `[T, C]` → `[T, C]`. Without an inner norm, and where nothing is tracked, the hidden
+/// activations are never stored as a whole.
+pub fn mlp_residual(
+    x: Tensor<2>,
+    norm: NormWeights,
+    weights: MlpWeights,
+    scale: Option<Tensor<1>>,
+) -> Tensor<2> {
+    match (body(&x), weights.gate, &weights.inner_norm) {
+        (Body::Kernels, Gate::None, None) => {
+            let MlpWeights { fc1, activation, fc2, .. } = weights;
+            let operands = MlpOperands {
+                norm: norm.into(),
+                fc1: fc1.into(),
+                activation,
+                fc2: fc2.into(),
+                scale: Maybe::from_tensor(scale),
+            };
+            Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_mlp(x.into_dispatch(), operands))
+        }
+        (Body::Kernels, ..) => by_layers(x, norm, weights, scale),
+        (Body::Composed, ..) => composed(x, norm, weights, scale),
+    }
+}
+
+/// One layer after the other, each by its kernel.
+fn by_layers(x: Tensor<2>, norm: NormWeights, weights: MlpWeights, scale: Option<Tensor<1>>) -> Tensor<2> {
+    let MlpWeights { fc1, activation, gate, inner_norm, fc2 } = weights;
+    let hidden = match gate {
+        Gate::None => norm_linear(x.clone(), norm, fc1, activation),
+        gate => gated(norm_linear(x.clone(), norm, fc1, Activation::Identity), activation, gate),
+    };
+    let hidden = match inner_norm {
+        Some(norm) => normalise(hidden, norm),
+        None => hidden,
+    };
+    linear_residual(hidden, fc2, scale, x)
+}
+
+fn composed(x: Tensor<2>, norm: NormWeights, weights: MlpWeights, scale: Option<Tensor<1>>) -> Tensor<2> {
+    let MlpWeights { fc1, activation, gate, inner_norm, fc2 } = weights;
+    let hidden = composed_linear(composed_norm(x.clone(), norm), fc1, Activation::Identity);
+    let hidden = match gate {
+        Gate::None => activate(hidden, activation),
+        gate => gated(hidden, activation, gate),
+    };
+    let hidden = match inner_norm {
+        Some(norm) => composed_norm(hidden, norm),
+        None => hidden,
+    };
+    composed_residual(hidden, fc2, scale, x)
+}
+
+/// `activation(gate) * value`: `[T, 2 * C]` → `[T, C]`.
+fn gated(x: Tensor<2>, activation: Activation, gate: Gate) -> Tensor<2> {
+    let [_, columns] = x.dims();
+    let (first, last) = (x.clone().slice(s![.., ..columns / 2]), x.slice(s![.., columns / 2..]));
+    let (gate, value) = match gate {
+        Gate::Last => (last, first),
+        Gate::None | Gate::First => (first, last),
+    };
+    activate(gate, activation) * value
+}
+
+pub(crate) fn on_flex(x: FlexTensor, operands: MlpOperands<Flex>) -> FlexTensor {
+    let MlpOperands { norm, fc1, activation, fc2, scale } = operands;
+    let (norm, fc1, fc2) = (FlexNorm::new(norm), FlexLinear::new(fc1), FlexLinear::new(fc2));
+    let (fc1_pack, fc2_pack) = (fc1.pack(), fc2.pack());
+    let scale = scale.into_option().map(contiguous);
     let mlp = kernels::Mlp {
         norm: norm.view(),
-        fc1: &fc1,
-        fc1_bias: fc1_bias.as_ref().map(values),
+        fc1: &fc1_pack,
+        fc1_bias: fc1.bias(),
         activation,
-        fc2: &fc2,
-        fc2_bias: fc2_bias.as_ref().map(values),
+        fc2: &fc2_pack,
+        fc2_bias: fc2.bias(),
         scale: scale.as_ref().map(values),
     };
     in_place(x, |x| kernels::mlp(&mlp, x))
@@ -74,55 +144,91 @@ pub(crate) fn on_flex(
 
 #[cfg(test)]
 mod tests {
-    use super::{MlpWeights, composed_linear, composed_norm, composed_residual, mlp_residual};
+    use super::{Gate, MlpWeights, composed, mlp, mlp_residual};
     use crate::testing::{assert_close, devices, gradients_match, normal};
-    use crate::{Activation, LinearWeights, NormWeights, Precision};
-    use burn::tensor::{Device, Tensor};
+    use crate::{Activation, LinearWeights, NormKind, NormWeights, Precision};
+    use burn::tensor::{Device, Tensor, activation::silu, s};
 
-    fn weights(channels: usize, hidden: usize, device: &Device) -> MlpWeights {
-        let layer = |inputs: usize, outputs: usize, seed| LinearWeights {
+    fn norm(channels: usize, kind: NormKind, device: &Device) -> NormWeights {
+        let bias = (kind == NormKind::Layer).then(|| normal([channels], 2, device));
+        NormWeights { kind, weight: normal([channels], 1, device), bias, eps: 1e-6 }
+    }
+
+    fn layer(inputs: usize, outputs: usize, seed: u64, device: &Device) -> LinearWeights {
+        LinearWeights {
             weight: normal([outputs, inputs], seed, device) * (inputs as f32).powf(-0.5),
             bias: Some(normal([outputs], seed + 1, device)),
             precision: Precision::F32,
-        };
-        MlpWeights {
-            norm: NormWeights {
-                weight: normal([channels], 1, device),
-                bias: normal([channels], 2, device),
-                eps: 1e-6,
-            },
-            fc1: layer(channels, hidden, 3),
-            activation: Activation::Gelu,
-            fc2: layer(hidden, channels, 5),
         }
     }
 
-    fn oracle(x: Tensor<2>, mlp: MlpWeights, scale: Option<Tensor<1>>) -> Tensor<2> {
-        let hidden = composed_linear(composed_norm(x.clone(), mlp.norm), mlp.fc1, mlp.activation);
-        composed_residual(hidden, mlp.fc2, scale, x)
+    /// Every kind of MLP, and the norm before it.
+    fn kinds(channels: usize, hidden: usize, device: &Device) -> Vec<(NormWeights, MlpWeights)> {
+        let mut kinds = Vec::new();
+        for gate in [Gate::None, Gate::First, Gate::Last] {
+            for (kind, inner) in [(NormKind::Layer, false), (NormKind::Rms, false), (NormKind::Layer, true)] {
+                let activation = if gate == Gate::None { Activation::Gelu } else { Activation::Silu };
+                let weights = MlpWeights {
+                    fc1: layer(channels, gate.outputs() * hidden, 3, device),
+                    activation,
+                    gate,
+                    inner_norm: inner.then(|| norm(hidden, kind, device)),
+                    fc2: layer(hidden, channels, 5, device),
+                };
+                kinds.push((norm(channels, kind, device), weights));
+            }
+        }
+        kinds
     }
 
     #[test]
     fn kernel_equals_composed() {
         let device = devices().plain;
         for (rows, channels, hidden) in [(1, 8, 32), (203, 48, 100), (0, 8, 8)] {
-            let x = normal([rows, channels], 9, &device);
+            let x: Tensor<2> = normal([rows, channels], 9, &device);
             for scale in [None, Some(normal([channels], 10, &device))] {
-                let mlp = weights(channels, hidden, &device);
-                let y = mlp_residual(x.clone(), mlp.clone(), scale.clone());
-                assert_close(y, oracle(x.clone(), mlp, scale), 5e-5);
+                for (norm, weights) in kinds(channels, hidden, &device) {
+                    let y = mlp_residual(x.clone(), norm.clone(), weights.clone(), scale.clone());
+                    let expected = composed(x.clone(), norm, weights, scale.clone());
+                    assert_close(y, expected, 5e-5);
+                }
             }
         }
     }
 
     #[test]
+    fn the_gate_is_the_half_that_it_is_said_to_be() {
+        let device = devices().plain;
+        let x: Tensor<2> = normal([3, 4], 9, &device);
+        let weights = |gate| MlpWeights {
+            fc1: layer(4, 6, 3, &device),
+            activation: Activation::Silu,
+            gate,
+            inner_norm: None,
+            fc2: layer(3, 4, 5, &device),
+        };
+        let LinearWeights { weight, bias, .. } = layer(4, 6, 3, &device);
+        let hidden = x.clone().matmul(weight.transpose()) + bias.expect("given").unsqueeze::<2>();
+        let (a, b) = (hidden.clone().slice(s![.., ..3]), hidden.slice(s![.., 3..]));
+        let LinearWeights { weight, bias, .. } = layer(3, 4, 5, &device);
+        let out = |hidden: Tensor<2>| {
+            hidden.matmul(weight.clone().transpose()) + bias.clone().expect("given").unsqueeze::<2>()
+        };
+        assert_close(mlp(x.clone(), weights(Gate::First)), out(silu(a.clone()) * b.clone()), 1e-5);
+        assert_close(mlp(x, weights(Gate::Last)), out(a * silu(b)), 1e-5);
+    }
+
+    #[test]
     fn gradients_equal_composed() {
         let device = devices().tracked;
-        gradients_match(
-            [normal([5, 12], 9, &device)],
-            |[x]| mlp_residual(x, weights(12, 20, &device), None),
-            |[x]| oracle(x, weights(12, 20, &device), None),
-            3e-4,
-        );
+        for index in 0..kinds(12, 20, &device).len() {
+            let kind = || kinds(12, 20, &device)[index].clone();
+            gradients_match(
+                [normal([5, 12], 9, &device)],
+                |[x]| mlp_residual(x, kind().0, kind().1, None),
+                |[x]| composed(x, kind().0, kind().1, None),
+                3e-4,
+            );
+        }
     }
 }

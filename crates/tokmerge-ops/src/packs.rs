@@ -19,6 +19,8 @@ struct Key {
     /// In values.
     start: usize,
     shape: [usize; 2],
+    /// Neighbouring inputs that belong to one channel; 1 where the order of inputs is kept.
+    pixels: usize,
     isa: Isa,
     precision: Precision,
 }
@@ -30,17 +32,28 @@ static PACKS: LazyLock<Mutex<HashMap<Key, Entry>>> = LazyLock::new(Mutex::defaul
 
 /// The pack of a weight `[N, K]`, which may be some rows of a larger one, for the current instruction set.
 pub(crate) fn packed(weight: &FlexTensor, precision: Precision) -> Arc<PackedLinear> {
+    packed_by_pixel(weight, 1, precision)
+}
+
+/// As [`packed`], of a convolution's weight `[N, C * pixels]`, its inputs in the order of maps in rows: `[N, pixels, C]`.
+pub(crate) fn packed_by_pixel(weight: &FlexTensor, pixels: usize, precision: Precision) -> Arc<PackedLinear> {
     let isa = Isa::current();
     let shape @ [out_features, in_features] = weight.shape().dims();
     let pack = |weight: &FlexTensor| {
-        Arc::new(PackedLinear::new(isa, precision, values(weight), out_features, in_features))
+        let by_pixel;
+        let mut values = values(weight);
+        if pixels > 1 {
+            by_pixel = channels_last(values, in_features, pixels);
+            values = &by_pixel;
+        }
+        Arc::new(PackedLinear::new(isa, precision, values, out_features, in_features))
     };
     if !weight.is_contiguous() {
         return pack(&weight.to_contiguous());
     }
     let storage = weight.data_arc();
     let start = weight.layout().start_offset();
-    let key = Key { storage: Arc::as_ptr(&storage) as usize, start, shape, isa, precision };
+    let key = Key { storage: Arc::as_ptr(&storage) as usize, start, shape, pixels, isa, precision };
     let mut packs = PACKS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((alive, pack)) = packs.get(&key)
         && alive.strong_count() > 0
@@ -51,6 +64,20 @@ pub(crate) fn packed(weight: &FlexTensor, precision: Precision) -> Arc<PackedLin
     let made = pack(weight);
     packs.insert(key, (Arc::downgrade(&storage), made.clone()));
     made
+}
+
+/// Rows of `[channels, pixels]` as rows of `[pixels, channels]`.
+fn channels_last(rows: &[f32], width: usize, pixels: usize) -> Vec<f32> {
+    let channels = width / pixels;
+    let mut turned = vec![0.0; rows.len()];
+    for (to, from) in turned.chunks_exact_mut(width.max(1)).zip(rows.chunks_exact(width.max(1))) {
+        for (channel, from) in from.chunks_exact(pixels).enumerate() {
+            for (pixel, value) in from.iter().enumerate() {
+                to[pixel * channels + channel] = *value;
+            }
+        }
+    }
+    turned
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ use std::sync::{Mutex, PoisonError};
 /// time, and sizes that another way of merging needed must not crowd out those of this one.
 const MAX_BUFFERS: usize = 32;
 
-/// The same once something is trained: until the way back, all that the way forth computed is held.
+/// The same once something is trained: the forward pass's results are kept until the backward pass.
 const MAX_BUFFERS_TRAINING: usize = 4096;
 
-/// Buffers that have lain while so many others were taken are of no use: a step of training takes some hundred.
+/// Buffers that were left unused while this many others were taken are dropped: a training step takes a few hundred.
 const MAX_AGE: u64 = 4096;
 
 /// Whether anything was trained.
@@ -32,7 +32,7 @@ struct Free {
     taken: u64,
 }
 
-/// Says that what is computed from here on will be held until the way back.
+/// From here on results are kept until the backward pass.
 pub(crate) fn train() {
     TRAINING.store(true, Ordering::Relaxed);
 }

@@ -1,17 +1,17 @@
 //! The attention half of a pre-norm block, residual included.
 
-use crate::attention::{attention, head_features};
+use crate::attention::{AttentionSpec, attention, head_features};
 use crate::backend::{Body, body};
-use crate::linear::{flat, in_place, linear_residual, norm_linear};
+use crate::linear::{FlexLinear, in_place, linear_residual, norm_linear};
 use crate::norm::FlexNorm;
 use crate::pool::{contiguous, values};
-use crate::{HeadAggregation, Layout, LinearWeights, NormWeights, Part, packs, pool};
+use crate::{HeadAggregation, Layout, LinearWeights, NormWeights, Part, pool};
 use burn::backend::TensorMetadata;
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
 use std::sync::Arc;
 use tokmerge_kernels as kernels;
-use tokmerge_kernels::{Activation, Heads, Precision};
+use tokmerge_kernels::{Activation, Heads};
 
 /// The weights of `norm → qkv → attention → proj`.
 #[derive(Clone, Debug)]
@@ -34,20 +34,20 @@ pub type HeadFeatures = (Part, HeadAggregation);
 /// `x + scale * proj(attention(qkv(norm(x))))`: `[T, C]` → `[T, C]`, and the features asked for, as
 /// [`head_features`](crate::head_features) has them. Queries, keys and values are never stored as a whole.
 ///
-/// `log_size: [T]` is added to the logits of its key: proportional attention (ToMe, eq. 1).
+/// `key_bias: [T]` is added to the logits of its key: proportional attention (ToMe, eq. 1).
 pub fn self_attention(
     x: Tensor<2>,
     weights: SelfAttentionWeights,
-    log_size: Option<Arc<[f32]>>,
+    key_bias: Option<Arc<[f32]>>,
     layout: &Layout,
     features: Option<HeadFeatures>,
 ) -> (Tensor<2>, Option<Tensor<2>>) {
     match (body(&x), Primitives::of(&x, &weights)) {
         (Body::Kernels, Some(primitives)) => {
             drop(x);
-            primitives.run(weights.heads, log_size.as_deref(), &layout.offsets(), features)
+            primitives.run(weights.heads, key_bias.as_deref(), &layout.offsets(), features)
         }
-        _ => by_layers(x, weights, log_size, layout, features),
+        _ => by_layers(x, weights, key_bias, layout, features),
     }
 }
 
@@ -55,7 +55,7 @@ pub fn self_attention(
 fn by_layers(
     x: Tensor<2>,
     weights: SelfAttentionWeights,
-    log_size: Option<Arc<[f32]>>,
+    key_bias: Option<Arc<[f32]>>,
     layout: &Layout,
     features: Option<HeadFeatures>,
 ) -> (Tensor<2>, Option<Tensor<2>>) {
@@ -63,29 +63,15 @@ fn by_layers(
     let precision = qkv.precision.without_int8();
     let qkv = norm_linear(x.clone(), norm, qkv, Activation::Identity);
     let features = features.map(|(part, heads_as)| head_features(qkv.clone(), heads, part, heads_as));
-    let y = attention(qkv, heads, precision, log_size, layout);
+    let y = attention(qkv, &AttentionSpec { precision, key_bias, ..AttentionSpec::new(heads, layout) });
     (linear_residual(y, proj, scale, x), features)
-}
-
-/// A layer on Flex.
-struct FlexLinear {
-    weight: FlexTensor,
-    bias: Option<FlexTensor>,
-    precision: Precision,
-}
-
-impl FlexLinear {
-    fn of(layer: &LinearWeights) -> Option<Self> {
-        let weight = layer.weight.clone().try_into_primitive::<Flex>().ok()?;
-        Some(Self { weight, bias: optional(layer.bias.as_ref())?, precision: layer.precision })
-    }
 }
 
 /// A tensor that may be absent; none if it is there but tracked or elsewhere.
 fn optional(tensor: Option<&Tensor<1>>) -> Option<Option<FlexTensor>> {
     match tensor {
         None => Some(None),
-        Some(tensor) => Some(Some(tensor.clone().try_into_primitive::<Flex>().ok()?)),
+        Some(tensor) => Some(Some(contiguous(tensor.clone().try_into_primitive::<Flex>().ok()?))),
     }
 }
 
@@ -101,11 +87,9 @@ struct Primitives {
 impl Primitives {
     fn of(x: &Tensor<2>, weights: &SelfAttentionWeights) -> Option<Self> {
         let SelfAttentionWeights { norm, qkv, proj, scale, .. } = weights;
-        let [weight, bias] = [&norm.weight, &norm.bias]
-            .map(|tensor: &Tensor<1>| tensor.clone().try_into_primitive::<Flex>().ok());
         Some(Self {
             x: x.clone().try_into_primitive::<Flex>().ok()?,
-            norm: FlexNorm::new(&weight?, &bias?, norm.eps),
+            norm: FlexNorm::of(norm)?,
             qkv: FlexLinear::of(qkv)?,
             proj: FlexLinear::of(proj)?,
             scale: optional(scale.as_ref())?,
@@ -115,22 +99,20 @@ impl Primitives {
     fn run(
         self,
         heads: Heads,
-        log_size: Option<&[f32]>,
+        key_bias: Option<&[f32]>,
         offsets: &[usize],
         features: Option<HeadFeatures>,
     ) -> (Tensor<2>, Option<Tensor<2>>) {
         let Self { x, norm, qkv, proj, scale } = self;
-        let [qkv_pack, proj_pack] = [&qkv, &proj].map(|layer| packs::packed(&layer.weight, layer.precision));
-        let (qkv_bias, proj_bias) = (flat(qkv.bias.as_ref()), flat(proj.bias.as_ref()));
-        let scale = flat(scale.as_ref());
+        let (qkv_pack, proj_pack) = (qkv.pack(), proj.pack());
         let half = kernels::SelfAttention {
             norm: norm.view(),
             qkv: &qkv_pack,
-            qkv_bias: qkv_bias.as_ref().map(values),
+            qkv_bias: qkv.bias(),
             heads,
             precision: qkv.precision.without_int8(),
             proj: &proj_pack,
-            proj_bias: proj_bias.as_ref().map(values),
+            proj_bias: proj.bias(),
             scale: scale.as_ref().map(values),
         };
         let rows = x.shape()[0];
@@ -146,7 +128,7 @@ impl Primitives {
             aggregation: *aggregation,
             out,
         });
-        let x = in_place(contiguous(x), |x| kernels::self_attention(&half, offsets, log_size, metric, x));
+        let x = in_place(contiguous(x), |x| kernels::self_attention(&half, offsets, key_bias, metric, x));
         let features = features
             .map(|(_, _, width, out)| Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, width])));
         (Tensor::from_primitive::<Flex>(x), features)
@@ -157,7 +139,7 @@ impl Primitives {
 mod tests {
     use super::{SelfAttentionWeights, by_layers, self_attention};
     use crate::testing::{assert_close, devices, gradients_match, normal};
-    use crate::{HeadAggregation, Heads, Layout, LinearWeights, NormWeights, Part, Precision};
+    use crate::{HeadAggregation, Heads, Layout, LinearWeights, NormKind, NormWeights, Part, Precision};
     use burn::tensor::{Device, Tensor};
     use std::sync::Arc;
 
@@ -170,8 +152,9 @@ mod tests {
         };
         SelfAttentionWeights {
             norm: NormWeights {
+                kind: NormKind::Layer,
                 weight: normal([channels], 1, device),
-                bias: normal([channels], 2, device),
+                bias: Some(normal([channels], 2, device)),
                 eps: 1e-6,
             },
             qkv: layer(channels, 3 * width, 3),
@@ -187,12 +170,12 @@ mod tests {
         let heads = Heads { count: 2, dim: 32, scale: 0.2 };
         for layout in [Layout::uniform(4, 9), Layout::from_lens(&[3, 0, 8]), Layout::uniform(0, 5)] {
             let x: Tensor<2> = normal([layout.rows(), 24], 9, &device);
-            let log_size: Arc<[f32]> = (0..layout.rows()).map(|row| (row % 3) as f32).collect();
+            let key_bias: Arc<[f32]> = (0..layout.rows()).map(|row| (row % 3) as f32).collect();
             for features in
                 [None, Some((Part::Key, HeadAggregation::Mean)), Some((Part::Query, HeadAggregation::Concat))]
             {
                 let run = |op: fn(_, _, _, &_, _) -> _| -> (Tensor<2>, Option<Tensor<2>>) {
-                    op(x.clone(), weights(24, heads, &device), Some(log_size.clone()), &layout, features)
+                    op(x.clone(), weights(24, heads, &device), Some(key_bias.clone()), &layout, features)
                 };
                 let ((y, found), (expected, wanted)) = (run(self_attention), run(by_layers));
                 assert_close(y, expected, 0.0);

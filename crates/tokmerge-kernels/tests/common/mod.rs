@@ -164,7 +164,7 @@ pub(crate) fn attention(
     heads: Heads,
     qkv: &[f64],
     offsets: &[usize],
-    log_size: Option<&[f32]>,
+    key_bias: Option<&[f32]>,
 ) -> (Vec<f64>, Vec<f64>) {
     let (h, d) = (heads.count, heads.dim);
     let (width, rows) = (h * d, qkv.len() / (3 * h * d));
@@ -177,7 +177,7 @@ pub(crate) fn attention(
                 let scores: Vec<f64> = (item[0]..item[1])
                     .map(|k| {
                         let dot: f64 = (0..d).map(|i| at(q, 0, head, i) * at(k, 1, head, i)).sum();
-                        dot * f64::from(heads.scale) + log_size.map_or(0.0, |s| f64::from(s[k]))
+                        dot * f64::from(heads.scale) + key_bias.map_or(0.0, |s| f64::from(s[k]))
                     })
                     .collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -1,0 +1,208 @@
+//! Rotary positions: pairs of channels of every query and key turn by an angle that says where the token stands.
+
+use crate::Heads;
+use burn::tensor::{Tensor, TensorData, s};
+use std::sync::Arc;
+
+/// The angles by which queries and keys of every token turn. A token that has no place, such as a class token, turns by
+/// none: cosines 1, sines 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    /// Cosines, `[T, D / 2]` or `[T, H, D / 2]`.
+    pub cos: Arc<[f32]>,
+    /// Sines, of the same shape.
+    pub sin: Arc<[f32]>,
+    /// Which of the two shapes.
+    pub angles: Angles,
+    /// Which channels turn together.
+    pub pairs: Pairs,
+}
+
+/// Whether heads turn alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Angles {
+    /// All heads of a token by the same angles: `[T, D / 2]`.
+    Shared,
+    /// Each head by its own (mixed RoPE, whose frequencies are learned): `[T, H, D / 2]`.
+    PerHead,
+}
+
+/// Which channels of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pairs {
+    /// Channels `2 i` and `2 i + 1` (EVA-02, ViT-RoPE).
+    Adjacent,
+    /// Channels `i` and `D / 2 + i` (DINOv3, Llama).
+    Halves,
+}
+
+impl Rotation {
+    /// Angles of one row.
+    fn row(&self, heads: Heads) -> usize {
+        match self.angles {
+            Angles::Shared => heads.dim / 2,
+            Angles::PerHead => heads.count * (heads.dim / 2),
+        }
+    }
+
+    /// The same of some rows, in this order, in heads of this shape.
+    #[must_use]
+    pub fn select(&self, rows: &[u32], heads: Heads) -> Self {
+        let width = self.row(heads);
+        let select = |angles: &[f32]| -> Arc<[f32]> {
+            rows.iter()
+                .flat_map(|&row| &angles[row as usize * width..(row as usize + 1) * width])
+                .copied()
+                .collect()
+        };
+        Self { cos: select(&self.cos), sin: select(&self.sin), ..*self }
+    }
+
+    /// Panics unless there are angles for this many rows.
+    pub(crate) fn check(&self, rows: usize, heads: Heads) {
+        assert!(heads.dim.is_multiple_of(2), "heads of {} channels have no pairs to rotate", heads.dim);
+        let expected = rows * self.row(heads);
+        assert!(
+            self.cos.len() == expected && self.sin.len() == expected,
+            "a rotation of {:?} angles has {} cosines and {} sines for {rows} tokens with {} heads of {}; expected {expected}",
+            self.angles,
+            self.cos.len(),
+            self.sin.len(),
+            heads.count,
+            heads.dim
+        );
+    }
+}
+
+/// Rotates the heads of the first `parts` parts of `x: [T, P * H * D]`, each part head by head, and leaves the others:
+/// two parts of `q | k | v`, one of `k | v`, one of `q`.
+///
+/// # Panics
+/// When the rotation is of other rows or heads.
+pub fn rotate_heads(x: Tensor<2>, heads: Heads, parts: usize, rotation: &Rotation) -> Tensor<2> {
+    let [rows, columns] = x.dims();
+    rotation.check(rows, heads);
+    composed(x, heads, parts, rotation, [rows, columns])
+}
+
+fn composed(
+    x: Tensor<2>,
+    heads: Heads,
+    parts: usize,
+    rotation: &Rotation,
+    [rows, columns]: [usize; 2],
+) -> Tensor<2> {
+    let (device, half, width) = (x.device(), heads.dim / 2, parts * heads.count * heads.dim);
+    let own = match rotation.angles {
+        Angles::Shared => 1,
+        Angles::PerHead => heads.count,
+    };
+    let angles = |values: &[f32]| -> Tensor<4> {
+        Tensor::from_data(TensorData::new(values.to_vec(), [rows, 1, own, half]), &device)
+    };
+    let (cos, sin) = (angles(&rotation.cos), angles(&rotation.sin));
+    let (pair, across) = match rotation.pairs {
+        Pairs::Adjacent => ([half, 2], 4),
+        Pairs::Halves => ([2, half], 3),
+    };
+    let turned = x.clone().slice(s![.., ..width]).reshape([rows, parts, heads.count, pair[0], pair[1]]);
+    let member = |index: usize| -> Tensor<4> { turned.clone().narrow(across, index, 1).squeeze_dim(across) };
+    let (a, b) = (member(0), member(1));
+    let turned: Tensor<5> =
+        Tensor::stack(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], across);
+    let turned = turned.reshape([rows, width]);
+    if width == columns { turned } else { Tensor::cat(vec![turned, x.slice(s![.., width..])], 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Angles, Pairs, Rotation, rotate_heads};
+    use crate::Heads;
+    use crate::testing::{assert_close, devices, gradients_match, normal};
+    use burn::tensor::{Tensor, TensorData};
+
+    const HEADS: Heads = Heads { count: 3, dim: 8, scale: 1.0 };
+
+    /// Every kind, turning token `t` by angles that depend on it.
+    fn rotations(rows: usize) -> Vec<Rotation> {
+        let mut rotations = Vec::new();
+        for angles in [Angles::Shared, Angles::PerHead] {
+            for pairs in [Pairs::Adjacent, Pairs::Halves] {
+                let heads = if angles == Angles::Shared { 1 } else { HEADS.count };
+                let angle: Vec<f32> =
+                    (0..rows * heads * HEADS.dim / 2).map(|i| (i * i % 17) as f32).collect();
+                let cos = angle.iter().map(|a| a.cos()).collect();
+                rotations.push(Rotation { cos, sin: angle.iter().map(|a| a.sin()).collect(), angles, pairs });
+            }
+        }
+        rotations
+    }
+
+    /// Element by element, as the papers write it.
+    fn oracle(x: &[f32], rows: usize, parts: usize, of: usize, rotation: &Rotation) -> Vec<f32> {
+        let Heads { count, dim, .. } = HEADS;
+        let mut y = x.to_vec();
+        for row in 0..rows {
+            for (part, head, i) in (0..parts)
+                .flat_map(|part| (0..count).map(move |head| (part, head)))
+                .flat_map(|(part, head)| (0..dim / 2).map(move |i| (part, head, i)))
+            {
+                let at = match rotation.angles {
+                    Angles::Shared => row * dim / 2 + i,
+                    Angles::PerHead => (row * count + head) * dim / 2 + i,
+                };
+                let (cos, sin) = (rotation.cos[at], rotation.sin[at]);
+                let first = ((row * of + part) * count + head) * dim;
+                let (a, b) = match rotation.pairs {
+                    Pairs::Adjacent => (first + 2 * i, first + 2 * i + 1),
+                    Pairs::Halves => (first + i, first + dim / 2 + i),
+                };
+                (y[a], y[b]) = (x[a] * cos - x[b] * sin, x[b] * cos + x[a] * sin);
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn pairs_turn_by_their_angles_and_other_parts_stay() {
+        let device = devices().plain;
+        for rows in [5, 1] {
+            for rotation in rotations(rows) {
+                for (parts, of) in [(2, 3), (1, 2), (1, 1)] {
+                    let x: Tensor<2> = normal([rows, of * 24], 4, &device);
+                    let values: Vec<f32> = x.clone().into_data().iter::<f32>().collect();
+                    let expected = oracle(&values, rows, parts, of, &rotation);
+                    let expected = Tensor::from_data(TensorData::new(expected, [rows, of * 24]), &device);
+                    assert_close(rotate_heads(x, HEADS, parts, &rotation), expected, 1e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_gradient_turns_back() {
+        let device = devices().tracked;
+        for rotation in rotations(5) {
+            let back = Rotation { sin: rotation.sin.iter().map(|sin| -sin).collect(), ..rotation.clone() };
+            let weighting = normal([5, 72], 99, &device);
+            gradients_match(
+                [normal([5, 72], 3, &device)],
+                |[x]| rotate_heads(x, HEADS, 2, &rotation),
+                // The gradient of this is its weighting turned back, by which that of the other is weighted too.
+                |[x]| x * rotate_heads(weighting.clone(), HEADS, 2, &back) / weighting.clone(),
+                1e-4,
+            );
+        }
+    }
+
+    #[test]
+    fn selected_rows_keep_their_angles() {
+        let device = devices().plain;
+        for rotation in rotations(5) {
+            let x: Tensor<2> = normal([5, 24], 4, &device);
+            let some = crate::gather_rows(x.clone(), &[4, 1].into());
+            let expected = crate::gather_rows(rotate_heads(x, HEADS, 1, &rotation), &[4, 1].into());
+            assert_close(rotate_heads(some, HEADS, 1, &rotation.select(&[4, 1], HEADS)), expected, 0.0);
+        }
+    }
+}
