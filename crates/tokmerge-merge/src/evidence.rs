@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use tokmerge_ops::HeadAggregation;
 
-/// Features by which tokens are compared (ToMe, Table 1a).
+/// What tokens are compared by (ToMe, Table 1a).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feature {
+pub enum Metric {
     /// The tokens entering the block; merging then happens before attention.
     BlockInput,
     /// The tokens after attention and its residual.
@@ -18,14 +18,25 @@ pub enum Feature {
     Value,
 }
 
-/// Features and what to do with their heads (ToMe, Table 1c). Tokens themselves have no heads: they are always
-/// compared whole.
+/// A metric and what to do with its heads (ToMe, Table 1c). Tokens themselves have no heads: they are always compared
+/// whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FeatureRequest {
-    /// Which features.
-    pub feature: Feature,
+pub struct MetricRequest {
+    /// What is compared.
+    pub of: Metric,
     /// Averaged over the heads or side by side.
     pub heads: HeadAggregation,
+}
+
+impl MetricRequest {
+    /// Channels of the metric, for heads of `head_dim` channels and tokens of `channels`.
+    #[must_use]
+    pub fn width(self, head_dim: usize, channels: usize) -> usize {
+        match (self.of, self.heads) {
+            (Metric::BlockInput | Metric::Attended, _) | (_, HeadAggregation::Concat) => channels,
+            (Metric::Query | Metric::Key | Metric::Value, HeadAggregation::Mean) => head_dim,
+        }
+    }
 }
 
 /// Whether the attention that every token receives is asked for.
@@ -41,8 +52,8 @@ pub enum Received {
 /// What a method asks of one block. Nothing unasked is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
-    /// Features to compare tokens by.
-    pub features: Option<FeatureRequest>,
+    /// What to compare tokens by.
+    pub metric: Option<MetricRequest>,
     /// Attention received.
     pub received: Received,
 }
@@ -51,19 +62,19 @@ pub struct Wants {
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// `[T, D]`, one row per token that entered the block.
-    pub features: Option<Tensor<2>>,
+    pub metric: Option<Tensor<2>>,
     /// `[T]`, summing to one in every item.
     pub received: Option<Vec<f32>>,
 }
 
 impl Evidence {
-    /// The features that were asked for, handed over. `[T, D]`.
+    /// The metric that was asked for, handed over. `[T, D]`.
     ///
     /// # Panics
-    /// When the block did not answer: comparing anything else would be wrong in silence.
+    /// When the block did not answer: comparing anything else would be silently wrong.
     #[must_use]
-    pub fn into_features(self) -> Tensor<2> {
-        self.features.expect("a block answers what Wants::features asks for")
+    pub fn into_metric(self) -> Tensor<2> {
+        self.metric.expect("a block answers what Wants::metric asks for")
     }
 
     /// The attention received that was asked for. `[T]`.

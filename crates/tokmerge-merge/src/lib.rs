@@ -15,33 +15,80 @@
 //! | `H`, `D` | heads, channels of a head |
 //! | `L` | blocks of the model |
 //! | `r` | tokens that a layer removes from an item |
+//!
+//! # Example
+//!
+//! Two images of four tokens each, the first of which is the class token. In both, two of the others are alike.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use tokmerge_merge::{Evidence, Layout, Method, ModelFacts, Reduction, Tokens, Trace};
+//!
+//! let method: Method = "tome:r=1".parse()?;
+//! // A model of one block, whose images have four tokens, one of them protected.
+//! let reduction = Reduction::bind(method, &ModelFacts::new(1, 4, 1))?;
+//!
+//! let x = Tensor::<2>::from_data(
+//!     [[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 5.0], [0.0, 0.0], [0.0, 1.0], [9.0, 9.0], [8.0, 8.0]],
+//!     &Device::flex(),
+//! );
+//! let tokens = Tokens::new(x.clone(), Layout::uniform(2, 4), 1);
+//!
+//! // An encoder calls this between the attention and the MLP of block 0. Here tokens are compared by their values.
+//! let mut trace = Trace::default();
+//! let evidence = Evidence { metric: Some(x), received: None };
+//! let tokens = reduction.apply(0, tokens, evidence, &mut trace);
+//!
+//! assert_eq!(tokens.layout, Layout::uniform(2, 3));
+//! assert_eq!(tokens.sizes()[..3], [1.0, 2.0, 1.0]);
+//! let merged: Vec<f32> = tokens.x.into_data().iter().collect();
+//! assert_eq!(merged[2..4], [2.0, 0.0]);
+//! // Where every token went, per image: the class token, the merged pair, the one that stayed alone.
+//! let plan = trace.plan_until(None).expect("something merged");
+//! assert_eq!(plan.groups(0), [Some(0), Some(1), Some(1), Some(2)]);
+//! assert_eq!(plan.groups(1), [Some(0), Some(1), Some(2), Some(2)]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(missing_docs)]
 
+#[cfg(test)]
+mod contract;
+mod count;
+mod error;
 mod evidence;
-mod learned;
+mod facts;
+mod mergers;
+mod merging_error;
 mod methods;
+mod mixture;
 mod plan;
-mod random;
+mod positions;
+mod prefix;
 mod reduction;
+#[cfg(test)]
+mod refusals;
 mod schedule;
 mod spec;
 mod tokens;
+mod trace;
 
-pub use evidence::{Evidence, Feature, FeatureRequest, Received, Wants};
-pub use learned::{Largest, MergerShape, Mergers, Mixture, Norm, PatchMerger, SoftMerger};
-pub use methods::atm::{Atm, BatchRule, Threshold, merging_error};
-pub use methods::matching::Partition;
-pub use methods::patch_merger::{Axis, PatchMerging, Prefix};
-pub use methods::stm::{Inflation, Scale, Score, ScoreGradient, SoftMerging};
-pub use methods::tome::{Matcher, Tome};
-pub use methods::{METHODS, Method, MethodInfo, OptionInfo};
-pub use plan::{Combine, MergePlan, PlanError};
-pub use random::Random;
-pub use reduction::{
-    BindError, KeyBias, LastLayer, LayerTokens, Narrowed, ProportionalAttention, Readout, Reduction, Seat,
-    Site, Step, Trace,
+pub use count::MatchShape;
+pub use error::BindError;
+pub use evidence::{Evidence, Metric, MetricRequest, Received, Wants};
+pub use facts::{KeyBias, LastLayer, ModelFacts, PositionUse, Readout, Training};
+pub use mergers::{Merger, MergerShape, Mergers};
+pub use methods::atm::{Atm, BatchRule, Threshold};
+pub use methods::tome::{Matcher, Tome, Unmerge};
+pub use methods::{
+    Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,
 };
+pub use mixture::{Largest, Mixture};
+pub use plan::{Combine, MergePlan, PlanError};
+pub use positions::Positions;
+pub use prefix::Prefix;
+pub use reduction::{Held, Reduction};
 pub use schedule::{Amount, Rounding, Schedule, ScheduleError, mergeable};
 pub use spec::{MergeSpec, SpecError};
 pub use tokens::Tokens;
 pub use tokmerge_ops::{DROPPED, HeadAggregation, Layout, Similarity};
+pub use trace::{How, LastBlockSkip, LayerTokens, Record, Site, Step, Trace};

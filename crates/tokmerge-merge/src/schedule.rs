@@ -58,9 +58,9 @@ pub enum ScheduleError {
         /// Blocks of the model.
         depth: usize,
     },
-    /// A splitting layer behind the last.
+    /// A splitting layer after the last.
     #[error(
-        "split={split} is behind the last of the model's {depth} layers; it may be 0 (size-distinctive matching in all layers) to {depth} (in none)"
+        "split={split} is beyond the model's {depth} layers; it may be 0 (size-distinctive matching in all layers) to {depth} (in none)"
     )]
     Split {
         /// The splitting layer.

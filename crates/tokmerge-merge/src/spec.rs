@@ -1,5 +1,6 @@
 //! How a method is written down: `name`, `name:option=value,...`, or a TOML file.
 
+use crate::{MethodInfo, OptionInfo};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -200,71 +201,32 @@ impl fmt::Display for MergeSpec {
 }
 
 /// The options of one spec, taken out one by one by the method that knows them.
-pub(crate) struct Options {
-    method: &'static str,
-    known: Vec<&'static str>,
+pub(crate) struct Given {
+    known: &'static [OptionInfo],
     left: Vec<(String, String)>,
 }
 
-impl Options {
+impl Given {
     /// # Errors
-    /// At once for an option that the method does not have.
-    pub(crate) fn new(
-        method: &'static str,
-        known: impl IntoIterator<Item = &'static str>,
-        spec: &MergeSpec,
-    ) -> Result<Self, SpecError> {
-        let known: Vec<_> = known.into_iter().collect();
-        for (option, _) in &spec.options {
-            if !known.contains(&option.as_str()) {
-                return Err(SpecError::Option {
-                    method: method.to_owned(),
-                    option: option.clone(),
-                    hint: did_you_mean(option, known.iter().copied()),
-                    known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
-                });
-            }
+    /// For an option that the method does not have.
+    pub(crate) fn new(info: &MethodInfo, spec: &MergeSpec) -> Result<Self, SpecError> {
+        let known: Vec<_> = info.options.iter().map(|option| option.name).collect();
+        match spec.options.iter().find(|(option, _)| !known.contains(&option.as_str())) {
+            None => Ok(Self { known: info.options, left: spec.options.clone() }),
+            Some((option, _)) => Err(SpecError::Option {
+                method: info.name.to_owned(),
+                option: option.clone(),
+                hint: did_you_mean(option, known.iter().copied()),
+                known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
+            }),
         }
-        Ok(Self { method, known, left: spec.options.clone() })
     }
 
     /// The text of an option, if given.
     pub(crate) fn text(&mut self, option: &str) -> Option<String> {
-        debug_assert!(self.known.contains(&option), "{option} is missing in the method's list");
+        debug_assert!(self.known.iter().any(|known| known.name == option), "{option} is not in the list");
         let index = self.left.iter().position(|(name, _)| name == option)?;
         Some(self.left.remove(index).1)
-    }
-
-    /// An option read by `read`; `allowed` completes the sentence "option takes ...".
-    pub(crate) fn value<T>(
-        &mut self,
-        option: &str,
-        allowed: &str,
-        read: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, SpecError> {
-        let Some(value) = self.text(option) else { return Ok(None) };
-        match read(&value) {
-            Some(read) => Ok(Some(read)),
-            None => Err(self.refuse(option, &value, allowed)),
-        }
-    }
-
-    /// One of several named values, the first being the default.
-    pub(crate) fn choice<T: Copy>(&mut self, option: &str, choices: &[(&str, T)]) -> Result<T, SpecError> {
-        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        let chosen = self.value(option, &names.join(", "), |value| {
-            choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice)
-        })?;
-        Ok(chosen.unwrap_or(choices[0].1))
-    }
-
-    pub(crate) fn refuse(&self, option: &str, value: &str, allowed: &str) -> SpecError {
-        SpecError::Value {
-            method: self.method.to_owned(),
-            option: option.to_owned(),
-            value: value.to_owned(),
-            allowed: allowed.to_owned(),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What travels through an encoder.
 
-use crate::MergePlan;
+use crate::{Combine, MergePlan, Positions, Prefix};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 use tokmerge_ops::{Layout, gather_rows};
@@ -12,21 +12,35 @@ pub struct Tokens {
     pub x: Tensor<2>,
     /// Which rows belong to which item.
     pub layout: Layout,
-    /// Tokens at the front of every item that never merge: class, distillation, registers.
-    pub prefix: usize,
+    /// Tokens at the front of every item that never merge: class, distillation, registers, words of a question.
+    pub prefix: Prefix,
     /// How many original tokens each row stands for, `[T]`. `None` as long as every token stands for itself.
     pub size: Option<Arc<[f32]>>,
+    /// Where every token is, for models whose blocks need to know. `None` where nobody asks: nothing is computed.
+    pub positions: Option<Positions>,
 }
 
 impl Tokens {
-    /// Tokens as they come from an embedding, `x: [B * N, C]`, the first `prefix` of each item protected.
+    /// Tokens as they come from an embedding, `x: [T, C]`, the first `prefix` of each item protected.
     ///
     /// # Panics
-    /// When the layout is of another number of rows.
+    /// When the layout has another number of rows, or the prefix another number of items.
     #[must_use]
-    pub fn new(x: Tensor<2>, layout: Layout, prefix: usize) -> Self {
+    pub fn new(x: Tensor<2>, layout: Layout, prefix: impl Into<Prefix>) -> Self {
+        let prefix = prefix.into();
         assert_eq!(x.dims()[0], layout.rows(), "a layout says whose each row is");
-        Self { x, layout, prefix, size: None }
+        assert!(prefix.fits(&layout), "a prefix per item: {prefix:?} for {} items", layout.items());
+        Self { x, layout, prefix, size: None, positions: None }
+    }
+
+    /// The same tokens, standing at these positions, one per row; plans carry them on.
+    ///
+    /// # Panics
+    /// When there are more or fewer positions than rows.
+    #[must_use]
+    pub fn with_positions(self, positions: Positions) -> Self {
+        assert_eq!(positions.rows(), self.layout.rows(), "one position per row");
+        Self { positions: Some(positions), ..self }
     }
 
     /// The same tokens with other values.
@@ -61,30 +75,30 @@ impl Tokens {
     /// The prefix tokens of every item alone.
     #[must_use]
     pub fn prefix_only(self) -> Self {
-        let Self { x, layout, prefix, size } = self;
-        let rows = layout.front_rows(prefix);
+        let Self { x, layout, prefix, size, positions } = self;
+        let front = prefix.front(&layout);
+        let rows = layout.rows_of(&front);
         let size = size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
-        Self { x: gather_rows(x, &rows), layout: layout.front(prefix), prefix, size }
+        let positions = positions.map(|positions| positions.select(&rows));
+        Self { x: gather_rows(x, &rows), layout: front, prefix, size, positions }
     }
 
-    /// The tokens after a plan, `x` being the merged rows.
+    /// The tokens after a plan: rows become what `combine` says, sizes add up, positions follow.
     ///
     /// # Panics
-    /// When `x` or the plan is of another batch.
+    /// When the plan was made for other tokens.
     #[must_use]
-    pub fn merged(self, x: Tensor<2>, plan: &MergePlan) -> Self {
-        Self::after(plan, x, &self.layout, self.prefix, self.size.as_deref())
-    }
-
-    /// As [`merged`](Self::merged), from what is left of the tokens when their rows were handed over.
-    pub(crate) fn after(
-        plan: &MergePlan,
-        x: Tensor<2>,
-        layout: &Layout,
-        prefix: usize,
-        size: Option<&[f32]>,
-    ) -> Self {
-        assert_eq!(layout, plan.input(), "the plan was made for other tokens");
-        Self { size: Some(plan.sizes(size)), ..Self::new(x, plan.output().clone(), prefix) }
+    pub fn merge(self, plan: &MergePlan, combine: Combine) -> Self {
+        // The rows are handed over, not shared, so that their memory can be reused.
+        let sizes = self.sizes();
+        let Self { x, layout, prefix, size, positions } = self;
+        assert_eq!(&layout, plan.input(), "the plan was made for other tokens");
+        Self {
+            x: plan.merge(x, &sizes, combine),
+            layout: plan.output().clone(),
+            prefix,
+            positions: positions.map(|positions| plan.positions(&positions, &sizes, combine)),
+            size: Some(plan.sizes(size.as_deref())),
+        }
     }
 }

@@ -1,38 +1,23 @@
-//! The list of methods. A new one is a file, a variant and a line in [`METHODS`].
+//! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
 pub(crate) mod atm;
-pub(crate) mod matching;
-mod options;
-pub(crate) mod patch_merger;
-pub(crate) mod stm;
+mod matching;
+mod none;
+mod option;
+pub mod patch_merger;
+mod rule;
+pub mod stm;
 pub(crate) mod tome;
 
-use crate::spec::{Options, did_you_mean};
-use crate::{
-    Amount, Combine, Evidence, LastLayer, MergePlan, MergeSpec, ProportionalAttention, ScheduleError, Site,
-    SpecError, Step, Tokens, Wants,
-};
-use atm::Atm;
-use patch_merger::PatchMerging;
+use crate::spec::{Given, did_you_mean};
+use crate::{LastLayer, MergeSpec, MergerShape, Site, SpecError};
+use option::FromOptions;
 use std::fmt;
 use std::str::FromStr;
-use stm::SoftMerging;
-use tome::Tome;
 
-/// A way to reduce tokens.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Method {
-    /// Leave the model as it is.
-    None,
-    /// Token merging, with all of the paper's choices.
-    Tome(Tome),
-    /// Adaptive token merging: as many tokens as the image allows.
-    Atm(Atm),
-    /// PatchMerger: learned queries turn all tokens into a few.
-    PatchMerger(PatchMerging),
-    /// Soft token merging: neighbours become their weighted sum.
-    Stm(SoftMerging),
-}
+pub use matching::Partition;
+pub(crate) use rule::{At, Rule};
+pub use rule::{Common, ProportionalAttention};
 
 /// An option of a method, for help texts.
 #[derive(Clone, Copy, Debug)]
@@ -58,20 +43,60 @@ pub struct MethodInfo {
     pub example: &'static str,
     /// All options.
     pub options: &'static [OptionInfo],
-    read: fn(Options) -> Result<Method, SpecError>,
 }
 
-/// All methods; help, documentation and tests read this list.
-pub const METHODS: &[MethodInfo] = &[NONE, tome::INFO, atm::INFO, patch_merger::INFO, stm::INFO];
+/// Makes the variants of [`Method`], the entries of [`METHODS`] and the dispatch from one list.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $variant:ident($module:ident::$options:ident),)+) => {
+        /// A way to reduce tokens.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Method {
+            /// Leave the model as it is.
+            None,
+            $($(#[$doc])* $variant($module::$options),)+
+        }
 
-const NONE: MethodInfo = MethodInfo {
-    name: "none",
-    summary: "leave the model as it is",
-    source: "-",
-    example: "none",
-    options: &[],
-    read: |_| Ok(Method::None),
-};
+        /// All methods; help, documentation and tests read this list.
+        pub const METHODS: &[MethodInfo] = &[none::INFO, $($module::INFO,)+];
+
+        impl Method {
+            pub(crate) fn rule(&self) -> &dyn Rule {
+                match self {
+                    Self::None => &none::Nothing,
+                    $(Self::$variant(options) => options,)+
+                }
+            }
+
+            /// Changes the options that methods share, where this one has them.
+            fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
+                match self {
+                    Self::None => {}
+                    $(Self::$variant(options) => options.set_common(change),)+
+                }
+            }
+
+            fn read(info: &MethodInfo, given: Given) -> Result<Self, SpecError> {
+                match info.name {
+                    $(name if name == $module::INFO.name => {
+                        $module::$options::read(given).map(Self::$variant)
+                    })+
+                    _ => Ok(Self::None),
+                }
+            }
+        }
+    };
+}
+
+methods! {
+    /// Token merging, with all of the paper's choices.
+    Tome(tome::Tome),
+    /// Adaptive token merging: as many tokens as the image allows.
+    Atm(atm::Atm),
+    /// PatchMerger: learned queries turn all tokens into a few.
+    PatchMerger(patch_merger::Options),
+    /// Soft token merging: neighbours become their weighted sum.
+    Stm(stm::Options),
+}
 
 impl Method {
     /// Reads a method from its spec.
@@ -82,186 +107,94 @@ impl Method {
         let info = METHODS.iter().find(|info| info.name == spec.method).ok_or_else(|| {
             let known: Vec<_> = METHODS.iter().map(|info| info.name).collect();
             let hint = match spec.method.split_once(',') {
-                Some(_) => " (give --merge once for every method)".to_owned(),
+                Some(_) => " (give one spec for every method)".to_owned(),
                 None => did_you_mean(&spec.method, known.iter().copied()),
             };
             SpecError::Method { given: spec.method.clone(), hint, known: known.join(", ") }
         })?;
-        let known = info.options.iter().map(|option| option.name);
-        (info.read)(Options::new(info.name, known, spec)?)
+        Self::read(info, Given::new(info, spec)?)
     }
 
-    /// The spec that reads back as this method, options at their default left out.
+    /// The spec that reads back as this method, without the options that have their defaults.
     #[must_use]
     pub fn spec(&self) -> MergeSpec {
-        match self {
-            Self::None => MergeSpec { method: "none".to_owned(), options: Vec::new() },
-            Self::Tome(tome) => tome.spec(),
-            Self::Atm(atm) => atm.spec(),
-            Self::PatchMerger(method) => method.spec(),
-            Self::Stm(method) => method.spec(),
-        }
+        let rule = self.rule();
+        MergeSpec { method: rule.info().name.to_owned(), options: rule.options() }
+    }
+
+    /// What a user can read about it.
+    #[must_use]
+    pub fn info(&self) -> &'static MethodInfo {
+        self.rule().info()
     }
 
     /// Where it works.
     #[must_use]
     pub fn site(&self) -> Site {
-        match self {
-            Self::None | Self::Atm(_) => Site::InsideBlock,
-            Self::Tome(tome) => tome.site(),
-            Self::PatchMerger(_) | Self::Stm(_) => Site::BeforeBlock,
-        }
+        self.rule().site()
     }
 
-    pub(crate) fn wants(&self) -> Wants {
-        match self {
-            Self::None | Self::PatchMerger(_) | Self::Stm(_) => Wants::default(),
-            Self::Tome(tome) => tome.wants(),
-            Self::Atm(atm) => atm.wants(),
-        }
-    }
-
-    /// What each of `depth` layers is to merge.
-    pub(crate) fn amounts(&self, depth: usize) -> Result<Vec<Amount>, ScheduleError> {
-        match self {
-            Self::None | Self::PatchMerger(_) | Self::Stm(_) => Ok(vec![Amount::NOTHING; depth]),
-            Self::Tome(tome) => Ok(tome.schedule.per_layer(depth)?.into_iter().map(Amount::Count).collect()),
-            Self::Atm(atm) => atm.amounts(depth),
-        }
+    /// Whether merged tokens have a position, that of their members, so that models whose blocks need positions can
+    /// run with it.
+    #[must_use]
+    pub fn keeps_positions(&self) -> bool {
+        self.rule().keeps_positions()
     }
 
     /// Which tokens go through the MLP of the last layer.
     #[must_use]
     pub fn last_layer(&self) -> LastLayer {
-        match self {
-            Self::None | Self::PatchMerger(_) | Self::Stm(_) => LastLayer::All,
-            Self::Tome(tome) => tome.last_layer,
-            Self::Atm(atm) => atm.last_layer,
-        }
+        self.rule().common().last_layer
     }
 
-    /// How close the two best logits of an image may be before it runs once more, unmerged.
+    /// How close the two best logits of an image may be before it runs a second time, unmerged.
     #[must_use]
     pub fn recheck(&self) -> Option<f32> {
-        match self {
-            Self::None | Self::PatchMerger(_) | Self::Stm(_) => None,
-            Self::Tome(tome) => tome.recheck,
-            Self::Atm(atm) => atm.recheck,
-        }
+        self.rule().common().recheck
     }
 
     /// The same method with another recheck; an unmerged model has nothing to check.
     #[must_use]
     pub fn with_recheck(mut self, recheck: Option<f32>) -> Self {
-        match &mut self {
-            Self::None | Self::PatchMerger(_) | Self::Stm(_) => {}
-            Self::Tome(tome) => tome.recheck = recheck,
-            Self::Atm(atm) => atm.recheck = recheck,
-        }
+        self.set_common(|common| common.recheck = recheck);
         self
-    }
-
-    pub(crate) fn proportional_attention(&self) -> ProportionalAttention {
-        match self {
-            Self::None | Self::PatchMerger(_) | Self::Stm(_) => ProportionalAttention::Off,
-            Self::Tome(tome) => tome.proportional_attention,
-            Self::Atm(atm) => atm.proportional_attention,
-        }
-    }
-
-    pub(crate) fn combine(&self) -> Combine {
-        match self {
-            Self::None | Self::Atm(_) | Self::PatchMerger(_) | Self::Stm(_) => Combine::WeightedAverage,
-            Self::Tome(tome) => tome.combine,
-        }
-    }
-
-    /// The blocks, from 0, in front of which weights of the method stand; none for methods without weights.
-    #[must_use]
-    pub fn mergers_before(&self, depth: usize) -> Vec<usize> {
-        match self {
-            Self::None | Self::Tome(_) | Self::Atm(_) => Vec::new(),
-            Self::PatchMerger(method) => method.before(depth),
-            Self::Stm(method) => method.before(depth),
-        }
     }
 
     /// Whether the method has weights of its own, which have to be trained.
     #[must_use]
     pub fn has_weights(&self) -> bool {
-        matches!(self, Self::PatchMerger(_) | Self::Stm(_))
+        self.rule().has_weights()
     }
 
-    /// Whether tokens that it merged come back behind the block.
+    /// Number of parameters of the method's own weights in a model of this shape.
+    #[must_use]
+    pub fn parameters(&self, shape: MergerShape) -> usize {
+        let mergers = 0..self.mergers_before(shape.depth).len();
+        mergers.map(|index| self.rule().merger_parameters(index, shape.channels)).sum()
+    }
+
+    /// The blocks, from 0, before which weights of the method stand; none for methods without weights.
+    #[must_use]
+    pub fn mergers_before(&self, depth: usize) -> Vec<usize> {
+        self.rule().mergers_before(depth)
+    }
+
+    /// Whether tokens that it merged are there again after the block.
     #[must_use]
     pub fn inflates(&self) -> bool {
-        matches!(self, Self::Stm(method) if method.inflation == stm::Inflation::On)
+        self.site() == Site::AroundBlock
     }
 
-    /// What weights in front of block `layer` make of an item of `tokens`, where some stand there: tokens that the
-    /// block sees, and tokens behind it.
+    /// Tokens that weights before block `layer` make of an item of `tokens`, if any stand there.
     pub(crate) fn merged_before(
         &self,
         layer: usize,
         depth: usize,
         tokens: usize,
         prefix: usize,
-    ) -> Option<(usize, usize)> {
+    ) -> Option<usize> {
         let index = self.mergers_before(depth).iter().position(|before| *before == layer)?;
-        match self {
-            Self::None | Self::Tome(_) | Self::Atm(_) => None,
-            Self::PatchMerger(method) => Some((method.left(index, prefix), method.left(index, prefix))),
-            Self::Stm(method) => {
-                let seen = crate::learned::windows(tokens, prefix, method.window);
-                Some((seen, if self.inflates() { tokens } else { seen }))
-            }
-        }
-    }
-
-    /// Multiply-adds of the weights in front of block `layer`, and elements that their norm sees.
-    pub(crate) fn merger_cost(
-        &self,
-        layer: usize,
-        depth: usize,
-        tokens: usize,
-        prefix: usize,
-        channels: usize,
-    ) -> (f64, f64) {
-        let index = self.mergers_before(depth).iter().position(|before| *before == layer);
-        match (self, index) {
-            (Self::PatchMerger(method), Some(index)) => method.cost(index, tokens, prefix, channels),
-            (Self::Stm(method), Some(_)) => method.cost(tokens, prefix, channels),
-            _ => (0.0, 0.0),
-        }
-    }
-
-    pub(crate) fn plan(
-        &self,
-        step: Step,
-        depth: usize,
-        amount: Amount,
-        tokens: &Tokens,
-        evidence: Evidence,
-    ) -> Option<MergePlan> {
-        match self {
-            Self::None | Self::PatchMerger(_) | Self::Stm(_) => None,
-            Self::Tome(tome) => tome.plan(step.layer, amount, tokens, evidence),
-            Self::Atm(atm) => atm.plan(step.layer, depth, amount, tokens, evidence),
-        }
-    }
-
-    pub(crate) fn matching_macs(
-        &self,
-        tokens: usize,
-        amount: Amount,
-        head_dim: usize,
-        channels: usize,
-    ) -> f64 {
-        match self {
-            Self::None | Self::PatchMerger(_) | Self::Stm(_) => 0.0,
-            Self::Tome(tome) => tome.matching_macs(tokens, amount, head_dim, channels),
-            Self::Atm(atm) => atm.matching_macs(tokens, head_dim, channels),
-        }
+        Some(self.rule().merged(index, tokens, prefix))
     }
 }
 

@@ -1,10 +1,9 @@
-use super::{Atm, BatchRule, Threshold, merging_error};
+use super::{Atm, BatchRule, Threshold};
+use crate::methods::{At, Rule};
 use crate::{
-    Amount, Evidence, KeyBias, LastLayer, LayerTokens, Layout, Method, Readout, Reduction, Seat, Site, Step,
-    Tokens, Trace,
+    Amount, Evidence, LastLayer, LayerTokens, Layout, Method, ModelFacts, Readout, Reduction, Tokens, Trace,
 };
 use burn::tensor::{Device, Tensor, TensorData};
-use proptest::prelude::*;
 use std::sync::Arc;
 
 fn tensor(rows: &[[f32; 2]]) -> Tensor<2> {
@@ -23,18 +22,19 @@ fn items(angles: &[&[f32]], size: Option<&[f32]>) -> (Tokens, Evidence) {
     let lens: Vec<usize> = angles.iter().map(|item| item.len()).collect();
     let x = tensor(&rows);
     let size: Option<Arc<[f32]>> = size.map(Into::into);
-    let evidence = Evidence { features: Some(x.clone()), received: None };
-    (Tokens { x, layout: Layout::from_lens(&lens), prefix: 1, size }, evidence)
+    let evidence = Evidence { metric: Some(x.clone()), received: None };
+    (Tokens { size, ..Tokens::new(x, Layout::from_lens(&lens), 1) }, evidence)
 }
 
 fn plan(spec: &str, layer: usize, (tokens, evidence): (Tokens, Evidence)) -> Option<crate::MergePlan> {
     let method: Method = spec.parse().unwrap();
-    let amount = method.amounts(4).unwrap()[layer];
-    method.plan(Step { layer, site: Site::InsideBlock }, 4, amount, &tokens, evidence)
+    let rule = method.rule();
+    let amount = rule.amounts(&ModelFacts::new(4, 9, 1)).unwrap()[layer];
+    rule.plan(&At { layer, depth: 4, amount }, &tokens, evidence)
 }
 
-fn seat(readout: Readout) -> Seat {
-    Seat { depth: 3, tokens: 6, prefix: 1, key_bias: KeyBias::LogSize, readout }
+fn facts(readout: Readout) -> ModelFacts {
+    ModelFacts { readout, ..ModelFacts::new(3, 6, 1) }
 }
 
 #[test]
@@ -49,9 +49,22 @@ fn thresholds_of_equation_1() {
 }
 
 #[test]
-fn nothing_merges_in_the_last_layer_or_at_a_threshold_of_one() {
-    let amounts = Atm::new(Threshold::PerLayer(vec![1.0, 0.5, 0.25])).amounts(3).unwrap();
-    assert_eq!(amounts, [Amount::NOTHING, Amount::Above(0.5), Amount::NOTHING]);
+fn nothing_merges_at_a_threshold_of_one_or_in_a_last_layer_of_which_only_the_class_token_is_read() {
+    let atm = Atm::new(Threshold::PerLayer(vec![1.0, 0.5, 0.25]));
+    let amounts = |readout| atm.amounts(&facts(readout)).unwrap();
+    assert_eq!(amounts(Readout::Prefix), [Amount::NOTHING, Amount::Above(0.5), Amount::NOTHING]);
+    assert_eq!(amounts(Readout::All), [Amount::NOTHING, Amount::Above(0.5), Amount::Above(0.25)]);
+}
+
+#[test]
+fn models_that_average_their_patches_merge_in_the_last_layer_too() {
+    let reduction = Reduction::bind("atm:theta=0.99".parse().unwrap(), &facts(Readout::All)).unwrap();
+    // Nothing has merged yet, so the first half proposes to the second: 10 degrees to 11.
+    let (tokens, evidence) = items(&[&[0.0, 10.0, 40.0, 11.0, 70.0, 99.0]], None);
+    let mut trace = Trace::default();
+    let tokens = reduction.apply(2, tokens, evidence, &mut trace);
+    assert_eq!(tokens.layout, Layout::uniform(1, 5));
+    assert_eq!(trace.layer_tokens(0, 6, 3)[2], LayerTokens { entered: 6, attended: 6, fed: 5 });
 }
 
 #[test]
@@ -65,19 +78,19 @@ fn pairs_strictly_above_the_threshold_merge_and_the_order_is_that_of_tome() {
     assert_eq!(plan("atm:theta=1", 0, items(&[equal], None)), None);
     // Exactly at the threshold is not above it: orthogonal tokens and a threshold of 0.
     let (tokens, _) = items(&[&[0.0, 0.0, 90.0]], None);
-    let evidence = Evidence { features: Some(tensor(&[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])), received: None };
+    let evidence = Evidence { metric: Some(tensor(&[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])), received: None };
     assert_eq!(plan("atm:theta=0", 0, (tokens.clone(), evidence.clone())), None);
     assert!(plan("atm:theta=-0.1", 0, (tokens, evidence)).is_some());
 }
 
 #[test]
-fn small_tokens_propose_to_large_ones_behind_the_split() {
+fn small_tokens_propose_to_large_ones_after_the_split() {
     let angles: &[f32] = &[0.0, 10.0, 11.0, 100.0, 101.0, 200.0];
     let sizes = [1.0, 5.0, 4.0, 1.0, 3.0, 1.0];
     // By size: 3, 5 | 4, 2, 1. The large neighbours 1 and 2 stay apart, 3 goes into 4.
     let found = plan("atm:theta=0.99,split=0", 0, items(&[angles], Some(&sizes))).unwrap();
     assert_eq!(found.groups(0), [0, 4, 3, 2, 2, 1].map(Some));
-    // The default splits a model of four layers behind the third.
+    // The default splits a model of four layers after the third.
     assert_eq!(Atm::new(Threshold::Constant(0.9)).split_of(4), 3);
     let alternating = plan("atm:theta=0.99", 2, items(&[angles], Some(&sizes))).unwrap();
     assert_eq!(alternating.groups(0), [0, 1, 1, 2, 2, 3].map(Some));
@@ -113,7 +126,7 @@ fn the_batch_average_is_rounded_down_and_the_same_for_all_images() {
 #[test]
 fn only_the_prefix_goes_through_the_last_mlp_unless_the_output_needs_patches() {
     let run = |spec: &str, readout| {
-        let reduction = Reduction::bind(spec.parse().unwrap(), &seat(readout)).unwrap();
+        let reduction = Reduction::bind(spec.parse().unwrap(), &facts(readout)).unwrap();
         let image: &[f32] = &[0.0, 10.0, 11.0, 40.0, 70.0, 99.0];
         let (mut tokens, evidence) = items(&[image, image], None);
         let mut trace = Trace::default();
@@ -140,7 +153,7 @@ fn only_the_prefix_goes_through_the_last_mlp_unless_the_output_needs_patches() {
 
 #[test]
 fn how_many_tokens_are_left_is_not_known_beforehand_unless_nothing_merges() {
-    let bind = |spec: &str| Reduction::bind(spec.parse().unwrap(), &seat(Readout::Prefix)).unwrap();
+    let bind = |spec: &str| Reduction::bind(spec.parse().unwrap(), &facts(Readout::Prefix)).unwrap();
     assert_eq!(bind("atm:theta=0.9").expected_tokens(6, 3), None);
     let nothing = bind("atm:theta=1").expected_tokens(6, 3).unwrap();
     assert_eq!(nothing[2], LayerTokens { entered: 6, attended: 6, fed: 1 });
@@ -167,10 +180,10 @@ fn wrong_options_say_what_is_right() {
         assert!(error.contains(expected), "{spec}: {error}");
     }
     for (spec, expected) in [
-        ("atm:theta=0.9,split=4", "split=4 is behind the last of the model's 3 layers"),
+        ("atm:theta=0.9,split=4", "split=4 is beyond the model's 3 layers"),
         ("atm:theta=[0.9,0.9,0.9,0.9]", "lists 4 layers but the model has 3"),
     ] {
-        let error = Reduction::bind(spec.parse().unwrap(), &seat(Readout::Prefix)).unwrap_err().to_string();
+        let error = Reduction::bind(spec.parse().unwrap(), &facts(Readout::Prefix)).unwrap_err().to_string();
         assert!(error.contains(expected), "{spec}: {error}");
     }
 }
@@ -186,39 +199,5 @@ fn specs_read_back() {
         assert_eq!(method.to_string(), spec);
         let Method::Atm(atm) = &method else { panic!("{method:?}") };
         assert_eq!(atm.batch == BatchRule::Average, spec.contains("average"));
-    }
-}
-
-#[test]
-fn merging_error_of_known_cases() {
-    let (x, y) = (at(0.0), at(60.0));
-    // Both thirty degrees from their mean.
-    let expected = 2.0 * (1.0 - 30.0_f64.to_radians().cos());
-    assert!((merging_error((&x, 1.0), (&y, 1.0)) - expected).abs() < 1e-6);
-    assert!(merging_error((&x, 3.0), (&x, 8.0)).abs() < 1e-6);
-    assert!(merging_error((&[0.0, 0.0], 1.0), (&x, 1.0)).is_finite());
-}
-
-proptest! {
-    /// Theorem 1: n m / (n + m) δ <= error <= 2 n m / (n + m) δ.
-    #[test]
-    fn merging_error_lies_within_the_bounds_of_theorem_1(
-        pairs in prop::collection::vec((-1.0f32..1.0, -1.0f32..1.0), 2..20),
-        n in 1u32..500, m in 1u32..500,
-    ) {
-        let (x, y): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
-        let dot = |a: &[f32], b: &[f32]| -> f64 {
-            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-        };
-        let (xx, yy) = (dot(&x, &x), dot(&y, &y));
-        prop_assume!(xx > 1e-6 && yy > 1e-6);
-        let distance = 1.0 - dot(&x, &y) / (xx * yy).sqrt();
-        // Opposite tokens of equal size have no direction in the middle; the theorem leaves them out.
-        prop_assume!(distance < 1.999);
-        let error = merging_error((&x, n as f32), (&y, m as f32));
-        let (n, m) = (f64::from(n), f64::from(m));
-        let lower = n * m / (n + m) * distance;
-        let slack = 1e-9 * (n + m);
-        prop_assert!(error >= lower - slack && error <= 2.0 * lower + slack, "{lower} {error}");
     }
 }

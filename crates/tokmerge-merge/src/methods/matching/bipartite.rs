@@ -14,8 +14,8 @@ type Pair = (u32, u32);
 pub(in crate::methods) enum Unmerged {
     /// As they were listed.
     Listed,
-    /// The most similar first.
-    BySimilarity,
+    /// As in ToMe's published results: as they were listed, but in items without a prefix the most similar first.
+    Published,
 }
 
 /// One proposal per source, for all items of a batch.
@@ -26,11 +26,11 @@ pub(in crate::methods) struct Proposals {
 }
 
 impl Proposals {
-    /// Every source proposes to the destination whose features (`[T, D]`) are most similar.
+    /// Every source proposes to the destination whose metric (`[T, D]`) is most similar.
     pub(in crate::methods) fn by_similarity(
         tokens: &Tokens,
         splits: Vec<Split>,
-        features: Tensor<2>,
+        metric: Tensor<2>,
         similarity: Similarity,
     ) -> Self {
         let rows: Vec<(Vec<u32>, Vec<u32>)> = splits
@@ -46,7 +46,7 @@ impl Proposals {
             .iter()
             .map(|(sources, destinations)| tokmerge_ops::Bipartite { sources, destinations })
             .collect();
-        let found = best_match(features, similarity, &items);
+        let found = best_match(metric, similarity, &items);
         Self { splits, found }
     }
 
@@ -79,7 +79,8 @@ impl Proposals {
             let partner = &self.found.partner[offset..offset + count];
             offset += count;
 
-            let (accepted, rest) = choose(amount, best, unmerged, range.len(), tokens.prefix);
+            let prefix = tokens.prefix.of(item);
+            let (accepted, rest) = choose(amount, best, unmerged, range.len(), prefix);
             if accepted.is_empty() {
                 builder.keep_item();
                 continue;
@@ -91,7 +92,7 @@ impl Proposals {
                     (split.sources[source as usize], partner[source as usize] - range.start as u32)
                 })
                 .collect();
-            let kept = (0..tokens.prefix as u32)
+            let kept = (0..prefix as u32)
                 .chain(rest.iter().map(|&source| split.sources[source as usize]))
                 .chain(split.destinations.iter().copied());
             builder.item(kept, &pairs);
@@ -114,9 +115,10 @@ fn choose(
         Amount::Count(remove) => remove,
     };
     let accepted = mergeable(wanted, len, prefix).min(best.len());
+    let by_similarity = unmerged == Unmerged::Published && prefix == 0;
     if let Amount::Above(threshold) = amount
         && accepted == wanted
-        && unmerged == Unmerged::Listed
+        && !by_similarity
     {
         // No need to sort.
         return sources.partition(|&source| best[source as usize] > threshold);
@@ -129,14 +131,13 @@ fn choose(
         |source: u32| Some(best[source as usize]).filter(|s| !s.is_nan()).unwrap_or(f32::NEG_INFINITY);
     let best_first = |a: &u32, b: &u32| score(*b).total_cmp(&score(*a)).then(a.cmp(b));
     let mut order: Vec<u32> = sources.collect();
-    match unmerged {
-        Unmerged::BySimilarity => order.sort_unstable_by(best_first),
-        Unmerged::Listed => {
-            order.select_nth_unstable_by(accepted - 1, best_first);
-        }
+    if by_similarity {
+        order.sort_unstable_by(best_first);
+    } else {
+        order.select_nth_unstable_by(accepted - 1, best_first);
     }
     let mut rest = order.split_off(accepted);
-    if unmerged == Unmerged::Listed {
+    if !by_similarity {
         rest.sort_unstable();
     }
     (order, rest)

@@ -1,6 +1,7 @@
 //! Which tokens of an item propose and which are proposed to.
 
-use crate::Random;
+use crate::Tokens;
+use tokmerge_nn::Random;
 
 /// How tokens are split into sources and destinations (ToMe, Table 1e).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,13 @@ impl Partition {
         };
         Split { sources, destinations }
     }
+
+    /// Splits every item. Random numbers depend on seed, layer and number of tokens only.
+    pub(in crate::methods) fn split_items(self, tokens: &Tokens, seed: u64, layer: usize) -> Vec<Split> {
+        let split =
+            |(item, len)| self.split(len, tokens.prefix.of(item), &mut Random::for_layer(seed, layer, len));
+        tokens.layout.lens().enumerate().map(split).collect()
+    }
 }
 
 impl Split {
@@ -59,8 +67,8 @@ impl Split {
 #[cfg(test)]
 mod tests {
     use super::{Partition, Split};
-    use crate::Random;
     use proptest::prelude::*;
+    use tokmerge_nn::Random;
 
     #[test]
     fn alternating_counts_prefix_tokens_as_positions() {

@@ -2,23 +2,25 @@
 //! be measured, not to be fast; the output keeps the order of the tokens.
 
 use super::Tome;
-use crate::methods::matching::bipartite::Proposals;
+use crate::methods::At;
+use crate::methods::matching::bipartite::{Proposals, Unmerged};
 use crate::plan::PlanBuilder;
-use crate::{Evidence, MergePlan, Random, Similarity, Tokens, mergeable};
+use crate::{Amount, Evidence, MergePlan, Similarity, Tokens, mergeable};
+use tokmerge_nn::Random;
 use tokmerge_ops::Match;
 
-/// The features of a batch on the host, normalised where the similarity asks for it.
-struct Features {
+/// The metric of a batch on the host, normalised where the similarity asks for it.
+struct Rows {
     values: Vec<f32>,
     dim: usize,
     similarity: Similarity,
 }
 
-impl Features {
+impl Rows {
     fn new(tome: &Tome, evidence: Evidence) -> Self {
-        let features = evidence.into_features();
-        let [_, dim] = features.dims();
-        let mut values: Vec<f32> = features.into_data().iter::<f32>().collect();
+        let metric = evidence.into_metric();
+        let [_, dim] = metric.dims();
+        let mut values: Vec<f32> = metric.into_data().iter::<f32>().collect();
         if tome.similarity == Similarity::Cosine {
             for row in values.chunks_exact_mut(dim.max(1)) {
                 normalise(row);
@@ -31,9 +33,9 @@ impl Features {
         &self.values[row * self.dim..(row + 1) * self.dim]
     }
 
-    /// The larger the more alike; NaN counts as not alike at all. Between two single vectors softmax ranks
+    /// How similar two vectors are; NaN counts as not similar at all. Between two single vectors softmax ranks
     /// pairs as the dot product does.
-    fn alike(&self, a: &[f32], b: &[f32]) -> f32 {
+    fn similarity_of(&self, a: &[f32], b: &[f32]) -> f32 {
         let score: f32 = match self.similarity {
             Similarity::Euclidean => a.iter().zip(b).map(|(a, b)| -(a - b) * (a - b)).sum(),
             Similarity::Cosine | Similarity::Dot | Similarity::Softmax => {
@@ -49,13 +51,21 @@ fn normalise(row: &mut [f32]) {
     row.iter_mut().for_each(|value| *value /= norm);
 }
 
+/// Tokens that item `item` of `len` can lose of those that are to go.
+fn count(at: &At, tokens: &Tokens, item: usize, len: usize) -> usize {
+    match at.amount {
+        Amount::Count(remove) => mergeable(remove, len, tokens.prefix.of(item)),
+        Amount::Above(_) => 0,
+    }
+}
+
 /// Random partners and random acceptance: what merging is worth without looking at the tokens.
-pub(super) fn random_proposals(tome: &Tome, layer: usize, tokens: &Tokens) -> Proposals {
-    let splits = tome.splits(layer, tokens);
+pub(super) fn random_merge(tome: &Tome, at: &At, tokens: &Tokens) -> Option<MergePlan> {
+    let splits = tome.partition.split_items(tokens, tome.seed, at.layer);
     let mut found = Match::default();
     for (item, split) in splits.iter().enumerate() {
         let range = tokens.layout.range(item);
-        let mut random = Random::for_layer(tome.seed.wrapping_add(1), layer, range.len());
+        let mut random = Random::for_layer(tome.seed.wrapping_add(1), at.layer, range.len());
         for _ in &split.sources {
             found.best.push(random.below(1 << 24) as f32);
             found.partner.push(match split.destinations.len() {
@@ -64,23 +74,23 @@ pub(super) fn random_proposals(tome: &Tome, layer: usize, tokens: &Tokens) -> Pr
             });
         }
     }
-    Proposals::new(splits, found)
+    Proposals::new(splits, found).accept(at.amount, Unmerged::Published, tokens)
 }
 
 /// Merges the most similar pair of an item, then the most similar pair of the others, and so on: no token is in
 /// two pairs. The later token of a pair goes into the earlier.
-pub(super) fn greedy(tome: &Tome, remove: usize, tokens: &Tokens, evidence: Evidence) -> MergePlan {
-    let features = Features::new(tome, evidence);
+pub(super) fn greedy(tome: &Tome, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
+    let metric = Rows::new(tome, evidence);
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for item in 0..tokens.layout.items() {
         let range = tokens.layout.range(item);
-        let count = mergeable(remove, range.len(), tokens.prefix);
-        let positions = tokens.prefix.min(range.len())..range.len();
+        let count = count(at, tokens, item, range.len());
+        let positions = tokens.prefix.of(item).min(range.len())..range.len();
         let mut candidates: Vec<(f32, u32, u32)> = Vec::new();
         for first in positions.clone() {
-            let a = features.row(range.start + first);
+            let a = metric.row(range.start + first);
             candidates.extend((first + 1..range.len()).map(|second| {
-                (features.alike(a, features.row(range.start + second)), first as u32, second as u32)
+                (metric.similarity_of(a, metric.row(range.start + second)), first as u32, second as u32)
             }));
         }
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -97,23 +107,23 @@ pub(super) fn greedy(tome: &Tome, remove: usize, tokens: &Tokens, evidence: Evid
         }
         builder.item_without(&pairs);
     }
-    builder.finish()
+    Some(builder.finish())
 }
 
 /// Lloyd's algorithm with as many clusters as tokens are to be left, from evenly spaced tokens.
 pub(super) fn kmeans(
-    tome: &Tome,
     iterations: usize,
-    remove: usize,
+    tome: &Tome,
+    at: &At,
     tokens: &Tokens,
     evidence: Evidence,
-) -> MergePlan {
-    let features = Features::new(tome, evidence);
+) -> Option<MergePlan> {
+    let metric = Rows::new(tome, evidence);
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for item in 0..tokens.layout.items() {
         let range = tokens.layout.range(item);
-        let count = mergeable(remove, range.len(), tokens.prefix);
-        let first = tokens.prefix.min(range.len());
+        let count = count(at, tokens, item, range.len());
+        let first = tokens.prefix.of(item).min(range.len());
         let points = range.len() - first;
         let clusters = points - count;
         if count == 0 {
@@ -121,7 +131,7 @@ pub(super) fn kmeans(
             continue;
         }
         let rows = range.start + first..range.end;
-        let cluster_of = lloyd(&features, rows, clusters, iterations);
+        let cluster_of = lloyd(&metric, rows, clusters, iterations);
         // The first member of a cluster keeps its place.
         let mut representative = vec![u32::MAX; clusters];
         let mut pairs = Vec::with_capacity(count);
@@ -134,28 +144,22 @@ pub(super) fn kmeans(
         }
         builder.item_without(&pairs);
     }
-    builder.finish()
+    Some(builder.finish())
 }
 
 /// Cluster of every row; none is empty.
-fn lloyd(
-    features: &Features,
-    rows: std::ops::Range<usize>,
-    clusters: usize,
-    iterations: usize,
-) -> Vec<usize> {
+fn lloyd(metric: &Rows, rows: std::ops::Range<usize>, clusters: usize, iterations: usize) -> Vec<usize> {
     let points = rows.len();
-    let mut centres: Vec<Vec<f32>> = (0..clusters)
-        .map(|cluster| features.row(rows.start + cluster * points / clusters).to_vec())
-        .collect();
+    let mut centres: Vec<Vec<f32>> =
+        (0..clusters).map(|cluster| metric.row(rows.start + cluster * points / clusters).to_vec()).collect();
     let mut cluster_of = vec![0; points];
     let mut score = vec![0.0; points];
     for _ in 0..iterations {
         for (point, row) in rows.clone().enumerate() {
-            let row = features.row(row);
+            let row = metric.row(row);
             (cluster_of[point], score[point]) = centres
                 .iter()
-                .map(|centre| features.alike(row, centre))
+                .map(|centre| metric.similarity_of(row, centre))
                 .enumerate()
                 .fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best });
         }
@@ -166,12 +170,12 @@ fn lloyd(
             let mut count = 0.0;
             for point in members {
                 count += 1.0;
-                for (sum, value) in centre.iter_mut().zip(features.row(rows.start + point)) {
+                for (sum, value) in centre.iter_mut().zip(metric.row(rows.start + point)) {
                     *sum += value;
                 }
             }
             centre.iter_mut().for_each(|value| *value /= count);
-            if features.similarity == Similarity::Cosine {
+            if metric.similarity == Similarity::Cosine {
                 normalise(centre);
             }
         }
@@ -201,28 +205,29 @@ fn fill_empty(cluster_of: &mut [usize], score: &[f32], clusters: usize) {
 }
 
 /// Drops random tokens, the same positions in every item of a length.
-pub(super) fn random_prune(tome: &Tome, layer: usize, remove: usize, tokens: &Tokens) -> MergePlan {
+pub(super) fn random_prune(tome: &Tome, at: &At, tokens: &Tokens) -> Option<MergePlan> {
     let mut builder = PlanBuilder::new(tokens.layout.clone());
-    for len in tokens.layout.lens() {
-        let mut positions: Vec<u32> = (tokens.prefix.min(len) as u32..len as u32).collect();
-        Random::for_layer(tome.seed, layer, len).shuffle(&mut positions);
-        positions.truncate(mergeable(remove, len, tokens.prefix));
+    for (item, len) in tokens.layout.lens().enumerate() {
+        let mut positions: Vec<u32> = (tokens.prefix.of(item).min(len) as u32..len as u32).collect();
+        Random::for_layer(tome.seed, at.layer, len).shuffle(&mut positions);
+        positions.truncate(count(at, tokens, item, len));
         builder.item_dropping(&positions);
     }
-    builder.finish()
+    Some(builder.finish())
 }
 
 /// Drops the tokens that receive the least attention, averaged over heads and queries (Kim et al., 2021).
-pub(super) fn attention_prune(remove: usize, tokens: &Tokens, evidence: &Evidence) -> MergePlan {
+pub(super) fn attention_prune(at: &At, tokens: &Tokens, evidence: &Evidence) -> Option<MergePlan> {
     let received = evidence.received();
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for item in 0..tokens.layout.items() {
         let range = tokens.layout.range(item);
-        let mut positions: Vec<u32> = (tokens.prefix.min(range.len()) as u32..range.len() as u32).collect();
+        let mut positions: Vec<u32> =
+            (tokens.prefix.of(item).min(range.len()) as u32..range.len() as u32).collect();
         let of = |position: &u32| received[range.start + *position as usize];
         positions.sort_by(|a, b| of(a).total_cmp(&of(b)));
-        positions.truncate(mergeable(remove, range.len(), tokens.prefix));
+        positions.truncate(count(at, tokens, item, range.len()));
         builder.item_dropping(&positions);
     }
-    builder.finish()
+    Some(builder.finish())
 }

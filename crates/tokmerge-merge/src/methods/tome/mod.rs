@@ -10,16 +10,17 @@
 //! the published results leave them open.
 
 mod alternatives;
+mod options;
 
-use crate::methods::matching::bipartite::{Proposals, Unmerged};
-use crate::methods::matching::{Partition, Split};
-use crate::methods::options::{HEADS, PROPORTIONAL, RECHECK, name_of, read_recheck};
-use crate::methods::{Method, MethodInfo, OptionInfo};
-use crate::spec::Options;
+use super::matching::bipartite::{Proposals, Unmerged};
+use super::option::FromOptions;
+use super::{At, Common, MethodInfo, Partition, Rule};
 use crate::{
-    Amount, Combine, Evidence, Feature, FeatureRequest, HeadAggregation, LastLayer, MergePlan, MergeSpec,
-    ProportionalAttention, Random, Received, Rounding, Schedule, Similarity, Site, SpecError, Tokens, Wants,
+    Amount, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, MergePlan, Metric, MetricRequest,
+    ModelFacts, Received, Schedule, ScheduleError, Similarity, Site, Tokens, Wants, mergeable,
 };
+
+pub(super) use options::INFO;
 
 /// Token merging and its ablations.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,22 +30,29 @@ pub struct Tome {
     /// How tokens to merge are found (Table 2).
     pub matcher: Matcher,
     /// What tokens are compared by (Table 1a) and what becomes of heads (Table 1c).
-    pub features: FeatureRequest,
+    pub metric: MetricRequest,
     /// How they are compared (Table 1b).
     pub similarity: Similarity,
     /// What merged tokens become (Table 1d).
     pub combine: Combine,
     /// Which tokens propose to which (Table 1e).
     pub partition: Partition,
-    /// Whether merged tokens weigh more in attention (Table 1f).
-    pub proportional_attention: ProportionalAttention,
-    /// Which tokens go through the last MLP.
-    pub last_layer: LastLayer,
-    /// Images whose two best logits are closer than this run once more, unmerged.
-    pub recheck: Option<f32>,
-    /// For whatever is random. A layer's random numbers depend on seed, layer and number of tokens only, never
-    /// on the image or its neighbours.
+    /// Whether all tokens are there again after each block.
+    pub unmerge: Unmerge,
+    /// Options that methods share; proportional attention is that of Table 1f.
+    pub common: Common,
+    /// For everything random. A layer's random numbers depend on seed, layer and number of tokens only, never on the
+    /// image or its neighbours.
     pub seed: u64,
+}
+
+/// Whether merged tokens are there again after the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmerge {
+    /// No: the next block works on the merged tokens.
+    Off,
+    /// Yes: each changes as its merged token did, and the next block sees all of them.
+    On,
 }
 
 /// How the tokens to remove are found (ToMe, Table 2).
@@ -67,102 +75,6 @@ pub enum Matcher {
     AttentionPrune,
 }
 
-const FEATURES: &[(&str, Feature)] = &[
-    ("k", Feature::Key),
-    ("q", Feature::Query),
-    ("v", Feature::Value),
-    ("x", Feature::Attended),
-    ("x_pre", Feature::BlockInput),
-];
-const SIMILARITIES: &[(&str, Similarity)] = &[
-    ("cosine", Similarity::Cosine),
-    ("dot", Similarity::Dot),
-    ("euclidean", Similarity::Euclidean),
-    ("softmax", Similarity::Softmax),
-];
-const COMBINES: &[(&str, Combine)] = &[
-    ("weighted", Combine::WeightedAverage),
-    ("average", Combine::Average),
-    ("max", Combine::Max),
-    ("keep", Combine::KeepOne),
-];
-const PARTITIONS: &[(&str, Partition)] = &[
-    ("alternating", Partition::Alternating),
-    ("sequential", Partition::Sequential),
-    ("random", Partition::Random),
-];
-const LAST_LAYERS: &[(&str, LastLayer)] = &[("keep", LastLayer::All), ("cls", LastLayer::Prefix)];
-const ROUNDINGS: &[(&str, Rounding)] = &[("truncate", Rounding::Truncate), ("exact", Rounding::Exact)];
-const DEFAULT_ITERATIONS: usize = 5;
-const MATCHERS: &[(&str, Matcher)] = &[
-    ("bipartite", Matcher::Bipartite),
-    ("greedy", Matcher::Greedy),
-    ("kmeans", Matcher::KMeans { iterations: DEFAULT_ITERATIONS }),
-    ("random_merge", Matcher::RandomMerge),
-    ("random_prune", Matcher::RandomPrune),
-    ("attention_prune", Matcher::AttentionPrune),
-];
-
-pub(super) const INFO: MethodInfo = MethodInfo {
-    name: "tome",
-    summary: "merge the r most similar pairs of tokens in every layer",
-    source: "ToMe (arXiv:2210.09461), §3; options from Tables 1 and 2",
-    example: "tome:r=8",
-    options: &[
-        OptionInfo {
-            name: "r",
-            values: "a number, or a list such as [16,16,8] with one per layer",
-            help: "tokens to remove per layer",
-        },
-        OptionInfo {
-            name: "inflect",
-            values: "0, or -1 (decreasing) to 1 (increasing)",
-            help: "tilts the schedule around r (eq. 3)",
-        },
-        OptionInfo {
-            name: "rounding",
-            values: "truncate, exact",
-            help: "fractions of a tilted schedule: cut as published, or carried over so that r * layers go",
-        },
-        OptionInfo {
-            name: "matcher",
-            values: "bipartite, greedy, kmeans, random_merge, random_prune, attention_prune",
-            help: "how the tokens to remove are found (Table 2)",
-        },
-        OptionInfo { name: "iterations", values: "5", help: "of kmeans (the paper tries 2 and 5)" },
-        OptionInfo { name: "feature", values: "k, q, v, x, x_pre", help: "what is compared (Table 1a)" },
-        OptionInfo {
-            name: "distance",
-            values: "cosine, dot, euclidean, softmax",
-            help: "how it is compared (Table 1b)",
-        },
-        OptionInfo { name: "heads", values: "mean, concat", help: "what becomes of heads (Table 1c)" },
-        OptionInfo {
-            name: "combine",
-            values: "weighted, average, max, keep",
-            help: "what merged tokens become (Table 1d)",
-        },
-        OptionInfo {
-            name: "partition",
-            values: "alternating, sequential, random",
-            help: "who proposes to whom (Table 1e)",
-        },
-        OptionInfo {
-            name: "prop_attn",
-            values: "auto, on, off",
-            help: "attention weighs tokens by size (Table 1f); auto: on, but off for off-the-shelf MAE",
-        },
-        OptionInfo {
-            name: "last",
-            values: "keep, cls",
-            help: "what goes through the last MLP: all, or the class token (models that need patches keep them)",
-        },
-        RECHECK,
-        OptionInfo { name: "seed", values: "0", help: "for whatever is random" },
-    ],
-    read: |options| Tome::read(options).map(Method::Tome),
-};
-
 impl Tome {
     /// The paper's defaults with a constant schedule.
     #[must_use]
@@ -170,212 +82,73 @@ impl Tome {
         Self {
             schedule: Schedule::Constant(r),
             matcher: Matcher::Bipartite,
-            features: FeatureRequest { feature: Feature::Key, heads: HeadAggregation::Mean },
+            metric: MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean },
             similarity: Similarity::Cosine,
             combine: Combine::WeightedAverage,
             partition: Partition::Alternating,
-            proportional_attention: ProportionalAttention::Auto,
-            last_layer: LastLayer::All,
-            recheck: None,
+            unmerge: Unmerge::Off,
+            common: Common::new(LastLayer::All),
             seed: 0,
         }
     }
+}
 
-    fn read(mut options: Options) -> Result<Self, SpecError> {
-        let schedule = Self::read_schedule(&mut options)?;
-        let mut matcher = options.choice("matcher", MATCHERS)?;
-        let iterations = options.value("iterations", "a whole number from 1 to 1000", |text| {
-            text.parse().ok().filter(|iterations| (1..=1000).contains(iterations))
-        })?;
-        match (&mut matcher, iterations) {
-            (_, None) => {}
-            (Matcher::KMeans { iterations }, Some(given)) => *iterations = given,
-            (_, Some(_)) => {
-                return Err(SpecError::Conflict {
-                    method: INFO.name.to_owned(),
-                    reason: "iterations belongs to matcher=kmeans; leave it out or choose that matcher"
-                        .to_owned(),
-                });
-            }
-        }
-        let feature = options.choice("feature", FEATURES)?;
-        if matcher == Matcher::AttentionPrune && feature == Feature::BlockInput {
-            return Err(SpecError::Conflict {
-                method: INFO.name.to_owned(),
-                reason: "feature=x_pre merges before attention, when matcher=attention_prune knows nothing yet; leave feature out".to_owned(),
-            });
-        }
-        Ok(Self {
-            schedule,
-            matcher,
-            features: FeatureRequest { feature, heads: options.choice("heads", HEADS)? },
-            similarity: options.choice("distance", SIMILARITIES)?,
-            combine: options.choice("combine", COMBINES)?,
-            partition: options.choice("partition", PARTITIONS)?,
-            proportional_attention: options.choice("prop_attn", PROPORTIONAL)?,
-            last_layer: options.choice("last", LAST_LAYERS)?,
-            recheck: read_recheck(&mut options)?,
-            seed: options.value("seed", "a whole number", |text| text.parse().ok())?.unwrap_or(0),
-        })
+impl Rule for Tome {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
     }
 
-    fn read_schedule(options: &mut Options) -> Result<Schedule, SpecError> {
-        let allowed = "a whole number from 0 to 100000, or a list such as [16,16,8]";
-        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&r| r <= 100_000);
-        let r = options.value("r", allowed, |text| {
-            match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-                Some(list) => list.split(',').map(number).collect::<Option<Vec<_>>>().map(Schedule::PerLayer),
-                None => number(text).map(Schedule::Constant),
-            }
-        })?;
-        let r = r.ok_or_else(|| SpecError::Missing {
-            method: INFO.name.to_owned(),
-            option: "r".to_owned(),
-            example: INFO.example.to_owned(),
-        })?;
-        let inflect =
-            options.value("inflect", "a number from -1 (decreasing) to 1 (increasing)", |text| {
-                text.parse::<f64>().ok().filter(|inflect| (-1.0..=1.0).contains(inflect))
-            })?;
-        let rounding = options.choice("rounding", ROUNDINGS)?;
-        match (r, inflect) {
-            (Schedule::Constant(r), Some(inflect)) if inflect != 0.0 => {
-                Ok(Schedule::Linear { r, inflect, rounding })
-            }
-            (Schedule::PerLayer(_), Some(_)) => Err(SpecError::Conflict {
-                method: INFO.name.to_owned(),
-                reason: "inflect tilts a single r; a list already says how many each layer removes"
-                    .to_owned(),
-            }),
-            (r, _) => Ok(r),
+    fn options(&self) -> Vec<(String, String)> {
+        self.written()
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
+        change(&mut self.common);
+    }
+
+    fn site(&self) -> Site {
+        match (self.metric.of, self.unmerge) {
+            (Metric::BlockInput, Unmerge::Off) => Site::BeforeBlock,
+            (Metric::BlockInput, Unmerge::On) => Site::AroundBlock,
+            (Metric::Attended | Metric::Query | Metric::Key | Metric::Value, _) => Site::InsideBlock,
         }
     }
 
-    pub(super) fn spec(&self) -> MergeSpec {
-        let mut options: Vec<(String, String)> = Vec::new();
-        let mut add = |name: &str, value: String| options.push((name.to_owned(), value));
-        match &self.schedule {
-            Schedule::Constant(r) => add("r", r.to_string()),
-            Schedule::PerLayer(list) => {
-                let list: Vec<_> = list.iter().map(ToString::to_string).collect();
-                add("r", format!("[{}]", list.join(",")));
-            }
-            Schedule::Linear { r, inflect, rounding } => {
-                add("r", r.to_string());
-                add("inflect", inflect.to_string());
-                if *rounding != Rounding::default() {
-                    add("rounding", name_of(ROUNDINGS, rounding).to_owned());
-                }
-            }
-        }
-        let default = Self::new(0);
-        if let Matcher::KMeans { iterations } = self.matcher {
-            add("matcher", "kmeans".to_owned());
-            if iterations != DEFAULT_ITERATIONS {
-                add("iterations", iterations.to_string());
-            }
-        } else if self.matcher != default.matcher {
-            add("matcher", name_of(MATCHERS, &self.matcher).to_owned());
-        }
-        if self.features.feature != default.features.feature {
-            add("feature", name_of(FEATURES, &self.features.feature).to_owned());
-        }
-        if self.similarity != default.similarity {
-            add("distance", name_of(SIMILARITIES, &self.similarity).to_owned());
-        }
-        if self.features.heads != default.features.heads {
-            add("heads", name_of(HEADS, &self.features.heads).to_owned());
-        }
-        if self.combine != default.combine {
-            add("combine", name_of(COMBINES, &self.combine).to_owned());
-        }
-        if self.partition != default.partition {
-            add("partition", name_of(PARTITIONS, &self.partition).to_owned());
-        }
-        if self.proportional_attention != default.proportional_attention {
-            add("prop_attn", name_of(PROPORTIONAL, &self.proportional_attention).to_owned());
-        }
-        if self.last_layer != default.last_layer {
-            add("last", name_of(LAST_LAYERS, &self.last_layer).to_owned());
-        }
-        if let Some(gap) = self.recheck {
-            add("recheck", gap.to_string());
-        }
-        if self.seed != default.seed {
-            add("seed", self.seed.to_string());
-        }
-        MergeSpec { method: INFO.name.to_owned(), options }
+    fn combine(&self) -> Combine {
+        self.combine
     }
 
-    pub(super) fn site(&self) -> Site {
-        match self.features.feature {
-            Feature::BlockInput => Site::BeforeBlock,
-            Feature::Attended | Feature::Query | Feature::Key | Feature::Value => Site::InsideBlock,
-        }
-    }
-
-    pub(super) fn wants(&self) -> Wants {
-        match (self.matcher, self.features.feature) {
+    fn wants(&self) -> Wants {
+        match (self.matcher, self.metric.of) {
             (Matcher::RandomMerge | Matcher::RandomPrune, _) => Wants::default(),
-            (Matcher::AttentionPrune, _) => Wants { features: None, received: Received::Yes },
-            // At the block's entrance the tokens are their own features.
-            (_, Feature::BlockInput) => Wants::default(),
-            _ => Wants { features: Some(self.features), received: Received::No },
+            (Matcher::AttentionPrune, _) => Wants { metric: None, received: Received::Yes },
+            // Before a block the tokens are their own metric.
+            (_, Metric::BlockInput) => Wants::default(),
+            _ => Wants { metric: Some(self.metric), received: Received::No },
         }
     }
 
-    pub(super) fn plan(
-        &self,
-        layer: usize,
-        amount: Amount,
-        tokens: &Tokens,
-        evidence: Evidence,
-    ) -> Option<MergePlan> {
-        // Its schedules are numbers of tokens.
-        let Amount::Count(remove) = amount else { return None };
-        let nothing = tokens.layout.lens().all(|len| crate::mergeable(remove, len, tokens.prefix) == 0);
-        if nothing {
+    fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
+        Ok(self.schedule.per_layer(facts.depth)?.into_iter().map(Amount::Count).collect())
+    }
+
+    fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
+        let Amount::Count(remove) = at.amount else { return None };
+        let removable = |(item, len)| mergeable(remove, len, tokens.prefix.of(item));
+        if tokens.layout.lens().enumerate().all(|item| removable(item) == 0) {
             return None;
         }
-        Some(match self.matcher {
-            Matcher::Bipartite => {
-                let splits = self.splits(layer, tokens);
-                let features = evidence.into_features();
-                let proposals = Proposals::by_similarity(tokens, splits, features, self.similarity);
-                return proposals.accept(amount, unmerged(tokens), tokens);
-            }
-            Matcher::RandomMerge => {
-                let proposals = alternatives::random_proposals(self, layer, tokens);
-                return proposals.accept(amount, unmerged(tokens), tokens);
-            }
-            Matcher::Greedy => alternatives::greedy(self, remove, tokens, evidence),
-            Matcher::KMeans { iterations } => {
-                alternatives::kmeans(self, iterations, remove, tokens, evidence)
-            }
-            Matcher::RandomPrune => alternatives::random_prune(self, layer, remove, tokens),
-            Matcher::AttentionPrune => alternatives::attention_prune(remove, tokens, &evidence),
-        })
+        self.matcher.plan(self, at, tokens, evidence)
     }
 
-    /// Who proposes to whom in every item.
-    fn splits(&self, layer: usize, tokens: &Tokens) -> Vec<Split> {
-        let split =
-            |len| self.partition.split(len, tokens.prefix, &mut Random::for_layer(self.seed, layer, len));
-        tokens.layout.lens().map(split).collect()
-    }
-
-    pub(super) fn matching_macs(
-        &self,
-        tokens: usize,
-        amount: Amount,
-        head_dim: usize,
-        channels: usize,
-    ) -> f64 {
-        let Amount::Count(remove) = amount else { return 0.0 };
-        let width = match (self.features.feature, self.features.heads) {
-            (Feature::BlockInput | Feature::Attended, _) | (_, HeadAggregation::Concat) => channels,
-            (_, HeadAggregation::Mean) => head_dim,
-        } as f64;
+    fn matching_macs(&self, shape: MatchShape) -> f64 {
+        let Amount::Count(remove) = shape.amount else { return 0.0 };
+        let width = self.metric.width(shape.head_dim, shape.channels) as f64;
+        let tokens = shape.tokens;
         match self.matcher {
             Matcher::Bipartite => (tokens.div_ceil(2) * (tokens / 2)) as f64 * width,
             Matcher::Greedy => (tokens * tokens) as f64 * width,
@@ -387,9 +160,24 @@ impl Tome {
     }
 }
 
-/// As in the published results: without prefix tokens the order of the unmerged sources is that of the sorting.
-fn unmerged(tokens: &Tokens) -> Unmerged {
-    if tokens.prefix > 0 { Unmerged::Listed } else { Unmerged::BySimilarity }
+impl Matcher {
+    fn plan(self, tome: &Tome, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
+        match self {
+            Self::Bipartite => bipartite(tome, at, tokens, evidence),
+            Self::Greedy => alternatives::greedy(tome, at, tokens, evidence),
+            Self::KMeans { iterations } => alternatives::kmeans(iterations, tome, at, tokens, evidence),
+            Self::RandomMerge => alternatives::random_merge(tome, at, tokens),
+            Self::RandomPrune => alternatives::random_prune(tome, at, tokens),
+            Self::AttentionPrune => alternatives::attention_prune(at, tokens, &evidence),
+        }
+    }
+}
+
+/// Bipartite soft matching (§3 and appendix D).
+fn bipartite(tome: &Tome, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
+    let splits = tome.partition.split_items(tokens, tome.seed, at.layer);
+    let proposals = Proposals::by_similarity(tokens, splits, evidence.into_metric(), tome.similarity);
+    proposals.accept(at.amount, Unmerged::Published, tokens)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-use super::{COMBINES, FEATURES, HEADS, MATCHERS, Matcher, PARTITIONS, SIMILARITIES, Tome};
+use super::options::{COMBINES, HEADS, MATCHERS, METRICS, PARTITIONS, SIMILARITIES};
+use super::{Matcher, Tome};
+use crate::methods::{At, Rule};
 use crate::{
-    Amount, Combine, DROPPED, Evidence, KeyBias, Layout, MergePlan, Method, Readout, Reduction, Seat, Site,
-    Step, Tokens, Trace,
+    Amount, Combine, DROPPED, Evidence, KeyBias, Layout, MergePlan, Method, ModelFacts, Reduction, Tokens,
+    Trace,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
@@ -23,14 +25,14 @@ fn noise(seed: u64) -> impl Fn(usize) -> f32 {
 
 fn tokens(lens: &[usize], prefix: usize, seed: u64) -> Tokens {
     let layout = Layout::from_lens(lens);
-    Tokens { x: tensor(layout.rows(), 6, noise(seed)), layout, prefix, size: None }
+    Tokens::new(tensor(layout.rows(), 6, noise(seed)), layout, prefix)
 }
 
 fn evidence(tokens: &Tokens, seed: u64) -> Evidence {
     let rows = tokens.layout.rows();
     let noise_of = noise(seed.wrapping_add(77));
     Evidence {
-        features: Some(tensor(rows, 4, noise(seed.wrapping_add(5)))),
+        metric: Some(tensor(rows, 4, noise(seed.wrapping_add(5)))),
         received: Some((0..rows).map(|row| noise_of(row) + 1.0).collect()),
     }
 }
@@ -40,20 +42,15 @@ fn values(x: Tensor<2>) -> Vec<f32> {
 }
 
 fn plan(tome: &Tome, remove: usize, tokens: &Tokens, evidence: &Evidence) -> Option<MergePlan> {
-    Method::Tome(tome.clone()).plan(
-        Step { layer: 3, site: Site::InsideBlock },
-        12,
-        Amount::Count(remove),
-        tokens,
-        evidence.clone(),
-    )
+    let at = At { layer: 3, depth: 12, amount: Amount::Count(remove) };
+    tome.plan(&at, tokens, evidence.clone())
 }
 
 fn one_item(metric: &[[f32; 2]], prefix: usize) -> (Tokens, Evidence) {
     let flat: Vec<f32> = metric.iter().flatten().copied().collect();
     let tokens = tokens(&[metric.len()], prefix, 1);
-    let features = Some(tensor(metric.len(), 2, |index| flat[index]));
-    (tokens, Evidence { features, received: None })
+    let found = Some(tensor(metric.len(), 2, |index| flat[index]));
+    (tokens, Evidence { metric: found, received: None })
 }
 
 #[test]
@@ -113,18 +110,15 @@ fn attention_pruning_drops_the_least_attended() {
     let tokens = tokens(&[5], 1, 1);
     let received = Some(vec![0.0, 0.3, 0.1, 0.4, 0.2]);
     let prune = Tome { matcher: Matcher::AttentionPrune, ..Tome::new(2) };
-    let made = plan(&prune, 2, &tokens, &Evidence { features: None, received }).unwrap();
+    let made = plan(&prune, 2, &tokens, &Evidence { metric: None, received }).unwrap();
     assert_eq!(made.dst(), [0, 1, DROPPED, 2, DROPPED]);
 }
 
 #[test]
 fn every_way_to_combine_does_what_it_says() {
-    let tokens = Tokens {
-        x: tensor(4, 2, |index| [1.0, -4.0, 2.0, 8.0, 5.0, 5.0, 0.0, 0.0][index]),
-        layout: Layout::uniform(1, 4),
-        prefix: 0,
-        size: Some(vec![3.0, 1.0, 1.0, 1.0].into()),
-    };
+    let x = tensor(4, 2, |index| [1.0, -4.0, 2.0, 8.0, 5.0, 5.0, 0.0, 0.0][index]);
+    let tokens =
+        Tokens { size: Some(vec![3.0, 1.0, 1.0, 1.0].into()), ..Tokens::new(x, Layout::uniform(1, 4), 0) };
     // Rows 0 and 1 become row 1, whose place is row 1's.
     let layout = Layout::uniform(1, 3);
     let plan = MergePlan::new(vec![1, 1, 0, 2], vec![2, 1, 3], tokens.layout.clone(), layout).unwrap();
@@ -133,13 +127,7 @@ fn every_way_to_combine_does_what_it_says() {
     assert_eq!(merged(Combine::Average), [1.5, 2.0]);
     assert_eq!(merged(Combine::Max), [2.0, 8.0]);
     assert_eq!(merged(Combine::KeepOne), [2.0, 8.0]);
-    assert_eq!(
-        tokens
-            .merged(plan.merge(tensor(4, 2, |_| 0.0), &vec![1.0; 4].into(), Combine::Max), &plan)
-            .sizes()
-            .as_ref(),
-        [1.0, 4.0, 1.0]
-    );
+    assert_eq!(tokens.merge(&plan, Combine::Max).sizes().as_ref(), [1.0, 4.0, 1.0]);
 }
 
 #[test]
@@ -150,14 +138,19 @@ fn specs_of_every_choice_read_back() {
     all.extend(SIMILARITIES.iter().map(|&(_, similarity)| Tome { similarity, ..base.clone() }));
     all.extend(COMBINES.iter().map(|&(_, combine)| Tome { combine, ..base.clone() }));
     all.extend(PARTITIONS.iter().map(|&(_, partition)| Tome { partition, seed: 9, ..base.clone() }));
-    for (&(_, feature), &(_, heads)) in FEATURES.iter().zip(HEADS.iter().cycle()) {
-        all.push(Tome { features: crate::FeatureRequest { feature, heads }, ..base.clone() });
+    for (&(_, of), &(_, heads)) in METRICS.iter().zip(HEADS.iter().cycle()) {
+        all.push(Tome { metric: crate::MetricRequest { of, heads }, ..base.clone() });
     }
     for tome in all {
         let method = Method::Tome(tome);
         assert_eq!(method.to_string().parse::<Method>().unwrap(), method, "{method}");
     }
-    for spec in ["tome:r=16,inflect=-1", "tome:r=16,inflect=-1,rounding=exact", "tome:r=[3,2,1]"] {
+    for spec in [
+        "tome:r=16,inflect=-1",
+        "tome:r=16,inflect=-1,rounding=exact",
+        "tome:r=[3,2,1]",
+        "tome:r=8,feature=x_pre,unmerge=on,last=cls,recheck=0.5",
+    ] {
         assert_eq!(spec.parse::<Method>().unwrap().to_string(), spec);
     }
     for wrong in [
@@ -167,6 +160,7 @@ fn specs_of_every_choice_read_back() {
         "tome:r=2,inflect=2",
         "tome:r=[1],inflect=1",
         "tome:r=1,matcher=attention_prune,feature=x_pre",
+        "tome:r=1,unmerge=on",
         "tome:r=1,iterations=2",
         "tome:r=1,matcher=kmeans,iterations=0",
         "tome:r=99999999999999999999",
@@ -177,13 +171,12 @@ fn specs_of_every_choice_read_back() {
 
 #[test]
 fn a_schedule_that_asks_for_all_tokens_is_refused() {
-    let seat =
-        Seat { depth: 12, tokens: 197, prefix: 1, key_bias: KeyBias::LogSize, readout: Readout::Prefix };
-    let error = Reduction::bind("tome:r=200".parse().unwrap(), &seat).unwrap_err();
+    let facts = ModelFacts::new(12, 197, 1);
+    let error = Reduction::bind("tome:r=200".parse().unwrap(), &facts).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("200") && message.contains("197") && message.contains("98"), "{message}");
-    assert!(Reduction::bind("tome:r=[1,1,1,1,1,1,1,1,1,1,1,1,1]".parse().unwrap(), &seat).is_err());
-    assert!(Reduction::bind("tome:r=98".parse().unwrap(), &seat).is_ok());
+    assert!(Reduction::bind("tome:r=[1,1,1,1,1,1,1,1,1,1,1,1,1]".parse().unwrap(), &facts).is_err());
+    assert!(Reduction::bind("tome:r=98".parse().unwrap(), &facts).is_ok());
 }
 
 #[test]
@@ -195,8 +188,8 @@ fn auto_follows_the_weights() {
         ("tome:r=1,prop_attn=on", KeyBias::None, true),
         ("tome:r=1,prop_attn=off", KeyBias::LogSize, false),
     ] {
-        let seat = Seat { depth: 2, tokens: 10, prefix: 0, key_bias: auto, readout: Readout::Prefix };
-        let reduction = Reduction::bind(spec.parse().unwrap(), &seat).unwrap();
+        let facts = ModelFacts { key_bias: auto, ..ModelFacts::new(2, 10, 0) };
+        let reduction = Reduction::bind(spec.parse().unwrap(), &facts).unwrap();
         assert_eq!(reduction.key_bias(&merged).is_some(), biased, "{spec}");
         assert_eq!(reduction.key_bias(&tokens(&[2], 0, 1)), None, "sizes of one need no bias");
     }
@@ -241,7 +234,7 @@ proptest! {
                 }
             }
             // Mass is conserved, except by pruning.
-            let merged = tokens.clone().merged(plan.merge(tokens.x.clone(), &tokens.sizes(), Combine::WeightedAverage), &plan);
+            let merged = tokens.clone().merge(&plan, Combine::WeightedAverage);
             let mass: f32 = merged.sizes().iter().sum();
             if is_pruning(&tome) {
                 prop_assert_eq!(mass as usize, plan.output().rows());
@@ -269,14 +262,10 @@ proptest! {
             let together = plan(&tome, remove, &batch, &all);
             for item in 0..lens.len() {
                 let range = batch.layout.range(item);
-                let alone = Tokens {
-                    x: batch.x.clone().slice([range.clone(), 0..6]),
-                    layout: Layout::uniform(1, range.len()),
-                    prefix,
-                    size: None,
-                };
+                let x = batch.x.clone().slice([range.clone(), 0..6]);
+                let alone = Tokens::new(x, Layout::uniform(1, range.len()), prefix);
                 let its = Evidence {
-                    features: all.features.clone().map(|f| f.slice([range.clone(), 0..4])),
+                    metric: all.metric.clone().map(|f| f.slice([range.clone(), 0..4])),
                     received: all.received.clone().map(|received| received[range.clone()].to_vec()),
                 };
                 let expected = plan(&tome, remove, &alone, &its);
@@ -291,14 +280,14 @@ proptest! {
 
     #[test]
     fn composition_is_associative_and_traces_follow_tokens(seed: u64, prefix in 0usize..3) {
-        let seat = Seat { depth: 3, tokens: 13, prefix, key_bias: KeyBias::LogSize, readout: Readout::Prefix };
-        let reduction = Reduction::bind("tome:r=2".parse().unwrap(), &seat).unwrap();
+        let facts = ModelFacts::new(3, 13, prefix);
+        let reduction = Reduction::bind("tome:r=2".parse().unwrap(), &facts).unwrap();
         let (mut now, mut trace) = (tokens(&[13, 13], prefix, seed), Trace::default());
         for layer in 0..3 {
             let evidence = evidence(&now, seed.wrapping_add(layer));
             now = reduction.apply(layer as usize, now, evidence, &mut trace);
         }
-        let plans: Vec<_> = trace.steps().iter().map(|(_, plan)| plan.clone()).collect();
+        let plans: Vec<_> = trace.plans().map(|(_, plan)| plan.clone()).collect();
         prop_assert_eq!(plans[0].then(&plans[1]).then(&plans[2]), plans[0].then(&plans[1].then(&plans[2])));
         let whole = trace.plan_until(None).unwrap();
         prop_assert_eq!(whole.sizes(None), now.sizes());
@@ -309,23 +298,62 @@ proptest! {
 }
 
 #[test]
-fn features_of_the_block_input_merge_before_attention() {
-    let seat = Seat { depth: 2, tokens: 9, prefix: 1, key_bias: KeyBias::LogSize, readout: Readout::Prefix };
-    let reduction = Reduction::bind("tome:r=3,feature=x_pre".parse().unwrap(), &seat).unwrap();
+fn block_inputs_merge_before_attention() {
+    let facts = ModelFacts::new(2, 9, 1);
+    let reduction = Reduction::bind("tome:r=3,feature=x_pre".parse().unwrap(), &facts).unwrap();
     let mut trace = Trace::default();
     let (merged, _) = reduction.enter(0, tokens(&[9, 9], 1, 4), &mut trace);
     assert_eq!(merged.layout, Layout::uniform(2, 6));
     let after = reduction.apply(0, merged, Evidence::default(), &mut trace);
-    assert_eq!((after.layout, trace.steps().len()), (Layout::uniform(2, 6), 1));
+    assert_eq!((after.layout, trace.plans().count()), (Layout::uniform(2, 6), 1));
     assert_eq!(trace.layer_tokens(0, 9, 1)[0].attended, 6);
 }
 
 #[test]
-fn features_that_are_not_numbers_still_make_a_plan() {
+fn a_metric_that_is_no_number_still_makes_a_plan() {
     let broken = tensor(8, 4, |index| [f32::NAN, f32::INFINITY, 0.0][index % 3]);
     let tokens = tokens(&[8], 1, 1);
-    let evidence = Evidence { features: Some(broken), received: Some(vec![f32::NAN; 8]) };
+    let evidence = Evidence { metric: Some(broken), received: Some(vec![f32::NAN; 8]) };
     for tome in all_matchers() {
         assert_eq!(plan(&tome, 3, &tokens, &evidence).unwrap().output().rows(), 5);
     }
+}
+
+#[test]
+fn around_a_block_every_token_changes_as_its_merged_token_does() {
+    let reduction =
+        Reduction::bind("tome:r=1,feature=x_pre,unmerge=on".parse().unwrap(), &ModelFacts::new(2, 4, 1));
+    let reduction = reduction.unwrap();
+    // Position 2 merges into 1; class token and 3 stay alone.
+    let rows = [[9.0, 9.0], [1.0, 0.0], [3.0, 0.0], [0.0, 5.0]];
+    let x = tensor(4, 2, |index| rows.as_flattened()[index]);
+    let mut trace = Trace::default();
+    let (merged, held) = reduction.enter(0, Tokens::new(x, Layout::uniform(1, 4), 1), &mut trace);
+    assert_eq!(values(merged.x.clone()), [9.0, 9.0, 2.0, 0.0, 0.0, 5.0]);
+    assert_eq!(merged.sizes().as_ref(), [1.0, 2.0, 1.0]);
+    let block = values(merged.x.clone() * 2.0 + 1.0);
+    let after = reduction.leave(merged.with(tensor(3, 2, |index| block[index])), held);
+    // The merged token went from (2, 0) to (5, 1): its members move by (3, 1).
+    assert_eq!(values(after.x), [19.0, 19.0, 4.0, 1.0, 6.0, 1.0, 1.0, 11.0]);
+    assert_eq!((after.layout, after.size), (Layout::uniform(1, 4), None));
+    // Nothing is merged afterwards, but the block worked on fewer tokens.
+    assert_eq!((trace.plan_until(None), trace.plans().count(), trace.records().len()), (None, 0, 1));
+    assert_eq!(trace.layer_tokens(0, 4, 2)[0], crate::LayerTokens { entered: 4, attended: 3, fed: 3 });
+    assert_eq!(trace.tokens_left(0, 4), 4);
+    assert_eq!(
+        reduction.expected_tokens(4, 2).unwrap(),
+        [crate::LayerTokens { entered: 4, attended: 3, fed: 3 }; 2]
+    );
+}
+
+#[test]
+fn a_merge_that_nobody_would_read_is_skipped_and_counted() {
+    let reduction = Reduction::bind("tome:r=3".parse().unwrap(), &ModelFacts::new(1, 9, 1)).unwrap();
+    let (batch, mut trace) = (tokens(&[9, 4], 1, 4), Trace::default());
+    reduction.skip_last(0, batch.layout.clone(), batch.prefix.clone(), &mut trace);
+    let (from, skip) = trace.last_block_skip().unwrap();
+    assert_eq!((from.layer, skip.merges_skipped, skip.prefix.common()), (0, 3, Some(1)));
+    assert_eq!([trace.tokens_left(0, 9), trace.tokens_left(1, 4)], [6, 3], "at most half of what may merge");
+    assert_eq!(trace.layer_tokens(0, 9, 1)[0], crate::LayerTokens { entered: 9, attended: 9, fed: 6 });
+    assert_eq!(trace.plan_until(None), None);
 }

@@ -13,16 +13,16 @@ pub struct Mixture {
 /// The token in which another weighs most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Largest {
-    /// Which of the outputs; the first of several alike.
+    /// Which of the outputs; the first of several equal ones.
     pub output: usize,
     /// Its part of the weights that the token has in all outputs together, from 0 to 1.
     pub part: f32,
 }
 
 impl Mixture {
-    /// `outputs` of `inputs` tokens, of which the first `kept` stay themselves, in front of the others. `weight` is
-    /// asked for every other output and input, both counted from behind those.
-    pub(super) fn behind(
+    /// `outputs` of `inputs` tokens, of which the first `kept` stay themselves, before the others. `weight` is
+    /// asked for every other output and input, both counted from the first after those.
+    pub(crate) fn after(
         kept: usize,
         inputs: usize,
         outputs: usize,
@@ -101,7 +101,7 @@ mod tests {
 
     fn mixture(rows: &[&[f32]]) -> Mixture {
         let inputs = rows[0].len();
-        Mixture::behind(0, inputs, rows.len(), |output, input| rows[output][input])
+        Mixture::after(0, inputs, rows.len(), |output, input| rows[output][input])
     }
 
     #[test]

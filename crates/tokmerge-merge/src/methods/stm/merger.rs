@@ -1,32 +1,31 @@
 //! Soft token merging: neighbours become their weighted sum, by scores that they give each other (STM; Yuan et al.,
 //! 2024, §3).
 
-use super::parameters::Start;
-use super::patch_merger::same_length;
-use super::{Mixture, Norm};
-use crate::methods::stm::{Inflation, Scale, Score, ScoreGradient, SoftMerging};
-use crate::{Layout, Random, Tokens};
+use super::{Inflation, Options, Scale, Score, ScoreGradient, windows};
+use crate::mergers::{Run, Start, runs};
+use crate::{Layout, Mixture, Tokens};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, activation::softmax, s};
 use std::sync::Arc;
+use tokmerge_nn::{Norm, Random};
 use tokmerge_ops::{Activation, LinearWeights, Precision, gather_rows, linear};
 
-/// The scoring module in front of a block (eq. 1 to 4).
+/// The scoring module before a block (eq. 1 to 4).
 #[derive(Module, Debug)]
-pub struct SoftMerger {
-    /// In front of the scores. `None` for scores without weights.
+pub struct Merger {
+    /// Before the scores. `None` for scores without weights.
     pub norm: Option<Norm>,
     /// `W_Qᵀ: [d', C]`; for trainable pooling the one query itself, `[1, C]`.
     pub query: Option<Param<Tensor<2>>>,
     /// `W_Kᵀ: [d', C]`.
     pub key: Option<Param<Tensor<2>>>,
     #[module(skip)]
-    method: SoftMerging,
+    method: Options,
 }
 
-/// All tokens, kept aside while a block works on the merged ones (eq. 6).
+/// All tokens, held back while a block works on the merged ones (eq. 6).
 #[derive(Debug)]
-pub(crate) struct Inflated {
+pub(crate) struct Held {
     tokens: Tokens,
     /// `[T, 1]`; 1 for the prefix.
     scores: Tensor<2>,
@@ -34,9 +33,9 @@ pub(crate) struct Inflated {
     dst: Arc<[u32]>,
 }
 
-impl SoftMerger {
-    pub(super) fn new(method: &SoftMerging, channels: usize, start: &mut Start<'_>) -> Self {
-        let width = method.width.unwrap_or(channels / 2).max(1);
+impl Merger {
+    pub(crate) fn new(method: &Options, channels: usize, start: &mut Start<'_>) -> Self {
+        let width = method.width_in(channels);
         let deviation = (channels as f64).powf(-0.5);
         let (mut query, mut key) = (None, None);
         match method.score {
@@ -51,13 +50,12 @@ impl SoftMerger {
         Self { norm, query, key, method: method.clone() }
     }
 
-    /// Windows of `p` neighbours → one token each; the prefix stays.
-    pub(super) fn forward(&self, tokens: Tokens, layer: usize) -> (Tokens, Option<Inflated>) {
-        let (prefix, [_, channels]) = (tokens.prefix, tokens.x.dims());
+    /// Windows of `p` neighbours → one token each, where they stood on average; the prefix stays.
+    pub(crate) fn forward(&self, tokens: Tokens, layer: usize) -> (Tokens, Option<Held>) {
+        let ([_, channels], window) = (tokens.x.dims(), self.method.window);
         let (mut merged, mut scores) = (Vec::new(), Vec::new());
-        for x in same_length(&tokens) {
+        for Run { x, prefix } in runs(&tokens) {
             let [items, len, _] = x.dims();
-            let prefix = prefix.min(len);
             let (y, s) = self.merge(x.clone().slice(s![.., prefix.., ..]), layer);
             let rows = y.dims()[1] + prefix;
             let y = Tensor::cat(vec![x.slice(s![.., ..prefix, ..]), y], 1);
@@ -65,12 +63,15 @@ impl SoftMerger {
             let ones = Tensor::ones([items, prefix], &s.device());
             scores.push(Tensor::cat(vec![ones, s], 1).reshape([items * len, 1]));
         }
-        let lens: Vec<usize> =
-            tokens.layout.lens().map(|len| windows(len, prefix, self.method.window)).collect();
+        let lens = tokens.layout.lens().enumerate();
+        let lens: Vec<usize> = lens.map(|(item, len)| windows(len, tokens.prefix.of(item), window)).collect();
         let layout = Layout::from_lens(&lens);
-        let less = Tokens::new(Tensor::cat(merged, 0), layout, prefix);
-        let inflated = (self.method.inflation == Inflation::On).then(|| Inflated {
-            dst: destinations(&tokens.layout, &less.layout, prefix, self.method.window),
+        let dst = destinations(&tokens, &layout, window);
+        let mut less = Tokens::new(Tensor::cat(merged, 0), layout, tokens.prefix.clone());
+        less.positions =
+            tokens.positions.as_ref().map(|at| at.mean(&dst, &tokens.sizes(), less.layout.rows()));
+        let inflated = (self.method.inflation == Inflation::On).then(|| Held {
+            dst,
             scores: match self.method.gradient {
                 ScoreGradient::Detached => Tensor::cat(scores, 0).detach(),
                 ScoreGradient::Attached => Tensor::cat(scores, 0),
@@ -80,22 +81,21 @@ impl SoftMerger {
         (less, inflated)
     }
 
-    /// What every token weighs in the one of its window, of every item; of [maxima](Score::Max) all alike.
-    pub(super) fn mixtures(&self, tokens: &Tokens, layer: usize) -> Vec<Mixture> {
-        let (prefix, window) = (tokens.prefix, self.method.window);
-        let of = |x: Tensor<3>| {
+    /// What every token weighs in the one of its window, of every item; of [maxima](Score::Max) all the same.
+    pub(crate) fn mixtures(&self, tokens: &Tokens, layer: usize) -> Vec<Mixture> {
+        let window = self.method.window;
+        let of = |Run { x, prefix }| {
             let [items, len, _] = x.dims();
-            let prefix = prefix.min(len);
             let (_, scores) = self.merge(x.slice(s![.., prefix.., ..]), layer);
             let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
             (0..items).map(move |item| {
                 let score = |input: usize| scores[item * (len - prefix) + input];
                 let at =
                     |output: usize, input: usize| if input / window == output { score(input) } else { 0.0 };
-                Mixture::behind(prefix, len, windows(len, prefix, window), at)
+                Mixture::after(prefix, len, windows(len, prefix, window), at)
             })
         };
-        same_length(tokens).flat_map(|x| of(x).collect::<Vec<_>>()).collect()
+        runs(tokens).flat_map(|run| of(run).collect::<Vec<_>>()).collect()
     }
 
     /// `[B, N, C]` → `[B, ceil(N / p), C]` and the score of every token, `[B, N]`. The last window is shorter where
@@ -172,7 +172,7 @@ impl SoftMerger {
     }
 }
 
-impl Inflated {
+impl Held {
     /// The tokens that a block has made of the merged ones, back at the places of all: `X + y' s` (eq. 6). The
     /// prefix, which has not merged, is what the block made of it.
     pub(crate) fn inflate(self, y: Tokens) -> Tokens {
@@ -180,7 +180,7 @@ impl Inflated {
         let [rows, _] = tokens.x.dims();
         let mut keep = vec![1.0f32; rows];
         for item in 0..tokens.layout.items() {
-            tokens.layout.range(item).take(tokens.prefix).for_each(|row| keep[row] = 0.0);
+            tokens.layout.range(item).take(tokens.prefix.of(item)).for_each(|row| keep[row] = 0.0);
         }
         let keep = Tensor::from_data(TensorData::new(keep, [rows, 1]), &tokens.x.device());
         let x = tokens.x.clone() * keep + gather_rows(y.x, &dst) * scores;
@@ -188,20 +188,14 @@ impl Inflated {
     }
 }
 
-/// Tokens of an item of `len` after merging windows of `window` behind the prefix.
-pub(crate) fn windows(len: usize, prefix: usize, window: usize) -> usize {
-    let prefix = prefix.min(len);
-    prefix + (len - prefix).div_ceil(window)
-}
-
 /// The merged row of every row.
-fn destinations(all: &Layout, less: &Layout, prefix: usize, window: usize) -> Arc<[u32]> {
+fn destinations(tokens: &Tokens, less: &Layout, window: usize) -> Arc<[u32]> {
     let of = |item: usize| {
-        let first = less.range(item).start;
-        all.range(item).enumerate().map(move |(index, _)| {
+        let (first, prefix) = (less.range(item).start, tokens.prefix.of(item));
+        tokens.layout.range(item).enumerate().map(move |(index, _)| {
             let index = if index < prefix { index } else { prefix + (index - prefix) / window };
             (first + index) as u32
         })
     };
-    (0..all.items()).flat_map(of).collect()
+    (0..less.items()).flat_map(of).collect()
 }

@@ -1,7 +1,8 @@
 //! Golden cases computed by hand, and what must hold for all weights.
 
-use super::{MergerShape, Mergers};
-use crate::{KeyBias, LastLayer, Layout, Method, Readout, Reduction, Seat, Tokens, Trace};
+use super::{Merger, MergerShape, Mergers};
+use crate::{LastLayer, Layout, Method, ModelFacts, Positions, Prefix, Reduction, Tokens, Trace};
+use crate::{patch_merger, stm};
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData, s};
 
@@ -23,20 +24,30 @@ fn mergers(spec: &str, channels: usize, device: &Device) -> Mergers {
     Mergers::new(&method, MergerShape { depth: 4, channels }, device)
 }
 
-fn seat(tokens: usize, prefix: usize) -> Seat {
-    Seat { depth: 4, tokens, prefix, key_bias: KeyBias::LogSize, readout: Readout::Prefix }
+fn facts(tokens: usize, prefix: usize) -> ModelFacts {
+    ModelFacts::new(4, tokens, prefix)
 }
 
 fn bound(spec: &str, tokens: usize, prefix: usize, mergers: Mergers) -> Reduction {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
-    Reduction::bind(method, &seat(tokens, prefix))
+    Reduction::bind(method, &facts(tokens, prefix))
         .unwrap_or_else(|error| panic!("{error}"))
         .with_mergers(mergers)
 }
 
+fn patch(mergers: &mut Mergers) -> &mut patch_merger::Merger {
+    let [(_, Merger::Patch(merger)), ..] = &mut mergers.at[..] else { panic!("a PatchMerger") };
+    merger
+}
+
+fn soft(mergers: &mut Mergers) -> &mut stm::Merger {
+    let [(_, Merger::Soft(merger)), ..] = &mut mergers.at[..] else { panic!("a soft merger") };
+    merger
+}
+
 /// Deterministic values without structure.
 fn noise(rows: usize, channels: usize, device: &Device) -> Tensor<2> {
-    let mut random = crate::Random::new(5);
+    let mut random = tokmerge_nn::Random::new(5);
     let values: Vec<f32> = (0..rows * channels).map(|_| random.normal() as f32).collect();
     tensor(&values, [rows, channels], device)
 }
@@ -55,13 +66,13 @@ fn patch_merger_by_hand() {
     ] {
         let spec = format!("patchmerger:m=2,layer=1,axis={axis}");
         let mut weights = mergers(&spec, 2, &device);
-        weights.patch[0].queries = Param::from_tensor(tensor(&[half, -half, 0.0, 0.0], [2, 2], &device));
+        patch(&mut weights).queries = Param::from_tensor(tensor(&[half, -half, 0.0, 0.0], [2, 2], &device));
         let reduction = bound(&spec, 3, 1, weights);
         let mut trace = Trace::default();
         let tokens = Tokens::new(x.clone(), Layout::uniform(1, 3), 1);
-        let (merged, aside) = reduction.enter(1, tokens, &mut trace);
-        assert_eq!((merged.prefix, &merged.layout), (1, &Layout::uniform(1, 3)));
-        close(&values(reduction.leave(merged, aside).x), &[[9.0, 9.0].as_slice(), &wanted].concat());
+        let (merged, held) = reduction.enter(1, tokens, &mut trace);
+        assert_eq!((merged.prefix.clone(), &merged.layout), (Prefix::Same(1), &Layout::uniform(1, 3)));
+        close(&values(reduction.leave(merged, held).x), &[[9.0, 9.0].as_slice(), &wanted].concat());
     }
 }
 
@@ -74,18 +85,19 @@ fn soft_merging_by_hand() {
         for inflate in ["off", "on"] {
             let spec = format!("stm:p=2,layer=2,width=1,scale={scale},inflate={inflate}");
             let mut weights = mergers(&spec, 2, &device);
-            let first = &mut weights.soft[0];
-            first.norm.as_mut().expect("a norm").bias = Param::from_tensor(tensor(&[1.0, 1.0], [2], &device));
+            let first = soft(&mut weights);
+            first.norm.as_mut().expect("a norm").bias =
+                Some(Param::from_tensor(tensor(&[1.0, 1.0], [2], &device)));
             first.query = Some(Param::from_tensor(tensor(&[0.5, 0.5], [1, 2], &device)));
             first.key = Some(Param::from_tensor(tensor(&[3.0f32.ln() / 2.0, 0.0], [1, 2], &device)));
             let reduction = bound(&spec, 3, 1, weights);
             let tokens = Tokens::new(x.clone(), Layout::uniform(1, 3), 1);
             let mut trace = Trace::default();
-            let (less, aside) = reduction.enter(1, tokens, &mut trace);
+            let (less, held) = reduction.enter(1, tokens, &mut trace);
             close(&values(less.x.clone()), &[[9.0, 9.0].as_slice(), &merged_to].concat());
             // A block that adds 1 to everything.
             let y = less.clone().with(less.x + 1.0);
-            let after = values(reduction.leave(y, aside).x);
+            let after = values(reduction.leave(y, held).x);
             let [a, b] = merged_to.map(|value| value + 1.0);
             if inflate == "on" {
                 let wanted = [10.0, 10.0, 1.0 + 0.75 * a, -1.0 + 0.75 * b, -1.0 + 0.25 * a, 1.0 + 0.25 * b];
@@ -185,23 +197,23 @@ fn inflation_trains_the_scores_only_when_attached() {
     let device = Device::flex().autodiff();
     for (detach, trains) in [("on", false), ("off", true)] {
         let spec = format!("stm:p=2,layer=1,inflate=on,detach={detach}");
-        let weights = mergers(&spec, 4, &device);
-        let query = weights.soft[0].query.clone().expect("a query").val();
+        let mut weights = mergers(&spec, 4, &device);
+        let query = soft(&mut weights).query.clone().expect("a query").val();
         let reduction = bound(&spec, 4, 0, weights);
         // Something has a gradient in any case.
         let tokens = Tokens::new(noise(4, 4, &device).require_grad(), Layout::uniform(1, 4), 0);
-        let (less, aside) = reduction.enter(0, tokens, &mut Trace::default());
+        let (less, held) = reduction.enter(0, tokens, &mut Trace::default());
         // A block whose output does not depend on its input: scores matter through inflation alone.
         let y = less.clone().with(noise(2, 4, &device));
         // Weighted: the scores of a window always have the same sum.
-        let loss = (reduction.leave(y, aside).x * noise(4, 3, &device).sum_dim(1)).sum();
+        let loss = (reduction.leave(y, held).x * noise(4, 3, &device).sum_dim(1)).sum();
         let gradient = query.grad(&loss.backward());
         let size: f32 = gradient.map_or(0.0, |gradient| values(gradient).iter().map(|g| g.abs()).sum());
         assert_eq!(size > 1e-6, trains, "detach={detach}: {size}");
         // Through the block the scores are trained either way.
         let tokens = Tokens::new(noise(4, 4, &device), Layout::uniform(1, 4), 0);
-        let (less, aside) = reduction.enter(0, tokens, &mut Trace::default());
-        let gradient = query.grad(&reduction.leave(less, aside).x.powi_scalar(2).sum().backward());
+        let (less, held) = reduction.enter(0, tokens, &mut Trace::default());
+        let gradient = query.grad(&reduction.leave(less, held).x.powi_scalar(2).sum().backward());
         assert!(values(gradient.expect("a gradient")).iter().any(|g| g.abs() > 1e-6));
     }
 }
@@ -217,9 +229,9 @@ fn gradients_of_the_weights() {
     ] {
         let loss = |device: &Device, change: f32| {
             let mut weights = mergers(spec, 4, device);
-            let slot = match weights.patch.first_mut() {
-                Some(merger) => &mut merger.queries,
-                None => weights.soft[0].query.as_mut().expect("a query"),
+            let slot = match &mut weights.at[0].1 {
+                Merger::Patch(merger) => &mut merger.queries,
+                Merger::Soft(merger) => merger.query.as_mut().expect("a query"),
             };
             let shape = slot.dims();
             let mut start = values(slot.val());
@@ -266,8 +278,8 @@ fn counts_are_known_before_anything_runs() {
         let (mut tokens, mut trace) =
             (Tokens::new(noise(18, 4, &device), Layout::uniform(2, 9), 1), Trace::default());
         for layer in 0..4 {
-            let (less, aside) = reduction.enter(layer, tokens, &mut trace);
-            tokens = reduction.leave(less, aside);
+            let (less, held) = reduction.enter(layer, tokens, &mut trace);
+            tokens = reduction.leave(less, held);
         }
         assert_eq!(trace.layer_tokens(1, 9, 4), expected, "{spec}");
         assert_eq!(trace.tokens_left(1, 9), tokens.layout.range(1).len(), "{spec}");
@@ -283,8 +295,84 @@ fn wrong_specs_say_what_would_be_right() {
     assert!(spec("stm:p=1,layer=4").contains("a whole number from 2"));
     assert!(spec("stm:p=2").contains("stm needs layer"));
     assert!(spec("stm:p=2,layer=[2,4],inflate=on").contains("give one layer"));
-    let bind = |spec: &str| Reduction::bind(spec.parse().unwrap(), &seat(9, 1)).unwrap_err().to_string();
+    let bind = |spec: &str| Reduction::bind(spec.parse().unwrap(), &facts(9, 1)).unwrap_err().to_string();
     assert!(bind("stm:p=2,layer=5").contains("no place at layer 5; the model has layers 1 to 4"));
     assert!(bind("patchmerger:m=2,layer=4").contains("no place at layer 4"));
     assert!(bind("stm:p=2,layer=[2,2]").contains("layer 2 is listed twice"));
+}
+
+#[test]
+fn paths_of_parameters_are_those_of_saved_files() {
+    let device = Device::flex();
+    let paths = |spec: &str| -> Vec<String> {
+        tokmerge_nn::parameters::shapes(&mergers(spec, 4, &device)).into_keys().collect()
+    };
+    assert_eq!(
+        paths("patchmerger:m=[3,2],layer=[1,2]"),
+        ["0", "1"]
+            .map(|index| ["norm.bias", "norm.weight", "queries"].map(|name| format!("patch.{index}.{name}")))
+            .as_flattened()
+    );
+    assert_eq!(
+        paths("stm:p=2,layer=2"),
+        ["soft.0.key", "soft.0.norm.bias", "soft.0.norm.weight", "soft.0.query"]
+    );
+}
+
+#[test]
+fn parameters_are_counted_without_drawing_them() {
+    let (device, shape) = (Device::flex(), MergerShape { depth: 4, channels: 6 });
+    for spec in [
+        "none",
+        "tome:r=1",
+        "patchmerger:m=3",
+        "patchmerger:m=[3,2],layer=[1,2],cls=merge",
+        "stm:p=2,layer=2",
+        "stm:p=2,layer=[1,2],width=5",
+        "stm:p=2,layer=2,inflate=on",
+        "stm:p=2,layer=2,score=query",
+        "stm:p=2,layer=2,score=mean",
+    ] {
+        let method: Method = spec.parse().unwrap();
+        assert_eq!(method.parameters(shape), Mergers::new(&method, shape, &device).parameters(), "{spec}");
+    }
+}
+
+#[test]
+fn fresh_weights_never_replace_given_ones() {
+    let (device, shape) = (Device::flex(), MergerShape { depth: 4, channels: 4 });
+    let spec = "patchmerger:m=2,layer=[1,3]";
+    let mut trained = mergers(spec, 4, &device);
+    patch(&mut trained).queries = Param::from_tensor(tensor(&[7.0; 8], [2, 4], &device));
+    let queries = |mergers: &Mergers| values(patch(&mut mergers.clone()).queries.val());
+    // Another option that has no weights changes what they do, not what they are.
+    let other: Method = "patchmerger:m=[2,5],layer=[1,2],axis=inputs".parse().unwrap();
+    let fitted = trained.clone().fitted(&other, shape, &device);
+    assert_eq!(queries(&fitted), [7.0; 8]);
+    assert_eq!(fitted.at.iter().map(|(before, _)| *before).collect::<Vec<_>>(), [1, 2]);
+    // Other shapes and other methods begin fresh.
+    let larger: Method = "patchmerger:m=3,layer=1".parse().unwrap();
+    assert_ne!(queries(&trained.clone().fitted(&larger, shape, &device))[..8], [7.0; 8]);
+    let soft: Method = "stm:p=2,layer=2".parse().unwrap();
+    assert!(matches!(trained.clone().fitted(&soft, shape, &device).at[..], [(1, Merger::Soft(_))]));
+    // A reduction keeps what it was given.
+    let run = |reduction: &Reduction| {
+        let tokens = Tokens::new(noise(5, 4, &device), Layout::uniform(1, 5), 1);
+        values(reduction.enter(1, tokens, &mut Trace::default()).0.x)
+    };
+    let given = bound(spec, 5, 1, trained);
+    assert_eq!(run(&given.clone().with_fresh_mergers(4, &device)), run(&given));
+    assert_eq!(run(&given.clone().with_mergers(Mergers::none())), run(&given));
+}
+
+/// Windows of two: the prefix stays where it is, neighbours meet halfway.
+#[test]
+fn windows_stand_where_their_tokens_stood_on_average() {
+    let device = Device::flex();
+    let spec = "stm:p=2,layer=2";
+    let reduction = bound(spec, 4, 1, mergers(spec, 4, &device));
+    let positions = Positions::Sequence([9.0, 0.0, 1.0, 2.0].into());
+    let tokens = Tokens::new(noise(4, 4, &device), Layout::uniform(1, 4), 1).with_positions(positions);
+    let (less, _) = reduction.enter(1, tokens, &mut Trace::default());
+    assert_eq!(less.positions, Some(Positions::Sequence([9.0, 0.5, 2.0].into())));
 }

@@ -1,0 +1,229 @@
+//! What every method promises, for all of [`METHODS`] and some of their options: a new method is under contract by being
+//! listed.
+
+use crate::{
+    Evidence, Layout, METHODS, Method, ModelFacts, Positions, Prefix, Readout, Reduction, Tokens, Trace,
+};
+use burn::tensor::{Device, Tensor, TensorData, s};
+use proptest::prelude::*;
+
+const DEPTH: usize = 5;
+const CHANNELS: usize = 6;
+
+/// Every example, and options that change where or how tokens merge.
+fn specs() -> Vec<String> {
+    let more = [
+        "tome:r=3,feature=x_pre",
+        "tome:r=3,feature=x_pre,unmerge=on",
+        "tome:r=3,combine=keep",
+        "tome:r=3,combine=max",
+        "tome:r=2,matcher=greedy",
+        "tome:r=2,matcher=kmeans",
+        "tome:r=2,matcher=random_merge,seed=7",
+        "tome:r=2,matcher=random_prune",
+        "tome:r=2,matcher=attention_prune",
+        "atm:theta=0.5,split=0",
+        "patchmerger:m=3,cls=merge",
+        "stm:p=3,layer=2,inflate=on",
+    ];
+    METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
+}
+
+fn reduction(spec: &str) -> Reduction {
+    let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+    let facts = ModelFacts { readout: Readout::All, ..ModelFacts::new(DEPTH, 40, 0) };
+    Reduction::bind(method, &facts)
+        .unwrap_or_else(|error| panic!("{error}"))
+        .with_fresh_mergers(CHANNELS, &Device::flex())
+}
+
+fn values(x: Tensor<2>) -> Vec<f32> {
+    x.into_data().iter::<f32>().collect()
+}
+
+/// Items whose tokens are alike in groups, so that all methods find something to merge.
+fn batch(lens: &[usize], prefixes: &[usize], seed: u64) -> Tokens {
+    let layout = Layout::from_lens(lens);
+    let mut random = tokmerge_nn::Random::new(seed);
+    let mut x = Vec::new();
+    let mut positions = Vec::new();
+    for len in lens {
+        let centres: Vec<f64> = (0..3 * CHANNELS).map(|_| random.normal()).collect();
+        for token in 0..*len {
+            let centre = random.below(3);
+            let value =
+                |channel: usize, noise: f64| (centres[centre * CHANNELS + channel] + 0.1 * noise) as f32;
+            x.extend((0..CHANNELS).map(|channel| value(channel, random.normal())));
+            positions.push([random.below(3) as f32, token as f32, random.unit() as f32]);
+        }
+    }
+    let x = Tensor::from_data(TensorData::new(x, [layout.rows(), CHANNELS]), &Device::flex());
+    Tokens::new(x, layout, prefixes.to_vec()).with_positions(Positions::Grid(positions.into()))
+}
+
+/// A block that looks at every token alone.
+fn block(x: Tensor<2>) -> Tensor<2> {
+    x * 1.25 + 0.5
+}
+
+fn evidence(tokens: &Tokens) -> Evidence {
+    let rows = values(tokens.x.clone());
+    Evidence {
+        metric: Some(tokens.x.clone().slice(s![.., ..4])),
+        received: Some(rows.chunks(CHANNELS).map(|row| row[0].abs()).collect()),
+    }
+}
+
+fn run(reduction: &Reduction, mut tokens: Tokens) -> (Tokens, Trace) {
+    let mut trace = Trace::default();
+    for layer in 0..DEPTH {
+        let (entered, held) = reduction.enter(layer, tokens, &mut trace);
+        let attended = entered.clone().with(block(entered.x));
+        let evidence = evidence(&attended);
+        tokens = reduction.leave(reduction.apply(layer, attended, evidence, &mut trace), held);
+    }
+    (tokens, trace)
+}
+
+/// Item `item` of a batch as a batch of its own.
+fn alone(tokens: &Tokens, item: usize) -> Tokens {
+    let range = tokens.layout.range(item);
+    let rows: Vec<u32> = range.clone().map(|row| row as u32).collect();
+    let x = tokens.x.clone().slice(s![range.start..range.end, ..]);
+    let positions = tokens.positions.as_ref().expect("positions").select(&rows);
+    Tokens::new(x, Layout::uniform(1, range.len()), tokens.prefix.of(item)).with_positions(positions)
+}
+
+fn grid(tokens: &Tokens) -> Option<&[[f32; 3]]> {
+    match &tokens.positions {
+        Some(Positions::Grid(positions)) => Some(positions),
+        _ => None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Over ragged batches with a prefix per item.
+    #[test]
+    fn an_item_in_a_batch_is_what_it_is_alone(
+        items in prop::collection::vec((4usize..24, 0usize..4), 1..4), seed: u64,
+    ) {
+        let (lens, prefixes): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+        for spec in specs() {
+            let reduction = reduction(&spec);
+            let tokens = batch(&lens, &prefixes, seed);
+            let (together, trace) = run(&reduction, tokens.clone());
+            for (item, len) in lens.iter().enumerate() {
+                let (single, its) = run(&reduction, alone(&tokens, item));
+                let range = together.layout.range(item);
+                prop_assert_eq!(range.len(), single.layout.rows(), "{}", spec);
+                let x = values(together.x.clone().slice(s![range.start..range.end, ..]));
+                prop_assert_eq!(x, values(single.x.clone()), "{}", spec);
+                prop_assert_eq!(&together.sizes()[range.clone()], &single.sizes()[..], "{}", spec);
+                prop_assert_eq!(grid(&together).map(|at| &at[range]), grid(&single), "{}", spec);
+                prop_assert_eq!(trace.layer_tokens(item, *len, DEPTH), its.layer_tokens(0, *len, DEPTH));
+                prop_assert_eq!(trace.tokens_left(item, *len), single.layout.rows(), "{}", spec);
+            }
+        }
+    }
+
+    #[test]
+    fn prefixes_stay_sizes_add_up_and_positions_follow(
+        items in prop::collection::vec((4usize..24, 0usize..4), 1..4), seed: u64,
+    ) {
+        let (lens, prefixes): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+        for spec in specs() {
+            let reduction = reduction(&spec);
+            let method = reduction.method();
+            let tokens = batch(&lens, &prefixes, seed);
+            let (after, trace) = run(&reduction, tokens.clone());
+            prop_assert_eq!(after.positions.is_some(), method.keeps_positions(), "{}", spec);
+            let untouched = values((0..DEPTH).fold(tokens.x.clone(), |x, _| block(x)));
+            let rows = values(after.x.clone());
+            for (item, len) in lens.iter().enumerate() {
+                let (was, is) = (tokens.layout.range(item), after.layout.range(item));
+                // Prefix tokens are what the blocks made of them, in front.
+                let prefix = prefixes[item].min(*len);
+                if !spec.contains("cls=merge") {
+                    prop_assert_eq!(
+                        &rows[is.start * CHANNELS..(is.start + prefix) * CHANNELS],
+                        &untouched[was.start * CHANNELS..(was.start + prefix) * CHANNELS],
+                        "{}", spec
+                    );
+                }
+                if !method.has_weights() && !method.inflates() && !spec.contains("prune") {
+                    let sizes = &after.sizes()[is];
+                    prop_assert!(sizes[..prefix].iter().all(|size| *size == 1.0), "{}", spec);
+                    prop_assert_eq!(sizes.iter().sum::<f32>(), *len as f32, "{}", spec);
+                }
+            }
+            if method.inflates() {
+                prop_assert_eq!(&after.layout, &tokens.layout, "{}", spec);
+                prop_assert_eq!(grid(&after), grid(&tokens), "{}", spec);
+            }
+            // A merged token stands where its members stood on average, or where the one stood that it was taken from.
+            let (Some(plan), Some(at), Some(before)) = (trace.plan_until(None), grid(&after), grid(&tokens))
+            else { continue };
+            for (row, at) in at.iter().enumerate() {
+                let representative = before[plan.representative()[row] as usize];
+                let members: Vec<[f32; 3]> = (0..before.len())
+                    .filter(|member| plan.dst()[*member] == row as u32).map(|member| before[member]).collect();
+                for axis in 0..3 {
+                    let mean = members.iter().map(|member| member[axis]).sum::<f32>() / members.len() as f32;
+                    let wanted = if spec.contains("keep") { representative[axis] } else { mean };
+                    prop_assert!((at[axis] - wanted).abs() < 1e-3, "{}: {} {}", spec, at[axis], wanted);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_that_are_no_numbers_still_merge() {
+    for spec in specs() {
+        let reduction = reduction(&spec);
+        let tokens = batch(&[12, 9], &[1, 2], 3);
+        let broken: Vec<f32> = values(tokens.x.clone())
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| if index % 7 == 3 { f32::NAN } else { value })
+            .collect();
+        let x = Tensor::from_data(TensorData::new(broken, tokens.x.dims()), &Device::flex());
+        let (after, trace) = run(&reduction, tokens.with(x));
+        assert_eq!(trace.tokens_left(0, 12), after.layout.range(0).len(), "{spec}");
+        assert_eq!(after.prefix.front(&after.layout).lens().collect::<Vec<_>>().len(), 2, "{spec}");
+    }
+}
+
+#[test]
+fn what_is_counted_beforehand_is_what_happens() {
+    for spec in specs() {
+        let reduction = reduction(&spec);
+        let (_, trace) = run(&reduction, batch(&[17, 17], &[0, 0], 5));
+        if let Some(expected) = reduction.expected_tokens(17, DEPTH) {
+            assert_eq!(trace.layer_tokens(1, 17, DEPTH), expected, "{spec}");
+        }
+    }
+}
+
+#[test]
+fn a_pass_is_repeated_from_its_trace() {
+    for spec in specs() {
+        let reduction = reduction(&spec);
+        let tokens = batch(&[12, 9], &[1, 2], 8);
+        let (after, trace) = run(&reduction, tokens.clone());
+        let (again, repeated) = run(&reduction.replaying(&trace), tokens);
+        assert_eq!((values(again.x), repeated), (values(after.x), trace), "{spec}");
+    }
+}
+
+#[test]
+fn prefixes_per_item_are_the_same_as_one_for_all_where_they_are_equal() {
+    for spec in specs() {
+        let reduction = reduction(&spec);
+        let one = batch(&[9, 9], &[2, 2], 4);
+        let each = Tokens { prefix: Prefix::Each([2, 2].into()), ..one.clone() };
+        assert_eq!(values(run(&reduction, each).0.x), values(run(&reduction, one).0.x), "{spec}");
+    }
+}

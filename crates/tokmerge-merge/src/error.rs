@@ -1,0 +1,34 @@
+//! Why a method does not fit a model.
+
+use crate::ScheduleError;
+
+/// A method that does not fit a model.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are named in the messages")]
+pub enum BindError {
+    /// The schedule does not fit.
+    #[error("{merge}: {source}")]
+    Schedule { merge: String, source: ScheduleError },
+    /// A layer is asked to remove more tokens than there are. `most` is half of those that may merge.
+    #[error(
+        "{merge}: layer {layer} is to remove {remove} tokens, but the image has {tokens} of which {prefix} never merge; r must be below {tokens}, and a layer never removes more than half of the others, {most} here"
+    )]
+    TooMany { merge: String, layer: usize, remove: usize, tokens: usize, prefix: usize, most: usize },
+    /// A merger has no layer to stand at. `layer` is counted as the method counts it.
+    #[error(
+        "{merge}: there is no place at layer {layer}; the model has layers 1 to {depth}, and tokens merged after the last one would never be used"
+    )]
+    NoSuchLayer { merge: String, layer: usize, depth: usize },
+    /// Two mergers in one place.
+    #[error("{merge}: layer {layer} is listed twice; list every layer once")]
+    LayerTwice { merge: String, layer: usize },
+    /// Merging cannot be right in this model.
+    #[error("{merge}: merging cannot be right in this model, because {reason}; use none")]
+    Unmergeable { merge: String, reason: &'static str },
+    /// The model's blocks need positions, and the method's tokens have none.
+    #[error(
+        "{merge}: the tokens that it makes have no positions, but every block of this model needs them; use a method that keeps positions, e.g. tome:r=8"
+    )]
+    LosesPositions { merge: String },
+}

@@ -1,0 +1,109 @@
+//! What a method is told about the model that it will work in.
+
+/// Whether merged tokens weigh more as keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyBias {
+    /// No: all tokens weigh the same.
+    None,
+    /// `log(size)` is added to the logits of each key: proportional attention (ToMe, eq. 1).
+    LogSize,
+}
+
+/// Which tokens go through the MLP of the last layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastLayer {
+    /// All.
+    All,
+    /// Only the prefix, which is all that a head on class tokens reads. The result is the same.
+    Prefix,
+}
+
+/// Which tokens the output of a model is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// Prefix tokens: class and distillation token.
+    Prefix,
+    /// Patches too: average pooling, dense outputs.
+    All,
+}
+
+/// What a model does with the positions of its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PositionUse {
+    /// They are part of the tokens' values: the blocks do not ask for them.
+    Free,
+    /// The blocks read them from [`Tokens::positions`](crate::Tokens::positions), wherever the tokens are by then
+    /// (rotary embeddings).
+    Followed,
+    /// The blocks rely on every token being in its original place, so that merging cannot be right. Completes the
+    /// sentence "merging cannot be right in this model, because ...".
+    Fixed(&'static str),
+}
+
+/// How the weights of a model were trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Training {
+    /// Without merging, as far as is known: off-the-shelf weights.
+    WithoutMerging,
+    /// While tokens were being merged.
+    WithMerging,
+}
+
+/// What a method needs to know about the model that it will work in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// Blocks (`L`).
+    pub depth: usize,
+    /// Tokens per item entering the first block, prefix included.
+    pub tokens: usize,
+    /// Tokens that never merge.
+    pub prefix: usize,
+    /// What `prop_attn=auto` means for off-the-shelf weights: [`KeyBias::None`] for MAE models (ToMe, Table 1f),
+    /// [`KeyBias::LogSize`] for all others.
+    pub key_bias: KeyBias,
+    /// How the weights were trained.
+    pub training: Training,
+    /// What the output is made of.
+    pub readout: Readout,
+    /// What the blocks do with positions.
+    pub positions: PositionUse,
+}
+
+impl ModelFacts {
+    /// A plain ViT with off-the-shelf weights: its output is made of class tokens, proportional attention suits it,
+    /// and its blocks do not ask for positions.
+    #[must_use]
+    pub fn new(depth: usize, tokens: usize, prefix: usize) -> Self {
+        Self {
+            depth,
+            tokens,
+            prefix,
+            key_bias: KeyBias::LogSize,
+            training: Training::WithoutMerging,
+            readout: Readout::Prefix,
+            positions: PositionUse::Free,
+        }
+    }
+
+    /// What `prop_attn=auto` means for these weights. Models trained with merging learned it with proportional
+    /// attention, whatever suits them off the shelf.
+    #[must_use]
+    pub fn auto_key_bias(&self) -> KeyBias {
+        match self.training {
+            Training::WithMerging => KeyBias::LogSize,
+            Training::WithoutMerging => self.key_bias,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyBias, ModelFacts, Training};
+
+    #[test]
+    fn proportional_attention_suits_what_was_trained_with_merging() {
+        let mae = ModelFacts { key_bias: KeyBias::None, ..ModelFacts::new(12, 197, 1) };
+        assert_eq!(mae.auto_key_bias(), KeyBias::None);
+        assert_eq!(ModelFacts { training: Training::WithMerging, ..mae }.auto_key_bias(), KeyBias::LogSize);
+    }
+}

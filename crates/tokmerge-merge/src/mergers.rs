@@ -1,0 +1,274 @@
+//! Merging with weights: modules that stand before a block and make its tokens fewer by weighted sums.
+//!
+//! Where methods without weights have a [`MergePlan`](crate::MergePlan), these have a matrix of weights, which carries
+//! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours.
+
+use crate::methods::{patch_merger, stm};
+use crate::{Method, Mixture, Tokens};
+use burn::module::Param;
+use burn::module::{
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+};
+use burn::tensor::{Device, Tensor, TensorData, s};
+use std::fmt;
+use tokmerge_nn::{Norm, Random, parameters, transparent_module};
+use tokmerge_ops::Layout;
+
+pub(crate) use stm::Held as MergersHeld;
+
+/// The module of one method with weights.
+#[derive(Clone, Debug)]
+pub enum Merger {
+    /// Of [`Method::PatchMerger`].
+    Patch(patch_merger::Merger),
+    /// Of [`Method::Stm`].
+    Soft(stm::Merger),
+}
+
+transparent_module!(Merger { Patch, Soft });
+
+impl Merger {
+    /// The name under which saved files have it: `mergers.patch.0.queries`.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Patch(_) => "patch",
+            Self::Soft(_) => "soft",
+        }
+    }
+
+    fn forward(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<MergersHeld>) {
+        match self {
+            Self::Patch(merger) => (merger.forward(tokens), None),
+            Self::Soft(merger) => merger.forward(tokens, layer),
+        }
+    }
+
+    fn mixtures(&self, layer: usize, tokens: &Tokens) -> Vec<Mixture> {
+        match self {
+            Self::Patch(merger) => merger.mixtures(tokens),
+            Self::Soft(merger) => merger.mixtures(tokens, layer),
+        }
+    }
+}
+
+/// The weights of a method that has some, for every block before which it stands. Empty for all other methods.
+#[derive(Clone, Debug, Default)]
+pub struct Mergers {
+    /// The block, from 0, before which each stands.
+    pub at: Vec<(usize, Merger)>,
+}
+
+/// The shape of the model in which mergers stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergerShape {
+    /// Blocks (`L`).
+    pub depth: usize,
+    /// Channels of a token (`C`).
+    pub channels: usize,
+}
+
+impl Mergers {
+    /// Fresh weights, the same in every run; none for a method without weights.
+    #[must_use]
+    pub fn new(method: &Method, shape: MergerShape, device: &Device) -> Self {
+        let mut start = Start::new(device);
+        let places = method.mergers_before(shape.depth);
+        let merger = |(index, before): (usize, &usize)| {
+            Some((*before, method.rule().merger(index, shape.channels, &mut start)?))
+        };
+        Self { at: places.iter().enumerate().filter_map(merger).collect() }
+    }
+
+    /// No weights.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Weights for a method: these where they fit it, fresh ones for all others. Weights fit if they stand before the
+    /// same block and have the same shapes.
+    #[must_use]
+    pub fn fitted(self, method: &Method, shape: MergerShape, device: &Device) -> Self {
+        let mut fresh = Self::new(method, shape, device);
+        for (before, merger) in &mut fresh.at {
+            let trained = self.at.iter().find(|(at, had)| {
+                at == before
+                    && had.name() == merger.name()
+                    && parameters::shapes(had) == parameters::shapes(merger)
+            });
+            if let Some((_, trained)) = trained {
+                let mut values = parameters::read(trained);
+                *merger =
+                    parameters::load(merger.clone(), |path, _| values.remove(path).map(|found| found.values));
+            }
+        }
+        fresh
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
+    /// Number of parameters of them all.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        parameters::count(self)
+    }
+
+    fn before(&self, layer: usize) -> Option<&Merger> {
+        self.at.iter().find(|(before, _)| *before == layer).map(|(_, merger)| merger)
+    }
+
+    /// Whether weights stand before block `layer`.
+    pub(crate) fn stand_before(&self, layer: usize) -> bool {
+        self.before(layer).is_some()
+    }
+
+    /// Merges before block `layer`. Returns too how to come back to all tokens, if the method wants that.
+    pub(crate) fn enter(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<MergersHeld>) {
+        match self.before(layer) {
+            Some(merger) => merger.forward(layer, tokens),
+            None => (tokens, None),
+        }
+    }
+
+    /// What [`enter`](Self::enter) mixes, for every item, if weights stand there.
+    pub(crate) fn mixtures(&self, layer: usize, tokens: &Tokens) -> Option<Vec<Mixture>> {
+        self.before(layer).map(|merger| merger.mixtures(layer, tokens))
+    }
+
+    fn each(self, change: impl Fn(Merger) -> Merger) -> Self {
+        Self { at: self.at.into_iter().map(|(before, merger)| (before, change(merger))).collect() }
+    }
+}
+
+/// By hand, so that a parameter's path says which kind of merger it is in and its place in the list, as in all saved
+/// files: `patch.0.queries`, `soft.1.key`.
+impl Module for Mergers {
+    fn num_params(&self) -> usize {
+        self.at.iter().map(|(_, merger)| Module::num_params(merger)).sum()
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        for (index, (_, merger)) in self.at.iter().enumerate() {
+            let (name, index) = (merger.name(), index.to_string());
+            visitor.enter_module(name, "Vec");
+            visitor.enter_module(&index, "Merger");
+            merger.visit(visitor);
+            visitor.exit_module(&index, "Merger");
+            visitor.exit_module(name, "Vec");
+        }
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        let mut at = Vec::with_capacity(self.at.len());
+        for (index, (before, merger)) in self.at.into_iter().enumerate() {
+            let (name, index) = (merger.name(), index.to_string());
+            mapper.enter_module(name, "Vec");
+            mapper.enter_module(&index, "Merger");
+            at.push((before, merger.map(mapper)));
+            mapper.exit_module(&index, "Merger");
+            mapper.exit_module(name, "Vec");
+        }
+        Self { at }
+    }
+
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.at.iter().fold(devices, |devices, (_, merger)| merger.collect_devices(devices))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        self.each(|merger| merger.to_device(device))
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        self.each(|merger| merger.fork(device))
+    }
+
+    fn valid(&self) -> Self {
+        self.clone().each(|merger| merger.valid())
+    }
+
+    fn train(self) -> Self {
+        self.each(Module::train)
+    }
+
+    fn materialize(self) -> Self {
+        self.each(Module::materialize)
+    }
+}
+
+impl fmt::Display for Mergers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.at.iter().try_for_each(|(_, merger)| merger.fmt(f))
+    }
+}
+
+impl ModuleDisplayDefault for Mergers {
+    fn content(&self, content: Content) -> Option<Content> {
+        self.at.iter().try_fold(content, |content, (before, merger)| {
+            Some(content.add(&format!("{}.{before}", merger.name()), merger))
+        })
+    }
+
+    fn num_params(&self) -> usize {
+        Module::num_params(self)
+    }
+}
+
+impl ModuleDisplay for Mergers {}
+
+/// Epsilon of the norm before a merger, as in the models that the papers used.
+const EPS: f64 = 1e-6;
+
+/// Makes parameters, the same in every run.
+pub(crate) struct Start<'d> {
+    random: Random,
+    device: &'d Device,
+}
+
+impl<'d> Start<'d> {
+    fn new(device: &'d Device) -> Self {
+        Self { random: Random::new(0x746f_6b6d), device }
+    }
+
+    /// Normally distributed around 0.
+    pub(crate) fn normal(&mut self, [rows, columns]: [usize; 2], deviation: f64) -> Param<Tensor<2>> {
+        let values: Vec<f32> =
+            (0..rows * columns).map(|_| (self.random.normal() * deviation) as f32).collect();
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, [rows, columns]), self.device))
+    }
+
+    /// The LayerNorm before a merger.
+    pub(crate) fn norm(&self, channels: usize) -> Norm {
+        Norm::layer(channels, EPS, self.device)
+    }
+}
+
+/// Items of equal length whose prefixes are equally long too.
+pub(crate) struct Run {
+    /// `[B, N, C]`.
+    pub(crate) x: Tensor<3>,
+    /// Prefix tokens of each item, at most `N`.
+    pub(crate) prefix: usize,
+}
+
+/// The tokens as runs: all items at once if their lengths and prefixes are equal, otherwise one by one.
+pub(crate) fn runs(tokens: &Tokens) -> impl Iterator<Item = Run> {
+    let [_, channels] = tokens.x.dims();
+    let whole = matches!(tokens.layout, Layout::Uniform { .. }) && tokens.prefix.common().is_some();
+    let all = tokens.layout.items();
+    let (runs, items) = if whole { (1, all) } else { (all, 1) };
+    (0..runs).map(move |run| {
+        let rows = if whole { 0..tokens.layout.rows() } else { tokens.layout.range(run) };
+        let len = rows.len() / items.max(1);
+        let x = tokens.x.clone().slice(s![rows.start..rows.end, ..]).reshape([items, len, channels]);
+        let prefix = if items == 0 { 0 } else { tokens.prefix.of(run).min(len) };
+        Run { x, prefix }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What a method answers, with the answers of a method that does nothing as defaults.
+
+use super::MethodInfo;
+use crate::mergers::{Merger, Start};
+use crate::{
+    Amount, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, ModelFacts, ScheduleError, Site,
+    Tokens, Wants,
+};
+use std::fmt;
+
+/// Whether attention weighs tokens by their size (ToMe, eq. 1 and Table 1f).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProportionalAttention {
+    /// As suits the weights: off for off-the-shelf MAE models, on for all others.
+    Auto,
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl ProportionalAttention {
+    /// The key bias, `auto` being what suits the weights.
+    #[must_use]
+    pub fn key_bias(self, auto: KeyBias) -> KeyBias {
+        match self {
+            Self::Auto => auto,
+            Self::On => KeyBias::LogSize,
+            Self::Off => KeyBias::None,
+        }
+    }
+}
+
+/// Options that all methods without weights share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Common {
+    /// Which tokens go through the last MLP.
+    pub last_layer: LastLayer,
+    /// Images whose two best logits are closer than this run a second time, unmerged.
+    pub recheck: Option<f32>,
+    /// Whether merged tokens weigh more in attention.
+    pub proportional_attention: ProportionalAttention,
+}
+
+impl Common {
+    /// Those of methods that have none of these options.
+    pub(super) const NONE: Self = Self {
+        last_layer: LastLayer::All,
+        recheck: None,
+        proportional_attention: ProportionalAttention::Off,
+    };
+
+    /// The defaults of methods that have these options.
+    pub(super) const fn new(last_layer: LastLayer) -> Self {
+        Self { last_layer, recheck: None, proportional_attention: ProportionalAttention::Auto }
+    }
+}
+
+/// Where and how much a method is asked to merge.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct At {
+    /// Index of the block, from 0.
+    pub(crate) layer: usize,
+    /// Blocks of the model.
+    pub(crate) depth: usize,
+    /// How much.
+    pub(crate) amount: Amount,
+}
+
+/// A method: which tokens merge. How many of them ([`amounts`](Self::amounts)) and where ([`site`](Self::site)) are
+/// answers too; everything else is done by [`Reduction`](crate::Reduction).
+pub(crate) trait Rule: fmt::Debug {
+    /// What a user can read about it.
+    fn info(&self) -> &'static MethodInfo;
+
+    /// Options that differ from their defaults, as they are written in a spec.
+    fn options(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Options that methods share.
+    fn common(&self) -> &Common {
+        &Common::NONE
+    }
+
+    /// Changes the shared options, where the method has them.
+    fn set_common(&mut self, change: impl FnOnce(&mut Common))
+    where
+        Self: Sized,
+    {
+        let _ = change;
+    }
+
+    /// Where it works.
+    fn site(&self) -> Site {
+        Site::InsideBlock
+    }
+
+    /// What merged tokens become.
+    fn combine(&self) -> Combine {
+        Combine::WeightedAverage
+    }
+
+    /// Whether merged tokens have a position: that of their members.
+    fn keeps_positions(&self) -> bool {
+        true
+    }
+
+    /// What it must know about every block in which it merges.
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+
+    /// What each layer is to merge.
+    fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
+        Ok(vec![Amount::NOTHING; facts.depth])
+    }
+
+    /// Which tokens merge; `None` if none do. Must look at each item alone.
+    fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
+        let _ = (at, tokens, evidence);
+        None
+    }
+
+    /// Multiply-adds of finding them in one layer.
+    fn matching_macs(&self, shape: MatchShape) -> f64 {
+        let _ = shape;
+        0.0
+    }
+
+    /// Whether it has weights of its own, which have to be trained.
+    fn has_weights(&self) -> bool {
+        false
+    }
+
+    /// The blocks, from 0, before which its weights stand.
+    fn mergers_before(&self, depth: usize) -> Vec<usize> {
+        let _ = depth;
+        Vec::new()
+    }
+
+    /// How its options count the layer whose weights stand before block `before`.
+    fn layer_of(&self, before: usize) -> usize {
+        before
+    }
+
+    /// Fresh weights of its merger `index`, for tokens of `channels`.
+    fn merger(&self, index: usize, channels: usize, start: &mut Start<'_>) -> Option<Merger> {
+        let _ = (index, channels, start);
+        None
+    }
+
+    /// Number of parameters of its merger `index`.
+    fn merger_parameters(&self, index: usize, channels: usize) -> usize {
+        let _ = (index, channels);
+        0
+    }
+
+    /// Tokens that its merger `index` makes of an item of `tokens`.
+    fn merged(&self, index: usize, tokens: usize, prefix: usize) -> usize {
+        let _ = (index, prefix);
+        tokens
+    }
+
+    /// Multiply-adds of its merger `index` for an item of `tokens`, and elements that its norm sees.
+    fn merger_cost(&self, index: usize, tokens: usize, prefix: usize, channels: usize) -> (f64, f64) {
+        let _ = (index, tokens, prefix, channels);
+        (0.0, 0.0)
+    }
+}

@@ -1,0 +1,104 @@
+//! Which tokens of an item never merge.
+
+use std::sync::Arc;
+use tokmerge_ops::Layout;
+
+/// How many tokens at the front of each item never merge, and stay there in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    /// As many in all items.
+    Same(usize),
+    /// Every item has its own number.
+    Each(Arc<[usize]>),
+}
+
+impl Prefix {
+    /// Prefix tokens of one item.
+    ///
+    /// # Panics
+    /// When there is no such item.
+    #[must_use]
+    pub fn of(&self, item: usize) -> usize {
+        match self {
+            Self::Same(count) => *count,
+            Self::Each(counts) => counts[item],
+        }
+    }
+
+    /// The number that all items share, if they do.
+    #[must_use]
+    pub fn common(&self) -> Option<usize> {
+        match self {
+            Self::Same(count) => Some(*count),
+            Self::Each(counts) => {
+                let first = counts.first().copied().unwrap_or(0);
+                counts.iter().all(|count| *count == first).then_some(first)
+            }
+        }
+    }
+
+    /// The prefix tokens of these items: all tokens of an item that is shorter than its prefix.
+    #[must_use]
+    pub fn front(&self, layout: &Layout) -> Layout {
+        match self.common() {
+            Some(count) => layout.front(count),
+            None => {
+                let len = |(item, len): (usize, usize)| len.min(self.of(item));
+                Layout::from_lens(&layout.lens().enumerate().map(len).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// The same for other items: `count(item, prefix)` of each.
+    pub(crate) fn map(&self, items: usize, count: impl Fn(usize, usize) -> usize) -> Self {
+        let counts: Vec<usize> = (0..items).map(|item| count(item, self.of(item))).collect();
+        counts.into()
+    }
+
+    /// Whether it says something of every item of the layout.
+    pub(crate) fn fits(&self, layout: &Layout) -> bool {
+        match self {
+            Self::Same(_) => true,
+            Self::Each(counts) => counts.len() == layout.items(),
+        }
+    }
+}
+
+impl From<usize> for Prefix {
+    fn from(count: usize) -> Self {
+        Self::Same(count)
+    }
+}
+
+/// One number per item; [`Prefix::Same`] if all are equal.
+impl From<Vec<usize>> for Prefix {
+    fn from(counts: Vec<usize>) -> Self {
+        let each = Self::Each(counts.into());
+        match (each.common(), &each) {
+            (Some(count), Self::Each(counts)) if !counts.is_empty() => Self::Same(count),
+            _ => each,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Layout, Prefix};
+
+    #[test]
+    fn equal_prefixes_are_one_and_others_are_kept_per_item() {
+        assert_eq!(Prefix::from(vec![2, 2]), Prefix::Same(2));
+        let each = Prefix::from(vec![1, 3]);
+        assert_eq!((each.of(0), each.of(1), each.common()), (1, 3, None));
+        assert_eq!(Prefix::Same(2).common(), Some(2));
+        assert!(each.fits(&Layout::uniform(2, 5)) && !each.fits(&Layout::uniform(3, 5)));
+    }
+
+    #[test]
+    fn the_front_of_an_item_is_its_own_prefix() {
+        let each = Prefix::from(vec![1, 3, 9]);
+        let layout = Layout::from_lens(&[4, 4, 2]);
+        assert_eq!(each.front(&layout), Layout::from_lens(&[1, 3, 2]));
+        assert_eq!(layout.rows_of(&each.front(&layout)).as_ref(), [0, 4, 5, 6, 8, 9]);
+    }
+}

@@ -1,0 +1,36 @@
+//! What a model cannot be merged by is refused when it is bound, with the reason.
+
+use crate::{BindError, METHODS, Method, ModelFacts, PositionUse, Reduction};
+
+fn bind(spec: &str, positions: PositionUse) -> Result<Reduction, BindError> {
+    let facts = ModelFacts { positions, ..ModelFacts::new(12, 197, 1) };
+    Reduction::bind(spec.parse().expect("a spec"), &facts)
+}
+
+#[test]
+fn nothing_but_none_binds_where_merging_cannot_be_right() {
+    let reason = "its attention adds a bias to every pair of positions";
+    for info in METHODS {
+        match bind(info.example, PositionUse::Fixed(reason)) {
+            Ok(reduction) => assert_eq!(reduction.method(), &Method::None),
+            Err(error) => assert_eq!(
+                error.to_string(),
+                format!(
+                    "{}: merging cannot be right in this model, because {reason}; use none",
+                    info.example
+                )
+            ),
+        }
+    }
+}
+
+#[test]
+fn where_blocks_follow_positions_methods_that_lose_them_are_refused() {
+    for info in METHODS {
+        let bound = bind(info.example, PositionUse::Followed);
+        assert_eq!(bound.is_ok(), info.name != "patchmerger", "{}", info.name);
+        assert!(bind(info.example, PositionUse::Free).is_ok(), "{}", info.name);
+    }
+    let error = bind("patchmerger:m=8", PositionUse::Followed).unwrap_err().to_string();
+    assert!(error.contains("have no positions") && error.contains("e.g. tome:r=8"), "{error}");
+}

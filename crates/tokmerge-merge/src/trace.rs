@@ -1,0 +1,196 @@
+//! What happened to the tokens in one forward pass.
+
+use crate::{LastLayer, Layout, MergePlan, Prefix};
+
+/// Where in an encoder a method works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// Before a block: attention already sees the fewer tokens.
+    BeforeBlock,
+    /// Between the attention and the MLP of a block.
+    InsideBlock,
+    /// Before a block; after the block all tokens are there again.
+    AroundBlock,
+}
+
+/// Where in the model a reduction works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Index of the block, from 0.
+    pub layer: usize,
+    /// Where in it.
+    pub site: Site,
+}
+
+/// One event of a forward pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Where it happened.
+    pub step: Step,
+    /// Tokens before it.
+    pub entered: Layout,
+    /// Tokens that the rest of the block works on.
+    pub seen: Layout,
+    /// Tokens that the block leaves.
+    pub left: Layout,
+    /// What it was.
+    pub how: How,
+}
+
+/// What happened to tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum How {
+    /// They merged by a plan.
+    Plan(MergePlan),
+    /// They merged by a plan, and after the block all are there again.
+    Unmerged(MergePlan),
+    /// They were mixed by weights: see [`Reduction::mixtures`](crate::Reduction::mixtures).
+    Weights,
+    /// The rest of the last block was computed for the prefix alone.
+    Skipped(LastBlockSkip),
+}
+
+/// From some point of the last block on, only the prefix of every item was computed, because nothing else was going to
+/// be read. This is not a merge. [`Record::step`] says where it began: at the queries ([`Site::BeforeBlock`]; keys and
+/// values are those of all tokens) or at the MLP ([`Site::InsideBlock`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastBlockSkip {
+    /// Tokens of every item that went on, if it had as many.
+    pub prefix: Prefix,
+    /// Tokens that the method would have merged in the part that was skipped; fewer where there are not enough.
+    pub merges_skipped: usize,
+    /// What the method itself sends through the last MLP, which is what its costs are counted by.
+    pub last_layer: LastLayer,
+}
+
+impl LastBlockSkip {
+    /// Tokens of an item that would be left of `tokens` after the merge that was skipped.
+    fn left_of(&self, item: usize, tokens: usize) -> usize {
+        tokens - crate::mergeable(self.merges_skipped, tokens, self.prefix.of(item))
+    }
+}
+
+/// Everything that happened to the tokens in one forward pass, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    records: Vec<Record>,
+    rechecked: Vec<usize>,
+}
+
+/// Tokens of one item that the two halves of a block see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerTokens {
+    /// Before anything merges in the block.
+    pub entered: usize,
+    /// By attention.
+    pub attended: usize,
+    /// By the MLP.
+    pub fed: usize,
+}
+
+impl LayerTokens {
+    /// A block in which nothing merges.
+    #[must_use]
+    pub fn unmerged(tokens: usize) -> Self {
+        Self { entered: tokens, attended: tokens, fed: tokens }
+    }
+}
+
+impl Trace {
+    /// All events.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    pub(crate) fn record(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// The plans whose merged tokens went on to the next block, in order.
+    pub fn plans(&self) -> impl DoubleEndedIterator<Item = (Step, &MergePlan)> {
+        self.records.iter().filter_map(|record| match &record.how {
+            How::Plan(plan) => Some((record.step, plan)),
+            How::Unmerged(_) | How::Weights | How::Skipped(_) => None,
+        })
+    }
+
+    /// The plan that was followed at a step, unmerged after the block or not.
+    #[must_use]
+    pub fn plan_at(&self, step: Step) -> Option<&MergePlan> {
+        self.records.iter().filter(|record| record.step == step).find_map(|record| match &record.how {
+            How::Plan(plan) | How::Unmerged(plan) => Some(plan),
+            How::Weights | How::Skipped(_) => None,
+        })
+    }
+
+    /// Records that these items, ascending, ran a second time without merging.
+    pub fn set_rechecked(&mut self, items: Vec<usize>) {
+        self.rechecked = items;
+    }
+
+    /// Items that ran a second time without merging, because the two best answers were too close; ascending.
+    #[must_use]
+    pub fn rechecked(&self) -> &[usize] {
+        &self.rechecked
+    }
+
+    /// What was skipped in the last block, and from where on, if anything was.
+    #[must_use]
+    pub fn last_block_skip(&self) -> Option<(Step, &LastBlockSkip)> {
+        self.records.iter().find_map(|record| match &record.how {
+            How::Skipped(skip) => Some((record.step, skip)),
+            How::Plan(_) | How::Unmerged(_) | How::Weights => None,
+        })
+    }
+
+    /// Tokens of one item that the method leaves, of `tokens` that entered the first block. Tokens that only skip the
+    /// last MLP ([`LastLayer::Prefix`]) count as left, and a last merge that was skipped
+    /// ([`Trace::last_block_skip`]) counts as done.
+    #[must_use]
+    pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
+        self.records.iter().fold(tokens, |left, record| match &record.how {
+            How::Plan(_) | How::Unmerged(_) | How::Weights => record.left.range(item).len(),
+            How::Skipped(skip) => skip.left_of(item, left),
+        })
+    }
+
+    /// Where every original token is after block `layer` (after all blocks if `None`); `None` if nothing has merged
+    /// by then.
+    #[must_use]
+    pub fn plan_until(&self, layer: Option<usize>) -> Option<MergePlan> {
+        self.plans()
+            .filter(|(step, _)| layer.is_none_or(|layer| step.layer <= layer))
+            .map(|(_, plan)| plan.clone())
+            .reduce(|first, next| first.then(&next))
+    }
+
+    /// Tokens of one item that attention and MLP of every block see, of `tokens` that entered the first block: what
+    /// the method's costs are counted by. What was skipped because nobody read it ([`Trace::last_block_skip`]) counts
+    /// as done.
+    #[must_use]
+    pub fn layer_tokens(&self, item: usize, tokens: usize, depth: usize) -> Vec<LayerTokens> {
+        let mut now = tokens;
+        (0..depth)
+            .map(|layer| {
+                let mut found = LayerTokens::unmerged(now);
+                for record in self.records.iter().filter(|record| record.step.layer == layer) {
+                    if let How::Skipped(skip) = &record.how {
+                        now = skip.left_of(item, now);
+                        found.fed = match skip.last_layer {
+                            LastLayer::All => now,
+                            LastLayer::Prefix => now.min(skip.prefix.of(item)),
+                        };
+                        continue;
+                    }
+                    found.fed = record.seen.range(item).len();
+                    if record.step.site != Site::InsideBlock {
+                        found.attended = found.fed;
+                    }
+                    now = record.left.range(item).len();
+                }
+                found
+            })
+            .collect()
+    }
+}
