@@ -18,6 +18,10 @@ pub enum Format {
     ShardedSafetensors,
     /// PyTorch's zip format, read by the restricted unpickler.
     Pytorch,
+    /// `pytorch_model.bin.index.json` and its shards.
+    ShardedPytorch,
+    /// A TorchScript archive, of which the tensors are read and the code is not.
+    TorchScript,
 }
 
 /// Where in the file the tensors were found, and what was left aside: for reports, so that nothing is lost silently.
@@ -26,12 +30,27 @@ pub enum Format {
 pub struct Provenance {
     /// The format recognised by content.
     pub format: Format,
-    /// `state_dict`, `model` or `model_ema` where the tensors lay under such a key of a `.pth`; `None` at top level.
+    /// `state_dict`, `model`, `model_ema`, … where the tensors lay under such a key of a `.pth`; `None` at top level.
     pub state_dict_key: Option<&'static str>,
-    /// `module.` where every tensor name began with it and it was dropped.
-    pub stripped_prefix: Option<&'static str>,
+    /// The key of the raw weights where averaged ones lay beside them and were taken: `model` beside `model_ema`,
+    /// `student` beside `teacher`.
+    pub raw_weights_key: Option<&'static str>,
+    /// What every tensor name began with and was dropped, such as `module.` or `_orig_mod.module.`.
+    pub stripped_prefix: Option<String>,
     /// Keys of a `.pth` that hold something else than a tensor to load: optimiser state, arguments, counters.
     pub ignored: Vec<String>,
+}
+
+impl Provenance {
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            state_dict_key: None,
+            raw_weights_key: None,
+            stripped_prefix: None,
+            ignored: Vec::new(),
+        }
+    }
 }
 
 /// Where one tensor lies.
@@ -50,6 +69,27 @@ pub(crate) struct Contents {
     pub(crate) entries: BTreeMap<String, Entry>,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) provenance: Provenance,
+}
+
+/// What wrappers put before every name: `DataParallel`, `torch.compile`, and modules that hold the model.
+const WRAPPER_PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
+
+impl Contents {
+    /// Drops the prefixes of wrappers that all tensors share.
+    fn unwrap_names(&mut self) {
+        let mut dropped = String::new();
+        while let Some(prefix) = WRAPPER_PREFIXES.into_iter().find(|prefix| {
+            let wrapped = |name: &String| name.len() > prefix.len() && name.starts_with(prefix);
+            !self.entries.is_empty() && self.entries.keys().all(wrapped)
+        }) {
+            let entries = std::mem::take(&mut self.entries).into_iter();
+            self.entries = entries.map(|(name, entry)| (name[prefix.len()..].to_owned(), entry)).collect();
+            dropped += prefix;
+        }
+        if !dropped.is_empty() {
+            self.provenance.stripped_prefix = Some(dropped);
+        }
+    }
 }
 
 /// An open weights file, validated as a whole; tensors are lent out without copying.
@@ -74,11 +114,12 @@ impl Checkpoint {
     pub fn open_with(path: impl AsRef<Path>, mode: OpenMode) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
         let bytes = Bytes::open(path, mode)?;
-        let contents = match recognise(path, &bytes)? {
-            Format::Safetensors => safetensors_file::read(path, bytes)?,
-            Format::ShardedSafetensors => sharded::read(path, &bytes, mode)?,
-            Format::Pytorch => pth::read(path, bytes)?,
+        let mut contents = match recognise(path, &bytes)? {
+            Content::Safetensors => safetensors_file::read(path, bytes)?,
+            Content::Index => sharded::read(path, &bytes, mode)?,
+            Content::Zip => pth::read(path, bytes)?,
         };
+        contents.unwrap_names();
         Ok(Self { path: path.to_owned(), contents })
     }
 
@@ -147,17 +188,24 @@ impl fmt::Debug for Checkpoint {
 const LEGACY_PICKLE: &str = "PyTorch's legacy (pre-1.6, non-zip) pickle format";
 const LEGACY_TAR: &str = "PyTorch's legacy tar format";
 
+/// What the first bytes of a file look like.
+enum Content {
+    Safetensors,
+    Index,
+    Zip,
+}
+
 /// Tells the format by content. The ending decides only whose error message a broken file gets.
-fn recognise(path: &Path, bytes: &[u8]) -> Result<Format, CheckpointError> {
+fn recognise(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointError> {
     let unsupported = |found| CheckpointError::UnsupportedPytorch { path: path.to_owned(), found };
     let unrecognised =
         |found: &str| CheckpointError::Unrecognised { path: path.to_owned(), found: found.to_owned() };
     // A safetensors header is JSON right after its eight-byte length.
     if bytes.get(8) == Some(&b'{') {
-        return Ok(Format::Safetensors);
+        return Ok(Content::Safetensors);
     }
     if bytes.starts_with(b"PK\x03\x04") {
-        return Ok(Format::Pytorch);
+        return Ok(Content::Zip);
     }
     if bytes.get(257..262) == Some(b"ustar") {
         return Err(unsupported(LEGACY_TAR));
@@ -169,10 +217,10 @@ fn recognise(path: &Path, bytes: &[u8]) -> Result<Format, CheckpointError> {
         return Err(unrecognised("a Git LFS pointer (run `git lfs pull` to fetch the weights themselves)"));
     }
     if bytes.trim_ascii_start().starts_with(b"{") {
-        return Ok(Format::ShardedSafetensors);
+        return Ok(Content::Index);
     }
     if path.extension().is_some_and(|ending| ending == "safetensors") {
-        return Ok(Format::Safetensors);
+        return Ok(Content::Safetensors);
     }
     if bytes.is_empty() {
         return Err(unrecognised("the file is empty"));

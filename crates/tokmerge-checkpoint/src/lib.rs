@@ -1,11 +1,12 @@
 //! Reads pretrained weights and finds them. Knows no tensor library and no model.
 //!
-//! - [`Checkpoint`] opens `.safetensors` (one file or shards) and PyTorch's zip format (`.pth`, `.pt`, `.bin`)
-//!   and lends out [`TensorView`]s; [`save_safetensors`] writes.
+//! - [`Checkpoint`] opens `.safetensors` and PyTorch's zip format (`.pth`, `.pt`, `.bin`, TorchScript), one file or
+//!   shards, and lends out [`TensorView`]s; [`save_safetensors`] writes, and [`AtomicFile`] any other file.
 //! - [`ModelSource`] says what the user asked for: a model name, `local-dir:PATH` or `hf-hub:org/name@rev`.
 //! - [`discover`] finds the weights and configuration in a folder; [`Hub`] does so in the Hugging Face cache,
 //!   and downloads what is missing.
-//! - [`ModelConfig`] reads `config.json` in timm's and in Hugging Face's form.
+//! - [`ModelConfig`] reads `config.json` in timm's and in Hugging Face's form and `open_clip_config.json`; [`Fields`]
+//!   reads what a kind of model has of its own.
 //!
 //! Everything read here is untrusted: every length, offset and shape is checked before use, a pickle is
 //! interpreted by an allow-list and never executed, and each error is one line that names the file.
@@ -35,13 +36,14 @@
 #[cfg(target_endian = "big")]
 compile_error!("tokmerge-checkpoint reads little-endian weights in place and needs a little-endian machine");
 
-mod aside;
+mod atomic_file;
 mod bytes;
 mod checkpoint;
 mod config;
 mod discover;
 mod error;
 mod hub;
+mod nearest;
 mod pth;
 mod safetensors_file;
 mod save;
@@ -49,12 +51,14 @@ mod sharded;
 mod source;
 mod tensor;
 
+pub use atomic_file::AtomicFile;
 pub use bytes::OpenMode;
 pub use checkpoint::{Checkpoint, Format, Provenance};
-pub use config::{ConfigError, HfModelType, HfVitConfig, ModelConfig, PretrainedConfig, TimmConfig};
-pub use discover::{Files, discover};
+pub use config::{ConfigError, Fields, HfConfig, ModelConfig, OpenClipConfig, PretrainedConfig, TimmConfig};
+pub use discover::{Files, discover, discover_config};
 pub use error::CheckpointError;
-pub use hub::{Connectivity, Hub, HubConfig, HubError, Progress, Token};
+pub use hub::{Connectivity, Downloaded, Hub, HubConfig, HubError, Progress, Silent, Token};
+pub use nearest::{did_you_mean, nearest};
 pub use save::save_safetensors;
 pub use source::{ModelSource, RepoId, Revision, SourceError};
 pub use tensor::{Dtype, TensorView};

@@ -49,12 +49,7 @@ pub(crate) fn read(path: &Path, bytes: Bytes) -> Result<Contents, CheckpointErro
     }
     SafeTensors::read_metadata(&bytes).map_err(|error| malformed(error.to_string()))?;
 
-    let provenance = Provenance {
-        format: Format::Safetensors,
-        state_dict_key: None,
-        stripped_prefix: None,
-        ignored: Vec::new(),
-    };
+    let provenance = Provenance::new(Format::Safetensors);
     Ok(Contents { blobs: vec![bytes], entries, metadata: header.metadata, provenance })
 }
 

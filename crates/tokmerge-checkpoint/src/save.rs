@@ -7,7 +7,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::aside::Aside;
+use crate::atomic_file::AtomicFile;
 use crate::{CheckpointError, TensorView};
 
 /// Writes `tensors` and free-form `metadata` to a safetensors file: aside first, then renamed, so that a reader of
@@ -30,16 +30,13 @@ pub fn save_safetensors<'a>(
         header(&tensors, metadata).map_err(|(name, reason)| CheckpointError::tensor(path, name, reason))?;
 
     let write = || -> io::Result<()> {
-        let mut aside = Aside::create(path)?;
-        let mut file = BufWriter::with_capacity(1 << 20, aside.file());
+        let mut file = BufWriter::with_capacity(1 << 20, AtomicFile::create(path)?);
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         for tensor in &tensors {
             file.write_all(tensor.bytes())?;
         }
-        file.flush()?;
-        drop(file);
-        aside.finish()
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
     };
     write().map_err(|source| CheckpointError::io(path, "write", source))
 }

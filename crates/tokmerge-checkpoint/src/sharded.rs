@@ -1,4 +1,4 @@
-//! `model.safetensors.index.json`: tensors spread over several safetensors files of one folder.
+//! `model.safetensors.index.json` and `pytorch_model.bin.index.json`: tensors spread over several files of one folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,11 +8,14 @@ use serde::Deserialize;
 use crate::bytes::{Bytes, OpenMode};
 use crate::checkpoint::{Contents, Format, Provenance};
 use crate::error::quoted;
-use crate::{CheckpointError, safetensors_file};
+use crate::{CheckpointError, pth, safetensors_file};
 
 pub(crate) const MAX_INDEX: usize = 16 << 20;
 const MAX_SHARDS: usize = 1024;
-const NAME: &str = "safetensors index";
+const NAME: &str = "shard index";
+/// Endings of shards: an index names those of one format.
+const SAFETENSORS: &str = ".safetensors";
+const PYTORCH: &str = ".bin";
 
 #[derive(Deserialize)]
 struct Index {
@@ -24,20 +27,26 @@ pub(crate) fn read(path: &Path, index: &[u8], mode: OpenMode) -> Result<Contents
     let weight_map = weight_map(index).map_err(malformed)?;
     let folder = path.parent().unwrap_or(Path::new(""));
 
-    let provenance = Provenance {
-        format: Format::ShardedSafetensors,
-        state_dict_key: None,
-        stripped_prefix: None,
-        ignored: Vec::new(),
+    let shards = shards_of(&weight_map).map_err(malformed)?;
+    let format = if shards.iter().all(|name| name.ends_with(PYTORCH)) {
+        Format::ShardedPytorch
+    } else {
+        Format::ShardedSafetensors
     };
+    let provenance = Provenance::new(format);
     let mut all =
         Contents { blobs: Vec::new(), entries: BTreeMap::new(), metadata: BTreeMap::new(), provenance };
-    for shard_name in shards_of(&weight_map).map_err(malformed)? {
+    for shard_name in shards {
         let shard_path = folder.join(shard_name);
-        let shard = safetensors_file::read(&shard_path, Bytes::open(&shard_path, mode)?)?;
+        let bytes = Bytes::open(&shard_path, mode)?;
+        let shard = match format {
+            Format::ShardedPytorch => pth::read(&shard_path, bytes)?,
+            _ => safetensors_file::read(&shard_path, bytes)?,
+        };
         let blob = all.blobs.len();
         all.blobs.extend(shard.blobs);
         all.metadata.extend(shard.metadata);
+        all.provenance.ignored.extend(shard.provenance.ignored);
         for (name, mut entry) in shard.entries {
             if weight_map.get(&name).map(String::as_str) != Some(shard_name) {
                 let reason = format!(
@@ -46,7 +55,7 @@ pub(crate) fn read(path: &Path, index: &[u8], mode: OpenMode) -> Result<Contents
                 );
                 return Err(CheckpointError::tensor(&shard_path, &name, reason));
             }
-            entry.blob = blob;
+            entry.blob += blob;
             all.entries.insert(name, entry);
         }
     }
@@ -81,8 +90,18 @@ fn shards_of(weight_map: &BTreeMap<String, String>) -> Result<BTreeSet<&str>, St
     let shards: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
     if let Some(name) = shards.iter().find(|name| !is_plain_shard_name(name)) {
         return Err(format!(
-            "the shard name {} is refused; shards are plain names ending in .safetensors in the index's own folder",
+            "the shard name {} is refused; shards are plain names ending in .safetensors or .bin in the index's own folder",
             quoted(name)
+        ));
+    }
+    let is_pytorch = |name: &&&str| name.ends_with(PYTORCH);
+    if let (Some(one), Some(other)) =
+        (shards.iter().find(is_pytorch), shards.iter().find(|name| !is_pytorch(name)))
+    {
+        return Err(format!(
+            "the shards {} and {} are of two formats; all must be safetensors or all PyTorch's",
+            quoted(one),
+            quoted(other)
         ));
     }
     if shards.len() > MAX_SHARDS {
@@ -94,7 +113,8 @@ fn shards_of(weight_map: &BTreeMap<String, String>) -> Result<BTreeSet<&str>, St
 /// No separators of any system, no drive letters, no leading dot, nothing to escape in a URL.
 fn is_plain_shard_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    name.len() <= 255 && !name.starts_with('.') && name.bytes().all(plain) && name.ends_with(".safetensors")
+    let is_weights = [SAFETENSORS, PYTORCH].into_iter().any(|ending| name.ends_with(ending));
+    name.len() <= 255 && !name.starts_with('.') && name.bytes().all(plain) && is_weights
 }
 
 #[cfg(test)]
@@ -109,6 +129,9 @@ mod tests {
         {
             assert!(!is_plain_shard_name(name), "{name}");
         }
-        assert!(!is_plain_shard_name("..safetensors") && !is_plain_shard_name("m.bin"));
+        assert!(is_plain_shard_name("pytorch_model-00001-of-00002.bin"));
+        for name in ["../m.bin", "/m.bin", "a\\m.bin", "..safetensors", ".bin", "m.pth"] {
+            assert!(!is_plain_shard_name(name), "{name}");
+        }
     }
 }

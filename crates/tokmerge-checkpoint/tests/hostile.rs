@@ -61,7 +61,9 @@ fn exercise(bytes: &[u8]) {
 
 /// A valid file of either format with some bytes changed and, sometimes, its end cut off.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let files = ["plain.pth", "nested.pth", "strided.pth", "dtypes.pth", "plain_protocol4.pth"].map(fixture);
+    let files =
+        ["plain.pth", "nested.pth", "strided.pth", "dtypes.pth", "plain_protocol4.pth", "scripted.pt"]
+            .map(fixture);
     let files: Vec<Vec<u8>> = files.into_iter().chain([valid_safetensors()]).collect();
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
     (prop::sample::select(files), changes, prop::option::of(any::<prop::sample::Index>())).prop_map(

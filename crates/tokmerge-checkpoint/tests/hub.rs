@@ -4,10 +4,11 @@
 mod server;
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use server::{Answer, Request, Server, Then, answer};
-use tokmerge_checkpoint::{Connectivity, Files, Hub, HubConfig, HubError, Token};
+use tokmerge_checkpoint::{Connectivity, Downloaded, Files, Hub, HubConfig, HubError, Token};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SECRET: &str = "hf_secret";
@@ -92,9 +93,35 @@ fn a_download_leaves_the_layout_of_huggingface_hub() {
     let asked: Vec<_> = server.requests().iter().map(|request| request.path.clone()).collect();
     // After the first answer the commit is asked for, so that all files belong together.
     assert_eq!(asked[0], "/org/name/resolve/main/config.json");
-    assert_eq!(asked[2], format!("/org/name/resolve/{COMMIT}/model.safetensors"));
+    assert_eq!(asked[3], format!("/org/name/resolve/{COMMIT}/model.safetensors"));
     let expected = format!("Bearer {SECRET}");
     assert!(server.requests().iter().all(|request| request.authorization.as_deref() == Some(&expected)));
+}
+
+#[test]
+fn what_describes_open_clips_weights_comes_with_them() {
+    for beside in [&["config.json"][..], &[]] {
+        let cache = tempfile::tempdir().unwrap();
+        let mut names = vec!["open_clip_config.json", "processor_config.json", "open_clip_pytorch_model.bin"];
+        names.extend(beside);
+        let held: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let server = Server::start(move |request| {
+            let name = request.path.rsplit('/').next()?;
+            let etag = format!("\"{}\"", name.replace('.', "-"));
+            Some(match held.iter().any(|held| held == name) {
+                true => answer(200, &[("ETag", etag.as_str()), ("X-Repo-Commit", COMMIT)], b"content"),
+                false => answer(404, &[("X-Error-Code", "EntryNotFound"), ("X-Repo-Commit", COMMIT)], b""),
+            })
+        });
+        let first = fetch(config(cache.path(), &server.url), "main").unwrap();
+        let name = |path: &Option<PathBuf>| path.as_ref()?.file_name()?.to_str().map(str::to_owned);
+        assert_eq!(name(&first.config).as_deref(), Some("open_clip_config.json"));
+        assert_eq!(name(&first.preprocessor).as_deref(), Some("processor_config.json"));
+        assert!(first.weights.ends_with("open_clip_pytorch_model.bin"));
+        let asked = server.requests().len();
+        assert_eq!(fetch(config(cache.path(), &server.url), "main").unwrap(), first);
+        assert_eq!(server.requests().len(), asked, "nothing is asked twice");
+    }
 }
 
 #[test]
@@ -355,10 +382,10 @@ fn progress_is_told() {
     let cache = tempfile::tempdir().unwrap();
     let server = Server::start(hub(TIMM));
     let hub = Hub::new(config(cache.path(), &server.url)).unwrap();
-    let mut told = Vec::new();
-    hub.fetch_with_progress(&"org/name".parse().unwrap(), &"main".parse().unwrap(), &mut |progress| {
-        told.push((progress.file.to_owned(), progress.received, progress.total));
-    })
-    .unwrap();
-    assert_eq!(told.last(), Some(&("model.safetensors".to_owned(), 7, Some(7))));
+    let told = Mutex::new(Vec::new());
+    let progress = |so_far: Downloaded<'_>| {
+        told.lock().unwrap().push((so_far.file.to_owned(), so_far.received, so_far.total));
+    };
+    hub.fetch_with_progress(&"org/name".parse().unwrap(), &"main".parse().unwrap(), &progress).unwrap();
+    assert_eq!(told.lock().unwrap().last(), Some(&("model.safetensors".to_owned(), 7, Some(7))));
 }

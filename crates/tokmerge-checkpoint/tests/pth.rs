@@ -28,10 +28,8 @@ fn a_plain_state_dict_is_read() {
         assert_eq!(f32s(&checkpoint, "weight"), (vec![2, 3], ramp(6)));
         assert_eq!(f32s(&checkpoint, "bias"), (vec![2], ramp(2)));
         assert_eq!(checkpoint.provenance().format, Format::Pytorch);
-        assert_eq!(
-            (checkpoint.provenance().state_dict_key, checkpoint.provenance().stripped_prefix),
-            (None, None)
-        );
+        let provenance = checkpoint.provenance();
+        assert_eq!((provenance.state_dict_key, provenance.stripped_prefix.as_deref()), (None, None));
     }
 }
 
@@ -44,22 +42,99 @@ fn f32_is_borrowed_from_the_mapped_file() {
     assert_eq!(read.get("weight").unwrap().bytes(), weight.bytes());
 }
 
-#[test]
-fn nested_weights_are_found_and_the_rest_is_told() {
-    let checkpoint = open("nested.pth");
-    assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["bias", "weight"]);
-    assert_eq!(f32s(&checkpoint, "weight"), (vec![2, 3], ramp(6)));
+/// Where the tensors lay, the raw weights beside them, what was dropped from every name.
+fn origin(checkpoint: &Checkpoint) -> (Option<&str>, Option<&str>, Option<&str>) {
     let provenance = checkpoint.provenance();
-    assert_eq!((provenance.state_dict_key, provenance.stripped_prefix), (Some("model"), Some("module.")));
-    assert_eq!(provenance.ignored, ["model_ema", "epoch", "args", "(an int)"]);
+    (provenance.state_dict_key, provenance.raw_weights_key, provenance.stripped_prefix.as_deref())
 }
 
 #[test]
-fn state_dict_is_preferred_to_model() {
+fn nested_weights_are_found_and_the_rest_is_told() {
     let checkpoint = open("state_dict_first.pth");
     assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["b"]);
-    assert_eq!(checkpoint.provenance().state_dict_key, Some("state_dict"));
+    assert_eq!(origin(&checkpoint), (Some("state_dict"), None, None));
     assert_eq!(checkpoint.provenance().ignored, ["model"]);
+}
+
+#[test]
+fn averaged_weights_are_preferred_to_raw_ones_and_that_is_told() {
+    let nested = open("nested.pth");
+    assert_eq!(f32s(&nested, "x"), (vec![1], ramp(1)));
+    assert_eq!(origin(&nested), (Some("model_ema"), Some("model"), None));
+    assert_eq!(nested.provenance().ignored, ["model", "epoch", "args", "(an int)"]);
+    let averaged = open("averaged.pth");
+    assert_eq!(f32s(&averaged, "a"), (vec![2], ramp(2)));
+    assert_eq!(origin(&averaged), (Some("state_dict_ema"), Some("state_dict"), Some("_orig_mod.module.")));
+    assert_eq!(averaged.provenance().ignored, ["state_dict", "metric"]);
+    let teacher = open("teacher.pth");
+    assert_eq!(f32s(&teacher, "a"), (vec![2], ramp(2)));
+    assert_eq!(origin(&teacher), (Some("teacher"), Some("student"), None));
+}
+
+#[test]
+fn a_torchscript_archive_gives_its_tensors_and_its_code_is_left_alone() {
+    let checkpoint = open("scripted.pt");
+    assert_eq!(checkpoint.provenance().format, Format::TorchScript);
+    let names: Vec<_> = checkpoint.names().collect();
+    assert_eq!(names, ["layers.0.bias", "layers.0.weight", "visual.proj", "visual.size"]);
+    assert_eq!(f32s(&checkpoint, "layers.0.weight"), (vec![2, 2], ramp(4)));
+    assert_eq!(f32s(&checkpoint, "visual.proj"), (vec![2, 2], ramp(4)));
+    assert_eq!(checkpoint.get("visual.proj").unwrap().dtype, Dtype::F16);
+}
+
+#[test]
+fn modules_that_hold_themselves_or_each_other_without_end_are_refused() {
+    let module = b"c__torch__\nM\n)\x81".as_slice();
+    let itself = [b"\x80\x02", module, b"q\0}X\x01\0\0\0ah\0sb."].concat();
+    assert!(refused(&itself).contains("more often than"), "a module that holds itself");
+    // Each module holds the next one twice: 2^40 ways to the last one.
+    let mut pickle = b"\x80\x02".to_vec();
+    pickle.extend([module, b"q\0"].concat());
+    for level in 1..=40 {
+        let twice =
+            [b"}(X\x01\0\0\0ah", [level - 1].as_slice(), b"X\x01\0\0\0bh", &[level - 1], b"ub"].concat();
+        pickle.extend([module, b"q", &[level], &twice].concat());
+    }
+    pickle.push(b'.');
+    assert!(refused(&pickle).contains("more often than"), "modules that fan out");
+    assert!(refused(&[b"\x80\x02", module, b"K\x01b."].concat()).contains("is no dict"));
+    assert!(refused(&[b"\x80\x02", module, b"."].concat()).contains("hold no tensors"));
+    let long = [b"\x80\x02", module, b"}X\x01\x08\0\0", &[b'k'; 2049], module, b"sb."].concat();
+    assert!(refused(&long).contains("is longer than 1024"), "a name beyond reason");
+}
+
+#[test]
+fn shards_of_pytorchs_format_are_read_as_one() {
+    let checkpoint = open("shard.bin.index.json");
+    assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(origin(&checkpoint), (None, None, Some("model.")));
+    assert_eq!(checkpoint.provenance().format, Format::ShardedPytorch);
+    assert_eq!(f32s(&checkpoint, "a"), (vec![2, 3], ramp(6)));
+    assert_eq!(f32s(&checkpoint, "c"), (vec![1], ramp(1)));
+    let half = |values: &[u8]| values.iter().map(|&value| f32::from(value) / 2.0).collect::<Vec<_>>();
+    assert_eq!(f32s(&checkpoint, "b"), (vec![3, 2], half(&[0, 3, 1, 4, 2, 5])));
+}
+
+#[test]
+fn an_index_and_its_pytorch_shards_must_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = dir.path().join("pytorch_model.bin.index.json");
+    std::fs::copy(fixture("plain.pth"), dir.path().join("one.bin")).unwrap();
+    for (weight_map, expected) in [
+        (r#"{"weight": "one.bin", "bias": "one.bin", "x": "one.bin"}"#, "tensor `x`: the index places it in"),
+        (r#"{"weight": "one.bin"}"#, "tensor `bias`: the index"),
+        (r#"{"weight": "one.bin", "bias": "../one.bin"}"#, "shard name `../one.bin` is refused"),
+        (r#"{"weight": "one.bin", "bias": "two.safetensors"}"#, "are of two formats"),
+        (r#"{"weight": "gone.bin"}"#, "gone.bin: cannot open"),
+    ] {
+        std::fs::write(&index, format!(r#"{{"weight_map": {weight_map}}}"#)).unwrap();
+        let message = Checkpoint::open(&index).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    // A shard may not send the reader to further files.
+    std::fs::write(dir.path().join("two.bin"), r#"{"weight_map": {"a": "one.bin"}}"#).unwrap();
+    std::fs::write(&index, r#"{"weight_map": {"a": "two.bin"}}"#).unwrap();
+    assert!(Checkpoint::open(&index).is_err());
 }
 
 #[test]
@@ -264,8 +339,6 @@ fn zips_outside_the_rules_are_refused() {
         swallowing[directory + size_field] = 40;
     }
     assert!(refused(swallowing).contains("`a/data.pkl` and `a/data/0` overlap"));
-    let scripted = StoredZip::default().entry("a/data.pkl", b"x").entry("a/constants.pkl", b"y").finish();
-    assert!(refused(scripted).contains("TorchScript"));
     let no_storage =
         StoredZip::default().entry("a/data.pkl", &tensor_pickle(4, b"K\0K\x04\x85K\x01\x85")).finish();
     assert!(refused(no_storage).contains("tensor `w`: its storage data/0 is missing"));

@@ -183,6 +183,24 @@ fn content_decides_not_the_ending() {
 }
 
 #[test]
+fn a_prefix_of_all_names_is_dropped_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |names: [&str; 2]| {
+        let path = dir.path().join("x.safetensors");
+        let tensors = names.map(|name| TensorView::from_f32(name, &[1], &[0.5]).unwrap());
+        save_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
+        (names.join(" "), checkpoint.provenance().stripped_prefix.clone())
+    };
+    let dropped = |prefix: &str| ("a b".to_owned(), Some(prefix.to_owned()));
+    assert_eq!(open(["module.a", "module.b"]), dropped("module."));
+    assert_eq!(open(["_orig_mod.model.a", "_orig_mod.model.b"]), dropped("_orig_mod.model."));
+    assert_eq!(open(["model.a", "b"]), ("b model.a".to_owned(), None));
+    assert_eq!(open(["model.a", "model."]), ("model. model.a".to_owned(), None), "no name becomes empty");
+}
+
+#[test]
 fn shards_are_joined_and_checked_against_the_index() {
     let dir = tempfile::tempdir().unwrap();
     let shard = |name: &str, tensor: &str, byte: u8| {
@@ -203,7 +221,7 @@ fn shards_are_joined_and_checked_against_the_index() {
     for (weight_map, expected) in [
         (r#"{"a": "../s-1.safetensors"}"#, "`../s-1.safetensors` is refused"),
         (r#"{"a": "/etc/passwd"}"#, "is refused"),
-        (r#"{"a": "s-1.bin"}"#, "is refused"),
+        (r#"{"a": "s-1.pth"}"#, "is refused"),
         (r#"{"a": "s-9.safetensors"}"#, "s-9.safetensors: cannot open"),
         (
             r#"{"a": "s-1.safetensors", "c": "s-1.safetensors"}"#,

@@ -82,6 +82,32 @@ pub enum DatasetError {
         /// The first of them, with its path.
         source: Box<ImageError>,
     },
+    /// The labels have no ids to find the class folders by.
+    #[error(
+        "the labels have no ids to find the class folders by; give a file with index<TAB>wnid<TAB>name lines, or none"
+    )]
+    NoIds,
+    /// A class folder has the name of no class.
+    #[error(
+        "{}: folder {name} is not an id in the labels; folders must be named by their second column", path.display()
+    )]
+    UnknownClass {
+        /// The dataset.
+        path: PathBuf,
+        /// The class folder.
+        name: String,
+    },
+    /// Class folders that cannot be the model's classes.
+    #[error(
+        "the folder has {folders} classes but the model {classes}: sorted folders would not be the model's classes; \
+         give labels with index<TAB>wnid<TAB>name lines whose wnids are the folders' names"
+    )]
+    ClassCount {
+        /// Class folders.
+        folders: usize,
+        /// Classes of the model.
+        classes: usize,
+    },
     /// No image can be decoded.
     #[error("none of {count} images can be decoded; the first: {source}")]
     AllBroken {

@@ -4,14 +4,16 @@
 //! |---|---|---|
 //! | decode | [`open_image`], [`decode_image`] under [`Limits`] | Pillow's `convert("RGB")`, after its EXIF turn |
 //! | resize | [`resize`] | Pillow, bit for bit |
-//! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit |
+//! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit; open_clip's and those of transformers |
+//! | the same, at a size of the picture's own | [`NaflexPreprocess`] | the SigLIP 2 NaFlex processor of transformers |
 //! | list | [`ImageFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
 //! | split, verify, shuffle | [`ImageFolder::split`], [`ImageFolder::verify`], [`epoch_order`] | |
 //! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
 //! | load | [`BatchLoader`] | order of the samples, whatever the number of workers |
 //!
-//! A preprocessing is read from a checkpoint's metadata by [`Preprocess::from_timm_config`] and
-//! [`Preprocess::from_hf_preprocessor`]. Every error is one line: the rule, the value that broke it, the
+//! A preprocessing is read from a checkpoint's metadata by [`Preprocess::from_timm_config`],
+//! [`ImageProcessor::from_hf`] and [`Preprocess::from_open_clip_config`]; [`Preprocess::with`] changes what the user
+//! wants otherwise. Every error is one line: the rule, the value that broke it, the
 //! way out. Bytes from outside are not trusted: sizes are checked in the header, before memory is taken.
 //!
 //! ```
@@ -26,22 +28,32 @@
 //! ```
 
 pub mod augment;
-mod config;
+mod choices;
 mod dataset;
 mod decode;
+mod labelled;
 mod labels;
 mod loader;
+mod metadata;
+mod naflex;
+mod overrides;
+mod processor;
 mod resample;
 mod training;
 mod transform;
 
-pub use config::ConfigError;
+pub use choices::{
+    CLIP_MEAN, CLIP_STD, Colour, CropMode, CropRounding, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD,
+};
 pub use dataset::{DatasetError, EXTENSIONS, ImageFolder, Sample};
 pub use decode::{ImageError, Limits, Rgb, decode_image, open_image};
+pub use labelled::Labelled;
 pub use labels::{ClassNames, LabelsError};
 pub use loader::{Batch, BatchLoader, LoaderError};
+pub use metadata::ConfigError;
+pub use naflex::{NaflexPreprocess, Patches};
+pub use overrides::PreprocessOverrides;
+pub use processor::ImageProcessor;
 pub use resample::{Interpolation, resize};
 pub use training::{Broken, epoch_order};
-pub use transform::{
-    CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess, PreprocessError,
-};
+pub use transform::{Preprocess, PreprocessError};

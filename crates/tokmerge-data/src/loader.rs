@@ -12,15 +12,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::{ImageError, Limits, Preprocess, PreprocessError, Rgb, Sample, open_image};
+use crate::{ImageError, ImageProcessor, Limits, PreprocessError, Rgb, Sample, open_image};
 
 type Load = dyn Fn(&Sample) -> Result<Rgb, ImageError> + Send + Sync;
 
 /// Preprocessed images.
 #[derive(Debug)]
 pub struct Batch {
-    /// `[B, 3, H, W]` with `B = samples.len()`.
+    /// `[B, C, H, W]` with `B = samples.len()`; where pictures have sizes of their own, their patches below each other.
     pub pixels: Vec<f32>,
+    /// Rows and columns of patches of every picture, where pictures have sizes of their own.
+    pub grids: Option<Vec<(usize, usize)>>,
     /// The samples that the pixels belong to, in order.
     pub samples: Vec<Sample>,
     /// Images that could not be read, met while the batch was filled. They have no pixels.
@@ -74,7 +76,7 @@ const RESERVED: usize = 256;
 /// picture that each is busy with.
 pub struct BatchLoader {
     samples: Arc<Vec<Sample>>,
-    preprocess: Preprocess,
+    processor: ImageProcessor,
     batch_size: usize,
     next: usize,
     load: Arc<Load>,
@@ -97,22 +99,23 @@ impl BatchLoader {
     /// Starts `workers` threads that decode ahead; with 0 the consumer's own thread decodes.
     pub fn new(
         samples: Vec<Sample>,
-        preprocess: Preprocess,
+        processor: impl Into<ImageProcessor>,
         batch_size: usize,
         workers: usize,
         limits: Limits,
     ) -> Result<Self, LoaderError> {
-        let crop = preprocess.clone();
+        let processor = processor.into();
+        let fit = processor.clone();
         let load = move |sample: &Sample| {
             let image = open_image(&sample.path, &limits)?;
-            crop.crop(&image).map_err(|e| ImageError::from(e).in_file(&sample.path))
+            fit.fit(&image).map_err(|e| ImageError::from(e).in_file(&sample.path))
         };
-        Self::with_load(samples, preprocess, batch_size, workers, Arc::new(load))
+        Self::with_load(samples, processor, batch_size, workers, Arc::new(load))
     }
 
     fn with_load(
         samples: Vec<Sample>,
-        preprocess: Preprocess,
+        processor: ImageProcessor,
         batch_size: usize,
         workers: usize,
         load: Arc<Load>,
@@ -123,11 +126,11 @@ impl BatchLoader {
         if workers > MAX_WORKERS {
             return Err(LoaderError::Workers { workers });
         }
-        preprocess.validate()?;
+        processor.validate()?;
         let workers = workers.min(samples.len());
         let samples = Arc::new(samples);
         let (channels, threads) = (Vec::new(), Vec::new());
-        let mut loader = Self { samples, preprocess, batch_size, next: 0, load, channels, threads };
+        let mut loader = Self { samples, processor, batch_size, next: 0, load, channels, threads };
         // Two batches ahead, over all workers; more than there are samples would only cost memory.
         let ahead = batch_size.min(loader.samples.len()).saturating_mul(2);
         for worker in 0..workers {
@@ -182,24 +185,24 @@ impl Iterator for BatchLoader {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let one = self.preprocess.output_len();
-        let mut batch = Batch { pixels: Vec::new(), samples: Vec::new(), failed: Vec::new() };
+        let mut batch = Batch { pixels: Vec::new(), grids: None, samples: Vec::new(), failed: Vec::new() };
         let remaining = self.samples.len() - self.next;
-        batch.pixels.reserve_exact(one.saturating_mul(self.batch_size.min(remaining).min(RESERVED)));
+        let most = self.processor.most_values();
+        batch.pixels.reserve_exact(most.saturating_mul(self.batch_size.min(remaining).min(RESERVED)));
         while batch.samples.len() < self.batch_size && self.next < self.samples.len() {
             let picture = self.picture(self.next);
             let sample = &self.samples[self.next];
             self.next += 1;
-            let from = batch.pixels.len();
-            batch.pixels.resize(from + one, 0.0);
-            let filled = picture
-                .and_then(|picture| Ok(self.preprocess.normalise(&picture, &mut batch.pixels[from..])?));
+            let filled =
+                picture.and_then(|picture| Ok(self.processor.normalise(&picture, &mut batch.pixels)?));
             match filled {
-                Ok(()) => batch.samples.push(sample.clone()),
-                Err(error) => {
-                    batch.pixels.truncate(from);
-                    batch.failed.push((sample.path.clone(), error));
+                Ok(grid) => {
+                    batch.samples.push(sample.clone());
+                    if let Some(grid) = grid {
+                        batch.grids.get_or_insert_default().push(grid);
+                    }
                 }
+                Err(error) => batch.failed.push((sample.path.clone(), error)),
             }
         }
         (!batch.samples.is_empty() || !batch.failed.is_empty()).then_some(batch)
@@ -220,6 +223,7 @@ impl Drop for BatchLoader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Preprocess;
     use std::time::{Duration, Instant};
 
     fn tiny() -> Preprocess {
@@ -244,7 +248,7 @@ mod tests {
     }
 
     fn loader(count: usize, batch_size: usize, workers: usize) -> BatchLoader {
-        BatchLoader::with_load(samples(count), tiny(), batch_size, workers, Arc::new(erratic)).unwrap()
+        BatchLoader::with_load(samples(count), tiny().into(), batch_size, workers, Arc::new(erratic)).unwrap()
     }
 
     #[test]
@@ -290,7 +294,7 @@ mod tests {
             Some(0 | 1) => Ok(Rgb { width: 3, height: 2, data: vec![0; 18] }),
             _ => Err(ImageError::Empty),
         };
-        let loader = BatchLoader::with_load(samples(4), tiny(), 2, 2, Arc::new(bad)).unwrap();
+        let loader = BatchLoader::with_load(samples(4), tiny().into(), 2, 2, Arc::new(bad)).unwrap();
         let sizes: Vec<_> = loader.map(|b| (b.len(), b.failed.len())).collect();
         assert_eq!(sizes, [(2, 0), (0, 2)]);
     }

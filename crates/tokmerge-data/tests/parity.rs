@@ -4,7 +4,9 @@ mod common;
 
 use common::{Tensors, assert_same, crc32, image_of};
 use serde_json::Value;
-use tokmerge_data::{CropMode, Interpolation, Limits, Preprocess, Rgb, decode_image, resize};
+use tokmerge_data::{
+    CropMode, ImageProcessor, Interpolation, Limits, Patches, Preprocess, Rgb, decode_image, resize,
+};
 
 fn number(value: &Value) -> usize {
     value.as_u64().unwrap() as usize
@@ -38,6 +40,7 @@ fn preprocess_of(case: &Value) -> Preprocess {
         interpolation: Interpolation::from_name(text(&case["interpolation"])).unwrap(),
         mean: std::array::from_fn(|i| case["mean"][i].as_f64().unwrap() as f32),
         std: std::array::from_fn(|i| case["std"][i].as_f64().unwrap() as f32),
+        ..Preprocess::default()
     }
 }
 
@@ -62,15 +65,54 @@ fn preprocessing_equals_timm_bit_for_bit() {
     }
 }
 
+/// transformers multiplies by 1/255 where this crate divides by 255: the last bit of a value up to 2.7.
+const LAST_BIT: f32 = 1e-6;
+
+#[test]
+fn what_configurations_describe_equals_what_their_libraries_do() {
+    let fixture = Tensors::fixture("processors.safetensors");
+    for case in fixture.cases() {
+        let image = image_of(&case);
+        let config = &case["config"];
+        let fixed = |preprocess: Preprocess| {
+            let mut out = vec![0.0; preprocess.output_len()];
+            preprocess.apply(&image, &mut out).unwrap();
+            out
+        };
+        let pixels = match text(&case["form"]) {
+            "timm" => fixed(Preprocess::from_timm_config(config).unwrap()),
+            "open_clip" => fixed(Preprocess::from_open_clip_config(config).unwrap()),
+            _ => match ImageProcessor::from_hf(config).unwrap() {
+                ImageProcessor::Fixed(preprocess) => fixed(preprocess),
+                ImageProcessor::Naflex(preprocess) => {
+                    let Patches { grid, pixels } = preprocess.apply(&image).unwrap();
+                    assert_eq!(grid, (number(&case["grid"][0]), number(&case["grid"][1])), "{case}");
+                    // transformers has the channel last.
+                    let area = preprocess.patch_size * preprocess.patch_size;
+                    let last = |patch: &[f32]| -> Vec<f32> {
+                        (0..area)
+                            .flat_map(|pixel| [0, 1, 2].map(|channel| patch[channel * area + pixel]))
+                            .collect()
+                    };
+                    pixels.chunks_exact(3 * area).flat_map(last).collect()
+                }
+                other => panic!("{other:?}"),
+            },
+        };
+        let wanted = fixture.f32(text(&case["tensor"]));
+        assert_eq!(pixels.len(), wanted.len(), "{case}");
+        let far = pixels.iter().zip(&wanted).map(|(got, wanted)| (got - wanted).abs()).fold(0.0, f32::max);
+        assert!(far <= LAST_BIT, "{case}: {far} away");
+    }
+}
+
 #[test]
 fn every_byte_value_is_normalised_as_by_torch() {
     let fixture = Tensors::fixture("transform.safetensors");
-    let clip_mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-    let clip_std = [0.268_629_54, 0.261_302_6, 0.275_777_1];
     for (name, mean, std) in [
         ("imagenet", tokmerge_data::IMAGENET_MEAN, tokmerge_data::IMAGENET_STD),
         ("half", tokmerge_data::HALF_MEAN, tokmerge_data::HALF_STD),
-        ("clip", clip_mean, clip_std),
+        ("clip", tokmerge_data::CLIP_MEAN, tokmerge_data::CLIP_STD),
     ] {
         let ramp = Rgb { width: 16, height: 16, data: (0..=255).flat_map(|v| [v; 3]).collect() };
         let preprocess =

@@ -1,126 +1,69 @@
-//! transformers' `config.json` of ViT and DeiT.
+//! transformers' `config.json`: what all model types have in common.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::ConfigError;
-use super::fields::{Fields, MAX_SIZE, missing, size, wrong};
+use super::fields::{Fields, MAX_SIZE};
 
-/// The model types of transformers that share this configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HfModelType {
-    /// `vit`: a class token.
-    Vit,
-    /// `deit`: a class token and a distillation token.
-    Deit,
-}
-
-/// A ViT by its numbers. Fields that the file leaves out have transformers' defaults (ViT-B/16 at 224).
+/// A model of transformers by its numbers. Which fields there are, and what they stand for when absent, depends on
+/// `model_type`; [`HfConfig::fields`] reads them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct HfVitConfig {
-    /// `model_type`.
-    pub model_type: HfModelType,
-    /// Channels of a token; a multiple of `num_attention_heads`.
-    pub hidden_size: usize,
-    /// Blocks.
-    pub num_hidden_layers: usize,
-    /// Heads of each attention.
-    pub num_attention_heads: usize,
-    /// Channels inside the MLP.
-    pub intermediate_size: usize,
-    /// Height, width.
-    pub image_size: [usize; 2],
-    /// Height, width; at most the image's.
-    pub patch_size: [usize; 2],
-    /// Of the image.
-    pub num_channels: usize,
-    /// Whether queries, keys and values have a bias.
-    pub qkv_bias: bool,
-    /// Of every layer norm; above 0 and below 1.
-    pub layer_norm_eps: f64,
-    /// `gelu` (exact), `gelu_new`, ….
-    pub hidden_act: String,
-    /// Names of the classes by index; empty where not given.
-    pub id2label: BTreeMap<usize, String>,
+pub struct HfConfig {
+    /// The kind of model: `vit`, `clip`, `dinov2`, `bert`.
+    pub model_type: String,
     /// Class names in transformers: `ViTForImageClassification`.
     pub architectures: Vec<String>,
+    /// Names of the classes by index; empty where not given.
+    pub id2label: BTreeMap<usize, String>,
+    /// Outputs of the head: `num_labels`, or as many as `id2label` names; `None` where the file says neither.
+    pub num_labels: Option<usize>,
     /// The whole file.
     pub raw: Value,
 }
 
-impl HfVitConfig {
-    pub(super) fn from_json(raw: &Value, model_type: HfModelType) -> Result<Self, ConfigError> {
-        const MAX_WIDTH: usize = 1 << 16;
-        const MAX_DEPTH: usize = 1024;
-        let fields = Fields(raw.as_object().ok_or_else(|| missing("model_type"))?);
-        let number = |field, default, most| Ok(fields.size(field, 1, most)?.unwrap_or(default));
-        let config = Self {
-            model_type,
-            hidden_size: number("hidden_size", 768, MAX_WIDTH)?,
-            num_hidden_layers: number("num_hidden_layers", 12, MAX_DEPTH)?,
-            num_attention_heads: number("num_attention_heads", 12, MAX_DEPTH)?,
-            intermediate_size: number("intermediate_size", 3072, MAX_SIZE)?,
-            image_size: sides(&fields, "image_size", 224)?,
-            patch_size: sides(&fields, "patch_size", 16)?,
-            num_channels: number("num_channels", 3, MAX_DEPTH)?,
-            qkv_bias: match fields.get("qkv_bias") {
-                None => true,
-                Some(value) => value.as_bool().ok_or_else(|| wrong("qkv_bias", "true or false", value))?,
-            },
-            layer_norm_eps: fields
-                .number("layer_norm_eps", "above 0 and below 1", |eps| eps > 0.0 && eps < 1.0)?
-                .unwrap_or(1e-12),
-            hidden_act: fields.text("hidden_act")?.unwrap_or_else(|| "gelu".to_owned()),
-            id2label: fields.object("id2label")?.map(labels).transpose()?.unwrap_or_default(),
-            architectures: fields.texts("architectures")?.unwrap_or_default(),
-            raw: raw.clone(),
+impl HfConfig {
+    pub(super) fn from_json(raw: &Value) -> Result<Self, ConfigError> {
+        let fields = Fields::of(raw)?;
+        let id2label = fields.labels("id2label")?;
+        let num_labels = match id2label.len() {
+            0 => fields.optional_size("num_labels", 0..=MAX_SIZE)?,
+            given => Some(given),
         };
-        config.check()?;
-        Ok(config)
+        let model_type = fields.optional_text("model_type")?.ok_or_else(|| fields.missing("model_type"))?;
+        Ok(Self {
+            model_type: model_type.to_owned(),
+            architectures: fields.texts("architectures")?,
+            id2label,
+            num_labels,
+            raw: raw.clone(),
+        })
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        let Self { hidden_size, num_attention_heads, image_size, patch_size, .. } = self;
-        let refuse = |field, reason| Err(ConfigError::Field { field, reason });
-        if !hidden_size.is_multiple_of(*num_attention_heads) {
-            return refuse(
-                "hidden_size",
-                format!("is {hidden_size}, which {num_attention_heads} heads do not divide"),
-            );
-        }
-        if patch_size[0] > image_size[0] || patch_size[1] > image_size[1] {
-            return refuse(
-                "patch_size",
-                format!("is {patch_size:?}, larger than the image of {image_size:?}"),
-            );
-        }
-        Ok(())
+    /// All fields of the file.
+    ///
+    /// # Errors
+    /// When `raw` was replaced by something that is no object.
+    pub fn fields(&self) -> Result<Fields<'_>, ConfigError> {
+        Fields::of(&self.raw)
     }
-}
 
-/// One number for both sides, or height and width.
-fn sides(fields: &Fields<'_>, field: &'static str, default: usize) -> Result<[usize; 2], ConfigError> {
-    const MAX_SIDE: usize = 1 << 16;
-    let side = |value: &Value| size(field, value, 1, MAX_SIDE);
-    match fields.get(field) {
-        None => Ok([default; 2]),
-        Some(Value::Array(_)) => Ok(fields.array(field, side)?.unwrap_or([default; 2])),
-        Some(value) => Ok([side(value)?; 2]),
+    /// The fields of the image tower: those of `vision_config` where the file has one, else all.
+    ///
+    /// # Errors
+    /// When `vision_config` is no object.
+    pub fn vision(&self) -> Result<Fields<'_>, ConfigError> {
+        let all = self.fields()?;
+        Ok(all.object("vision_config")?.unwrap_or(all))
     }
-}
 
-fn labels(labels: &Map<String, Value>) -> Result<BTreeMap<usize, String>, ConfigError> {
-    let label = |(index, label): (&String, &Value)| {
-        let index = index.parse().ok().filter(|index| *index < MAX_SIZE);
-        match (index, label.as_str()) {
-            (Some(index), Some(label)) => Ok((index, label.to_owned())),
-            _ => Err(wrong("id2label", "an object from class numbers to names", label)),
-        }
-    };
-    labels.iter().map(label).collect()
+    /// Whether `architectures` names a class that ends so: `ForImageClassification`, `WithProjection`.
+    #[must_use]
+    pub fn has_architecture(&self, ending: &str) -> bool {
+        self.architectures.iter().any(|name| name.ends_with(ending))
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +71,7 @@ mod tests {
     use super::super::ModelConfig;
     use super::*;
 
-    fn vit(text: &str) -> Result<HfVitConfig, String> {
+    fn read(text: &str) -> Result<HfConfig, String> {
         match ModelConfig::parse(text) {
             Ok(ModelConfig::HuggingFace(config)) => Ok(config),
             Ok(other) => panic!("read as {other:?}"),
@@ -137,45 +80,49 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_defaults_are_read() {
-        let config = vit(
+    fn every_model_type_is_read_and_its_fields_are_the_readers_business() {
+        let config = read(
             r#"{"model_type": "deit", "architectures": ["DeiTForImageClassification"], "hidden_size": 192,
-                "num_attention_heads": 3, "image_size": [224, 192], "patch_size": 16, "layer_norm_eps": 1e-12,
-                "id2label": {"0": "tench", "1": "goldfish"}, "qkv_bias": false}"#,
+                "image_size": [224, 192], "layer_norm_eps": 1e-12, "id2label": {"0": "tench", "1": "goldfish"}}"#,
         )
         .unwrap();
-        assert_eq!(config.model_type, HfModelType::Deit);
-        assert_eq!((config.hidden_size, config.num_hidden_layers, config.intermediate_size), (192, 12, 3072));
-        assert_eq!((config.image_size, config.patch_size, config.qkv_bias), ([224, 192], [16, 16], false));
+        assert_eq!((config.model_type.as_str(), config.num_labels), ("deit", Some(2)));
+        assert!(config.has_architecture("ForImageClassification") && !config.has_architecture("WithTeacher"));
         assert_eq!(config.id2label[&1], "goldfish");
-        assert_eq!((config.hidden_act.as_str(), config.layer_norm_eps), ("gelu", 1e-12));
+        let fields = config.vision().unwrap();
+        assert_eq!(fields.size("hidden_size", 768, 1 << 16).unwrap(), 192);
+        assert_eq!(fields.size("num_hidden_layers", 12, 1024).unwrap(), 12);
+        assert_eq!(fields.sides("image_size", [224, 224]).unwrap(), [224, 192]);
+        assert_eq!(read(r#"{"model_type": "bert", "num_labels": 3}"#).unwrap().num_labels, Some(3));
+    }
+
+    #[test]
+    fn the_image_tower_of_two_is_found() {
+        let config = read(r#"{"model_type": "clip", "vision_config": {"patch_size": 0}}"#).unwrap();
+        let message = config.vision().unwrap().sides("patch_size", [16, 16]).unwrap_err().to_string();
+        assert!(message.contains("`vision_config.patch_size` must be a whole number from 1"), "{message}");
+        assert!(read(r#"{"model_type": "clip", "vision_config": 3}"#).unwrap().vision().is_err());
     }
 
     #[test]
     fn nonsense_is_refused_with_its_field() {
         for (fields, expected) in [
-            (r#""hidden_size": 0"#, "`hidden_size` must be a whole number from 1"),
-            (
-                r#""hidden_size": 100, "num_attention_heads": 3"#,
-                "`hidden_size` is 100, which 3 heads do not divide",
-            ),
-            (r#""hidden_size": 1e300"#, "`hidden_size`"),
-            (r#""num_hidden_layers": 1000000"#, "`num_hidden_layers`"),
-            (r#""patch_size": 512"#, "`patch_size` is [512, 512], larger than the image"),
-            (r#""image_size": [1, 2, 3]"#, "`image_size` must be a list of 2"),
-            (r#""layer_norm_eps": 0"#, "`layer_norm_eps`"),
             (r#""id2label": {"x": "y"}"#, "`id2label`"),
-            (r#""qkv_bias": "yes""#, "`qkv_bias` must be true or false, not \"yes\""),
+            (r#""id2label": {"99999999999": "y"}"#, "`id2label`"),
+            (r#""num_labels": -1"#, "`num_labels`"),
+            (r#""architectures": "ViT""#, "`architectures` must be a list of strings"),
         ] {
-            let message = vit(&format!(r#"{{"model_type": "vit", {fields}}}"#)).unwrap_err();
+            let message = read(&format!(r#"{{"model_type": "vit", {fields}}}"#)).unwrap_err();
             assert!(message.contains(expected), "{fields}: {message}");
         }
+        assert!(read(r#"{"model_type": 3}"#).unwrap_err().contains("`model_type` must be a string"));
     }
 
     #[test]
     fn other_forms_are_named() {
-        assert!(vit(r#"{"model_type": "bert\u001b"}"#).unwrap_err().contains(r"`model_type bert\u{1b}`"));
-        assert!(vit("[]").is_err() && vit("{}").is_err() && vit("{").is_err());
-        assert!(vit(&"[".repeat(100_000)).is_err(), "nesting is limited");
+        let message = read(r#"{"weights": "x"}"#).unwrap_err();
+        assert!(message.contains("neither `architecture`, `model_type` nor `model_cfg`"), "{message}");
+        assert!(read("[]").is_err() && read("{}").is_err() && read("{").is_err());
+        assert!(read(&"[".repeat(100_000)).is_err(), "nesting is limited");
     }
 }

@@ -1,7 +1,9 @@
-//! `config.json`, in timm's and in Hugging Face's form. Data only: nothing in it names code or further files.
+//! `config.json`, in timm's and in Hugging Face's form, and `open_clip_config.json`. Data only: nothing in it names
+//! code or further files.
 
 mod fields;
 mod hugging_face;
+mod open_clip;
 mod timm;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +12,9 @@ use serde_json::Value;
 
 use crate::bytes::read_text;
 use crate::error::quoted;
-pub use hugging_face::{HfModelType, HfVitConfig};
+pub use fields::Fields;
+pub use hugging_face::HfConfig;
+pub use open_clip::OpenClipConfig;
 pub use timm::{PretrainedConfig, TimmConfig};
 
 /// A thousand labels take 50 kB; ImageNet-21k's fit as well.
@@ -26,8 +30,10 @@ const MAX_CONFIG: u64 = 16 << 20;
 pub enum ModelConfig {
     /// timm's form: an architecture by name.
     Timm(TimmConfig),
-    /// transformers' form of a ViT or DeiT: an architecture by its numbers.
-    HuggingFace(HfVitConfig),
+    /// transformers' form: a kind of model and its numbers.
+    HuggingFace(HfConfig),
+    /// open_clip's form: the towers of a CLIP model.
+    OpenClip(OpenClipConfig),
 }
 
 /// Why a configuration was refused.
@@ -48,13 +54,16 @@ pub enum ConfigError {
     /// A field is missing, of another type, or nonsense.
     #[error("the configuration's field `{field}` {reason}")]
     Field {
-        /// Which one.
-        field: &'static str,
+        /// Which one, after the objects it lies in: `vision_config.hidden_size`.
+        field: String,
         /// The rule and the value.
         reason: String,
     },
-    /// Neither timm's form nor a supported one of transformers.
-    #[error("the configuration describes {}; read are timm's form (`architecture`) and the model types vit and deit", quoted(.0))]
+    /// No form that is read here.
+    #[error(
+        "the configuration is {}; read are timm's form (`architecture`), transformers' (`model_type`) and \
+         open_clip's (`model_cfg`)", quoted(.0)
+    )]
     Unsupported(String),
     /// Another error, with the file it belongs to.
     #[error("{}: {error}", path.display())]
@@ -79,24 +88,23 @@ impl ModelConfig {
             .map_err(|error| ConfigError::File { path: path.to_owned(), error: Box::new(error) })
     }
 
-    /// Parses the text of a `config.json`.
+    /// Parses the text of a `config.json` or an `open_clip_config.json`; the form is found from the content. Which
+    /// model types there are is not known here.
     ///
     /// # Errors
-    /// When it is not JSON, of an unknown form, or a field is missing or nonsense (zero or absurd sizes, a hidden
-    /// size that the heads do not divide).
+    /// When it is not JSON, of an unknown form, or a field that all of a form have is missing or nonsense.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let raw: Value = serde_json::from_str(text).map_err(ConfigError::Json)?;
-        let Value::Object(fields) = &raw else {
-            return Err(ConfigError::Unsupported("no JSON object".to_owned()));
-        };
-        if fields.contains_key("architecture") {
-            return TimmConfig::from_json(&raw).map(Self::Timm);
-        }
-        match fields.get("model_type").and_then(Value::as_str) {
-            Some("vit") => HfVitConfig::from_json(&raw, HfModelType::Vit).map(Self::HuggingFace),
-            Some("deit") => HfVitConfig::from_json(&raw, HfModelType::Deit).map(Self::HuggingFace),
-            Some(other) => Err(ConfigError::Unsupported(format!("model_type {other}"))),
-            None => Err(ConfigError::Unsupported("neither `architecture` nor `model_type`".to_owned())),
+        let fields = Fields::of(&raw)?;
+        if fields.get("architecture").is_some() {
+            TimmConfig::from_json(&raw).map(Self::Timm)
+        } else if fields.get("model_type").is_some() {
+            HfConfig::from_json(&raw).map(Self::HuggingFace)
+        } else if fields.get("model_cfg").is_some() {
+            OpenClipConfig::from_json(&raw).map(Self::OpenClip)
+        } else {
+            let found = "an object with neither `architecture`, `model_type` nor `model_cfg`";
+            Err(ConfigError::Unsupported(found.to_owned()))
         }
     }
 
@@ -106,6 +114,7 @@ impl ModelConfig {
         match self {
             Self::Timm(config) => &config.raw,
             Self::HuggingFace(config) => &config.raw,
+            Self::OpenClip(config) => &config.raw,
         }
     }
 }

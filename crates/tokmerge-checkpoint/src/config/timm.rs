@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::ConfigError;
-use super::fields::{Fields, MAX_SIZE, missing, number, size, wrong};
+use super::fields::{Fields, MAX_SIZE};
 
 /// timm's form: an architecture by name, and how its weights were trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,9 +38,9 @@ pub struct PretrainedConfig {
     /// As `input_size`, where evaluation uses another one.
     pub test_input_size: Option<[usize; 3]>,
     /// Per channel, for pixels in 0..=1.
-    pub mean: Option<[f64; 3]>,
+    pub mean: Option<Vec<f64>>,
     /// Per channel, for pixels in 0..=1; above zero.
-    pub std: Option<[f64; 3]>,
+    pub std: Option<Vec<f64>>,
     /// `bicubic`, `bilinear`, ….
     pub interpolation: Option<String>,
     /// Part of the image kept by the centre crop.
@@ -53,63 +53,94 @@ pub struct PretrainedConfig {
 
 impl TimmConfig {
     pub(super) fn from_json(raw: &Value) -> Result<Self, ConfigError> {
-        let top = Fields(raw.as_object().ok_or_else(|| missing("architecture"))?);
-        let architecture = top.text("architecture")?.ok_or_else(|| missing("architecture"))?;
+        let top = Fields::of(raw)?;
+        let text = |field| Ok(top.optional_text(field)?.map(str::to_owned));
+        let architecture = text("architecture")?.ok_or_else(|| top.missing("architecture"))?;
         // The flat form has the fields of pretrained_cfg beside the others.
-        let nested = top.object("pretrained_cfg")?.map(Fields);
-        let pretrained = nested.as_ref().unwrap_or(&top);
-        let num_classes = match top.size("num_classes", 0, MAX_SIZE)? {
-            None => pretrained.size("num_classes", 0, MAX_SIZE)?,
+        let pretrained = top.object("pretrained_cfg")?.unwrap_or_else(|| top.clone());
+        let num_classes = match top.optional_size("num_classes", 0..=MAX_SIZE)? {
+            None => pretrained.optional_size("num_classes", 0..=MAX_SIZE)?,
             given => given,
         };
         let label_names = match top.get("label_names") {
-            Some(Value::Object(by_index)) => labels_by_index(by_index)?,
-            Some(_) => top.texts("label_names")?.unwrap_or_default(),
-            None => top.texts("labels")?.unwrap_or_default(),
+            Some(Value::Object(by_index)) => labels_by_index(&top, by_index)?,
+            Some(_) => top.texts("label_names")?,
+            None => top.texts("labels")?,
         };
         Ok(Self {
             architecture,
             num_classes,
-            num_features: top.size("num_features", 1, MAX_SIZE)?,
-            global_pool: top.text("global_pool")?,
-            pretrained_cfg: PretrainedConfig::from_json(pretrained)?,
-            model_args: top.object("model_args")?.cloned().unwrap_or_default(),
+            num_features: top.optional_size("num_features", 1..=MAX_SIZE)?,
+            global_pool: text("global_pool")?,
+            pretrained_cfg: PretrainedConfig::from_json(&pretrained)?,
+            model_args: match top.get("model_args") {
+                None => Map::new(),
+                Some(Value::Object(arguments)) => arguments.clone(),
+                Some(other) => return Err(top.wrong("model_args", "an object", other)),
+            },
             label_names,
             raw: raw.clone(),
         })
+    }
+
+    /// The changes to the architecture's arguments, to be read by name.
+    #[must_use]
+    pub fn arguments(&self) -> Fields<'_> {
+        Fields::from(&self.model_args)
     }
 }
 
 impl PretrainedConfig {
     fn from_json(fields: &Fields<'_>) -> Result<Self, ConfigError> {
         const MAX_SIDE: usize = 1 << 16;
-        let image_size = |field| fields.array(field, |side| size(field, side, 1, MAX_SIDE));
-        let part = |field| fields.number(field, "above 0 and at most 10", |part| part > 0.0 && part <= 10.0);
-        let std = fields.array("std", |value| match number("std", value)? {
-            std if std > 0.0 => Ok(std),
-            _ => Err(wrong("std", "above 0", value)),
-        })?;
+        let image_size = |field| fields.array(field, |side| fields.size_of(field, side, &(1..=MAX_SIDE)));
+        let part = |field| {
+            let part = fields.optional_number(field, 0.0..=10.0)?;
+            match part.zip(fields.get(field)) {
+                Some((0.0, value)) => Err(fields.wrong(field, "above 0 and at most 10", value)),
+                _ => Ok(part),
+            }
+        };
+        let text = |field| Ok(fields.optional_text(field)?.map(str::to_owned));
         Ok(Self {
-            tag: fields.text("tag")?,
+            tag: text("tag")?,
             input_size: image_size("input_size")?,
             test_input_size: image_size("test_input_size")?,
-            mean: fields.array("mean", |value| number("mean", value))?,
-            std,
-            interpolation: fields.text("interpolation")?,
+            mean: channels(fields, "mean", "finite", f64::is_finite)?,
+            std: channels(fields, "std", "above 0", |std| std.is_finite() && std > 0.0)?,
+            interpolation: text("interpolation")?,
             crop_pct: part("crop_pct")?,
             test_crop_pct: part("test_crop_pct")?,
-            crop_mode: fields.text("crop_mode")?,
+            crop_mode: text("crop_mode")?,
         })
     }
 }
 
+/// One number per channel.
+fn channels(
+    fields: &Fields<'_>,
+    field: &str,
+    rule: &str,
+    fits: impl Fn(f64) -> bool,
+) -> Result<Option<Vec<f64>>, ConfigError> {
+    const MAX_CHANNELS: usize = 1024;
+    let Some(value) = fields.get(field) else { return Ok(None) };
+    let list = value.as_array().filter(|list| (1..=MAX_CHANNELS).contains(&list.len()));
+    let list = list.ok_or_else(|| fields.wrong(field, "a list with a number per channel", value))?;
+    let number = |value: &Value| {
+        value.as_f64().filter(|number| fits(*number)).ok_or_else(|| fields.wrong(field, rule, value))
+    };
+    list.iter().map(number).collect::<Result<_, _>>().map(Some)
+}
+
 /// timm also accepts `{"0": name, "1": name, …}`.
-fn labels_by_index(labels: &Map<String, Value>) -> Result<Vec<String>, ConfigError> {
+fn labels_by_index(top: &Fields<'_>, labels: &Map<String, Value>) -> Result<Vec<String>, ConfigError> {
     let rule = "a list of names, or an object whose keys count from 0";
     (0..labels.len())
         .map(|index| {
             let label = labels.get(&index.to_string()).and_then(Value::as_str);
-            label.map(str::to_owned).ok_or_else(|| wrong("label_names", rule, &Value::Object(labels.clone())))
+            let all = || top.wrong("label_names", rule, &Value::Object(labels.clone()));
+            label.map(str::to_owned).ok_or_else(all)
         })
         .collect()
 }
@@ -175,13 +206,19 @@ mod tests {
             (r#"{"architecture": "a", "num_classes": -1}"#, "`num_classes` must be a whole number"),
             (r#"{"architecture": "a", "num_features": 0}"#, "`num_features`"),
             (r#"{"architecture": "a", "num_classes": 99999999999}"#, "`num_classes`"),
-            (r#"{"architecture": "a", "pretrained_cfg": {"input_size": [3, 0, 224]}}"#, "`input_size`"),
+            (
+                r#"{"architecture": "a", "pretrained_cfg": {"input_size": [3, 0, 224]}}"#,
+                "`pretrained_cfg.input_size`",
+            ),
             (r#"{"architecture": "a", "pretrained_cfg": {"input_size": [3, 224]}}"#, "a list of 3"),
             (
                 r#"{"architecture": "a", "pretrained_cfg": {"std": [0.5, 0, 0.5]}}"#,
-                "`std` must be above 0, not 0",
+                "`pretrained_cfg.std` must be above 0, not 0",
             ),
-            (r#"{"architecture": "a", "pretrained_cfg": {"crop_pct": 0}}"#, "`crop_pct`"),
+            (
+                r#"{"architecture": "a", "pretrained_cfg": {"crop_pct": 0}}"#,
+                "`pretrained_cfg.crop_pct` must be above 0",
+            ),
             (r#"{"architecture": "a", "pretrained_cfg": []}"#, "`pretrained_cfg` must be an object"),
         ] {
             let message = timm(text).unwrap_err();

@@ -3,13 +3,13 @@
 //! `.no_exist/<commit>/<file>` where the Hub said that a file is not there.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::HubError;
-use crate::aside::{Aside, unused_name};
+use crate::atomic_file::{AtomicFile, unused_name};
 use crate::bytes::read_text;
-use crate::discover::{INDEX_NAME, WEIGHTS_NAMES};
+use crate::discover::{WEIGHTS_NAMES, is_index};
 use crate::sharded::{self, MAX_INDEX};
 use crate::{RepoId, Revision};
 
@@ -67,9 +67,7 @@ impl RepoCache {
         let path = self.root.join("refs").join(revision.as_str());
         let write = || {
             make_folder_of(&path)?;
-            let mut aside = Aside::create(&path)?;
-            aside.file().write_all(commit.as_str().as_bytes())?;
-            aside.finish()
+            AtomicFile::replace(&path, commit.as_str())
         };
         write().map_err(|source| HubError::Cache { path: path.clone(), action: "write", source })
     }
@@ -84,11 +82,11 @@ impl RepoCache {
         let Some((name, path)) = found else {
             return Err(format!("a weights file ({})", WEIGHTS_NAMES.join(", ")));
         };
-        if name == INDEX_NAME {
-            let index = read_text(&path, MAX_INDEX as u64)
-                .map_err(|error| format!("a readable {INDEX_NAME} ({error})"))?;
+        if is_index(name) {
+            let index =
+                read_text(&path, MAX_INDEX as u64).map_err(|error| format!("a readable {name} ({error})"))?;
             let shards = sharded::shard_names(index.as_bytes())
-                .map_err(|reason| format!("a valid {INDEX_NAME} ({reason})"))?;
+                .map_err(|reason| format!("a valid {name} ({reason})"))?;
             if let Some(shard) = shards.iter().find(|shard| self.file(commit, shard).is_none()) {
                 return Err(shard.clone());
             }
@@ -115,11 +113,11 @@ impl RepoCache {
     }
 
     /// A file that becomes the blob when finished.
-    pub(super) fn new_blob(&self, etag: &Etag) -> Result<Aside, HubError> {
+    pub(super) fn new_blob(&self, etag: &Etag) -> Result<AtomicFile, HubError> {
         let path = self.blob_path(etag);
         let create = || {
             make_folder_of(&path)?;
-            Aside::create(&path)
+            AtomicFile::create(&path)
         };
         create().map_err(|source| HubError::Cache { path: path.clone(), action: "create", source })
     }

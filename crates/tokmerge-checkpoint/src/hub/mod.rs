@@ -10,10 +10,13 @@ mod http;
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::bytes::read_text;
-use crate::discover::{CONFIG_NAME, Files, INDEX_NAME, PREPROCESSOR_NAME, WEIGHTS_NAMES};
+use crate::discover::{
+    CONFIG_NAME, Files, OPEN_CLIP_CONFIG_NAME, PREPROCESSOR_NAME, PROCESSOR_NAME, WEIGHTS_NAMES,
+    config_names, is_index,
+};
 use crate::sharded::{self, MAX_INDEX};
 use crate::{RepoId, Revision};
 use cache::{Commit, RepoCache};
@@ -26,15 +29,37 @@ const MAX_WEIGHTS: u64 = 128 << 30;
 const MAX_JSON: u64 = MAX_INDEX as u64;
 const CHUNK: usize = 1 << 18;
 
-/// How far a download is.
+/// How far the download of a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress<'a> {
+pub struct Downloaded<'a> {
     /// The file's name in the repository.
     pub file: &'a str,
     /// Bytes received.
     pub received: u64,
     /// Bytes in all, where the Hub tells.
     pub total: Option<u64>,
+}
+
+/// Is told how far downloads are: [`Silent`], or any `Fn(Downloaded<'_>)`.
+///
+/// A call comes with every piece that arrives, on the thread that downloads, so it should return at once.
+pub trait Progress: Send + Sync {
+    /// A piece of a file has arrived.
+    fn downloaded(&self, so_far: Downloaded<'_>);
+}
+
+/// Progress that nobody wants to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn downloaded(&self, _so_far: Downloaded<'_>) {}
+}
+
+impl<F: Fn(Downloaded<'_>) + Send + Sync> Progress for F {
+    fn downloaded(&self, so_far: Downloaded<'_>) {
+        self(so_far);
+    }
 }
 
 /// A client of the Hub and its cache.
@@ -51,8 +76,8 @@ impl Hub {
         Ok(Self { client: Client::new(config)? })
     }
 
-    /// The files of a model: the first conventional weights file (with its shards), `config.json` and
-    /// `preprocessor_config.json`.
+    /// The files of a model: the first conventional weights file (with its shards), `config.json` (else
+    /// `open_clip_config.json`) and `preprocessor_config.json` (else `processor_config.json`).
     ///
     /// Weights in the cache are used without asking the Hub whether the revision has moved on. Configuration files
     /// missing beside them are asked for; where the Hub cannot be reached then, they count as absent.
@@ -60,7 +85,7 @@ impl Hub {
     /// # Errors
     /// When the model is not in the cache and cannot be downloaded, or must not be.
     pub fn fetch(&self, repo: &RepoId, revision: &Revision) -> Result<Files, HubError> {
-        self.fetch_with_progress(repo, revision, &mut |_| {})
+        self.fetch_with_progress(repo, revision, &Silent)
     }
 
     /// As [`Hub::fetch`], telling how far each download is.
@@ -71,7 +96,7 @@ impl Hub {
         &self,
         repo: &RepoId,
         revision: &Revision,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &dyn Progress,
     ) -> Result<Files, HubError> {
         let config = self.client.config();
         let cache = RepoCache::new(&config.cache_dir, repo);
@@ -90,11 +115,9 @@ impl Hub {
         match (cached, config.connectivity) {
             (Ok((commit, weights)), connectivity) => {
                 if connectivity == Connectivity::Online {
-                    download.complete(&commit);
+                    download.complete(&commit, &weights);
                 }
-                let (config, preprocessor) =
-                    (cache.file(&commit, CONFIG_NAME), cache.file(&commit, PREPROCESSOR_NAME));
-                Ok(Files { weights, config, preprocessor })
+                Ok(Files::around(weights, |name| cache.file(&commit, name)))
             }
             (Err(missing), Connectivity::Offline) => Err(HubError::Offline {
                 repo: repo.clone(),
@@ -121,30 +144,46 @@ struct Download<'a> {
     /// The revision to ask for: the commit, once it is known, so that all files are of one commit.
     at: String,
     commit: Option<Commit>,
-    progress: &'a mut dyn FnMut(Progress<'_>),
+    progress: &'a dyn Progress,
 }
 
 impl Download<'_> {
     fn all(mut self, revision: &Revision) -> Result<Files, HubError> {
-        let config = self.file(CONFIG_NAME, MAX_JSON)?;
-        let preprocessor = self.file(PREPROCESSOR_NAME, MAX_JSON)?;
+        let mut described = Vec::new();
+        for names in [[CONFIG_NAME, OPEN_CLIP_CONFIG_NAME], [PREPROCESSOR_NAME, PROCESSOR_NAME]] {
+            for name in names {
+                if let Some(path) = self.file(name, MAX_JSON)? {
+                    described.push((name, path));
+                    break;
+                }
+            }
+        }
         let weights = self.weights()?.ok_or_else(|| HubError::NoWeights {
             repo: self.repo.clone(),
             revision: revision.clone(),
             looked_for: WEIGHTS_NAMES.join(", "),
         })?;
+        let [preferred, _] = config_names(&file_name(&weights));
+        if described.iter().all(|(name, _)| *name != preferred)
+            && preferred == OPEN_CLIP_CONFIG_NAME
+            && let Some(path) = self.file(preferred, MAX_JSON)?
+        {
+            described.push((preferred, path));
+        }
         if let Some(commit) = &self.commit {
             // Last, so that a revision never points to a snapshot without weights.
             self.cache.remember(revision, commit)?;
         }
-        Ok(Files { weights, config, preprocessor })
+        Ok(Files::around(weights, |wanted| {
+            described.iter().find(|(name, _)| *name == wanted).map(|(_, path)| path.clone())
+        }))
     }
 
     fn weights(&mut self) -> Result<Option<PathBuf>, HubError> {
         for name in WEIGHTS_NAMES {
-            let limit = if name == INDEX_NAME { MAX_JSON } else { MAX_WEIGHTS };
+            let limit = if is_index(name) { MAX_JSON } else { MAX_WEIGHTS };
             let Some(path) = self.file(name, limit)? else { continue };
-            if name == INDEX_NAME {
+            if is_index(name) {
                 let unusable =
                     |reason| Wanted { repo: self.repo, revision: &self.at, file: name }.unusable(reason);
                 let index = read_text(&path, MAX_JSON).map_err(|error| unusable(error.to_string()))?;
@@ -164,14 +203,22 @@ impl Download<'_> {
 
     /// Asks for configuration files that are neither cached nor known to be absent, until one attempt fails: the
     /// weights are there, and a machine without a network should run.
-    fn complete(&mut self, commit: &Commit) {
+    fn complete(&mut self, commit: &Commit, weights: &Path) {
         self.at = commit.as_str().to_owned();
         self.commit = Some(commit.clone());
-        for name in [CONFIG_NAME, PREPROCESSOR_NAME] {
-            let is_settled =
-                self.cache.file(commit, name).is_some() || self.cache.is_known_absent(commit, name);
-            if !is_settled && self.file(name, MAX_JSON).is_err() {
-                return;
+        for names in [config_names(&file_name(weights)), [PREPROCESSOR_NAME, PROCESSOR_NAME]] {
+            for name in names {
+                if self.cache.file(commit, name).is_some() {
+                    break;
+                }
+                if self.cache.is_known_absent(commit, name) {
+                    continue;
+                }
+                match self.file(name, MAX_JSON) {
+                    Ok(Some(_)) => break,
+                    Ok(None) => {}
+                    Err(_) => return,
+                }
             }
         }
     }
@@ -233,9 +280,9 @@ impl Download<'_> {
             if count == 0 {
                 break;
             }
-            blob.file().write_all(&buffer[..count]).map_err(write_error)?;
+            blob.write_all(&buffer[..count]).map_err(write_error)?;
             received += count as u64;
-            (self.progress)(Progress { file: wanted.file, received, total: size });
+            self.progress.downloaded(Downloaded { file: wanted.file, received, total: size });
         }
         if received > limit || size.is_some_and(|size| size != received) {
             let announced = size.map_or_else(|| format!("at most {limit}"), |size| size.to_string());
@@ -245,4 +292,8 @@ impl Download<'_> {
         }
         blob.finish().map_err(write_error)
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

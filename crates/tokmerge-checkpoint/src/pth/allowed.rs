@@ -19,6 +19,10 @@ pub(super) enum Global {
     Set,
     /// `torch.FloatStorage` and its siblings: element types.
     Storage(Dtype),
+    /// A class of a TorchScript archive: its attributes are kept by name, its code is never looked at.
+    ScriptClass,
+    /// A value of arguments or counters (devices, element types, paths, NumPy's scalars): accepted, never looked at.
+    Opaque,
 }
 
 impl Global {
@@ -31,10 +35,27 @@ impl Global {
             ("argparse", "Namespace") => Some(Self::Namespace),
             ("torch", "Size") => Some(Self::Size),
             ("__builtin__" | "builtins", "set" | "frozenset") => Some(Self::Set),
+            ("torch.jit._pickle", _) => Some(Self::Opaque),
+            ("torch", "device" | "dtype") | ("pathlib", "PosixPath" | "PurePosixPath" | "WindowsPath") => {
+                Some(Self::Opaque)
+            }
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct")
+            | ("numpy", "dtype" | "ndarray")
+            | ("_codecs", "encode") => Some(Self::Opaque),
+            (module, _) if is_script_class(module) => Some(Self::ScriptClass),
+            ("torch", dtype) if DTYPES.contains(&dtype) => Some(Self::Opaque),
             ("torch", storage) => storage_dtype(storage).map(Self::Storage),
             _ => None,
         }
     }
+}
+
+/// Element types of `torch`, which arguments may hold.
+const DTYPES: [&str; 7] = ["float32", "float16", "bfloat16", "float64", "int64", "int32", "bool"];
+
+/// Whether a class was made by TorchScript: `__torch__.clip.model.VisionTransformer`.
+fn is_script_class(module: &str) -> bool {
+    module == "__torch__" || module.starts_with("__torch__.")
 }
 
 fn storage_dtype(name: &str) -> Option<Dtype> {

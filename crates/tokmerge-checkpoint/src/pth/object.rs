@@ -20,6 +20,10 @@ pub(super) enum Object<'p> {
     Set,
     /// `dict`, `OrderedDict` and `Namespace`; a later item wins over an earlier one of the same key.
     Dict(Vec<(Ref, Ref)>),
+    /// A module of a TorchScript archive: its attributes, as in a dict.
+    Module(Vec<(Ref, Ref)>),
+    /// What an opaque class or function gave.
+    Opaque,
     Global(Global),
     Storage(Storage<'p>),
     Tensor(Box<Tensor<'p>>),
@@ -102,6 +106,8 @@ impl<'p> Heap<'p> {
             Object::Tuple(_) => "a tuple",
             Object::Set => "a set",
             Object::Dict(_) => "a dict",
+            Object::Module(_) => "a TorchScript module",
+            Object::Opaque => "an object",
             Object::Global(_) => "a class",
             Object::Storage(_) => "a storage",
             Object::Tensor(_) => "a tensor",

@@ -254,6 +254,7 @@ impl<'p> Machine<'p> {
                 return Ok(());
             }
             (Object::Global(Global::Set), [_]) => Object::Set,
+            (Object::Global(Global::Opaque), _) => Object::Opaque,
             (Object::Global(global), arguments) => {
                 return Err(format!("{global:?} cannot be made from {} arguments", arguments.len()).into());
             }
@@ -279,16 +280,34 @@ impl<'p> Machine<'p> {
                 self.push(Object::Dict(Vec::new()));
                 Ok(())
             }
+            (Object::Global(Global::ScriptClass), []) => {
+                self.push(Object::Module(Vec::new()));
+                Ok(())
+            }
+            (Object::Global(Global::Opaque), _) => {
+                self.push(Object::Opaque);
+                Ok(())
+            }
             _ => Err(format!("{} cannot be instantiated", self.heap.describe(class)).into()),
         }
     }
 
-    /// Drops the state: a Namespace's attributes, a state dict's `_metadata`. None of it is a weight.
+    /// Keeps the attributes of a TorchScript module. Drops any other state: a Namespace's attributes, a state dict's
+    /// `_metadata`. None of it is a weight.
     fn build(&mut self) -> Result<()> {
-        let _state = self.pop()?;
+        let state = self.pop()?;
         let object = self.top()?;
         match self.heap.get(object) {
-            Object::Dict(_) => Ok(()),
+            Object::Module(_) => {
+                // Taken, not copied: a state that many modules share would be copied for each.
+                let Object::Dict(attributes) = self.heap.get_mut(state) else {
+                    return Err("the state of a TorchScript module is no dict".into());
+                };
+                let attributes = std::mem::take(attributes);
+                *self.heap.get_mut(object) = Object::Module(attributes);
+                Ok(())
+            }
+            Object::Dict(_) | Object::Opaque => Ok(()),
             _ => Err(format!("attributes are set on {}", self.heap.describe(object)).into()),
         }
     }

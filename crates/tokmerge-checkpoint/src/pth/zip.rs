@@ -1,4 +1,4 @@
-//! Finds the entries of a zip file whose entries are stored, as `torch.save` writes them. Nothing is unpacked.
+//! Finds the entries of a zip file as `torch.save` writes it: stored. Nothing is unpacked.
 //!
 //! Only the central directory is believed, and only where the local headers agree with it.
 
@@ -23,10 +23,32 @@ const ZIP64_EXTRA: u16 = 1;
 /// A 32-bit field with this value is continued in the zip64 extra field.
 const IN_ZIP64: u64 = 0xFFFF_FFFF;
 
-/// A stored entry: its name and where its bytes lie in the file.
+/// An entry: its name, where its bytes lie in the file, and whether they are the content itself.
 pub(super) struct ZipEntry<'a> {
     pub(super) name: &'a str,
     pub(super) data: Range<usize>,
+    pub(super) packing: Packing,
+}
+
+/// How the content of an entry is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Stored,
+    /// As TorchScript keeps its code. Nothing of that kind is read.
+    Compressed,
+}
+
+impl ZipEntry<'_> {
+    /// Where the content lies.
+    pub(super) fn stored(&self) -> Result<Range<usize>, String> {
+        match self.packing {
+            Packing::Stored => Ok(self.data.clone()),
+            Packing::Compressed => Err(format!(
+                "the zip entry {} is compressed, which torch.save never does; re-save it with torch.save",
+                quoted(self.name)
+            )),
+        }
+    }
 }
 
 /// All entries, in the directory's order.
@@ -125,9 +147,7 @@ fn read_entry<'a>(reader: &mut Reader<'a>, data: &[u8]) -> Result<ZipEntry<'a>, 
     if flags & 1 != 0 {
         return Err(at_fault("is encrypted"));
     }
-    if method != 0 || compressed != size {
-        return Err(at_fault("is compressed, which torch.save never does; re-save it with torch.save"));
-    }
+    let packing = if method == 0 && compressed == size { Packing::Stored } else { Packing::Compressed };
     let local = checked_range(offset, LOCAL_LEN as u64, data.len())
         .ok_or_else(|| at_fault("lies outside the file"))?;
     let header = &data[local.clone()];
@@ -136,9 +156,9 @@ fn read_entry<'a>(reader: &mut Reader<'a>, data: &[u8]) -> Result<ZipEntry<'a>, 
         return Err(at_fault("has a local header that disagrees with the directory"));
     }
     let start = after + usize::from(u16::from_le_bytes([header[28], header[29]]));
-    let data =
-        checked_range(start as u64, size, data.len()).ok_or_else(|| at_fault("lies outside the file"))?;
-    Ok(ZipEntry { name, data })
+    let data = checked_range(start as u64, compressed, data.len())
+        .ok_or_else(|| at_fault("lies outside the file"))?;
+    Ok(ZipEntry { name, data, packing })
 }
 
 /// Replaces the saturated fields, in the order the format gives them: size, compressed size, offset.

@@ -50,7 +50,7 @@ pub use rand_augment::{RandAugment, Severity};
 pub use random::Visit;
 pub(crate) use random::{Purpose, Random};
 
-use crate::{Interpolation, Preprocess, PreprocessError, Rgb};
+use crate::{Colour, Interpolation, Preprocess, PreprocessError, Rgb};
 
 /// What is done to single pictures. By default nothing: the evaluation's resize and crop.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -167,7 +167,11 @@ impl Augment {
                 image.check()?;
                 let mut random = random(Purpose::Crop);
                 let interpolation = self.interpolation.choose(&mut random);
-                crop.apply(image, preprocess.input_size, interpolation, &mut random)
+                let size = preprocess.input_size;
+                match preprocess.colour {
+                    Colour::Rgb => crop.apply(image, size, interpolation, &mut random),
+                    Colour::Grey => crop.apply(&image.grey(), size, interpolation, &mut random),
+                }
             }
         };
         if random(Purpose::Flip).chance(self.flip) {
@@ -186,7 +190,7 @@ impl Augment {
         Ok(picture)
     }
 
-    /// Augments and normalises a picture into `out`: `[3, height, width]`, channel by channel.
+    /// Augments and normalises a picture into `out`: `[channels, height, width]`, channel by channel.
     ///
     /// # Errors
     /// As [`picture`](Self::picture), and when `out` has another length.
@@ -253,6 +257,22 @@ mod tests {
 
     fn small() -> Preprocess {
         Preprocess { input_size: (12, 15), ..Preprocess::default() }
+    }
+
+    #[test]
+    fn a_grey_input_is_cropped_from_a_grey_picture() {
+        let (image, rgb) = (noise(50, 41), small());
+        let grey = Preprocess { colour: Colour::Grey, ..rgb.clone() };
+        let spec = Augment::light();
+        for index in 0..4 {
+            let visit = Visit { seed: 3, epoch: 0, index };
+            let picture = spec.picture(&image, &grey, visit).unwrap();
+            assert!(picture.data.as_chunks::<3>().0.iter().all(|[r, g, b]| r == g && g == b));
+            assert_eq!(picture, spec.picture(&image.grey(), &rgb, visit).unwrap());
+            let mut out = vec![0.0; grey.output_len()];
+            spec.apply(&image, &grey, visit, &mut out).unwrap();
+            assert_eq!(out.len(), 12 * 15);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::geometry::{rotation, transform};
 use crate::Rgb;
+use crate::decode::luma;
 
 /// How turned and sheared pixels are found. Pillow's transforms know no other kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -159,11 +160,6 @@ fn equalize(histogram: &[u32; 256]) -> Table {
         below += count;
         value.min(255) as u8
     })
-}
-
-/// Pillow's conversion to gray, in 16 bits after the point.
-fn luma([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
 }
 
 /// From `other` (0) to the picture (1) and beyond, as Pillow's `Image.blend(other, image, factor)`.

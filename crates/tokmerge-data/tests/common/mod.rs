@@ -95,8 +95,14 @@ pub(crate) fn assert_same(got: &[u8], expected: &[u8], what: &dyn std::fmt::Disp
     }
 }
 
-/// Test material beside the repository, if it is there.
+/// Test material beside the repository, if it is there; `TOKMERGE_REQUIRE=material` makes its absence a failure.
 pub(crate) fn material(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/material").join(name);
+    let required = std::env::var("TOKMERGE_REQUIRE").is_ok_and(|what| what == "material");
+    assert!(
+        !required || path.exists(),
+        "{} is absent, and TOKMERGE_REQUIRE=material asks for it",
+        path.display()
+    );
     path.exists().then_some(path)
 }
