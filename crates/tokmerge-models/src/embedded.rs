@@ -1,17 +1,14 @@
 //! The model that comes with the program: a small ViT trained on the pictures of `tokmerge-scenes` as
 //! `recipes/demo.toml` says, so that merging can be seen without a network.
 
-use crate::configure;
-use crate::model::ModelError;
+use crate::config_json::{self, ConfigureError};
+use crate::open::ModelError;
 use crate::registry::Architecture;
 use std::path::PathBuf;
 use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelConfig};
 
 /// Its name among models.
 pub const EMBEDDED: &str = "demo";
-
-/// timm's model that it is a variant of.
-pub(crate) const BASE: &str = "vit_small_patch16_224";
 
 static WEIGHTS: &[u8] = include_bytes!("../embedded/model.safetensors");
 const CONFIG: &str = include_str!("../embedded/config.json");
@@ -20,9 +17,9 @@ const CONFIG: &str = include_str!("../embedded/config.json");
 pub(crate) fn describe() -> Result<(Architecture, Vec<String>), ModelError> {
     let wrong = |source| ModelError::Configure { path: PathBuf::from(EMBEDDED), source };
     let (found, class_names) = match ModelConfig::parse(CONFIG)? {
-        ModelConfig::Timm(config) => (configure::timm(&config).map_err(wrong)?, config.label_names),
+        ModelConfig::Timm(config) => (config_json::timm(&config).map_err(wrong)?, config.label_names),
         other => {
-            return Err(wrong(configure::ConfigureError::Shape(format!("{other:?} is not timm's form"))));
+            return Err(wrong(ConfigureError::Shape(format!("{other:?} is not timm's form"))));
         }
     };
     Ok((Architecture { name: EMBEDDED.to_owned(), tag: String::new(), ..found }, class_names))

@@ -1,37 +1,76 @@
 //! Transformers that leave room for token merging.
 //!
-//! A block has two halves, attention and MLP, and the encoder owns the seam between them: see [`encode`]. A
-//! model is written once, for training and inference on every device; it names no kernel, no backend and no
-//! merging method. Module fields carry timm's names, so a parameter's path is its key in a checkpoint; other
-//! spellings are translated in `key_map`.
+//! A block has two halves, attention and MLP, and the encoder owns the seam between them (`pass.rs`). A model is written
+//! once, for training and inference on every device; it names no kernel, no backend and no merging method. Module fields
+//! carry timm's names, so a parameter's path is its key in a checkpoint; other spellings are translated in
+//! [`weights::key_map`].
+//!
+//! | file or folder | what |
+//! |---|---|
+//! | `family.rs`, `network.rs` | what a family has of its own; the list of families, and a network of any |
+//! | `families/` | one file or folder per family, one table of names |
+//! | `stems/`, `blocks/`, `experts/`, `heads/`, `positions/` | what families are made of |
+//! | `pass.rs`, `recompute.rs` | one run through the blocks; gradient checkpointing |
+//! | `registry/`, `config_json/`, `open.rs`, `weights/` | from a name or a folder to a network with its weights |
+//! | `model.rs`, `recheck.rs`, `input.rs` | a model that is ready to be used, and what it takes |
+//! | `flops.rs` | what a pass costs |
 #![deny(missing_docs)]
 
 mod blocks;
-mod configure;
+mod config_json;
 mod embedded;
-mod encoder;
 mod experts;
 mod families;
+mod family;
 mod flops;
-mod key_map;
-mod load;
+mod heads;
+mod input;
 mod model;
-mod pos_embed;
+mod network;
+mod open;
+mod pass;
+mod positions;
+mod recheck;
+mod recompute;
 mod registry;
+mod stems;
+pub mod weights;
 
-pub use blocks::{Attention, Block, FeedForward, LayerNorm, LayerScale, Linear, Mlp, PatchEmbed};
-pub use configure::{ConfigureError, timm_config};
+pub use blocks::{
+    Attention, AttentionPool, Block, BlockConfig, BranchesBlock, Context, EncoderBlock, FeedForward, Gate,
+    MlpConfig, NormConfig, NormKind, Order as BlockOrder, ParallelBlock, QkNorm, QkvBias,
+    RelativePositionBias,
+};
+pub use config_json::{ConfigureError, timm_config};
 pub use embedded::EMBEDDED;
-pub use encoder::{Encoded, EncoderBlock, StochasticDepth, Watch, encode, encode_for, encode_stochastic};
 pub use experts::{
     Buffers, ExpertsConfig, Group, MixtureOfExperts, Order, Placement, RouterTraining, Routing, RoutingError,
 };
+pub use families::lv_vit::{LvVit, LvVitConfig};
+pub use families::sam_vit::{Distances, SamVit, SamVitConfig, WindowBlock, Windows};
+pub use families::t2t_vit::{T2tVit, T2tVitConfig};
 pub use families::vit::{
-    ClassToken, Classified, ImageSizeError, NormPlace, Pool, Predicted, Trained, Vit, VitConfig,
+    AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, Vit, VitBlock,
+    VitConfig, Wiring,
 };
-pub use flops::{Convention, Cost, ExpertCost};
-pub use key_map::KeyMap;
-pub use load::{LoadError, LoadReport, load, parameters};
-pub use model::{Described, Model, ModelError, ModelOptions, TRAINED_WITH, Weights, describe, gap};
+pub use family::{Family, FamilyConfig, Heads, ImageSizeError, PoolOverride, Shape, ShapeOverrides};
+pub use flops::{BlockCost, Convention, Cost, ExpertCost, HeadCost, UnknownConvention, Work};
+pub use input::{Batch, Input, InputShape};
+pub use model::{Measured, Model};
+pub use network::{Body, Config, Network};
+pub use open::{
+    Described, ModelError, ModelOptions, TRAINED_WITH, Weights, describe, describe_with_progress,
+};
+pub use pass::{Output, Pass, Probe, Read, StochasticDepth};
+pub use positions::{
+    Absolute, AxisOrder, Frequencies, PositionConfig, Relative, Resampling, RotaryConfig, RotaryEmbedding,
+    RotaryShape,
+};
+pub use recheck::top2_margin;
 pub use registry::{Architecture, UnknownModel, architecture, architectures};
-pub use tokmerge_ops::{Activation, Isa, IsaError, Precision, peak};
+pub use stems::{
+    BatchNorm, ConvStem, Convolution, PatchEmbed, TokenAttention, TokenTransformer, TokensToToken,
+};
+pub use tokmerge_nn::{LayerScale, Linear, Mlp, Norm, parameters};
+pub use tokmerge_ops::{Activation, Isa, IsaError, Precision, UnknownPrecision, peak};
+pub use weights::{LoadError, LoadReport, load};

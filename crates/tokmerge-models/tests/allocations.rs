@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_models::{Precision, Vit, VitConfig};
+use tokmerge_models::{Config, FamilyConfig, Input, Network, Pass, Precision, VitConfig};
 
 /// Counts allocations that matter: one of this size costs page faults, a small one costs nothing.
 const LARGE: usize = 32 * 1024;
@@ -37,15 +37,19 @@ static ALLOCATOR: Counting = Counting;
 fn a_forward_pass_reuses_its_buffers() {
     let device = Device::flex();
     let config = VitConfig { depth: 4, num_classes: 10, ..VitConfig::new(16, 192, 4, 3) };
-    let all = |model: &Vit, images, reduction: &Reduction| model.forward(images, reduction).into_logits();
-    let read = |model: &Vit, images, reduction: &Reduction| model.predict(images, reduction).logits;
-    let passes: [fn(&Vit, Tensor<4>, &Reduction) -> Tensor<2>; 2] = [all, read];
+    let all = |model: &Network, images, reduction: &Reduction| {
+        model.run(Input::Images(images), Pass::new(reduction)).into_logits().0
+    };
+    let read = |model: &Network, images, reduction: &Reduction| {
+        model.run(Input::Images(images), Pass::head(reduction)).into_logits().0
+    };
+    let passes: [fn(&Network, Tensor<4>, &Reduction) -> Tensor<2>; 2] = [all, read];
     for (precision, pass) in
         [Precision::F32, Precision::Bf16, Precision::Int8].into_iter().flat_map(|p| passes.map(|f| (p, f)))
     {
-        let model = config.init(precision, &device);
+        let model = Config::from(config.clone()).init(precision, &device);
         for spec in ["none", "tome:r=13", "tome:r=13,inflect=-1"] {
-            let reduction = Reduction::bind(spec.parse::<Method>().unwrap(), &config.seat()).unwrap();
+            let reduction = Reduction::bind(spec.parse::<Method>().unwrap(), &config.facts()).unwrap();
             let mut counts = Vec::new();
             for _ in 0..8 {
                 let images = TensorData::new(vec![0.5_f32; 2 * 3 * 224 * 224], [2, 3, 224, 224]);

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use common::{config_of, fixture, floats, values, worst};
 use std::path::Path;
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Model, ModelOptions};
+use tokmerge_models::{Config, Model, ModelOptions, Pass};
 
 /// Relative and absolute, as in `parity.rs`.
 const F32: f32 = 2e-5;
@@ -40,13 +40,14 @@ fn open_and_run(fixtures: &Path, name: &str) -> Result<(), String> {
         ..ModelOptions::new(format!("local-dir:{}", folder.path().display()))
     };
     let model = Model::open(&options, &Device::flex()).map_err(|error| error.to_string())?;
-    if *model.config() != expected {
+    if *model.config() != Config::from(expected.clone()) {
         return Err(format!("read as {:?}\ninstead of {expected:?}", model.config()));
     }
     if model.preprocess().input_size != expected.img_size {
         return Err(format!("prepares images of {:?}", model.preprocess().input_size));
     }
-    let logits = model.forward(floats(&golden, "images"), &Reduction::none()).logits;
+    let none = Reduction::none();
+    let logits = model.run(floats(&golden, "images"), Pass::new(&none)).logits;
     let worst = worst(&values(logits), &floats(&golden, "logits"));
     if worst.error <= F32 { Ok(()) } else { Err(format!("logits differ: {worst:?}")) }
 }

@@ -4,35 +4,55 @@ mod common;
 
 use burn::tensor::{Device, Tensor};
 use common::{
-    images, noise, random, random_at, random_but, random_mergers, under_other_instruction_sets, values, worst,
+    forward, images, noise, random, random_at, random_but, random_mergers, under_other_instruction_sets,
+    values, worst,
 };
 use std::collections::BTreeSet;
-use tokmerge_merge::{LastLayer, LayerTokens, Layout, METHODS, Method, Reduction, Site, Step};
+use tokmerge_merge::{
+    BindError, LastLayer, LayerTokens, Layout, METHODS, Method, PositionUse, Readout, Reduction, Site, Step,
+};
 use tokmerge_models::{
-    ClassToken, Classified, ExpertsConfig, NormPlace, Placement, Pool, Precision, Predicted, Vit, VitConfig,
+    BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, NormPlace,
+    Output, Placement, Pool, PositionConfig, PreLogits, Precision, QkNorm, QkvBias, VitConfig,
 };
 
 /// Relative and absolute, for results that are equal but for the order of additions.
 const REORDERED_F32: f32 = 1e-5;
 
 /// Models without prefix tokens and with 1, 2 and 5, on images of odd and even numbers of patches, none square.
-fn configs() -> Vec<VitConfig> {
-    let plain = VitConfig { num_classes: 7, mlp_dim: 40, ..VitConfig::new(4, 24, 4, 3) };
+fn vits() -> Vec<VitConfig> {
+    let mut plain = VitConfig { num_classes: 7, ..VitConfig::new(4, 24, 4, 3) };
+    plain.block.mlp.hidden = 40;
+    let block = |change: &dyn Fn(&mut BlockConfig)| {
+        let mut block = plain.block.clone();
+        change(&mut block);
+        block
+    };
     let prefixes = [
-        VitConfig { class_token: ClassToken::Absent, pool: Pool::Average, ..plain.clone() },
-        VitConfig { layer_scale: Some(0.1), ..plain.clone() },
         VitConfig {
-            experts: Some(ExpertsConfig { experts: 5, chosen: 2, placement: Placement::Every(2) }),
-            pre_logits: true,
+            class_token: ClassToken::Absent,
+            positions: PositionConfig::learned(0),
+            pool: Pool::Average,
             ..plain.clone()
         },
-        VitConfig { class_token: ClassToken::Distilled, qkv_bias: false, ..plain.clone() },
+        VitConfig { block: block(&|block| block.layer_scale = Some(0.1)), ..plain.clone() },
+        VitConfig {
+            experts: Some(ExpertsConfig { experts: 5, chosen: 2, placement: Placement::Every(2) }),
+            pre_logits: Some(PreLogits::tanh(12)),
+            ..plain.clone()
+        },
+        VitConfig {
+            class_token: ClassToken::Distilled(DistillationHead::Averaged),
+            positions: PositionConfig::learned(2),
+            block: block(&|block| block.qkv_bias = QkvBias::No),
+            ..plain.clone()
+        },
         VitConfig {
             reg_tokens: 4,
-            no_embed_class: true,
-            qk_norm: true,
+            positions: PositionConfig::learned(0),
+            block: block(&|block| block.qk_norm = QkNorm::PerHead(block.norm)),
             norm_place: NormPlace::AfterPool,
-            ..plain
+            ..plain.clone()
         },
     ];
     let sizes = [(12, 20), (16, 20)];
@@ -44,6 +64,17 @@ fn configs() -> Vec<VitConfig> {
     all
 }
 
+/// Those, and the examples of all families: a new family is under contract by being listed.
+fn configs() -> Vec<Config> {
+    vits().into_iter().map(Config::from).chain(Config::examples()).collect()
+}
+
+/// Those of the models that can merge.
+fn mergeable() -> Vec<Config> {
+    let can = |config: &Config| !matches!(config.facts().positions, PositionUse::Fixed(_));
+    configs().into_iter().filter(can).collect()
+}
+
 /// The values of an option, from the list that users read.
 fn choices(option: &str) -> Vec<&'static str> {
     let tome = METHODS.iter().find(|info| info.name == "tome").expect("listed");
@@ -51,8 +82,9 @@ fn choices(option: &str) -> Vec<&'static str> {
     option.values.split(", ").collect()
 }
 
-/// No merging, all kinds of schedules and thresholds, and every matcher.
-fn specs() -> Vec<String> {
+/// No merging, all kinds of schedules and thresholds, and every matcher, of which only what cannot be right in a model is
+/// left out.
+fn specs(config: &Config) -> Vec<String> {
     let plain = [
         "none",
         "tome:r=3",
@@ -67,50 +99,66 @@ fn specs() -> Vec<String> {
     // A new method is under contract by being listed.
     let listed = METHODS.iter().map(|info| info.example.to_owned());
     let matchers = choices("matcher").into_iter().map(|matcher| format!("tome:r=3,matcher={matcher}"));
-    plain.into_iter().map(str::to_owned).chain(matchers).chain(listed).collect()
+    let all = plain.into_iter().map(str::to_owned).chain(matchers).chain(listed);
+    all.filter(|spec| binds(spec, config)).collect()
 }
 
-fn bind(spec: &str, config: &VitConfig) -> Reduction {
+fn binds(spec: &str, config: &Config) -> bool {
+    let facts = config.facts();
+    match Reduction::bind(spec.parse().unwrap_or_else(|error| panic!("{error}")), &facts) {
+        Ok(_) => true,
+        Err(BindError::LosesPositions { .. }) => {
+            assert_eq!(facts.positions, PositionUse::Followed, "{spec}");
+            false
+        }
+        Err(BindError::Unmergeable { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn bind(spec: &str, config: &Config) -> Reduction {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
     let mergers = random_mergers(&method, config, &Device::flex());
-    let reduction = Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{spec}: {error}"));
+    let reduction =
+        Reduction::bind(method, &config.facts()).unwrap_or_else(|error| panic!("{spec}: {error}"));
     reduction.with_mergers(mergers)
 }
 
-fn shape(config: &VitConfig, items: usize) -> [usize; 4] {
-    [items, 3, config.img_size.0, config.img_size.1]
+fn shape(config: &Config, items: usize) -> [usize; 4] {
+    let (height, width) = config.shape().img_size();
+    [items, 3, height, width]
 }
 
-fn pixels(config: &VitConfig, items: usize) -> Vec<f32> {
+fn pixels(config: &Config, items: usize) -> Vec<f32> {
     noise(shape(config, items).iter().product(), 41)
 }
 
-fn run(model: &Vit, pixels: &[f32], spec: &str) -> Classified {
+fn run(model: &Network, pixels: &[f32], spec: &str) -> Output {
     let config = model.config();
     let items = pixels.len() / shape(config, 1).iter().product::<usize>();
-    model.forward(images(pixels, shape(config, items), &Device::flex()), &bind(spec, config))
+    forward(model, images(pixels, shape(config, items), &Device::flex()), &bind(spec, config))
 }
 
-fn predict(model: &Vit, pixels: &[f32], spec: &str) -> Predicted {
+fn predict(model: &Network, pixels: &[f32], spec: &str) -> Output {
     let config = model.config();
     let items = pixels.len() / shape(config, 1).iter().product::<usize>();
-    model.predict(images(pixels, shape(config, items), &Device::flex()), &bind(spec, config))
+    common::predict(model, images(pixels, shape(config, items), &Device::flex()), &bind(spec, config))
 }
 
 /// Where the tokens of an item of a model without merging, or with, ended.
-fn groups(classified: &Classified, item: usize, tokens: usize) -> Vec<Option<u32>> {
+fn groups(classified: &Output, item: usize, tokens: usize) -> Vec<Option<u32>> {
     let unmerged = || (0..tokens as u32).map(Some).collect();
     classified.trace.plan_until(None).map_or_else(unmerged, |plan| plan.groups(item))
 }
 
 /// Tokens that attention and MLP of every block saw.
-fn layers(classified: &Classified, item: usize, config: &VitConfig) -> Vec<LayerTokens> {
-    classified.trace.layer_tokens(item, config.tokens(), config.depth)
+fn layers(classified: &Output, item: usize, config: &Config) -> Vec<LayerTokens> {
+    classified.trace.layer_tokens(item, config.tokens(), config.depth())
 }
 
 #[test]
 fn removing_nothing_is_the_plain_model_bit_for_bit() {
-    for config in configs() {
+    for config in mergeable() {
         let model = random(&config, 1, &Device::flex());
         let pixels = pixels(&config, 3);
         let plain = run(&model, &pixels, "none");
@@ -118,7 +166,7 @@ fn removing_nothing_is_the_plain_model_bit_for_bit() {
         assert!(logits.iter().all(|logit| logit.is_finite()));
         for spec in ["tome:r=0", "tome:r=[0,0]", "tome:r=0,feature=x_pre", "tome:r=0,matcher=kmeans"] {
             let merged = run(&model, &pixels, spec);
-            assert!(merged.trace.steps().is_empty() && merged.tokens.size.is_none(), "{spec}");
+            assert!(merged.trace.records().is_empty() && merged.tokens.size.is_none(), "{spec}");
             assert_eq!(values(merged.logits), logits, "{spec} on {config:?}");
         }
     }
@@ -126,17 +174,22 @@ fn removing_nothing_is_the_plain_model_bit_for_bit() {
 
 #[test]
 fn thresholds_leave_images_different_numbers_of_tokens() {
-    for config in configs() {
+    for config in mergeable() {
         let model = random(&config, 2, &Device::flex());
-        let batch = run(&model, &pixels(&config, 5), "atm:theta=0.5,last=keep");
-        let lens: BTreeSet<usize> = batch.tokens.layout.lens().collect();
-        assert!(lens.len() > 1, "the specs under contract must make batches ragged: {lens:?} on {config:?}");
+        let pixels = pixels(&config, 5);
+        let ragged = |theta: &&str| {
+            let batch = run(&model, &pixels, &format!("atm:theta={theta},last=keep"));
+            batch.tokens.layout.lens().collect::<BTreeSet<_>>().len() > 1
+        };
+        // How alike random tokens are differs from model to model.
+        let thresholds = ["0.5", "0.3", "0.7", "0.8", "0.9", "0.95", "0.99"];
+        assert!(thresholds.iter().any(ragged), "no threshold makes a batch ragged on {config:?}");
     }
 }
 
 #[test]
 fn skipping_what_the_head_does_not_read_changes_nothing() {
-    for config in configs() {
+    for config in mergeable() {
         let model = random(&config, 8, &Device::flex());
         let pixels = pixels(&config, 3);
         for (all, prefix) in [
@@ -146,7 +199,7 @@ fn skipping_what_the_head_does_not_read_changes_nothing() {
         ] {
             let (all, prefix) = (run(&model, &pixels, all), run(&model, &pixels, prefix));
             assert_eq!(values(all.logits), values(prefix.logits), "{config:?}");
-            assert_eq!(all.trace.steps(), prefix.trace.steps());
+            assert!(all.trace.plans().eq(prefix.trace.plans()));
         }
     }
 }
@@ -154,18 +207,20 @@ fn skipping_what_the_head_does_not_read_changes_nothing() {
 #[test]
 fn predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing() {
     let more = ["tome:r=3,feature=x", "tome:r=3,heads=concat,last=cls", "tome:r=3,feature=x_pre,last=cls"];
-    let specs: Vec<String> = specs().into_iter().chain(more.map(str::to_owned)).collect();
     let device = Device::flex();
     for (config, precision) in
         configs().into_iter().flat_map(|c| [Precision::F32, Precision::Bf16].map(|p| (c.clone(), p)))
     {
         let model = random_at(&config, precision, 8, &device, |_, _| ());
         let pixels = pixels(&config, 5);
-        for spec in &specs {
+        let more = more.into_iter().filter(|spec| binds(spec, &config)).map(str::to_owned);
+        for spec in &specs(&config).into_iter().chain(more).collect::<Vec<_>>() {
             let what = format!("{spec} {precision:?} on {config:?}");
             let (all, read) = (run(&model, &pixels, spec), predict(&model, &pixels, spec));
-            assert_eq!(values(all.logits), values(read.logits), "{what}");
-            let (depth, tokens) = (config.depth, config.tokens());
+            let logits = values(all.logits);
+            assert!(logits.iter().all(|logit| logit.is_finite()), "{what}");
+            assert_eq!(logits, values(read.logits), "{what}");
+            let (depth, tokens) = (config.depth(), config.tokens());
             for item in 0..5 {
                 let seen = |trace: &tokmerge_merge::Trace| {
                     (trace.layer_tokens(item, tokens, depth), trace.tokens_left(item, tokens))
@@ -174,15 +229,16 @@ fn predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing() {
             }
             // What merges in the last block after its attention is all that is missing.
             let unread = |step: &Step| *step == Step { layer: depth - 1, site: Site::InsideBlock };
-            let steps: Vec<_> = all.trace.steps().iter().filter(|(step, _)| !unread(step)).cloned().collect();
-            match config.pool {
-                Pool::Token => {
-                    assert_eq!(read.trace.steps(), steps, "{what}");
-                    let narrowed = read.trace.narrowed().expect("the head reads class tokens only");
-                    assert_eq!(narrowed.step, Step { layer: depth - 1, site: Site::BeforeBlock });
-                    assert_eq!(narrowed.prefix, config.prefix());
+            let steps = all.trace.plans().filter(|(step, _)| !unread(step));
+            match config.facts().readout {
+                Readout::Prefix => {
+                    assert!(read.trace.plans().eq(steps), "{what}");
+                    let (from, skip) =
+                        read.trace.last_block_skip().expect("the head reads class tokens only");
+                    assert_eq!(from, Step { layer: depth - 1, site: Site::BeforeBlock });
+                    assert_eq!(skip.prefix.common(), Some(config.facts().prefix));
                 }
-                Pool::Average => assert_eq!(read.trace, all.trace, "{what}"),
+                Readout::All => assert_eq!(read.trace, all.trace, "{what}"),
             }
         }
     }
@@ -190,12 +246,12 @@ fn predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing() {
 
 #[test]
 fn averaging_over_the_batch_takes_as_many_tokens_from_every_image() {
-    for config in configs() {
+    for config in mergeable() {
         let model = random(&config, 2, &Device::flex());
         let pixels = pixels(&config, 5);
         let batch = run(&model, &pixels, "atm:theta=0.3,batch=average,last=keep");
-        assert!(!batch.trace.steps().is_empty());
-        for (_, plan) in batch.trace.steps() {
+        assert!(batch.trace.plans().next().is_some());
+        for (_, plan) in batch.trace.plans() {
             assert!(matches!(plan.output(), Layout::Uniform { .. }), "{plan}");
         }
         let image = &pixels[..pixels.len() / 5];
@@ -210,7 +266,7 @@ fn a_batch_is_its_images_one_by_one_bit_for_bit() {
     for config in configs() {
         let model = random(&config, 2, &Device::flex());
         let pixels = pixels(&config, 5);
-        for spec in specs() {
+        for spec in specs(&config) {
             let batch = run(&model, &pixels, &spec);
             let together = values(batch.logits.clone());
             for (item, image) in pixels.chunks_exact(pixels.len() / 5).enumerate() {
@@ -232,7 +288,7 @@ fn permuting_images_permutes_outputs() {
         let pixels = pixels(&config, 5);
         let images: Vec<&[f32]> = pixels.chunks_exact(pixels.len() / 5).collect();
         let permuted = order.map(|item| images[item]).concat();
-        for spec in specs() {
+        for spec in specs(&config) {
             let (before, after) = (run(&model, &pixels, &spec), run(&model, &permuted, &spec));
             let logits = values(before.logits.clone());
             let expected: Vec<f32> =
@@ -250,29 +306,32 @@ fn permuting_images_permutes_outputs() {
 fn sizes_count_every_token_after_every_layer() {
     for config in configs() {
         let model = random(&config, 4, &Device::flex());
-        for spec in specs().into_iter().filter(|spec| !spec.contains("prune")) {
+        for spec in specs(&config).into_iter().filter(|spec| !spec.contains("prune")) {
             let classified = run(&model, &pixels(&config, 3), &spec);
-            for layer in 0..config.depth {
+            for layer in 0..config.depth() {
                 let Some(plan) = classified.trace.plan_until(Some(layer)) else { continue };
                 let sizes = plan.sizes(None);
                 for item in 0..3 {
                     let sum: f32 = sizes[plan.output().range(item)].iter().sum();
                     assert_eq!(sum, config.tokens() as f32, "{spec}, layer {layer}");
                 }
-                assert!(sizes[..config.prefix()].iter().all(|size| *size == 1.0), "prefix tokens stay alone");
+                assert!(
+                    sizes[..config.facts().prefix].iter().all(|size| *size == 1.0),
+                    "prefix tokens stay alone"
+                );
             }
             let narrowed = bind(&spec, &config).last_layer() == LastLayer::Prefix;
             if narrowed {
-                assert_eq!(classified.tokens.layout, Layout::uniform(3, config.prefix()), "{spec}");
+                assert_eq!(classified.tokens.layout, Layout::uniform(3, config.facts().prefix), "{spec}");
             } else if let Some(plan) = classified.trace.plan_until(None) {
                 assert_eq!(plan.sizes(None), classified.tokens.sizes(), "{spec}");
                 // Unmerging brings every row back to where it was.
                 let x = classified.tokens.x.clone();
                 let back = plan.unmerge(x.clone());
-                assert_eq!(back.dims(), [3 * config.tokens(), config.embed_dim]);
+                assert_eq!(back.dims(), [3 * config.tokens(), config.shape().channels]);
                 let (x, back) = (values(x), values(back));
                 for (row, &dst) in plan.dst().iter().enumerate() {
-                    let at = |row: usize| row * config.embed_dim..(row + 1) * config.embed_dim;
+                    let at = |row: usize| row * config.shape().channels..(row + 1) * config.shape().channels;
                     assert_eq!(back[at(row)], x[at(dst as usize)], "{spec}, row {row}");
                 }
             }
@@ -280,8 +339,15 @@ fn sizes_count_every_token_after_every_layer() {
     }
 }
 
+/// Models for which equal patches are equal tokens once [`without_positions`].
+fn placeless() -> Vec<Config> {
+    let known =
+        |config: &Config| matches!(config, Config::Vit(_)) && config.facts().positions == PositionUse::Free;
+    configs().into_iter().filter(known).collect()
+}
+
 /// A model for which equal patches are equal tokens, wherever they are.
-fn without_positions(config: &VitConfig) -> Vit {
+fn without_positions(config: &Config) -> Network {
     random_but(config, 5, &Device::flex(), |name, values| {
         if name == "pos_embed" {
             values.fill(0.0);
@@ -290,15 +356,15 @@ fn without_positions(config: &VitConfig) -> Vit {
 }
 
 /// `images[item]` made of patches, of which patch `p` looks like `kind(p)`.
-fn patchwork(config: &VitConfig, items: usize, kind: impl Fn(usize) -> usize) -> Vec<f32> {
-    let (height, width) = config.img_size;
-    let side = config.patch_size;
+fn patchwork(config: &Config, items: usize, kind: impl Fn(usize) -> usize) -> Vec<f32> {
+    let (height, width) = config.shape().img_size();
+    let (side, columns) = (config.shape().patch.0, config.shape().grid.expect("images of one size").1);
     let kinds = noise(items * 64 * 3 * side * side, 17);
     let mut pixels = vec![0.0; items * 3 * height * width];
     for (index, pixel) in pixels.iter_mut().enumerate() {
         let (x, y) = (index % width, index / width % height);
         let (channel, item) = (index / (width * height) % 3, index / (width * height * 3));
-        let patch = item * 64 + kind(y / side * config.grid().1 + x / side);
+        let patch = item * 64 + kind(y / side * columns + x / side);
         *pixel = kinds[((patch * 3 + channel) * side + y % side) * side + x % side];
     }
     pixels
@@ -306,7 +372,7 @@ fn patchwork(config: &VitConfig, items: usize, kind: impl Fn(usize) -> usize) ->
 
 #[test]
 fn merging_equal_tokens_changes_nothing_under_proportional_attention() {
-    for config in configs() {
+    for config in placeless() {
         let model = without_positions(&config);
         let uniform = patchwork(&config, 3, |_| 0);
         let plain = values(run(&model, &uniform, "none").logits);
@@ -329,7 +395,7 @@ fn merging_equal_tokens_changes_nothing_under_proportional_attention() {
 #[test]
 fn merging_pairs_of_equal_tokens_changes_nothing_under_proportional_attention_only() {
     // Twenty patches, ten looks: neighbours look alike, so that each pair has one even and one odd position.
-    for config in configs().into_iter().filter(|config| config.tokens() - config.prefix() == 20) {
+    for config in placeless().into_iter().filter(|config| config.tokens() - config.facts().prefix == 20) {
         let model = without_positions(&config);
         let pairs = patchwork(&config, 3, |patch| patch / 2);
         let plain = values(run(&model, &pairs, "none").logits);
@@ -354,7 +420,8 @@ const STEP: usize = 7;
 
 #[test]
 fn every_option_runs_and_leaves_the_scheduled_tokens() {
-    let config = configs().into_iter().find(|config| config.prefix() == 1).expect("one with a class token");
+    let config =
+        configs().into_iter().find(|config| config.facts().prefix == 1).expect("one with a class token");
     let model = random(&config, 6, &Device::flex());
     let pixels = pixels(&config, 2);
     let mut specs = vec!["tome:r=3".to_owned(), "tome:r=2,inflect=-1,rounding=exact".to_owned()];
@@ -376,13 +443,13 @@ fn every_option_runs_and_leaves_the_scheduled_tokens() {
         }
         let reduction = bind(spec, &config);
         let classified = run(&model, &pixels, spec);
-        let expected = reduction.expected_tokens(config.tokens(), config.depth);
+        let expected = reduction.expected_tokens(config.tokens(), config.depth());
         for item in 0..2 {
             assert_eq!(Some(layers(&classified, item, &config)), expected, "{spec}");
         }
         assert_eq!(
             classified.tokens.layout.rows(),
-            2 * expected.expect("known beforehand")[config.depth - 1].fed,
+            2 * expected.expect("known beforehand")[config.depth() - 1].fed,
             "{spec}"
         );
         assert!(values(classified.logits).iter().all(|logit| logit.is_finite()), "{spec}");
@@ -392,14 +459,14 @@ fn every_option_runs_and_leaves_the_scheduled_tokens() {
 #[test]
 fn a_model_that_learns_computes_what_a_frozen_one_does() {
     let tracked = Device::flex().autodiff();
-    for config in configs() {
+    for config in mergeable() {
         let (plain, learning) = (random(&config, 7, &Device::flex()), random(&config, 7, &tracked));
         let pixels = pixels(&config, 3);
         for spec in ["tome:r=0", "tome:r=3", "atm:theta=0.5"] {
             let expected = run(&plain, &pixels, spec);
             let input: Tensor<4> = images(&pixels, shape(&config, 3), &tracked);
-            let read = learning.predict(input.clone(), &bind(spec, &config));
-            let actual = learning.forward(input, &bind(spec, &config));
+            let read = common::predict(&learning, input.clone(), &bind(spec, &config));
+            let actual = forward(&learning, input, &bind(spec, &config));
             assert_eq!(actual.trace, expected.trace, "{spec}");
             // Learning runs an op as its parts, which round where the fused kernel does not.
             let expected = values(expected.logits);

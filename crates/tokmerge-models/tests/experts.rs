@@ -4,14 +4,14 @@ mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use common::{images, noise, random, values};
+use common::{images, noise, predict, random, values, vit};
 use std::collections::{BTreeMap, BTreeSet};
 use tokmerge_checkpoint::{Dtype, TensorView, save_safetensors};
 use tokmerge_data::Preprocess;
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_models::{
-    Architecture, ExpertsConfig, Model, ModelError, ModelOptions, Placement, Routing, StochasticDepth, Vit,
-    VitConfig, Weights, architecture, timm_config,
+    Architecture, Config, ExpertsConfig, FamilyConfig, Input, Model, ModelError, ModelOptions, Network, Pass,
+    Placement, PreLogits, Routing, StochasticDepth, VitConfig, Weights, architecture, timm_config,
 };
 
 const ITEMS: usize = 3;
@@ -19,12 +19,12 @@ const ITEMS: usize = 3;
 /// Four blocks, the second and the last with experts: one in front of a merger in the middle, one behind.
 fn config() -> VitConfig {
     let experts = ExpertsConfig { experts: 6, chosen: 2, placement: Placement::Last(2) };
-    let plain = VitConfig::new(4, 24, 4, 3);
+    let mut plain = VitConfig::new(4, 24, 4, 3);
+    plain.block.mlp.hidden = 40;
     VitConfig {
         img_size: (12, 20),
         num_classes: 7,
-        mlp_dim: 40,
-        pre_logits: true,
+        pre_logits: Some(PreLogits::tanh(plain.block.channels)),
         experts: Some(experts),
         ..plain
     }
@@ -34,18 +34,18 @@ const SPECS: [&str; 4] = ["none", "patchmerger:m=8", "patchmerger:m=8,cls=merge"
 
 fn bind(spec: &str, config: &VitConfig) -> Reduction {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
-    let reduction = Reduction::bind(method, &config.seat()).unwrap_or_else(|error| panic!("{error}"));
-    reduction.with_fresh_mergers(config.embed_dim, &Device::flex())
+    let reduction = Reduction::bind(method, &config.facts()).unwrap_or_else(|error| panic!("{error}"));
+    reduction.with_fresh_mergers(config.block.channels, &Device::flex())
 }
 
 fn pixels() -> Vec<f32> {
     noise(ITEMS * 3 * 12 * 20, 51)
 }
 
-fn forward(model: &Vit, pixels: &[f32], spec: &str) -> Vec<f32> {
+fn forward(model: &Network, pixels: &[f32], spec: &str) -> Vec<f32> {
     let items = pixels.len() / (3 * 12 * 20);
     let images = images(pixels, [items, 3, 12, 20], &Device::flex());
-    values(model.forward(images, &bind(spec, model.config())).logits)
+    values(common::forward(model, images, &bind(spec, vit(model))).logits)
 }
 
 fn routings() -> [(Routing, bool); 4] {
@@ -85,14 +85,14 @@ fn predicting_is_the_same_bit_for_bit() {
         let model = random(&config(), 3, &device).with_routing(routing);
         for spec in SPECS {
             let images = images(&pixels(), [ITEMS, 3, 12, 20], &device);
-            let read = model.predict(images, &bind(spec, model.config()));
+            let read = predict(&model, images, &bind(spec, vit(&model)));
             assert_eq!(values(read.logits), forward(&model, &pixels(), spec), "{spec}, {routing}");
         }
     }
 }
 
 /// Every parameter by its path.
-fn tensors(model: &Vit) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+fn tensors(model: &Network) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     #[derive(Default)]
     struct Reader {
         path: Vec<String>,
@@ -133,17 +133,18 @@ fn parameters_of_an_mlp_keep_timms_names_and_experts_have_their_own() {
 #[test]
 fn a_folder_of_its_own_config_and_weights_is_the_same_model() {
     let config = config();
-    let vit = random(&config, 3, &Device::flex());
+    let network = random(&config, 3, &Device::flex());
     let architecture = Architecture {
-        config: config.clone(),
+        config: config.clone().into(),
         preprocess: Preprocess { input_size: (12, 20), ..Preprocess::default() },
+        own_sizes: None,
         tag: "made".to_owned(),
         ..architecture("vmoe_small_patch32_224").expect("a name")
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let json = timm_config(&architecture, &[]).unwrap_or_else(|error| panic!("{error}")).to_string();
     std::fs::write(folder.path().join("config.json"), &json).expect("written");
-    let found = tensors(&vit);
+    let found = tensors(&network);
     let bytes: Vec<_> = found
         .iter()
         .map(|(name, (shape, values))| {
@@ -156,8 +157,10 @@ fn a_folder_of_its_own_config_and_weights_is_the_same_model() {
     save_safetensors(folder.path().join("model.safetensors"), views, &BTreeMap::new()).expect("saved");
     let options = ModelOptions::new(format!("local-dir:{}", folder.path().display()));
     let opened = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(opened.config(), &config);
-    assert_eq!(values(opened.forward(pixels(), &Reduction::none()).logits), forward(&vit, &pixels(), "none"));
+    assert_eq!(opened.config(), &Config::from(config));
+    let none = Reduction::none();
+    let logits = opened.run(pixels(), Pass::new(&none)).logits;
+    assert_eq!(values(logits), forward(&network, &pixels(), "none"));
 
     let refused = |from: &str, to: &str| {
         assert!(json.contains(from), "{json}");
@@ -165,12 +168,12 @@ fn a_folder_of_its_own_config_and_weights_is_the_same_model() {
         Model::open(&options, &Device::flex()).expect_err("refused").to_string()
     };
     for (from, to, said) in [
-        ("\"experts\":6", "\"experts\":0", "0 experts are asked for"),
+        ("\"experts\":6", "\"experts\":0", "experts is 0, and only a whole number above 0"),
         ("\"experts\":6", "\"experts\":7", "missing: blocks.1.mlp.experts.6.fc1.weight"),
         ("\"experts\":6", "\"experts\":900000", "1 to 4096 are possible"),
-        ("\"experts_per_token\":2", "\"experts_per_token\":9", "a token is to use 9 of 6 experts"),
-        ("\"last2\"", "\"last3\"", "4 blocks allow 1 to 2"),
-        ("\"last2\"", "\"first2\"", "expert_blocks is \"first2\""),
+        ("\"experts\":6", "\"experts\":6,\"experts_per_token\":9", "a token is to use 9 of 6 experts"),
+        ("\"experts\":6", "\"experts\":6,\"expert_blocks\":\"last3\"", "4 blocks allow 1 to 2"),
+        ("\"experts\":6", "\"experts\":6,\"expert_blocks\":\"first2\"", "expert_blocks is \"first2\""),
     ] {
         let error = refused(from, to);
         assert!(error.contains(said), "{to}: {error}");
@@ -192,10 +195,10 @@ fn a_model_without_experts_has_no_routing() {
 fn training_balances_experts() {
     let device = Device::flex().autodiff();
     let drop = StochasticDepth { rate: 0.0, seed: 5 };
-    let train = |model: &Vit, spec: &str, seed: u64| {
-        let reduction = bind(spec, model.config());
+    let train = |model: &Network, spec: &str, seed: u64| {
+        let reduction = bind(spec, vit(model));
         let images = images(&pixels(), [ITEMS, 3, 12, 20], &device);
-        model.forward_train(images, &reduction, &StochasticDepth { seed, ..drop })
+        model.run(Input::Images(images), Pass::new(&reduction).training(StochasticDepth { seed, ..drop }))
     };
     let model = random(&config(), 3, &device);
     for spec in ["none", "patchmerger:m=8"] {

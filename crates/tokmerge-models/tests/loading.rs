@@ -6,7 +6,10 @@ use burn::tensor::Device;
 use common::{config_of, fixture};
 use std::collections::BTreeMap;
 use tokmerge_checkpoint::{Checkpoint, TensorView, save_safetensors};
-use tokmerge_models::{ClassToken, LoadError, LoadReport, Precision, Vit, VitConfig, load};
+use tokmerge_models::{
+    ClassToken, Config, DistillationHead, FamilyConfig, LoadError, LoadReport, Network, PositionConfig,
+    Precision, VitConfig, load,
+};
 
 fn config(name: &str) -> VitConfig {
     config_of(&fixture(&format!("{name}.golden")))
@@ -26,8 +29,8 @@ fn renamed(name: &str, rename: impl Fn(&str) -> Option<String>) -> Checkpoint {
     Checkpoint::open(&path).expect("just written")
 }
 
-fn load_into(config: &VitConfig, checkpoint: &Checkpoint) -> Result<(Vit, LoadReport), LoadError> {
-    load(config.init(Precision::F32, &Device::flex()), checkpoint)
+fn load_into(config: &VitConfig, checkpoint: &Checkpoint) -> Result<(Network, LoadReport), LoadError> {
+    load(Config::from(config.clone()).init(Precision::F32, &Device::flex()), checkpoint)
 }
 
 /// The error's one line and its report.
@@ -98,7 +101,11 @@ fn weights_of_another_model_are_refused_in_one_line() {
     // Another kind: a class token too many, or a distillation token too few.
     let (message, report) = refused(&config("vit"), &fixture("deit_distilled"));
     assert_eq!(report.unused, ["dist_token", "head_dist.bias", "head_dist.weight"], "{message}");
-    let distilled = VitConfig { class_token: ClassToken::Distilled, ..config("vit") };
+    let distilled = VitConfig {
+        class_token: ClassToken::Distilled(DistillationHead::Averaged),
+        positions: PositionConfig::learned(2),
+        ..config("vit")
+    };
     let (message, report) = refused(&distilled, &fixture("vit"));
     assert!(report.missing.iter().any(|(name, _)| name == "dist_token"), "{message}");
 
@@ -130,7 +137,7 @@ fn a_headless_model_leaves_the_head_behind() {
         for checkpoint in [fixture(name)].into_iter().chain(wrapped) {
             let (_, report) =
                 load_into(&headless, &checkpoint).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(report.expendable.len(), heads, "{name}: {:?}", report.expendable);
+            assert_eq!(report.ignored.len(), heads, "{name}: {:?}", report.ignored);
         }
     }
 }
@@ -139,7 +146,7 @@ fn a_headless_model_leaves_the_head_behind() {
 fn a_headless_checkpoint_fits_a_headless_model_only() {
     let checkpoint = renamed("vit", |name| (!name.starts_with("head.")).then(|| name.to_owned()));
     let headless = VitConfig { num_classes: 0, ..config("vit") };
-    assert_eq!(load_into(&headless, &checkpoint).expect("fits").1.expendable, Vec::<String>::new());
+    assert_eq!(load_into(&headless, &checkpoint).expect("fits").1.ignored, Vec::<String>::new());
     let (message, _) = refused(&config("vit"), &checkpoint);
     assert!(message.contains("2 missing: head.weight, head.bias"), "{message}");
 }

@@ -1,14 +1,17 @@
-//! A real ViT-Ti against the published ToMe implementation; its outputs lie beside the weights.
+//! Real models against the published ToMe implementation, whose outputs lie beside the weights: a ViT-Ti, and a ViT-S/14 of
+//! DINOv2's shape.
 
 #![expect(clippy::print_stdout, reason = "says what was measured")]
 
 mod common;
 
 use burn::tensor::Device;
-use common::{floats, images, integers, material, under_other_instruction_sets, values, worst_absolute};
+use common::{
+    floats, forward, images, integers, material, under_other_instruction_sets, values, worst_absolute,
+};
 use tokmerge_checkpoint::Checkpoint;
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Precision, Vit, architecture, load};
+use tokmerge_models::{Model, ModelOptions, Network, Pass, Precision, architecture, load};
 
 /// Absolute, on logits of up to 15 after twelve blocks in another order of additions.
 const LOGITS_F32: f32 = 1e-4;
@@ -19,7 +22,7 @@ const CLASSES: usize = 1000;
 const BATCH: usize = 8;
 
 /// The model and what it should say; nothing where the material is absent.
-fn open(precision: Precision) -> Option<(Vit, Checkpoint)> {
+fn open(precision: Precision) -> Option<(Network, Checkpoint)> {
     let weights = material("vit_tiny_augreg/vit_tiny_patch16_224_augreg_in21k_ft_in1k.safetensors")?;
     let golden = material("vit_tiny_augreg/golden_tome.safetensors")?;
     let model = architecture(NAME).expect("listed").config.init(precision, &Device::flex());
@@ -32,10 +35,16 @@ fn open(precision: Precision) -> Option<(Vit, Checkpoint)> {
 fn pixels(golden: &Checkpoint) -> Vec<f32> {
     let preprocess = architecture(NAME).expect("listed").preprocess;
     assert_eq!((preprocess.mean, preprocess.std), ([0.5; 3], [0.5; 3]));
+    normalised(golden, [0.5; 3], [0.5; 3])
+}
+
+/// `images_u8: [N, 224, 224, 3]`, normalised and channels first.
+fn normalised(golden: &Checkpoint, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
     let bytes = golden.get("images_u8").expect("images").bytes();
     let image = |image: &[u8]| -> Vec<f32> {
         let channel = |channel| image.iter().skip(channel).step_by(3);
-        (0..3).flat_map(channel).map(|&byte| (f32::from(byte) / 255.0 - 0.5) / 0.5).collect()
+        let value = |index: usize, byte: &u8| (f32::from(*byte) / 255.0 - mean[index]) / std[index];
+        (0..3).flat_map(|index| channel(index).map(move |byte| value(index, byte))).collect()
     };
     bytes.chunks_exact(224 * 224 * 3).flat_map(image).collect()
 }
@@ -47,12 +56,14 @@ struct Outputs {
     origins: Vec<i32>,
 }
 
-fn run(model: &Vit, pixels: &[f32], spec: &str, batch: usize) -> Outputs {
+fn run(model: &Network, pixels: &[f32], spec: &str, batch: usize) -> Outputs {
     let method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
-    let reduction = Reduction::bind(method, &model.config().seat()).unwrap_or_else(|error| panic!("{error}"));
+    let reduction =
+        Reduction::bind(method, &model.config().facts()).unwrap_or_else(|error| panic!("{error}"));
     let mut outputs = Outputs { logits: Vec::new(), sizes: Vec::new(), origins: Vec::new() };
     for pixels in pixels.chunks_exact(batch * 3 * 224 * 224) {
-        let classified = model.forward(images(pixels, [batch, 3, 224, 224], &Device::flex()), &reduction);
+        let images = images(pixels, [batch, 3, 224, 224], &Device::flex());
+        let classified = forward(model, images, &reduction);
         outputs.logits.extend(values(classified.logits));
         outputs.sizes.extend_from_slice(&classified.tokens.sizes());
         if let Some(plan) = classified.trace.plan_until(None) {
@@ -171,5 +182,42 @@ fn reduced_precisions_name_the_same_classes() {
             );
             assert!(agree + 2 >= IMAGES, "{spec}: {precision:?} agrees on {agree} of {IMAGES} images only");
         }
+    }
+}
+
+/// Absolute, on class tokens of up to 10 after twelve blocks.
+const EMBEDDING_F32: f32 = 1e-4;
+
+#[test]
+fn embeddings_sizes_and_origins_of_a_dinov2_are_those_of_the_published_code() {
+    let Some(folder) = material("dinov2_small") else { return };
+    let golden = Checkpoint::open(folder.join("golden_tome.safetensors")).expect("readable");
+    // The model's own files alone, as a user has them.
+    let alone = tempfile::tempdir().expect("a temporary folder");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(folder.join(file), alone.path().join(file)).expect("copied");
+    }
+    let options = ModelOptions::new(format!("local-dir:{}", alone.path().display()));
+    let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
+    let preprocess = model.preprocess();
+    let pixels = normalised(&golden, preprocess.mean, preprocess.std);
+    let items = pixels.len() / (3 * 224 * 224);
+    for (spec, schedule) in [("tome:r=0", "r0"), ("tome:r=8", "r8"), ("tome:r=16", "r16")] {
+        let reduction = model.bind(&spec.parse().unwrap_or_else(|error| panic!("{error}"))).expect("fits");
+        let output = model.run(pixels.clone(), Pass::new(&reduction));
+        let worst = worst_absolute(&values(output.pooled), &floats(&golden, &format!("cls_{schedule}")));
+        println!("{spec:9} largest error of an embedding {:.1e}", worst.error);
+        assert!(worst.error <= EMBEDDING_F32, "{spec}: {worst:?}");
+        let Some(plan) = output.trace.plan_until(None) else { continue };
+        let origins: Vec<i32> = (0..items)
+            .flat_map(|item| plan.groups(item))
+            .map(|group| group.map_or(-1, |group| group as i32))
+            .collect();
+        assert_eq!(
+            origins,
+            integers(&golden, &format!("source_{schedule}")),
+            "{spec}: tokens went elsewhere"
+        );
+        assert_eq!(output.tokens.sizes()[..], floats(&golden, &format!("size_{schedule}")), "{spec}: sizes");
     }
 }

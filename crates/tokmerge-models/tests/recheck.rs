@@ -4,7 +4,7 @@ mod common;
 
 use burn::tensor::Device;
 use common::{noise, values};
-use tokmerge_models::{Convention, Model, ModelOptions, Weights, gap};
+use tokmerge_models::{Convention, Model, ModelOptions, Pass, Weights, top2_margin};
 
 fn model() -> Model {
     let options = ModelOptions {
@@ -24,9 +24,9 @@ fn unclear_images_get_the_unmerged_answer_and_the_others_keep_theirs() {
     let run = |spec: &str, pixels: &[f32]| {
         let method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
         let reduction = model.bind(&method).unwrap_or_else(|error| panic!("{error}"));
-        let output = model.forward(pixels.to_vec(), &reduction);
+        let output = model.run(pixels.to_vec(), Pass::new(&reduction));
         let gmacs = model.gmacs(&output.trace, 0, &reduction, Convention::Macs);
-        let read = model.predict(pixels.to_vec(), &reduction);
+        let read = model.run(pixels.to_vec(), Pass::head(&reduction));
         assert_eq!(values(read.logits), values(output.logits.clone()), "{spec}");
         assert_eq!(read.trace.rechecked(), output.trace.rechecked(), "{spec}");
         assert_eq!(model.gmacs(&read.trace, 0, &reduction, Convention::Macs), gmacs, "{spec}");
@@ -40,9 +40,9 @@ fn unclear_images_get_the_unmerged_answer_and_the_others_keep_theirs() {
     assert!((both - full - less).abs() < 1e-9, "a second look is counted");
 
     let classes = model.classes();
-    let mut gaps: Vec<f32> = merged.chunks_exact(classes).map(gap).collect();
-    gaps.sort_by(f32::total_cmp);
-    let clear = (gaps[2] + gaps[3]) / 2.0;
+    let mut margins: Vec<f32> = merged.chunks_exact(classes).map(top2_margin).collect();
+    margins.sort_by(f32::total_cmp);
+    let clear = (margins[2] + margins[3]) / 2.0;
     let spec = format!("tome:r=3,recheck={clear}");
     let (some, trace, _) = run(&spec, &pixels);
     assert_eq!(trace.rechecked().len(), 3);
@@ -56,9 +56,9 @@ fn unclear_images_get_the_unmerged_answer_and_the_others_keep_theirs() {
 }
 
 #[test]
-fn gaps() {
-    assert_eq!(gap(&[1.0, 4.0, 2.5]), 1.5);
-    assert_eq!(gap(&[2.0, 2.0]), 0.0);
-    assert_eq!(gap(&[2.0]), f32::INFINITY);
-    assert!(gap(&[f32::NAN, 1.0]).is_nan() && gap(&[1.0, f32::NAN, 3.0]).is_nan());
+fn margins_are_between_the_two_best() {
+    assert_eq!(top2_margin(&[1.0, 4.0, 2.5]), 1.5);
+    assert_eq!(top2_margin(&[2.0, 2.0]), 0.0);
+    assert_eq!(top2_margin(&[2.0]), f32::INFINITY);
+    assert!(top2_margin(&[f32::NAN, 1.0]).is_nan() && top2_margin(&[1.0, f32::NAN, 3.0]).is_nan());
 }

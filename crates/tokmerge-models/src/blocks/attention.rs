@@ -1,22 +1,38 @@
 //! Multi-head self-attention, up to but without its output projection.
 
-use super::layers::{Bias, LayerNorm, Linear};
-use burn::module::Module;
+use super::{BlockConfig, Context, NormConfig, QkNorm, QkvBias, relative_position_bias};
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
-use tokmerge_merge::{Evidence, Feature, FeatureRequest, Received, Wants};
-use tokmerge_ops::{HeadFeatures, Heads, Part, Precision, attention_received, head_features};
+use tokmerge_merge::{Evidence, Layout, Metric, MetricRequest, Received, Wants};
+use tokmerge_nn::{Bias, Linear, Norm, zeros_parameter};
+use tokmerge_ops::{
+    Activation, AttentionSpec, HeadFeatures, Heads, LinearWeights, NormWeights, PairBias, Part, Precision,
+    attention, attention_received, cross_attention, head_features, linear, norm_linear, rotate_heads,
+};
 
 /// Queries, keys and values of all heads from one linear layer, and the projection of what they attend to.
 #[derive(Module, Debug)]
 pub struct Attention {
-    /// `[3 * C, C]`: queries, keys and values, heads inside each.
+    /// `[3 * H * D, C]`: queries, keys and values, heads inside each.
     pub qkv: Linear,
-    /// Over the channels of each query head.
-    pub q_norm: Option<LayerNorm>,
-    /// Over the channels of each key head.
-    pub k_norm: Option<LayerNorm>,
-    /// `[C, C]`.
+    /// Bias of the queries where keys have none, `[H * D]`.
+    pub q_bias: Option<Param<Tensor<1>>>,
+    /// Bias of the values where keys have none, `[H * D]`.
+    pub v_bias: Option<Param<Tensor<1>>>,
+    /// Of queries.
+    pub q_norm: Option<Norm>,
+    /// Of keys.
+    pub k_norm: Option<Norm>,
+    /// Before `proj`.
+    pub norm: Option<Norm>,
+    /// `[C, H * D]`.
     pub proj: Linear,
+    /// A bias for every pair of places, per head, in models whose blocks have tables of their own.
+    pub relative_position_bias_table: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    grid: Option<(usize, usize)>,
+    #[module(skip)]
+    qk_norm: QkNorm,
     #[module(skip)]
     num_heads: usize,
     #[module(skip)]
@@ -24,24 +40,39 @@ pub struct Attention {
 }
 
 impl Attention {
-    pub(crate) fn new(
-        channels: usize,
-        num_heads: usize,
-        qkv_bias: Bias,
-        qk_norm_eps: Option<f64>,
-        precision: Precision,
-        device: &Device,
-    ) -> Self {
-        let head_dim = channels / num_heads;
-        let norm = |eps| LayerNorm::new(head_dim, eps, device);
+    /// Random until weights are loaded.
+    #[must_use]
+    pub fn new(config: &BlockConfig, precision: Precision, device: &Device) -> Self {
+        let (channels, width) = (config.channels, config.heads * config.head_dim);
+        let qk_norm = || match config.qk_norm {
+            QkNorm::No => None,
+            QkNorm::PerHead(norm) => Some(norm.layer(config.head_dim, device)),
+            QkNorm::Whole(norm) => Some(norm.layer(width, device)),
+        };
+        let part = || (config.qkv_bias == QkvBias::QueryValue).then(|| zeros_parameter([width], device));
+        let all = Bias::when(config.qkv_bias == QkvBias::All);
         Self {
-            qkv: Linear::new(channels, 3 * channels, qkv_bias, precision, device),
-            q_norm: qk_norm_eps.map(norm),
-            k_norm: qk_norm_eps.map(norm),
-            proj: Linear::new(channels, channels, Bias::Yes, precision, device),
-            num_heads,
-            head_dim,
+            qkv: Linear::new(channels, 3 * width, all, precision, device),
+            q_bias: part(),
+            v_bias: part(),
+            q_norm: qk_norm(),
+            k_norm: qk_norm(),
+            norm: config.attn_norm.then(|| config.norm.layer(width, device)),
+            proj: Linear::new(width, channels, Bias::when(config.proj_bias), precision, device),
+            relative_position_bias_table: None,
+            grid: None,
+            qk_norm: config.qk_norm,
+            num_heads: config.heads,
+            head_dim: config.head_dim,
         }
+    }
+
+    /// The same with a table of relative positions for patches of a grid of `(rows, columns)` after a class token.
+    #[must_use]
+    pub fn with_relative_positions(self, grid: (usize, usize), device: &Device) -> Self {
+        let rows = crate::positions::relative_positions(grid);
+        let table = Some(zeros_parameter([rows, self.num_heads], device));
+        Self { relative_position_bias_table: table, grid: Some(grid), ..self }
     }
 
     /// Heads and the factor on their logits.
@@ -51,69 +82,175 @@ impl Attention {
         Heads { count: self.num_heads, dim: self.head_dim, scale }
     }
 
-    /// Normalises queries and keys per head, where the model does so: `[T, 3 * C]` → `[T, 3 * C]`.
-    pub(crate) fn normalise_heads(&self, qkv: Tensor<2>) -> Tensor<2> {
-        if self.is_plain() {
-            return qkv;
-        }
-        let width = self.num_heads * self.head_dim;
-        let part = |index: usize, norm: Option<&LayerNorm>| {
-            self.normalise_part(qkv.clone().slice(s![.., index * width..(index + 1) * width]), norm)
-        };
-        Tensor::cat(vec![part(0, self.q_norm.as_ref()), part(1, self.k_norm.as_ref()), part(2, None)], 1)
+    /// `H * D`.
+    fn width(&self) -> usize {
+        self.num_heads * self.head_dim
     }
 
-    /// As [`normalise_heads`](Self::normalise_heads), of queries `[Q, C]` and `keys_values: [T, 2 * C]` apart.
-    pub(crate) fn normalise_apart(
-        &self,
-        queries: Tensor<2>,
-        keys_values: Tensor<2>,
-    ) -> (Tensor<2>, Tensor<2>) {
-        let queries = self.normalise_part(queries, self.q_norm.as_ref());
-        let Some(norm) = &self.k_norm else { return (queries, keys_values) };
-        let width = self.num_heads * self.head_dim;
-        let keys = self.normalise_part(keys_values.clone().slice(s![.., ..width]), Some(norm));
-        (queries, Tensor::cat(vec![keys, keys_values.slice(s![.., width..])], 1))
+    /// The layer of queries, keys and values with whatever bias they have.
+    pub(crate) fn qkv_weights(&self) -> LinearWeights {
+        let weights = self.qkv.weights();
+        let (Some(q), Some(v)) = (&self.q_bias, &self.v_bias) else { return weights };
+        let (q, v) = (q.val(), v.val());
+        let bias = Tensor::cat(vec![q.clone(), q.zeros_like(), v], 0);
+        LinearWeights { bias: Some(bias), ..weights }
     }
 
-    /// Normalises the heads of one part: `[T, C]` → `[T, C]`.
-    fn normalise_part(&self, part: Tensor<2>, norm: Option<&LayerNorm>) -> Tensor<2> {
-        let Some(norm) = norm else { return part };
-        let [rows, width] = part.dims();
-        norm.forward(part.reshape([rows * self.num_heads, self.head_dim])).reshape([rows, width])
+    /// Queries, keys and values `[T, 3 * H * D]` of `x: [T, C]`, or of its norm. Queries and keys are normalised where the
+    /// model does so, and not rotated.
+    pub(crate) fn project(&self, x: Tensor<2>, norm: Option<NormWeights>) -> Tensor<2> {
+        let qkv = normed_linear(x, norm, self.qkv_weights());
+        let norms = [self.q_norm.as_ref(), self.k_norm.as_ref()];
+        normalise_heads(qkv, norms, self.qk_norm, self.heads())
     }
 
-    /// Whether queries and keys are attended with as they come from `qkv`.
+    /// Whether queries and keys are attended with as they come from `qkv`, and `proj` sees what they attend to.
     pub(crate) fn is_plain(&self) -> bool {
-        self.q_norm.is_none() && self.k_norm.is_none()
+        self.q_norm.is_none() && self.k_norm.is_none() && self.norm.is_none() && !self.has_pair_bias()
     }
 
-    /// What a method asked for and `qkv: [T, 3 * C]` can tell.
-    pub(crate) fn evidence(
+    /// Whether it adds a bias of its own to pairs of tokens.
+    pub(crate) fn has_pair_bias(&self) -> bool {
+        self.relative_position_bias_table.is_some()
+    }
+
+    /// Attention with everything that the context adds.
+    fn spec<'a>(&self, with: &Context, layout: &'a Layout) -> AttentionSpec<'a> {
+        let own = self.relative_position_bias_table.as_ref().zip(self.grid);
+        let own = own.map(|(table, grid)| relative_position_bias(table.val(), grid));
+        let pair_bias = match (own, with.pair_bias.clone()) {
+            (Some(PairBias(own)), Some(PairBias(shared))) => Some(PairBias(own + shared)),
+            (own, shared) => own.or(shared),
+        };
+        let precision = self.qkv.weights().precision.without_int8();
+        AttentionSpec { pair_bias, ..spec(self.heads(), precision, with, layout) }
+    }
+
+    /// What tokens attend to, `[T, H * D]`, as `proj` sees it, and what a method asked for: queries and keys are compared
+    /// as [`project`](Self::project) gives them.
+    pub(crate) fn attend(
         &self,
-        qkv: &Tensor<2>,
-        log_size: Option<&[f32]>,
-        layout: &tokmerge_merge::Layout,
+        qkv: Tensor<2>,
+        with: &Context,
+        layout: &Layout,
         wants: Wants,
-    ) -> Evidence {
+    ) -> (Tensor<2>, Evidence) {
         let heads = self.heads();
-        let features = wants.features.and_then(of_heads);
-        let features = features.map(|(part, heads_as)| head_features(qkv.clone(), heads, part, heads_as));
+        let metric = wants.metric.and_then(of_heads);
+        let metric = metric.map(|(part, heads_as)| head_features(qkv.clone(), heads, part, heads_as));
+        let qkv = match &with.rotation {
+            Some(rotation) => rotate_heads(qkv, heads, 2, rotation),
+            None => qkv,
+        };
+        let spec = self.spec(with, layout);
         let received = match wants.received {
             Received::No => None,
-            Received::Yes => Some(attention_received(qkv.clone(), heads, log_size, layout)),
+            Received::Yes => Some(attention_received(qkv.clone(), &spec)),
         };
-        Evidence { features, received }
+        (self.normed(attention(qkv, &spec)), Evidence { metric, received })
+    }
+
+    /// As [`attend`](Self::attend) gives the first tokens of every item, bit for bit: `front` are their rows of `x`, and
+    /// the layouts belong to the two. Both are normalised first if there is a norm.
+    pub(crate) fn attend_prefix(
+        &self,
+        [front, x]: [Tensor<2>; 2],
+        [front_layout, layout]: [&Layout; 2],
+        norm: Option<NormWeights>,
+        with: &Context,
+    ) -> Tensor<2> {
+        let (width, heads, weights) = (self.width(), self.heads(), self.qkv_weights());
+        let queries = normed_linear(front, norm.clone(), weights.clone().outputs(0..width));
+        let keys_values = normed_linear(x, norm, weights.outputs(width..3 * width));
+        let queries = normalise_heads(queries, [self.q_norm.as_ref()], self.qk_norm, heads);
+        let keys_values = normalise_heads(keys_values, [self.k_norm.as_ref()], self.qk_norm, heads);
+        let (queries, keys_values) = match &with.rotation {
+            None => (queries, keys_values),
+            Some(rotation) => {
+                let rows = (0..layout.items())
+                    .flat_map(|item| layout.range(item).take(front_layout.range(item).len()))
+                    .map(|row| row as u32);
+                let of_queries = rotation.select(&rows.collect::<Vec<_>>(), heads);
+                let queries = rotate_heads(queries, heads, 1, &of_queries);
+                (queries, rotate_heads(keys_values, heads, 1, rotation))
+            }
+        };
+        let spec = self.spec(with, layout);
+        self.normed(cross_attention(queries, front_layout, keys_values, &spec))
+    }
+
+    fn normed(&self, y: Tensor<2>) -> Tensor<2> {
+        match &self.norm {
+            Some(norm) => norm.forward(y),
+            None => y,
+        }
     }
 }
 
-/// The features of heads that are asked for; none where it is others.
-pub(crate) fn of_heads(request: FeatureRequest) -> Option<HeadFeatures> {
-    let part = match request.feature {
-        Feature::Query => Part::Query,
-        Feature::Key => Part::Key,
-        Feature::Value => Part::Value,
-        Feature::BlockInput | Feature::Attended => return None,
+/// Attention with what the context adds.
+pub(crate) fn spec<'a>(
+    heads: Heads,
+    precision: Precision,
+    with: &Context,
+    layout: &'a Layout,
+) -> AttentionSpec<'a> {
+    let (key_bias, pair_bias) = (with.key_bias.clone(), with.pair_bias.clone());
+    AttentionSpec { precision, key_bias, pair_bias, ..AttentionSpec::new(heads, layout) }
+}
+
+/// Normalises the first parts of `x: [T, P * H * D]`, each by its norm, and leaves the others.
+pub(crate) fn normalise_heads<const N: usize>(
+    x: Tensor<2>,
+    norms: [Option<&Norm>; N],
+    over: QkNorm,
+    heads: Heads,
+) -> Tensor<2> {
+    if norms.iter().all(Option::is_none) {
+        return x;
+    }
+    let width = heads.count * heads.dim;
+    let normalised = norms.iter().enumerate().map(|(part, norm)| {
+        let part = x.clone().slice(s![.., part * width..(part + 1) * width]);
+        let [rows, _] = part.dims();
+        match (norm, over) {
+            (None, _) => part,
+            (Some(norm), QkNorm::Whole(_)) => norm.forward(part),
+            (Some(norm), QkNorm::No | QkNorm::PerHead(_)) => {
+                let heads = part.reshape([rows * heads.count, heads.dim]);
+                norm.forward(heads).reshape([rows, width])
+            }
+        }
+    });
+    let mut parts: Vec<Tensor<2>> = normalised.collect();
+    if x.dims()[1] > N * width {
+        parts.push(x.clone().slice(s![.., N * width..]));
+    }
+    Tensor::cat(parts, 1)
+}
+
+/// A linear layer, of a norm if there is one.
+fn normed_linear(x: Tensor<2>, norm: Option<NormWeights>, layer: LinearWeights) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm_linear(x, norm, layer, Activation::Identity),
+        None => linear(x, layer, Activation::Identity),
+    }
+}
+
+impl NormConfig {
+    /// Such a norm.
+    pub(crate) fn layer(self, channels: usize, device: &Device) -> Norm {
+        let bias = Bias::when(self.kind == super::NormKind::Layer);
+        Norm::new(channels, self.kind, self.eps, bias, device)
+    }
+}
+
+/// The metric of heads that is asked for; none where it is another.
+pub(crate) fn of_heads(request: MetricRequest) -> Option<HeadFeatures> {
+    let part = match request.of {
+        Metric::Query => Part::Query,
+        Metric::Key => Part::Key,
+        Metric::Value => Part::Value,
+        Metric::BlockInput | Metric::Attended => return None,
     };
     Some((part, request.heads))
 }

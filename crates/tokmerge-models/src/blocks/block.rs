@@ -1,106 +1,160 @@
-//! The pre-norm Transformer block, in two halves.
+//! The Transformer block, in two halves.
 
+use super::EncoderBlock;
 use super::attention::of_heads;
-use super::{Attention, FeedForward, LayerNorm, LayerScale};
-use crate::encoder::EncoderBlock;
+use super::feed_forward::{Joint, add};
+use super::{Attention, BlockConfig, Context, FeedForward, Order};
 use burn::module::Module;
-use burn::tensor::Tensor;
-use std::ops::Range;
-use std::sync::Arc;
-use tokmerge_merge::{Evidence, Feature, Layout, Random, Received, Tokens, Wants};
+use burn::tensor::{Device, Tensor};
+use tokmerge_merge::{Evidence, Layout, Metric, Received, Tokens, Wants};
+use tokmerge_nn::{LayerScale, Norm, Random};
 use tokmerge_ops::{
-    Activation, SelfAttentionWeights, attention, front_attention, linear_residual, norm_linear,
-    self_attention,
+    Activation, NormWeights, Precision, SelfAttentionWeights, linear, linear_residual, self_attention,
 };
 
-/// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`.
+/// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`, or with the norms elsewhere ([`Order`]).
 #[derive(Module, Debug)]
 pub struct Block {
-    /// Before attention.
-    pub norm1: LayerNorm,
+    /// Of the attention half.
+    pub norm1: Norm,
     /// Attention.
     pub attn: Attention,
     /// On the attention branch.
     pub ls1: Option<LayerScale>,
-    /// Before the MLP.
-    pub norm2: LayerNorm,
+    /// Of the MLP half.
+    pub norm2: Norm,
     /// MLP, or experts.
     pub mlp: FeedForward,
     /// On the MLP branch.
     pub ls2: Option<LayerScale>,
+    #[module(skip)]
+    order: Order,
+    #[module(skip)]
+    branch_divisor: Option<f64>,
 }
 
 impl Block {
+    /// A block of this shape, random until weights are loaded.
+    #[must_use]
+    pub fn new(config: &BlockConfig, precision: Precision, device: &Device) -> Self {
+        let norm = || config.norm.layer(config.channels, device);
+        let scale = || config.layer_scale.map(|initial| LayerScale::new(config.channels, initial, device));
+        Self {
+            norm1: norm(),
+            attn: Attention::new(config, precision, device),
+            ls1: scale(),
+            norm2: norm(),
+            mlp: FeedForward::new(config, precision, device),
+            ls2: scale(),
+            order: config.order,
+            branch_divisor: config.branch_divisor,
+        }
+    }
+
+    /// The same with another second half.
+    #[must_use]
+    pub fn with_feed_forward(self, mlp: FeedForward) -> Self {
+        Self { mlp, ..self }
+    }
+
+    /// The same with a table of relative positions of its own: see [`Attention::with_relative_positions`].
+    #[must_use]
+    pub fn with_relative_positions(self, grid: (usize, usize), device: &Device) -> Self {
+        Self { attn: self.attn.with_relative_positions(grid, device), ..self }
+    }
+
+    /// By what a branch is multiplied before it is added, `[C]`.
+    fn scale(&self, layer_scale: Option<&LayerScale>) -> Option<Tensor<1>> {
+        let gamma = layer_scale.map(|scale| scale.gamma.val());
+        match (self.branch_divisor, gamma) {
+            (None, gamma) => gamma,
+            (Some(divisor), Some(gamma)) => Some(gamma / divisor),
+            (Some(divisor), None) => {
+                let weight = self.norm1.weight.val();
+                Some(Tensor::full(weight.shape(), 1.0 / divisor, &weight.device()))
+            }
+        }
+    }
+
+    /// The norm that the branch of attention begins with.
+    fn norm_before(&self) -> Option<NormWeights> {
+        (self.order == Order::PreNorm).then(|| self.norm1.weights())
+    }
+
+    /// The projection of what tokens attend to, `y: [T, H * D]`, joined with `x: [T, C]`.
+    fn join_attention(&self, y: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        let (proj, scale) = (self.attn.proj.weights(), self.scale(self.ls1.as_ref()));
+        match self.order {
+            Order::PreNorm => linear_residual(y, proj, scale, x),
+            Order::ResidualPostNorm => {
+                add(x, self.norm1.forward(linear(y, proj, Activation::Identity)), scale)
+            }
+            Order::PostNorm => self.norm1.forward(linear_residual(y, proj, scale, x)),
+        }
+    }
+
     /// One layer after the other, for what is between them.
     fn attend_by_layers(
         &self,
         x: Tensor<2>,
-        log_size: Option<Arc<[f32]>>,
+        with: &Context,
         layout: &Layout,
         wants: Wants,
     ) -> (Tensor<2>, Evidence) {
-        let weights = self.attn.qkv.weights();
-        let precision = weights.precision.without_int8();
-        let qkv = norm_linear(x.clone(), self.norm1.weights(), weights, Activation::Identity);
-        let qkv = self.attn.normalise_heads(qkv);
-        let evidence = self.attn.evidence(&qkv, log_size.as_deref(), layout, wants);
-        let y = attention(qkv, self.attn.heads(), precision, log_size, layout);
-        let scale = self.ls1.as_ref().map(|ls| ls.gamma.val());
-        (linear_residual(y, self.attn.proj.weights(), scale, x), evidence)
+        let qkv = self.attn.project(x.clone(), self.norm_before());
+        let (y, evidence) = self.attn.attend(qkv, with, layout, wants);
+        (self.join_attention(y, x), evidence)
+    }
+
+    /// Whether the fused half computes what this block and context do.
+    fn is_fused(&self, with: &Context, wants: Wants) -> bool {
+        let plain = with.rotation.is_none() && with.pair_bias.is_none() && self.attn.is_plain();
+        plain && self.order == Order::PreNorm && wants.received == Received::No
     }
 }
 
 impl EncoderBlock for Block {
-    fn attend(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>, wants: Wants) -> (Tokens, Evidence) {
-        let Tokens { x, layout, prefix, size } = tokens;
-        let (x, mut evidence) = if self.attn.is_plain() && wants.received == Received::No {
+    fn attend(&self, mut tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
+        let (x, mut evidence) = if self.is_fused(with, wants) {
             let weights = SelfAttentionWeights {
                 norm: self.norm1.weights(),
-                qkv: self.attn.qkv.weights(),
+                qkv: self.attn.qkv_weights(),
                 heads: self.attn.heads(),
                 proj: self.attn.proj.weights(),
-                scale: self.ls1.as_ref().map(|ls| ls.gamma.val()),
+                scale: self.scale(self.ls1.as_ref()),
             };
-            let features = wants.features.and_then(of_heads);
-            let (x, features) = self_attention(x, weights, log_size, &layout, features);
-            (x, Evidence { features, received: None })
+            let metric = wants.metric.and_then(of_heads);
+            let key_bias = with.key_bias.clone();
+            let (x, metric) = self_attention(tokens.x, weights, key_bias, &tokens.layout, metric);
+            (x, Evidence { metric, received: None })
         } else {
-            self.attend_by_layers(x, log_size, &layout, wants)
+            self.attend_by_layers(tokens.x, with, &tokens.layout, wants)
         };
-        if wants.features.is_some_and(|request| request.feature == Feature::Attended) {
-            evidence.features = Some(x.clone().without_autodiff());
+        if wants.metric.is_some_and(|request| request.of == Metric::Attended) {
+            evidence.metric = Some(x.clone().without_autodiff());
         }
-        (Tokens { x, layout, prefix, size }, evidence)
+        tokens.x = x;
+        (tokens, evidence)
     }
 
-    fn attend_prefix(&self, tokens: Tokens, log_size: Option<Arc<[f32]>>) -> Tokens {
-        let weights = self.attn.qkv.weights();
-        let (precision, [outputs, channels]) = (weights.precision.without_int8(), weights.weight.dims());
-        let front = tokens.clone().prefix_only();
-        let part = |x: Tensor<2>, outputs: Range<usize>| {
-            norm_linear(x, self.norm1.weights(), weights.clone().outputs(outputs), Activation::Identity)
-        };
-        let Tokens { x, layout, prefix, .. } = tokens;
-        let (queries, keys_values) = (part(front.x.clone(), 0..channels), part(x, channels..outputs));
-        let (queries, keys_values) = self.attn.normalise_apart(queries, keys_values);
-        let heads = self.attn.heads();
-        let y = front_attention(queries, keys_values, heads, precision, log_size, &layout, prefix);
-        let scale = self.ls1.as_ref().map(|ls| ls.gamma.val());
-        let Tokens { x, layout, prefix, size } = front;
-        Tokens { x: linear_residual(y, self.attn.proj.weights(), scale, x), layout, prefix, size }
+    fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {
+        if with.pair_bias.is_some() || self.attn.has_pair_bias() {
+            return self.attend(tokens, with, Wants::default()).0.prefix_only();
+        }
+        let mut front = tokens.clone().prefix_only();
+        let layouts = [&front.layout, &tokens.layout];
+        let y = self.attn.attend_prefix([front.x.clone(), tokens.x], layouts, self.norm_before(), with);
+        front.x = self.join_attention(y, front.x);
+        front
     }
 
-    fn feed_forward(&self, tokens: Tokens) -> Tokens {
-        let scale = self.ls2.as_ref().map(|ls| ls.gamma.val());
-        let Tokens { x, layout, prefix, size } = tokens;
-        let x = self.mlp.residual(x, &self.norm2, scale, &layout);
-        Tokens { x, layout, prefix, size }
-    }
-
-    fn feed_forward_train(&self, tokens: Tokens, random: &mut Random) -> (Tokens, Option<Tensor<1>>) {
-        let scale = self.ls2.as_ref().map(|ls| ls.gamma.val());
-        let Tokens { x, layout, prefix, size } = tokens;
-        let (x, auxiliary) = self.mlp.residual_train(x, &self.norm2, scale, &layout, random);
-        (Tokens { x, layout, prefix, size }, auxiliary)
+    fn feed_forward(&self, mut tokens: Tokens, training: Option<&mut Random>) -> (Tokens, Option<Tensor<1>>) {
+        let joint = Joint { order: self.order, norm: &self.norm2, scale: self.scale(self.ls2.as_ref()) };
+        let (x, auxiliary) = self.mlp.residual(tokens.x, joint, &tokens.layout, training);
+        tokens.x = x;
+        (tokens, auxiliary)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,140 +1,109 @@
 //! What a block does with each token after attention: one MLP, or a choice of several.
 
-use super::{LayerNorm, Mlp};
+use super::{BlockConfig, Gate, Order};
 use crate::experts::MixtureOfExperts;
-use burn::module::{
-    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
-};
 use burn::tensor::{Device, Tensor};
-use std::fmt;
-use tokmerge_merge::{Layout, Random};
-use tokmerge_ops::mlp_residual;
+use tokmerge_merge::Layout;
+use tokmerge_nn::{Bias, GatedMlp, Linear, Mlp, Norm, Random, transparent_module};
+use tokmerge_ops::{Precision, mlp_residual};
 
 /// The second half of a block.
 ///
-/// `Module` is written out, since a derived one would put the name of the variant into the paths of parameters, and
-/// those are timm's: `mlp.fc1.weight`. Of experts they are `mlp.router.weight` and `mlp.experts.0.fc1.weight`.
+/// Paths of parameters are timm's, whichever is there: `mlp.fc1.weight`; of experts `mlp.router.weight` and
+/// `mlp.experts.0.fc1.weight`.
 #[derive(Clone, Debug)]
 pub enum FeedForward {
     /// One MLP for all tokens.
     Dense(Mlp),
+    /// One MLP for all tokens, half of whose hidden channels gate the others.
+    Gated(GatedMlp),
     /// Every token uses a few of several.
     Experts(MixtureOfExperts),
 }
 
-impl FeedForward {
-    /// `x + scale * branch(norm(x))`: `[T, C]` → `[T, C]`.
-    pub(crate) fn residual(
-        &self,
-        x: Tensor<2>,
-        norm: &LayerNorm,
-        scale: Option<Tensor<1>>,
-        layout: &Layout,
-    ) -> Tensor<2> {
-        match self {
-            Self::Dense(mlp) => mlp_residual(x, mlp.weights(norm), scale),
-            Self::Experts(experts) => {
-                let y = experts.forward(norm.forward(x.clone()), layout);
-                add(x, y, scale)
-            }
-        }
-    }
+/// Where a branch is normed, and how it is added to what it branches off from.
+pub(crate) struct Joint<'a> {
+    pub(crate) order: Order,
+    pub(crate) norm: &'a Norm,
+    /// One factor per channel of the branch, `[C]`; none is 1.
+    pub(crate) scale: Option<Tensor<1>>,
+}
 
-    /// As [`residual`](Self::residual), for training. Says too what is to be added to the loss, `[1]`.
-    pub(crate) fn residual_train(
-        &self,
-        x: Tensor<2>,
-        norm: &LayerNorm,
-        scale: Option<Tensor<1>>,
-        layout: &Layout,
-        random: &mut Random,
-    ) -> (Tensor<2>, Option<Tensor<1>>) {
-        match self {
-            Self::Experts(experts) if layout.rows() > 0 => {
-                let normed = norm.forward(x.clone());
-                let (y, balance) = experts.forward_train(normed, layout, random);
-                (add(x, y, scale), Some(balance.weighted(experts.training())))
-            }
-            Self::Dense(_) | Self::Experts(_) => (self.residual(x, norm, scale, layout), None),
+impl Joint<'_> {
+    /// The result from `x: [T, C]` and a branch that begins with the norm where one stands there.
+    fn join(self, x: Tensor<2>, branch: Tensor<2>) -> Tensor<2> {
+        match self.order {
+            Order::PreNorm => add(x, branch, self.scale),
+            Order::ResidualPostNorm => add(x, self.norm.forward(branch), self.scale),
+            Order::PostNorm => self.norm.forward(add(x, branch, self.scale)),
         }
     }
 }
 
-fn add(x: Tensor<2>, y: Tensor<2>, scale: Option<Tensor<1>>) -> Tensor<2> {
+impl FeedForward {
+    /// A dense or gated MLP, random until weights are loaded.
+    #[must_use]
+    pub fn new(config: &BlockConfig, precision: Precision, device: &Device) -> Self {
+        let (channels, mlp) = (config.channels, config.mlp);
+        let bias = Bias::when(mlp.bias);
+        let fc1 = Linear::new(channels, mlp.gate.outputs() * mlp.hidden, bias, precision, device);
+        let norm = mlp.norm.then(|| config.norm.layer(mlp.hidden, device));
+        let fc2 = Linear::new(mlp.hidden, channels, bias, precision, device);
+        match mlp.gate {
+            Gate::None => Self::Dense(Mlp::of(fc1, mlp.activation, norm, fc2)),
+            gate => Self::Gated(GatedMlp::of(fc1, mlp.activation, gate, norm, fc2)),
+        }
+    }
+
+    /// Without norm and residual: `[T, C]` → `[T, C]`. In training also what is to be added to the loss, `[1]`.
+    pub(crate) fn branch(
+        &self,
+        x: Tensor<2>,
+        layout: &Layout,
+        training: Option<&mut Random>,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        match (self, training) {
+            (Self::Dense(mlp), _) => (mlp.forward(x), None),
+            (Self::Gated(mlp), _) => (mlp.forward(x), None),
+            (Self::Experts(experts), Some(random)) if layout.rows() > 0 => {
+                let (y, balance) = experts.forward_train(x, layout, random);
+                (y, Some(balance.weighted(experts.training())))
+            }
+            (Self::Experts(experts), _) => (experts.forward(x, layout), None),
+        }
+    }
+
+    /// The half with its norm and residual, as [`branch`](Self::branch) otherwise.
+    pub(crate) fn residual(
+        &self,
+        x: Tensor<2>,
+        joint: Joint<'_>,
+        layout: &Layout,
+        training: Option<&mut Random>,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        let fused = match self {
+            Self::Dense(mlp) if joint.order == Order::PreNorm => Some(mlp.weights()),
+            Self::Gated(mlp) if joint.order == Order::PreNorm => Some(mlp.weights()),
+            _ => None,
+        };
+        if let Some(weights) = fused {
+            return (mlp_residual(x, joint.norm.weights(), weights, joint.scale), None);
+        }
+        let entering = match joint.order {
+            Order::PreNorm => joint.norm.forward(x.clone()),
+            Order::ResidualPostNorm | Order::PostNorm => x.clone(),
+        };
+        let (y, auxiliary) = self.branch(entering, layout, training);
+        (joint.join(x, y), auxiliary)
+    }
+}
+
+/// `x + scale * y`.
+pub(crate) fn add(x: Tensor<2>, y: Tensor<2>, scale: Option<Tensor<1>>) -> Tensor<2> {
     match scale {
         Some(scale) => x + y * scale.unsqueeze::<2>(),
         None => x + y,
     }
 }
 
-/// The same of either kind.
-macro_rules! either {
-    ($self:expr, $part:ident => $of:expr) => {
-        match $self {
-            FeedForward::Dense($part) => $of,
-            FeedForward::Experts($part) => $of,
-        }
-    };
-    ($self:expr, map $part:ident => $of:expr) => {
-        match $self {
-            FeedForward::Dense($part) => FeedForward::Dense($of),
-            FeedForward::Experts($part) => FeedForward::Experts($of),
-        }
-    };
-}
-
-impl Module for FeedForward {
-    fn num_params(&self) -> usize {
-        either!(self, part => Module::num_params(part))
-    }
-
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        either!(self, part => part.visit(visitor));
-    }
-
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        either!(self, map part => part.map(mapper))
-    }
-
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        either!(self, part => part.collect_devices(devices))
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        either!(self, map part => part.to_device(device))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        either!(self, map part => part.fork(device))
-    }
-
-    fn valid(&self) -> Self {
-        either!(self, map part => part.valid())
-    }
-
-    fn train(self) -> Self {
-        either!(self, map part => part.train())
-    }
-
-    fn materialize(self) -> Self {
-        either!(self, map part => part.materialize())
-    }
-}
-
-impl fmt::Display for FeedForward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        either!(self, part => fmt::Display::fmt(part, f))
-    }
-}
-
-impl ModuleDisplayDefault for FeedForward {
-    fn content(&self, content: Content) -> Option<Content> {
-        either!(self, part => part.content(content))
-    }
-
-    fn num_params(&self) -> usize {
-        Module::num_params(self)
-    }
-}
-
-impl ModuleDisplay for FeedForward {}
+transparent_module!(FeedForward { Dense, Gated, Experts });

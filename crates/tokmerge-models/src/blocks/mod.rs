@@ -1,14 +1,27 @@
 //! The parts that models are made of.
 
 mod attention;
+mod attention_pool;
 mod block;
+mod config;
+mod context;
+mod encoder_block;
 mod feed_forward;
-mod layers;
-mod patch_embed;
+mod parallel;
+mod relative_position;
+#[cfg(test)]
+mod testing;
 
 pub use attention::Attention;
+pub use attention_pool::AttentionPool;
+pub(crate) use attention_pool::AttentionPoolShape;
 pub use block::Block;
+pub use config::{BlockConfig, Gate, MlpConfig, NormConfig, NormKind, Order, QkNorm, QkvBias};
+pub use context::Context;
+#[cfg(test)]
+pub(crate) use context::Memory;
+pub use encoder_block::EncoderBlock;
 pub use feed_forward::FeedForward;
-pub(crate) use layers::{Bias, truncated_normal, zeros};
-pub use layers::{LayerNorm, LayerScale, Linear, Mlp};
-pub use patch_embed::PatchEmbed;
+pub use parallel::{BranchesBlock, ParallelBlock};
+pub use relative_position::RelativePositionBias;
+pub(crate) use relative_position::relative_position_bias;

@@ -2,11 +2,11 @@
 
 use super::assignment::Assignment;
 use super::{Balance, ExpertsConfig, RouterTraining, Routing};
-use crate::blocks::{Bias, Linear, Mlp};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax, s};
-use tokmerge_merge::{Layout, Random};
-use tokmerge_ops::{Activation, Precision, gather_rows, linear};
+use tokmerge_merge::Layout;
+use tokmerge_nn::{Bias, Linear, Mlp, Random};
+use tokmerge_ops::{Activation, Precision, gather_rows};
 
 /// `y = Σ gate_e(x) expert_e(x)` over the `K` experts of largest gate that had a place for the token.
 #[derive(Module, Debug)]
@@ -122,19 +122,13 @@ impl MixtureOfExperts {
         }
         let given = gather_rows(x, &assignment.rows);
         let busy = self.experts.iter().zip(&assignment.ranges).filter(|(_, range)| !range.is_empty());
-        let made = busy.map(|(expert, range)| run(expert, given.clone().slice(s![range.clone(), ..])));
+        let made = busy.map(|(expert, range)| expert.forward(given.clone().slice(s![range.clone(), ..])));
         let made = Tensor::cat(made.collect(), 0);
         let choices = assignment.chosen.iter().zip(&assignment.places);
         let parts =
             choices.map(|(chosen, places)| gather_rows(made.clone(), places) * of_choice(gates, chosen));
         parts.reduce(|sum, part| sum + part).unwrap_or_else(|| unreachable!("a token uses an expert"))
     }
-}
-
-/// `[N, C]` → `[N, C]`.
-fn run(expert: &Mlp, x: Tensor<2>) -> Tensor<2> {
-    let (fc1, activation, fc2) = expert.layers();
-    linear(linear(x, fc1, activation), fc2, Activation::Identity)
 }
 
 /// The value of every row of `x: [T, E]` at the chosen expert: `[T, 1]`.

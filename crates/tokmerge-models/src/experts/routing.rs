@@ -29,12 +29,12 @@ pub struct Buffers {
 }
 
 /// Images that share buffers. A group consists of whole images, which follow each other in the batch, and its buffers
-/// are as large as its tokens demand: behind a merger the same group has smaller ones.
+/// are as large as its tokens demand: after a merger the same group has smaller ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// So many images; the last group may have fewer.
+    /// This many images; the last group may have fewer.
     Images(usize),
-    /// As many images as have no more than so many tokens together, at least one: behind a merger, where images have
+    /// As many images as have no more than this many tokens together, at least one: after a merger, where images have
     /// fewer tokens, more of them share buffers.
     Tokens(usize),
     /// All images that run together.

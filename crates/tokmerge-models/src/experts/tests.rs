@@ -7,7 +7,8 @@ use super::{
 };
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
-use tokmerge_merge::{Layout, Random};
+use tokmerge_merge::Layout;
+use tokmerge_nn::Random;
 use tokmerge_ops::{Activation, DROPPED, Precision};
 
 fn tensor(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
@@ -182,7 +183,7 @@ fn groups_are_whole_images() {
     assert_eq!(rows(Group::Tokens(1)), [0..3, 3..8, 8..10, 10..14], "at least one image");
     assert_eq!((rows(Group::Batch).len(), rows(Group::Batch).pop()), (1, Some(0..14)));
     assert!(Group::Batch.rows(&Layout::uniform(0, 4)).is_empty());
-    // The same group has fewer places behind a merger.
+    // The same group has fewer places after a merger.
     let eight = |len| Group::Images(8).rows(&Layout::uniform(16, len));
     assert_eq!((eight(197), eight(9)), (vec![0..1576, 1576..3152], vec![0..72, 72..144]));
     assert_eq!(Group::Tokens(1576).rows(&Layout::uniform(400, 9)).len(), 3, "175 images of 9 tokens each");

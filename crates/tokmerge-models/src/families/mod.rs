@@ -1,3 +1,7 @@
-//! One file per family of models.
+//! One file or folder per family of models.
 
+mod encoder;
+pub(crate) mod lv_vit;
+pub(crate) mod sam_vit;
+pub(crate) mod t2t_vit;
 pub(crate) mod vit;

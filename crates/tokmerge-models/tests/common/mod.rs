@@ -8,8 +8,11 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokmerge_checkpoint::{Checkpoint, Dtype};
-use tokmerge_merge::{MergerShape, Mergers, Method};
-use tokmerge_models::{ClassToken, Isa, NormPlace, Pool, Precision, Vit, VitConfig};
+use tokmerge_merge::{MergerShape, Mergers, Method, Reduction};
+use tokmerge_models::{
+    Absolute, BlockConfig, ClassToken, Config, DistillationHead, Input, Isa, MlpConfig, Network, NormConfig,
+    NormPlace, Output, Pass, Pool, PositionConfig, Precision, QkNorm, QkvBias, Resampling, VitConfig,
+};
 
 /// A file of `fixtures/models`.
 pub(crate) fn fixture(name: &str) -> Checkpoint {
@@ -24,23 +27,30 @@ pub(crate) fn config_of(golden: &Checkpoint) -> VitConfig {
     let flag = |key: &str| config[key].as_bool().unwrap_or_else(|| panic!("{key} is a flag"));
     let text = |key: &str| config[key].as_str().unwrap_or_else(|| panic!("{key} is a name"));
     let side = |index: usize| config["img_size"][index].as_u64().expect("height and width") as usize;
-    VitConfig {
+    let plain =
+        VitConfig::new(number("patch_size"), number("embed_dim"), number("depth"), number("num_heads"));
+    let norm = NormConfig { eps: config["norm_eps"].as_f64().expect("a number"), ..plain.block.norm };
+    let found = VitConfig {
         img_size: (side(0), side(1)),
         in_chans: number("in_chans"),
         num_classes: number("num_classes"),
-        mlp_dim: number("mlp_dim"),
-        qkv_bias: flag("qkv_bias"),
-        qk_norm: flag("qk_norm"),
-        layer_scale: config["layer_scale"].as_f64(),
+        block: BlockConfig {
+            mlp: MlpConfig { hidden: number("mlp_dim"), ..plain.block.mlp },
+            qkv_bias: if flag("qkv_bias") { QkvBias::All } else { QkvBias::No },
+            qk_norm: if flag("qk_norm") { QkNorm::PerHead(norm) } else { QkNorm::No },
+            layer_scale: config["layer_scale"].as_f64(),
+            norm,
+            ..plain.block.clone()
+        },
         class_token: match text("class_token") {
             "Absent" => ClassToken::Absent,
             "Single" => ClassToken::Single,
-            "Distilled" => ClassToken::Distilled,
+            "Distilled" => ClassToken::Distilled(DistillationHead::Averaged),
             other => panic!("class_token {other}"),
         },
         reg_tokens: number("reg_tokens"),
-        no_embed_class: flag("no_embed_class"),
         pre_norm: flag("pre_norm"),
+        patch_bias: !flag("pre_norm"),
         pool: match text("pool") {
             "Token" => Pool::Token,
             "Average" => Pool::Average,
@@ -51,17 +61,47 @@ pub(crate) fn config_of(golden: &Checkpoint) -> VitConfig {
             "AfterPool" => NormPlace::AfterPool,
             other => panic!("norm_place {other}"),
         },
-        norm_eps: config["norm_eps"].as_f64().expect("a number"),
-        ..VitConfig::new(number("patch_size"), number("embed_dim"), number("depth"), number("num_heads"))
+        ..plain
+    };
+    let positioned = if flag("no_embed_class") { 0 } else { found.prefix() };
+    let mut positions = PositionConfig::learned(positioned);
+    if golden.metadata()["config_json"].contains("model_type")
+        && let Absolute::Learned { resampling, .. } = &mut positions.absolute
+    {
+        *resampling = Resampling::Bicubic;
+    }
+    VitConfig { positions, ..found }
+}
+
+/// The shape of a network that is a Vision Transformer.
+pub(crate) fn vit(network: &Network) -> &VitConfig {
+    match network.config() {
+        Config::Vit(config) => config,
+        other => panic!("a Vision Transformer, not {other:?}"),
     }
 }
 
+/// A pass through a network of which everything can be read.
+pub(crate) fn forward(network: &Network, images: Tensor<4>, reduction: &Reduction) -> Output {
+    network.run(Input::Images(images), Pass::new(reduction))
+}
+
+/// A pass of which only the head's answer is read.
+pub(crate) fn predict(network: &Network, images: Tensor<4>, reduction: &Reduction) -> Output {
+    network.run(Input::Images(images), Pass::head(reduction))
+}
+
 /// Test material beside the repository; says loudly when it is not there.
+///
+/// # Panics
+/// When it is not there and `TOKMERGE_REQUIRE` is `material`.
 pub(crate) fn material(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/material").join(name);
     if path.exists() {
         return Some(path);
     }
+    let required = std::env::var("TOKMERGE_REQUIRE").is_ok_and(|required| required == "material");
+    assert!(!required, "TOKMERGE_REQUIRE is material, and {name} is absent at {}", path.display());
     #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
     {
         eprintln!("SKIPPED: {name} is absent at {}", path.display());
@@ -106,35 +146,36 @@ pub(crate) fn noise(count: usize, seed: u64) -> Vec<f32> {
 
 /// A model whose every parameter is random, the same on every run: nothing stays at an initial 0 or 1, and
 /// attention is far from uniform.
-pub(crate) fn random(config: &VitConfig, seed: u64, device: &Device) -> Vit {
+pub(crate) fn random(config: &(impl Clone + Into<Config>), seed: u64, device: &Device) -> Network {
     random_but(config, seed, device, |_, _| ())
 }
 
 /// A random model, after `change` has seen every parameter's path and values.
 pub(crate) fn random_but(
-    config: &VitConfig,
+    config: &(impl Clone + Into<Config>),
     seed: u64,
     device: &Device,
     change: impl FnMut(&str, &mut [f32]),
-) -> Vit {
+) -> Network {
     random_at(config, Precision::F32, seed, device, change)
 }
 
 /// The same, computing its products in a precision.
 pub(crate) fn random_at(
-    config: &VitConfig,
+    config: &(impl Clone + Into<Config>),
     precision: Precision,
     seed: u64,
     device: &Device,
     change: impl FnMut(&str, &mut [f32]),
-) -> Vit {
+) -> Network {
+    let config: Config = config.clone().into();
     let model = config.init(precision, device);
     model.map(&mut Randomiser { path: Vec::new(), seed: seed << 16, change })
 }
 
 /// The weights of a method, the same for every call.
-pub(crate) fn random_mergers(method: &Method, config: &VitConfig, device: &Device) -> Mergers {
-    let shape = MergerShape { depth: config.depth, channels: config.embed_dim };
+pub(crate) fn random_mergers(method: &Method, config: &Config, device: &Device) -> Mergers {
+    let shape = MergerShape { depth: config.depth(), channels: config.shape().channels };
     let mergers = Mergers::new(method, shape, device);
     mergers.map(&mut Randomiser { path: Vec::new(), seed: 77 << 16, change: |_: &str, _: &mut [f32]| () })
 }
@@ -158,6 +199,7 @@ impl<F: FnMut(&str, &mut [f32])> ModuleMapper for Randomiser<F> {
         let (path, shape) = (self.path.join("."), param.lazy_shape().to_vec());
         let (mean, deviation) = match (path.rsplit('.').next(), shape.as_slice()) {
             (Some("gamma"), _) => (0.5, 0.3),
+            (Some("running_var"), _) => (1.0, 0.1),
             (Some("weight"), [_]) => (1.0, 0.2),
             (_, [_]) => (0.0, 0.2),
             (Some("weight"), [_, fan_in @ ..]) => (0.0, (fan_in.iter().product::<usize>() as f32).powf(-0.5)),

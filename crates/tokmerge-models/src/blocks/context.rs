@@ -1,0 +1,30 @@
+//! What a block works with besides its tokens.
+
+use burn::tensor::Tensor;
+use std::sync::Arc;
+use tokmerge_merge::Layout;
+use tokmerge_ops::{PairBias, Rotation};
+
+/// What a block works with besides its tokens; by default nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// `[T]`, added to the logits of its key: the logarithm of its size in proportional attention.
+    pub key_bias: Option<Arc<[f32]>>,
+    /// Where every token stands, for models that rotate queries and keys.
+    pub rotation: Option<Arc<Rotation>>,
+    /// Added to the logits of pairs, for models with relative positions. All items have the same number of tokens.
+    pub pair_bias: Option<PairBias>,
+    /// Tokens of another sequence, for blocks with cross-attention.
+    pub memory: Option<Memory>,
+}
+
+/// Tokens that a decoder attends to.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// `[T, C]`.
+    pub tokens: Tensor<2>,
+    /// Whose they are; as many items as the decoder has.
+    pub layout: Layout,
+    /// `[T]`, added to the logits of its key.
+    pub key_bias: Option<Arc<[f32]>>,
+}

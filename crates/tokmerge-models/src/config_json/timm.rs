@@ -1,0 +1,168 @@
+//! timm's `config.json`: an architecture by name, and the arguments that differ.
+
+use super::open_clip::{Pooled, TimmTower};
+use super::{Arguments, ConfigureError};
+use crate::network::Config;
+use crate::network::SPELLINGS;
+use crate::registry::{Architecture, UnknownModel, architecture, find};
+use serde_json::{Map, Value, json};
+use tokmerge_checkpoint::{ModelConfig, TimmConfig};
+use tokmerge_data::Preprocess;
+
+/// The model of a timm `config.json`.
+///
+/// What the name stands for comes first, then what the file says of its weights, then `model_args`: as timm builds it.
+pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> {
+    let written = &config.pretrained_cfg;
+    let (name, tag) = match config.architecture.split_once('.') {
+        Some((name, tag)) => (name, tag),
+        None => (config.architecture.as_str(), written.tag.as_deref().unwrap_or_default()),
+    };
+    let row = find(name).ok_or_else(|| UnknownModel::new(&config.architecture))?;
+    let mut arguments = row.arguments.clone();
+    arguments.extend(row.arguments_of(tag));
+    let mut say = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            arguments.insert(name.to_owned(), value);
+        }
+    };
+    say("in_chans", written.input_size.map(|[channels, ..]| json!(channels)));
+    say("img_size", written.input_size.map(|[_, height, width]| json!([height, width])));
+    say("num_classes", config.num_classes.map(|classes| json!(classes)));
+    say("global_pool", config.global_pool.as_ref().map(|pool| json!(pool)));
+    arguments.extend(config.model_args.clone());
+
+    let built = (row.spelling.read)(row.class, &Arguments::new(&arguments))?;
+    built.check().map_err(ConfigureError::Shape)?;
+    // Images are prepared for the size that the model was built for, whatever size its weights came from.
+    let preprocess =
+        Preprocess { input_size: built.shape().img_size(), ..Preprocess::from_timm_config(&config.raw)? };
+    Ok(Architecture {
+        name: name.to_owned(),
+        tag: tag.to_owned(),
+        config: built,
+        preprocess,
+        own_sizes: None,
+    })
+}
+
+/// A tower of timm's inside a model of another library.
+pub(crate) fn timm_tower(tower: &TimmTower) -> Result<Architecture, ConfigureError> {
+    let row = find(&tower.architecture).ok_or_else(|| UnknownModel::new(&tower.architecture))?;
+    let mut arguments = row.arguments.clone();
+    arguments.insert("img_size".to_owned(), json!([tower.img_size.0, tower.img_size.1]));
+    arguments.insert("num_classes".to_owned(), json!(0));
+    let read = |pool: Option<&String>| {
+        let mut arguments = arguments.clone();
+        arguments.extend(pool.map(|pool| ("global_pool".to_owned(), json!(pool))));
+        (row.spelling.read)(row.class, &Arguments::new(&arguments))
+    };
+    let pooled = read(tower.global_pool.as_ref())?;
+    let mut config = match tower.pooled {
+        Pooled::AtFirst => pooled,
+        Pooled::Afterwards => read(None)?.pooled_like(&pooled),
+    };
+    if let Some((width, bias)) = tower.projection {
+        config = config.with_projection(width, bias);
+    }
+    config.check().map_err(ConfigureError::Shape)?;
+    let preprocess = tower.preprocess.clone();
+    Ok(Architecture { config, preprocess, ..architecture(&tower.architecture)? })
+}
+
+/// The `config.json` that describes a model in timm's form, so that a folder with it and the weights can be opened
+/// as `local-dir:`. A name that timm does not know is replaced by one that the arguments change into the model.
+///
+/// # Errors
+/// When the shape makes no model, or arguments cannot say it.
+pub fn timm_config(architecture: &Architecture, class_names: &[String]) -> Result<Value, ConfigureError> {
+    let architecture = &Architecture { config: architecture.config.clone().saved(), ..architecture.clone() };
+    let Architecture { config, .. } = architecture;
+    config.check().map_err(ConfigureError::Shape)?;
+    let unsaid = || {
+        let name = architecture.size_name();
+        ConfigureError::Shape(format!(
+            "a model such as {name} with these changes cannot be written in timm's form"
+        ))
+    };
+    let row = find(&architecture.name);
+    let of_name = row.and_then(|row| {
+        let written = (row.spelling.write)(config, Some(row.class))?;
+        Some((architecture.name.as_str(), written))
+    });
+    let of_any = || {
+        let written = SPELLINGS.iter().find_map(|spelling| (spelling.write)(config, None))?;
+        Some((written.base, written))
+    };
+    let (name, written) = of_name.or_else(of_any).ok_or_else(unsaid)?;
+
+    let file = |arguments: &Map<String, Value>| described(architecture, name, arguments, class_names);
+    let mut arguments = written.arguments;
+    if read_back(&file(&arguments)).as_ref() != Some(config) {
+        return Err(unsaid());
+    }
+    // timm stumbles over words of our own, and nulls are noise: they stay only where the name says otherwise.
+    for (name, _) in arguments
+        .clone()
+        .iter()
+        .filter(|(name, value)| value.is_null() || written.own.contains(&name.as_str()))
+    {
+        let mut fewer = arguments.clone();
+        fewer.shift_remove(name);
+        if read_back(&file(&fewer)).as_ref() == Some(config) {
+            arguments = fewer;
+        }
+    }
+    Ok(file(&arguments))
+}
+
+fn described(
+    architecture: &Architecture,
+    name: &str,
+    arguments: &Map<String, Value>,
+    class_names: &[String],
+) -> Value {
+    let Architecture { tag, config, preprocess, .. } = architecture;
+    let (height, width) = preprocess.input_size;
+    let channels = arguments.get("in_chans").and_then(Value::as_u64).map_or(3, |channels| channels as usize);
+    let per_channel =
+        |values: [f32; 3]| values.iter().take(channels).map(|value| decimal(*value)).collect::<Vec<_>>();
+    let mut written = json!({
+        "architecture": name,
+        "num_classes": config.shape().classes,
+        "num_features": config.shape().embedding,
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "tag": tag,
+            "input_size": [channels, height, width],
+            "fixed_input_size": true,
+            "mean": per_channel(preprocess.mean),
+            "std": per_channel(preprocess.std),
+            "interpolation": preprocess.interpolation.name(),
+            "crop_pct": preprocess.crop_pct,
+            "crop_mode": preprocess.crop_mode.name(),
+        },
+    });
+    if let Some(pool) = arguments.get("global_pool") {
+        written["global_pool"] = pool.clone();
+    }
+    if !class_names.is_empty() {
+        written["label_names"] = json!(class_names);
+    }
+    written
+}
+
+fn read_back(file: &Value) -> Option<Config> {
+    match ModelConfig::parse(&file.to_string()) {
+        Ok(ModelConfig::Timm(read)) => timm(&read).ok().map(|found| found.config),
+        _ => None,
+    }
+}
+
+/// The shortest decimal that reads back as this value.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! What a family of models has of its own. Everything else is written once over it.
+
+use crate::blocks::{Context, EncoderBlock};
+use crate::flops::Cost;
+use crate::input::{Input, InputShape};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use tokmerge_merge::{ModelFacts, Readout, Tokens};
+use tokmerge_ops::Precision;
+
+/// A network of a family: a stem, blocks with a seam, a head.
+pub trait Family: Module {
+    /// The block; all blocks of a model are of one type.
+    type Block: EncoderBlock;
+
+    /// Input → the tokens that enter the first block: prefix tokens in front, positions added, and carried where blocks
+    /// need them.
+    ///
+    /// # Panics
+    /// When the input is not what the model takes.
+    fn stem(&self, input: Input) -> Tokens;
+
+    /// The blocks, in order.
+    fn blocks(&self) -> &[Self::Block];
+
+    /// What attention of block `layer` takes besides the tokens that are there now: rotations and biases that follow from
+    /// where the tokens stand. The bias of keys by size is added by the encoder.
+    fn context(&self, layer: usize, tokens: &Tokens) -> Context {
+        let _ = (layer, tokens);
+        Context::default()
+    }
+
+    /// Which tokens the head's answer is made of.
+    fn readout(&self) -> Readout;
+
+    /// Tokens after the last block → what the model says. Where [`readout`](Self::readout) is the prefix, no more than the
+    /// prefix need be there.
+    fn head(&self, tokens: &Tokens) -> Heads;
+}
+
+/// What a model says of a batch.
+#[derive(Clone, Debug)]
+pub struct Heads {
+    /// The embedding, `[B, E]`: what the classifier looks at.
+    pub pooled: Tensor<2>,
+    /// `[B, classes]`; the embedding again where the model has no classifier.
+    pub logits: Tensor<2>,
+}
+
+/// The shape of a network, without weights.
+pub trait FamilyConfig {
+    /// The network.
+    type Model: Family;
+
+    /// What a reduction needs to know.
+    fn facts(&self) -> ModelFacts;
+
+    /// Sizes that users ask for.
+    fn shape(&self) -> Shape;
+
+    /// What a forward pass costs.
+    fn cost(&self) -> Cost;
+
+    /// Why there can be no such network, in one line; `Ok` if there can.
+    ///
+    /// # Errors
+    /// The rule that is broken, and the value that breaks it.
+    fn check(&self) -> Result<(), String>;
+
+    /// The network with random weights. At [`Precision::Int8`] the stem, the head and attention itself are bf16: they are
+    /// a small part of the work, and see what they see once.
+    fn init(&self, precision: Precision, device: &Device) -> Self::Model;
+
+    /// The same for images of another size; absolute positions are resampled when weights load.
+    ///
+    /// # Errors
+    /// When no token would be left of such an image.
+    fn with_img_size(self, size: (usize, usize)) -> Result<Self, ImageSizeError>
+    where
+        Self: Sized;
+
+    /// The same with another number of classes; 0 for none.
+    #[must_use]
+    fn with_num_classes(self, classes: usize) -> Self
+    where
+        Self: Sized;
+
+    /// Small shapes, one of every kind that the family builds, with 15 patches and 7 classes. The tests of all families run
+    /// over them: what is listed here is under contract.
+    fn examples() -> Vec<Self>
+    where
+        Self: Sized;
+
+    /// The same in another shape, for training.
+    ///
+    /// # Errors
+    /// For a change that this family does not know, or that makes no model.
+    fn with_overrides(self, overrides: &ShapeOverrides) -> Result<Self, String>
+    where
+        Self: Sized;
+}
+
+/// What a recipe may change about the shape of a model; `None` leaves it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ShapeOverrides {
+    /// Side of a patch in pixels.
+    pub patch_size: Option<usize>,
+    /// Channels of a token.
+    pub embed_dim: Option<usize>,
+    /// Blocks.
+    pub depth: Option<usize>,
+    /// Heads.
+    pub num_heads: Option<usize>,
+    /// Hidden channels of the MLP over channels.
+    pub mlp_ratio: Option<f64>,
+    /// What the head looks at.
+    pub pool: Option<PoolOverride>,
+    /// Whether a class token leads the tokens.
+    pub class_token: Option<bool>,
+}
+
+/// What the head looks at, of what a recipe may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolOverride {
+    /// The class token.
+    Token,
+    /// The mean of the patch tokens, normalised after pooling, as in MAE's fine-tuning.
+    Average,
+}
+
+/// Sizes that users ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// What goes in.
+    pub input: InputShape,
+    /// Rows and columns of patches; `None` where every image has its own.
+    pub grid: Option<(usize, usize)>,
+    /// Channels of a token (`C`).
+    pub channels: usize,
+    /// Heads of an attention (`H`).
+    pub heads: usize,
+    /// Channels of a head (`D`).
+    pub head_dim: usize,
+    /// Hidden channels of the MLP of a block.
+    pub mlp_hidden: usize,
+    /// Height and width of a patch in pixels.
+    pub patch: (usize, usize),
+    /// Channels of the embedding (`E`).
+    pub embedding: usize,
+    /// Outputs of the classifier; 0 without one.
+    pub classes: usize,
+}
+
+impl Shape {
+    /// Height and width of the images that go in; of images of their own sizes what the most patches make of a square.
+    #[must_use]
+    pub fn img_size(&self) -> (usize, usize) {
+        match self.input {
+            InputShape::Image { size, .. } => size,
+            InputShape::Patches { patch, most, .. } => (most.isqrt() * patch, most.isqrt() * patch),
+        }
+    }
+}
+
+/// An image size that does not fit a model.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+#[error(
+    "an image of {height}x{width} holds no patch of {patch_height}x{patch_width}; height and width must be at least that, \
+     e.g. an img_size of {suggested}"
+)]
+pub struct ImageSizeError {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) patch_height: usize,
+    pub(crate) patch_width: usize,
+    pub(crate) suggested: usize,
+}
+
+impl ImageSizeError {
+    /// Refuses images that are smaller than a patch.
+    ///
+    /// # Errors
+    /// When a side is.
+    pub(crate) fn check(
+        (height, width): (usize, usize),
+        (patch_height, patch_width): (usize, usize),
+    ) -> Result<(), Self> {
+        if height >= patch_height && width >= patch_width {
+            return Ok(());
+        }
+        let suggested = 224_usize.next_multiple_of(patch_height.max(1));
+        Err(Self { height, width, patch_height, patch_width, suggested })
+    }
+}

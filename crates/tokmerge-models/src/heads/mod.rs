@@ -1,0 +1,5 @@
+//! What stands after the blocks: from tokens to vectors.
+
+mod pool;
+
+pub(crate) use pool::{average, average_all, largest, normalised, prefix_rows, without_prefix};

@@ -1,0 +1,181 @@
+//! What goes into a model.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use tokmerge_nn::Random;
+
+/// What goes into a model, on its device.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// `[B, channels, height, width]`: images of one size.
+    Images(Tensor<4>),
+    /// Images of any sizes, cut into patches already (SigLIP 2 NaFlex).
+    Patches {
+        /// `[N, channels * patch * patch]`: the patches of all images below each other, row by row.
+        pixels: Tensor<2>,
+        /// Rows and columns of patches of every image.
+        grids: Vec<(usize, usize)>,
+    },
+}
+
+impl Input {
+    /// Images in the batch.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Images(images) => images.dims()[0],
+            Self::Patches { grids, .. } => grids.len(),
+        }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Images(images) => images.device(),
+            Self::Patches { pixels, .. } => pixels.device(),
+        }
+    }
+}
+
+/// What a model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InputShape {
+    /// Images of one size.
+    Image {
+        /// Colours.
+        channels: usize,
+        /// Height and width in pixels.
+        size: (usize, usize),
+    },
+    /// Images of any sizes, as patches.
+    Patches {
+        /// Colours.
+        channels: usize,
+        /// Side of a patch in pixels.
+        patch: usize,
+        /// Patches of an image at most; a number that no grid exceeds.
+        most: usize,
+    },
+}
+
+impl InputShape {
+    /// Values of one item; of patches those of the largest.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match *self {
+            Self::Image { channels, size: (height, width) } => channels * height * width,
+            Self::Patches { channels, patch, most } => channels * patch * patch * most,
+        }
+    }
+
+    /// Whether an item has no values.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of one item.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        4 * self.len()
+    }
+
+    /// Items of standard normal values, the same for the same seed: never zeros, which some processors multiply faster.
+    #[must_use]
+    pub fn random(&self, items: usize, seed: u64) -> Batch {
+        let mut random = Random::new(seed);
+        let values = (0..items * self.len()).map(|_| random.normal() as f32).collect();
+        let grids = match *self {
+            Self::Image { .. } => None,
+            Self::Patches { most, .. } => {
+                let side = most.isqrt();
+                let rows = (1..=side).rev().find(|rows| most.is_multiple_of(*rows)).unwrap_or(1);
+                Some(vec![(rows, most / rows); items])
+            }
+        };
+        Batch { values, grids }
+    }
+}
+
+/// A batch on the host, as preprocessing makes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Pixels of all images, one after the other.
+    pub values: Vec<f32>,
+    /// Rows and columns of patches of every image, where images have their own sizes.
+    pub grids: Option<Vec<(usize, usize)>>,
+}
+
+impl From<Vec<f32>> for Batch {
+    fn from(values: Vec<f32>) -> Self {
+        Self { values, grids: None }
+    }
+}
+
+impl From<&tokmerge_data::Batch> for Batch {
+    fn from(read: &tokmerge_data::Batch) -> Self {
+        Self { values: read.pixels.clone(), grids: read.grids.clone() }
+    }
+}
+
+impl Batch {
+    /// Number of items.
+    #[must_use]
+    pub fn items(&self, shape: &InputShape) -> usize {
+        self.grids.as_ref().map_or_else(|| self.values.len() / shape.len().max(1), Vec::len)
+    }
+
+    /// Adds the items of another.
+    pub fn append(&mut self, other: Self) {
+        self.values.extend(other.values);
+        if let Some(grids) = other.grids {
+            self.grids.get_or_insert_default().extend(grids);
+        }
+    }
+
+    /// Some of the items.
+    ///
+    /// # Panics
+    /// When the batch is not a whole number of items, or has no such item.
+    #[must_use]
+    pub fn select(&self, items: &[usize], shape: &InputShape) -> Self {
+        let range = |item: usize| match (&self.grids, *shape) {
+            (Some(grids), InputShape::Patches { channels, patch, .. }) => {
+                let values = |grids: &[(usize, usize)]| {
+                    grids.iter().map(|(rows, columns)| rows * columns).sum::<usize>()
+                        * channels
+                        * patch
+                        * patch
+                };
+                values(&grids[..item])..values(&grids[..=item])
+            }
+            _ => item * shape.len()..(item + 1) * shape.len(),
+        };
+        let values = items.iter().flat_map(|item| &self.values[range(*item)]).copied().collect();
+        let grids = self.grids.as_ref().map(|grids| items.iter().map(|item| grids[*item]).collect());
+        Self { values, grids }
+    }
+
+    /// The batch on a device.
+    ///
+    /// # Panics
+    /// When the batch is not a whole number of items of this shape.
+    #[must_use]
+    pub fn into_input(self, shape: &InputShape, device: &Device) -> Input {
+        match (*shape, self.grids) {
+            (InputShape::Image { channels, size: (height, width) }, _) => {
+                let items = self.values.len() / (channels * height * width).max(1);
+                let images = TensorData::new(self.values, [items, channels, height, width]);
+                Input::Images(Tensor::from_data(images, device))
+            }
+            (InputShape::Patches { channels, patch, .. }, grids) => {
+                let grids = grids.unwrap_or_default();
+                let patches = grids.iter().map(|(rows, columns)| rows * columns).sum();
+                let pixels = TensorData::new(self.values, [patches, channels * patch * patch]);
+                Input::Patches { pixels: Tensor::from_data(pixels, device), grids }
+            }
+        }
+    }
+}

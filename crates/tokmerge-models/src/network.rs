@@ -1,0 +1,482 @@
+//! The list of families, and a network of any of them.
+
+use crate::experts::{ExpertsConfig, RouterTraining, Routing};
+use crate::families::vit::{NormPlace, Pool};
+use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
+use crate::flops::{Convention, Cost};
+use crate::input::Input;
+use crate::pass::{Encoded, Output, Pass, StochasticDepth, encode, resume};
+use crate::positions::{Absolute, Resampling};
+use crate::recompute;
+use crate::registry::Spelling;
+use burn::module::{
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+};
+use burn::tensor::{Device, Gradients, Tensor};
+use std::fmt;
+use tokmerge_merge::{
+    Evidence, LayerTokens, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Training,
+};
+use tokmerge_nn::{Bias, parameters, transparent_module};
+use tokmerge_ops::Precision;
+
+/// Makes the enums over all families, and what they have in common.
+macro_rules! families {
+    ($($(#[$doc:meta])* $module:ident: $family:ident($model:ident, $config:ident)),+ $(,)?) => {
+        $(use crate::families::$module::{$config, $model};)+
+
+        /// How the families write down names and arguments.
+        pub(crate) const SPELLINGS: &[Spelling] = &[$(crate::families::$module::SPELLING),+];
+
+        /// A network of some family. Parameters have the paths that they have in the family's own module.
+        #[derive(Clone, Debug)]
+        #[expect(clippy::large_enum_variant, reason = "there is one of a model")]
+        pub enum Body {
+            $($(#[$doc])* $family($model),)+
+        }
+        transparent_module!(Body { $($family),+ });
+
+        /// The shape of a network of some family.
+        #[derive(Clone, Debug, PartialEq)]
+        #[expect(clippy::large_enum_variant, reason = "there is one of a model")]
+        pub enum Config {
+            $($(#[$doc])* $family($config),)+
+        }
+
+        $(impl From<$config> for Config {
+            fn from(config: $config) -> Self {
+                Self::$family(config)
+            }
+        })+
+
+        /// Evaluates an expression with the family's own model or configuration.
+        macro_rules! each {
+            ($self:expr, $inner:ident => $of:expr) => {
+                match $self {
+                    $(Self::$family($inner) => $of,)+
+                }
+            };
+        }
+
+        impl Body {
+            fn of(config: &Config, precision: Precision, device: &Device) -> Self {
+                match config {
+                    $(Config::$family(config) => Self::$family(config.init(precision, device)),)+
+                }
+            }
+        }
+
+        impl Config {
+            /// The same for images of another size; absolute positions are resampled when weights load.
+            ///
+            /// # Errors
+            /// When no token would be left of such an image.
+            pub fn with_img_size(self, size: (usize, usize)) -> Result<Self, ImageSizeError> {
+                Ok(match self {
+                    $(Self::$family(config) => Self::$family(config.with_img_size(size)?),)+
+                })
+            }
+
+            /// The same in another shape, for training.
+            ///
+            /// # Errors
+            /// For a change that the family does not know, or that makes no model.
+            pub fn with_overrides(self, overrides: &ShapeOverrides) -> Result<Self, String> {
+                Ok(match self {
+                    $(Self::$family(config) => Self::$family(config.with_overrides(overrides)?),)+
+                })
+            }
+
+            /// Small shapes of every family of the list ([`FamilyConfig::examples`]).
+            #[must_use]
+            pub fn examples() -> Vec<Self> {
+                let mut all = Vec::new();
+                $(all.extend($config::examples().into_iter().map(Self::from));)+
+                all
+            }
+
+            /// The same with another number of classes; 0 for none.
+            #[must_use]
+            pub fn with_num_classes(self, classes: usize) -> Self {
+                match self {
+                    $(Self::$family(config) => Self::$family(config.with_num_classes(classes)),)+
+                }
+            }
+        }
+    };
+}
+
+families! {
+    /// Vision Transformers as timm builds them, and what differs from them in blocks, positions and heads alone.
+    vit: Vit(Vit, VitConfig),
+    /// LV-ViT: a stem of convolutions, and a second head that looks at every patch.
+    lv_vit: LvVit(LvVit, LvVitConfig),
+    /// T2T-ViT: stages in front that make tokens of overlapping tokens.
+    t2t_vit: T2tVit(T2tVit, T2tVitConfig),
+    /// Segment Anything's image encoder: attention within windows, a neck of convolutions. Nothing merges in it.
+    sam_vit: SamVit(SamVit, SamVitConfig),
+}
+
+/// Positions of a class token and of a grid, resampled as LV-ViT and T2T-ViT do it.
+const CLASS_AND_GRID: Absolute = Absolute::Learned { prefix: 1, resampling: Resampling::Bicubic, grid: None };
+
+impl Config {
+    /// What a reduction needs to know of the network.
+    #[must_use]
+    pub fn facts(&self) -> ModelFacts {
+        each!(self, config => config.facts())
+    }
+
+    /// The same of weights that were trained with a method; with [`Method::None`] nobody says.
+    #[must_use]
+    pub fn facts_after(&self, method: &Method) -> ModelFacts {
+        let training = match method {
+            Method::None => Training::WithoutMerging,
+            _ => Training::WithMerging,
+        };
+        ModelFacts { training, ..self.facts() }
+    }
+
+    /// Sizes that users ask for.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        each!(self, config => config.shape())
+    }
+
+    /// What a forward pass costs.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        each!(self, config => config.cost())
+    }
+
+    /// Why there can be no such network.
+    ///
+    /// # Errors
+    /// The rule that is broken, and the value that breaks it.
+    pub fn check(&self) -> Result<(), String> {
+        each!(self, config => config.check())
+    }
+
+    /// Tokens entering the first block.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.facts().tokens
+    }
+
+    /// Blocks (`L`).
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.facts().depth
+    }
+
+    /// Experts in place of the MLP of some blocks, if there are any.
+    #[must_use]
+    pub fn experts(&self) -> Option<ExpertsConfig> {
+        match self {
+            Self::Vit(config) => config.experts,
+            _ => None,
+        }
+    }
+
+    /// The same, averaging its patches with the norm after that, for a family that can.
+    #[must_use]
+    pub(crate) fn normalised_after_pooling(self) -> Self {
+        match self {
+            Self::Vit(config) => {
+                Self::Vit(VitConfig { pool: Pool::Average, norm_place: NormPlace::AfterPool, ..config })
+            }
+            other => other,
+        }
+    }
+
+    /// The same with the pool of another, its norms left where they are, for families that can.
+    #[must_use]
+    pub(crate) fn pooled_like(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Vit(config), Self::Vit(other)) => Self::Vit(VitConfig { pool: other.pool, ..config }),
+            (config, _) => config,
+        }
+    }
+
+    /// The same with a projection after the pool, for a family that can have one.
+    #[must_use]
+    pub(crate) fn with_projection(self, width: usize, bias: Bias) -> Self {
+        match self {
+            Self::Vit(config) => {
+                Self::Vit(VitConfig { projection: Some(width), projection_bias: bias == Bias::Yes, ..config })
+            }
+            other => other,
+        }
+    }
+
+    /// Positions that are added to the tokens, and the grid that they are for; `None` for a family that has others.
+    pub(crate) fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
+        match self {
+            Self::Vit(config) => Some((config.positions.absolute, config.stored_grid())),
+            Self::LvVit(config) => Some((CLASS_AND_GRID, config.grid())),
+            Self::T2tVit(config) => Some((CLASS_AND_GRID, config.grid())),
+            Self::SamVit(config) => Some((config.absolute_positions(), config.grid())),
+        }
+    }
+
+    /// The same, of weights as they are saved: what was resampled when they were loaded is so in the file.
+    pub(crate) fn saved(mut self) -> Self {
+        if let Self::Vit(config) = &mut self {
+            config.positions.table_grid = None;
+        }
+        self
+    }
+
+    /// The grid that tables of distances are stored for and the model's own, where they are resampled.
+    pub(crate) fn table_grids(&self) -> Option<[(usize, usize); 2]> {
+        match self {
+            Self::Vit(config) => config.positions.table_grid.map(|stored| [stored, config.grid()]),
+            _ => None,
+        }
+    }
+
+    /// A network with random weights. At [`Precision::Int8`] the stem, the head and attention itself are bf16.
+    #[must_use]
+    pub fn init(&self, precision: Precision, device: &Device) -> Network {
+        let body = Body::of(self, precision, device);
+        Network { body, mergers: Mergers::none(), config: self.clone() }
+    }
+
+    /// Number of parameters.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        parameters::count(&self.init(Precision::F32, &Device::default()))
+    }
+
+    /// Number of parameters that a method with weights of its own adds; 0 for all other methods.
+    #[must_use]
+    pub fn merger_parameters(&self, method: &Method) -> usize {
+        Mergers::new(method, self.merger_shape(), &Device::default()).parameters()
+    }
+
+    fn merger_shape(&self) -> MergerShape {
+        MergerShape { depth: self.depth(), channels: self.shape().channels }
+    }
+
+    /// Billions of multiply-adds of one item without merging.
+    #[must_use]
+    pub fn unmerged_gmacs(&self, convention: Convention) -> f64 {
+        let ModelFacts { tokens, depth, .. } = self.facts();
+        let tokens = vec![LayerTokens::unmerged(tokens); depth];
+        self.cost().gmacs(&tokens, &Reduction::none(), convention)
+    }
+}
+
+/// A network, and the weights of the merging method that it is trained with.
+#[derive(Clone, Debug)]
+pub struct Network {
+    body: Body,
+    mergers: Mergers,
+    config: Config,
+}
+
+impl Network {
+    /// Its shape.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The family's own network.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Weights of the method that this network is trained with; empty if it has none.
+    #[must_use]
+    pub fn mergers(&self) -> &Mergers {
+        &self.mergers
+    }
+
+    /// The same with fresh weights of a method in front of its blocks, where the method has some; they are trained, saved
+    /// and loaded with the rest.
+    #[must_use]
+    pub fn with_fresh_mergers(self, method: &Method, device: &Device) -> Self {
+        Self { mergers: self.mergers.fitted(method, self.config.merger_shape(), device), ..self }
+    }
+
+    /// The same, distributing tokens among its experts in this way; nothing else about a network without experts.
+    #[must_use]
+    pub fn with_routing(self, routing: Routing) -> Self {
+        self.map_vit(|vit| vit.map_experts(|experts| experts.with_routing(routing)))
+    }
+
+    /// The same, its routers trained in this way; nothing else about a network without experts.
+    #[must_use]
+    pub fn with_router_training(self, training: RouterTraining) -> Self {
+        self.map_vit(|vit| vit.map_experts(|experts| experts.with_training(training)))
+    }
+
+    fn map_vit(self, change: impl FnOnce(Vit) -> Vit) -> Self {
+        let body = match self.body {
+            Body::Vit(vit) => Body::Vit(change(vit)),
+            other => other,
+        };
+        Self { body, ..self }
+    }
+
+    /// Runs a batch.
+    ///
+    /// # Panics
+    /// When the input is not what the network takes, or the reduction was bound to another network.
+    #[must_use]
+    pub fn run(&self, input: Input, pass: Pass<'_>) -> Output {
+        self.body.run(input, pass)
+    }
+
+    /// Goes on from the moment in which block `layer` has attended, with the tokens and the evidence that
+    /// [`Probe::attended`](crate::Probe::attended) saw, without running the blocks before `layer` again. What the
+    /// reduction would have merged there is not merged; the trace begins at `layer`.
+    ///
+    /// # Panics
+    /// When there is no such block, or the evidence is not what the reduction [wants](Reduction::wants) there.
+    #[must_use]
+    pub fn resume(&self, layer: usize, attended: Tokens, evidence: Evidence, pass: Pass<'_>) -> Output {
+        self.body.resume(layer, attended, evidence, pass)
+    }
+
+    /// What the head says of tokens after the last block.
+    #[must_use]
+    pub fn head(&self, tokens: &Tokens) -> Heads {
+        self.body.head(tokens)
+    }
+
+    /// `share` times the gradients of a loss, with the memory of one block (gradient checkpointing): what happens inside
+    /// the blocks is forgotten in the forward pass, and all but the last run once more in the backward pass. They merge
+    /// then as they did before: nothing is matched a second time ([`Reduction::replaying`]).
+    ///
+    /// `loss` takes the logits `[B, classes]`; the value of it and of what experts add comes back, untracked, without
+    /// `share`. `found` is called with the gradients of one part of the network after the other; every parameter's
+    /// gradient is the sum of what it is given.
+    ///
+    /// # Panics
+    /// When the input is not what the network takes, on a device without autodiff, or for a network without blocks.
+    pub fn gradients_by_block(
+        &self,
+        input: Input,
+        reduction: &Reduction,
+        training: Option<StochasticDepth>,
+        share: f64,
+        loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+        found: &mut dyn FnMut(Gradients),
+    ) -> Tensor<1> {
+        let first = reduction.clone().with_mergers(self.mergers.valid());
+        let again = reduction.clone().with_mergers(self.mergers.clone());
+        self.body.gradients_by_block(input, [&first, &again], training, share, loss, found)
+    }
+}
+
+impl Body {
+    fn run(&self, input: Input, pass: Pass<'_>) -> Output {
+        each!(self, family => {
+            let encoded = encode(family, family.stem(input), pass, family.readout());
+            output(family, encoded)
+        })
+    }
+
+    fn resume(&self, layer: usize, attended: Tokens, evidence: Evidence, pass: Pass<'_>) -> Output {
+        each!(self, family => output(family, resume(family, layer, attended, evidence, pass)))
+    }
+
+    fn head(&self, tokens: &Tokens) -> Heads {
+        each!(self, family => family.head(tokens))
+    }
+
+    /// Which tokens the head's answer is made of.
+    #[must_use]
+    pub fn readout(&self) -> Readout {
+        each!(self, family => family.readout())
+    }
+
+    fn gradients_by_block(
+        &self,
+        input: Input,
+        reductions: [&Reduction; 2],
+        training: Option<StochasticDepth>,
+        share: f64,
+        loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+        found: &mut dyn FnMut(Gradients),
+    ) -> Tensor<1> {
+        each!(self, family => {
+            let (embedded, readout) = (family.stem(input), family.readout());
+            let run = recompute::gradients_by_block;
+            run(family, embedded, reductions, training, readout, share, loss, found)
+        })
+    }
+}
+
+fn output<F: Family>(family: &F, encoded: Encoded) -> Output {
+    let Encoded { tokens, trace, auxiliary } = encoded;
+    let Heads { pooled, logits } = family.head(&tokens);
+    Output { pooled, logits, tokens, trace, auxiliary }
+}
+
+/// Written out, since the body's parameters are to have no `body.` in front, as in the family's own checkpoints.
+impl Module for Network {
+    fn num_params(&self) -> usize {
+        Module::num_params(&self.body) + Module::num_params(&self.mergers)
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        self.body.visit(visitor);
+        visitor.enter_module("mergers", "Network");
+        self.mergers.visit(visitor);
+        visitor.exit_module("mergers", "Network");
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        let body = self.body.map(mapper);
+        mapper.enter_module("mergers", "Network");
+        let mergers = self.mergers.map(mapper);
+        mapper.exit_module("mergers", "Network");
+        Self { body, mergers, ..self }
+    }
+
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.mergers.collect_devices(self.body.collect_devices(devices))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        Self { body: self.body.to_device(device), mergers: self.mergers.to_device(device), ..self }
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        Self { body: self.body.fork(device), mergers: self.mergers.fork(device), ..self }
+    }
+
+    fn valid(&self) -> Self {
+        Self { body: self.body.valid(), mergers: self.mergers.valid(), config: self.config.clone() }
+    }
+
+    fn train(self) -> Self {
+        Self { body: self.body.train(), mergers: self.mergers.train(), ..self }
+    }
+
+    fn materialize(self) -> Self {
+        Self { body: self.body.materialize(), mergers: self.mergers.materialize(), ..self }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.body, f)
+    }
+}
+
+impl ModuleDisplayDefault for Network {
+    fn content(&self, content: Content) -> Option<Content> {
+        self.body.content(content)
+    }
+
+    fn num_params(&self) -> usize {
+        Module::num_params(self)
+    }
+}
+
+impl ModuleDisplay for Network {}

@@ -1,0 +1,413 @@
+//! From what a user asks for to a model: names, folders, the Hub, and the model that comes along.
+
+use crate::config_json::open_clip::Tower;
+use crate::config_json::{self, ConfigureError, Understood};
+use crate::embedded;
+use crate::experts::Routing;
+use crate::families::vit::Sizes;
+use crate::family::ImageSizeError;
+use crate::model::Model;
+use crate::network::{Config, Network};
+use crate::registry::{Architecture, UnknownModel, architecture};
+use crate::weights::key_map::Spelling;
+use crate::weights::{LoadError, LoadReport, load, spelling};
+use burn::tensor::Device;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use tokmerge_checkpoint::{
+    Checkpoint, CheckpointError, ConfigError, HfConfig, Hub, HubConfig, HubError, ModelConfig, ModelSource,
+    OpenClipConfig, Progress, Silent, SourceError, discover, discover_config,
+};
+use tokmerge_data::{ImageProcessor, NaflexPreprocess, Preprocess};
+use tokmerge_merge::{Method, SpecError};
+use tokmerge_nn::parameters;
+use tokmerge_ops::Precision;
+
+/// Where weights come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// From where the model's name points: a folder, the Hugging Face Hub, or timm's weights on the Hub.
+    Pretrained,
+    /// From a safetensors or PyTorch file.
+    File(PathBuf),
+    /// Random: for measuring speed.
+    Random,
+}
+
+/// What to open, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelOptions {
+    /// A timm name, `local-dir:PATH`, `hf-hub:org/name[@rev]`, or [`EMBEDDED`](crate::EMBEDDED).
+    pub model: String,
+    /// Where the weights come from.
+    pub weights: Weights,
+    /// Height and width of the input, where not the model's own.
+    pub img_size: Option<(usize, usize)>,
+    /// What products are computed in.
+    pub precision: Precision,
+    /// How tokens are distributed among experts, where the model has some.
+    pub routing: Routing,
+}
+
+impl ModelOptions {
+    /// A model with its pretrained weights, in f32.
+    #[must_use]
+    pub fn new(model: impl Into<String>) -> Self {
+        let precision = Precision::F32;
+        let (weights, routing) = (Weights::Pretrained, Routing::Free);
+        Self { model: model.into(), weights, img_size: None, precision, routing }
+    }
+}
+
+/// Why a model cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The name is malformed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The name means nothing here.
+    #[error(transparent)]
+    Unknown(#[from] UnknownModel),
+    /// The `config.json` cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The `config.json` describes another kind of model.
+    #[error("{}: {source}", path.display())]
+    Configure {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigureError,
+    },
+    /// The folder has no `config.json`.
+    #[error("{}: there is no config.json, which says what model this is; name the model, and give the file as its `weights`", .0.display())]
+    NoConfig(PathBuf),
+    /// The weights file cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The weights are not of this model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The Hub does not answer as hoped.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The image size does not fit.
+    #[error(transparent)]
+    ImageSize(#[from] ImageSizeError),
+    /// There is nothing to distribute tokens among.
+    #[error(
+        "{model} has no experts among which tokens could be distributed (routing {routing}); leave the routing out"
+    )]
+    NoExperts {
+        /// The model.
+        model: String,
+        /// What was asked for.
+        routing: Routing,
+    },
+    /// The file says that it was trained with a method that does not exist.
+    #[error("{}: its metadata say that it was trained with merge = {merge}, but {reason}", path.display())]
+    TrainedMerge {
+        /// The weights.
+        path: PathBuf,
+        /// The method as the file names it.
+        merge: String,
+        /// What is wrong with that.
+        reason: String,
+    },
+    /// The weights have no head.
+    #[error(
+        "the weights of {0} have no classifier head (they were only pretrained), so there is nothing to predict; use fine-tuned weights"
+    )]
+    NoHead(String),
+    /// Nobody publishes weights of this name where they could be fetched.
+    #[error("there are no weights of {0} on the Hugging Face Hub; give a weights file, or random weights")]
+    NotPublished(String),
+    /// A preprocessor file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Preprocessor {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a name stands for, before any weights are loaded.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Shape and preprocessing.
+    pub architecture: Architecture,
+    /// Names of the classes, where the metadata has them.
+    pub class_names: Vec<String>,
+}
+
+/// What a name or a folder says, and where its weights are.
+struct Found {
+    architecture: Architecture,
+    class_names: Vec<String>,
+    /// The weights to load; `None` for random ones.
+    checkpoint: Option<Checkpoint>,
+    /// What says what the model is.
+    named: Named,
+}
+
+/// What says what a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// A name, which leaves open what became of the model: how many classes its weights know.
+    ByName,
+    /// A `config.json` beside the weights.
+    ByConfig,
+}
+
+/// Under this name the metadata of a safetensors file say which method its weights were trained with.
+pub const TRAINED_WITH: &str = "merge";
+
+/// Looks up what a model is. Of a folder's weights only the names are read.
+///
+/// # Errors
+/// When the name is unknown, or its metadata cannot be read.
+pub fn describe(options: &ModelOptions) -> Result<Described, ModelError> {
+    describe_with_progress(options, &Silent)
+}
+
+/// The same, telling `progress` of what is downloaded.
+///
+/// # Errors
+/// As [`describe`].
+pub fn describe_with_progress(
+    options: &ModelOptions,
+    progress: &dyn Progress,
+) -> Result<Described, ModelError> {
+    let Found { architecture, class_names, .. } = find(options, progress)?;
+    Ok(Described { architecture, class_names })
+}
+
+fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelError> {
+    let given = match &options.weights {
+        Weights::File(path) => Some(Checkpoint::open(path)?),
+        Weights::Pretrained | Weights::Random => None,
+    };
+    let pretrained = options.weights == Weights::Pretrained;
+    let mut found = match ModelSource::parse(&options.model)? {
+        ModelSource::Named { .. } if options.model == embedded::EMBEDDED => {
+            let (architecture, class_names) = embedded::describe()?;
+            let checkpoint = if pretrained { Some(embedded::weights()?) } else { given };
+            Found { architecture, class_names, checkpoint, named: Named::ByConfig }
+        }
+        ModelSource::Named { .. } => {
+            let architecture = architecture(&options.model)?;
+            Found { architecture, class_names: Vec::new(), checkpoint: given, named: Named::ByName }
+        }
+        ModelSource::LocalDir(dir) => {
+            let weights = pretrained.then(|| discover(&dir)).transpose()?.map(|files| files.weights);
+            let checkpoint = weights.map(Checkpoint::open).transpose()?.or(given);
+            from_dir(&dir, checkpoint)?
+        }
+        ModelSource::HfHub { repo, revision } => {
+            let files = Hub::new(HubConfig::from_env()?)?.fetch_with_progress(&repo, &revision, progress)?;
+            let dir = files.weights.parent().unwrap_or(Path::new(".")).to_owned();
+            let checkpoint = if pretrained { Some(Checkpoint::open(&files.weights)?) } else { given };
+            from_dir(&dir, checkpoint)?
+        }
+        _ => return Err(UnknownModel::new(&options.model).into()),
+    };
+    if options.routing != Routing::Free && found.architecture.config.experts().is_none() {
+        return Err(ModelError::NoExperts { model: options.model.clone(), routing: options.routing });
+    }
+    if let Some(size) = options.img_size {
+        let Architecture { config, preprocess, .. } = &mut found.architecture;
+        *config = config.clone().with_img_size(size)?;
+        preprocess.input_size = size;
+    }
+    Ok(found)
+}
+
+/// Reads the metadata of a folder. What the configuration leaves open is seen from the weights, if there are some.
+fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelError> {
+    if !dir.is_dir() {
+        // Says what is wrong with the folder itself.
+        discover(dir)?;
+    }
+    let existing = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
+    let path = discover_config(dir).ok_or_else(|| ModelError::NoConfig(dir.to_owned()))?;
+    let wrong = |source| ModelError::Configure { path: path.clone(), source };
+    let (architecture, class_names) = match ModelConfig::read(&path)? {
+        ModelConfig::Timm(config) => (config_json::timm(&config).map_err(wrong)?, config.label_names),
+        ModelConfig::HuggingFace(config) => {
+            config_json::hugging_face::check_type(&config).map_err(|error| wrong(error.into()))?;
+            let spelling = checkpoint.as_ref().map(spelling).transpose()?;
+            let processor =
+                ["preprocessor_config.json", "processor_config.json"].into_iter().find_map(existing);
+            let processor = processor.as_deref().map(read_json).transpose()?;
+            let found = hugging_face(&config, spelling.as_ref(), processor.as_ref()).map_err(wrong)?;
+            (found, config.id2label.into_values().collect())
+        }
+        ModelConfig::OpenClip(config) => (open_clip(&config).map_err(wrong)?, Vec::new()),
+        other => {
+            let reason = format!("{other:?} is of a kind that is not understood");
+            return Err(wrong(ConfigureError::Shape(reason)));
+        }
+    };
+    architecture.config.check().map_err(|reason| wrong(ConfigureError::Shape(reason)))?;
+    Ok(Found { architecture, class_names, checkpoint, named: Named::ByConfig })
+}
+
+/// The model of a `config.json` of transformers, with what its image processor says.
+fn hugging_face(
+    config: &HfConfig,
+    weights: Option<&Spelling>,
+    processor: Option<&serde_json::Value>,
+) -> Result<Architecture, ConfigureError> {
+    let given = processor.map(ImageProcessor::from_hf).transpose()?;
+    let size = match &given {
+        Some(ImageProcessor::Fixed(given)) => Some(given.input_size),
+        _ => None,
+    };
+    let Understood { config: mut shape, preprocess, .. } =
+        config_json::hugging_face::describe(config, weights, size)?;
+    let name = config.model_type.clone();
+    let (preprocess, own_sizes) = match (given, shape.sizes) {
+        (Some(ImageProcessor::Fixed(given)), Sizes::One) => (given, None),
+        (None, Sizes::One) => (preprocess, None),
+        (Some(ImageProcessor::Naflex(given)), Sizes::Own { .. }) => (preprocess, Some(given)),
+        (None, Sizes::Own { most }) => {
+            let patch_size = shape.patch_size.0;
+            (preprocess, Some(NaflexPreprocess { patch_size, max_num_patches: most, ..Default::default() }))
+        }
+        (Some(_), sizes) => {
+            let takes = if sizes == Sizes::One { "images of one size" } else { "images of their own sizes" };
+            let reason = format!(
+                "the image processor beside it prepares images otherwise than the model, which takes {takes}; use the \
+                 preprocessor_config.json of this model"
+            );
+            return Err(ConfigureError::Shape(reason));
+        }
+    };
+    let mut preprocess = preprocess;
+    if let Some(given) = &own_sizes {
+        let NaflexPreprocess { interpolation, mean, std, .. } = *given;
+        preprocess = Preprocess { interpolation, mean, std, ..preprocess };
+        if given.patch_size != shape.patch_size.0 {
+            let (given, own) = (given.patch_size, shape.patch_size.0);
+            let reason = format!(
+                "its patch_size is {own}, and {given} in the image processor beside it; use the \
+                 preprocessor_config.json of this model"
+            );
+            return Err(ConfigureError::Shape(reason));
+        }
+        shape.sizes = Sizes::Own { most: given.max_num_patches };
+    }
+    Ok(Architecture { name, tag: String::new(), config: shape.into(), preprocess, own_sizes })
+}
+
+/// The image tower of an `open_clip_config.json`.
+fn open_clip(config: &OpenClipConfig) -> Result<Architecture, ConfigureError> {
+    match config_json::open_clip::describe(config)? {
+        Tower::Own(Understood { config: shape, preprocess, .. }) => Ok(Architecture {
+            name: "open_clip".to_owned(),
+            tag: String::new(),
+            config: shape.into(),
+            preprocess,
+            own_sizes: None,
+        }),
+        Tower::Timm(tower) => config_json::timm_tower(&tower),
+    }
+}
+
+fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
+    let wrong = |reason: String| ModelError::Preprocessor { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+impl Model {
+    /// Opens a model.
+    ///
+    /// # Errors
+    /// When the name is unknown, or the weights are missing, damaged or of another model.
+    pub fn open(options: &ModelOptions, device: &Device) -> Result<Self, ModelError> {
+        Self::open_with_progress(options, device, &Silent)
+    }
+
+    /// The same, telling `progress` of what is downloaded.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_progress(
+        options: &ModelOptions,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<Self, ModelError> {
+        let Found { mut architecture, class_names, mut checkpoint, named } = find(options, progress)?;
+        if checkpoint.is_none() && options.weights == Weights::Pretrained {
+            checkpoint = Some(Checkpoint::open(weights_of(&architecture, progress)?)?);
+        }
+        let (network, trained_with, report) = match &checkpoint {
+            Some(checkpoint) => {
+                architecture.config = fitted(architecture.config, checkpoint, named)?;
+                let method = trained_with(checkpoint)?;
+                let network = architecture.config.init(options.precision, device);
+                let (network, report) = load(network.with_fresh_mergers(&method, device), checkpoint)?;
+                (network, method, report)
+            }
+            None => {
+                // None of the published ones.
+                architecture.tag = String::new();
+                let network = random_weights(&architecture.config, options.precision, device);
+                (network, Method::None, LoadReport::default())
+            }
+        };
+        let network = network.with_routing(options.routing);
+        Ok(Self::from_parts(network, architecture, class_names, trained_with, device).with_report(report))
+    }
+}
+
+/// The shape that the weights have, where a name alone leaves that open: with the number of classes in the file, and
+/// with an average of the patches where the file's last norm is made for one (MAE, fine-tuned). A `config.json` leaves
+/// nothing open.
+fn fitted(config: Config, checkpoint: &Checkpoint, named: Named) -> Result<Config, ModelError> {
+    if named == Named::ByConfig {
+        return Ok(config);
+    }
+    let spelling = spelling(checkpoint)?;
+    let has = |path: &str| spelling.source(path).is_some();
+    let config =
+        if has("fc_norm.weight") && !has("norm.weight") { config.normalised_after_pooling() } else { config };
+    Ok(config.with_num_classes(spelling.head().unwrap_or(0)))
+}
+
+/// The method that a checkpoint's metadata name.
+fn trained_with(checkpoint: &Checkpoint) -> Result<Method, ModelError> {
+    let Some(merge) = checkpoint.metadata().get(TRAINED_WITH) else { return Ok(Method::None) };
+    merge.parse().map_err(|error: SpecError| ModelError::TrainedMerge {
+        path: checkpoint.path().to_owned(),
+        merge: merge.clone(),
+        reason: error.to_string(),
+    })
+}
+
+/// Where the weights of a name are on the Hub.
+fn weights_of(architecture: &Architecture, progress: &dyn Progress) -> Result<PathBuf, ModelError> {
+    let name = architecture.full_name();
+    let repository = architecture.repository().ok_or_else(|| ModelError::NotPublished(name.clone()))?;
+    match ModelSource::parse(&format!("hf-hub:{repository}"))? {
+        ModelSource::HfHub { repo, revision } => {
+            let hub = Hub::new(HubConfig::from_env()?)?;
+            Ok(hub.fetch_with_progress(&repo, &revision, progress)?.weights)
+        }
+        _ => Err(ModelError::NotPublished(name)),
+    }
+}
+
+/// A network of random weights, the same in every run and beside whatever else draws from the device's generator.
+fn random_weights(config: &Config, precision: Precision, device: &Device) -> Network {
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(0);
+    let network = config.init(precision, device);
+    // Burn draws a parameter when it is first read, which may be while another model is seeding.
+    parameters::materialise(&network);
+    network
+}

@@ -1,0 +1,303 @@
+//! One pass through a network: the seam between the halves of its blocks, and what stands in it.
+
+use crate::blocks::{Context, EncoderBlock};
+use crate::family::Family;
+use burn::tensor::{Tensor, TensorData};
+use tokmerge_merge::{Evidence, MergePlan, Readout, Reduction, Site, Step, Tokens, Trace, Wants};
+use tokmerge_nn::Random;
+use tokmerge_ops::recycle;
+
+/// How a network is to run.
+pub struct Pass<'a> {
+    /// What merges.
+    pub reduction: &'a Reduction,
+    /// What will be read of the result.
+    pub read: Read,
+    /// Random parts of training: branches left out, noise on routers.
+    pub training: Option<StochasticDepth>,
+    /// Sees the tokens of every block.
+    pub probe: Option<&'a mut dyn Probe>,
+}
+
+/// What will be read of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The tokens after the last block too.
+    Tokens,
+    /// Nothing but what the head says. It is the same bit for bit, sooner: where the head looks at class tokens, the last
+    /// block computes keys and values of all tokens, but nothing else of the patches, and merges nothing.
+    Head,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass of which everything can be read.
+    #[must_use]
+    pub fn new(reduction: &'a Reduction) -> Self {
+        Self { reduction, read: Read::Tokens, training: None, probe: None }
+    }
+
+    /// A pass of which only the embedding and the logits are read.
+    #[must_use]
+    pub fn head(reduction: &'a Reduction) -> Self {
+        Self { read: Read::Head, ..Self::new(reduction) }
+    }
+
+    /// The same with random parts of training.
+    #[must_use]
+    pub fn training(self, training: StochasticDepth) -> Self {
+        Self { training: Some(training), ..self }
+    }
+
+    /// The same with a probe. Nothing that it does changes the result.
+    #[must_use]
+    pub fn probed(self, probe: &'a mut dyn Probe) -> Self {
+        Self { probe: Some(probe), ..self }
+    }
+}
+
+/// What comes out of a pass.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The embedding, `[B, E]`.
+    pub pooled: Tensor<2>,
+    /// `[B, classes]`; the embedding again where there is no classifier.
+    pub logits: Tensor<2>,
+    /// Tokens after the last block, not normalised; the prefix alone where only that was computed.
+    pub tokens: Tokens,
+    /// Where tokens went.
+    pub trace: Trace,
+    /// What training is to add to the loss, `[1]`: of models with experts, that they be used equally.
+    pub auxiliary: Option<Tensor<1>>,
+}
+
+impl Output {
+    /// The logits and the trace; the memory of the tokens is used by the next pass.
+    #[must_use]
+    pub fn into_logits(self) -> (Tensor<2>, Trace) {
+        recycle(self.tokens.x);
+        (self.logits, self.trace)
+    }
+}
+
+/// Sees the tokens of every block: for recording and measuring.
+pub trait Probe {
+    /// What a block should report where the method asks for nothing.
+    fn wants(&self, layer: usize) -> Wants {
+        let _ = layer;
+        Wants::default()
+    }
+
+    /// Block `layer` begins with these tokens, before anything merges.
+    fn entering(&mut self, layer: usize, tokens: &Tokens) {
+        let _ = (layer, tokens);
+    }
+
+    /// Block `layer` has attended, and reported `evidence`.
+    fn attended(&mut self, layer: usize, tokens: &Tokens, evidence: &Evidence) {
+        let _ = (layer, tokens, evidence);
+    }
+
+    /// `before` are about to become fewer by `plan`.
+    fn reduced(&mut self, step: Step, before: &Tokens, plan: &MergePlan) {
+        let _ = (step, before, plan);
+    }
+
+    /// Block `layer` is done, and left these tokens.
+    fn left(&mut self, layer: usize, tokens: &Tokens) {
+        let _ = (layer, tokens);
+    }
+}
+
+/// In training, branches of blocks are left out at random, image by image, and the others count for more (stochastic
+/// depth, or drop path). The rate rises linearly from 0 in the first block, as in DeiT and timm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StochasticDepth {
+    /// Probability with which a branch of the last block is left out; below 1.
+    pub rate: f64,
+    /// Decides which; to be another in every step.
+    pub seed: u64,
+}
+
+impl StochasticDepth {
+    /// What half `half` of block `layer` made of `before`, or `before` itself, for each item.
+    fn drop(self, layer: usize, half: usize, depth: usize, before: Tensor<2>, after: Tokens) -> Tokens {
+        let rate = self.rate * layer as f64 / depth.saturating_sub(1).max(1) as f64;
+        if rate <= 0.0 {
+            return after;
+        }
+        let mut random = Random::for_layer(self.seed, 2 * layer + half, 0);
+        let mut factors = Vec::with_capacity(after.layout.rows());
+        for len in after.layout.lens() {
+            let factor = if random.unit() < rate { 0.0 } else { 1.0 / (1.0 - rate) };
+            factors.extend(std::iter::repeat_n(factor as f32, len));
+        }
+        let factors = TensorData::new(factors, [after.layout.rows(), 1]);
+        let factors = Tensor::from_data(factors, &after.device());
+        let x = before.clone() + (after.x.clone() - before) * factors;
+        after.with(x)
+    }
+}
+
+/// Tokens after the last block, and where they went.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    pub(crate) tokens: Tokens,
+    pub(crate) trace: Trace,
+    pub(crate) auxiliary: Option<Tensor<1>>,
+}
+
+/// Runs the blocks, reducing tokens between their halves. Nothing is stored between calls.
+///
+/// # Panics
+/// When the reduction was bound to a model of another depth.
+pub(crate) fn encode<F: Family>(family: &F, mut tokens: Tokens, pass: Pass<'_>, readout: Readout) -> Encoded {
+    let mut walk = Walk::new(family, pass, readout);
+    for layer in 0..family.blocks().len() {
+        tokens = walk.block(layer, tokens);
+    }
+    walk.encoded(tokens)
+}
+
+/// The rest of [`encode`] from the moment in which block `layer` has attended, as [`Probe::attended`] saw it: what a
+/// reduction does from there on, without the blocks before. The trace begins there too.
+///
+/// # Panics
+/// When the reduction was bound to a model of another depth, or merges in `layer` by other evidence than is given.
+pub(crate) fn resume<F: Family>(
+    family: &F,
+    layer: usize,
+    attended: Tokens,
+    evidence: Evidence,
+    pass: Pass<'_>,
+) -> Encoded {
+    let mut walk = Walk::new(family, pass, Readout::All);
+    let mut tokens = walk.reduce(layer, attended, evidence);
+    tokens = walk.feed_forward(layer, tokens);
+    for layer in layer + 1..family.blocks().len() {
+        tokens = walk.block(layer, tokens);
+    }
+    walk.encoded(tokens)
+}
+
+/// The state of a pass.
+pub(crate) struct Walk<'f, 'a, F> {
+    family: &'f F,
+    pass: Pass<'a>,
+    /// What the output is made of, where only the output is read.
+    readout: Readout,
+    trace: Trace,
+    auxiliary: Option<Tensor<1>>,
+}
+
+impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
+    pub(crate) fn new(family: &'f F, pass: Pass<'a>, readout: Readout) -> Self {
+        pass.reduction.assert_fits(family.blocks().len());
+        let readout = match pass.read {
+            Read::Head => readout,
+            Read::Tokens => Readout::All,
+        };
+        Self { family, pass, readout, trace: Trace::default(), auxiliary: None }
+    }
+
+    fn encoded(self, tokens: Tokens) -> Encoded {
+        Encoded { tokens, trace: self.trace, auxiliary: self.auxiliary }
+    }
+
+    /// The plans so far, and what is to be added to the loss.
+    pub(crate) fn finish(self) -> (Trace, Option<Tensor<1>>) {
+        (self.trace, self.auxiliary)
+    }
+
+    /// One block: what may merge before it, attention, what may merge inside, the MLP, what may come back after it. The
+    /// last block for the prefix alone, if only that is read.
+    pub(crate) fn block(&mut self, layer: usize, tokens: Tokens) -> Tokens {
+        if self.readout == Readout::Prefix && layer + 1 == self.family.blocks().len() {
+            return self.last_block(layer, tokens);
+        }
+        let entering = self.pass.probe.is_some().then(|| tokens.clone());
+        if let Some(probe) = &mut self.pass.probe {
+            probe.entering(layer, &tokens);
+        }
+        let (tokens, held) = self.pass.reduction.enter(layer, tokens, &mut self.trace);
+        self.report(entering, Step { layer, site: self.pass.reduction.method().site() });
+        let context = self.context(layer, &tokens);
+        let mut wants = self.pass.reduction.wants(layer);
+        if let Some(probe) = &self.pass.probe
+            && wants == Wants::default()
+        {
+            wants = probe.wants(layer);
+        }
+        let before = self.pass.training.map(|_| tokens.x.clone());
+        let (attended, evidence) = self.family.blocks()[layer].attend(tokens, &context, wants);
+        let attended = self.drop(layer, 0, before, attended);
+        if let Some(probe) = &mut self.pass.probe {
+            probe.attended(layer, &attended, &evidence);
+        }
+        let tokens = self.reduce(layer, attended, evidence);
+        let tokens = self.feed_forward(layer, tokens);
+        let tokens = self.pass.reduction.leave(tokens, held);
+        if let Some(probe) = &mut self.pass.probe {
+            probe.left(layer, &tokens);
+        }
+        tokens
+    }
+
+    /// The last block for the prefix alone.
+    fn last_block(&mut self, layer: usize, tokens: Tokens) -> Tokens {
+        // What is held back are patches, which nobody reads.
+        let (tokens, _) = self.pass.reduction.enter(layer, tokens, &mut self.trace);
+        let context = self.context(layer, &tokens);
+        let block = &self.family.blocks()[layer];
+        let entered = tokens.layout.clone();
+        let attended = block.attend_prefix(tokens, &context);
+        self.pass.reduction.skip_last(layer, entered, attended.prefix.clone(), &mut self.trace);
+        block.feed_forward(attended, None).0
+    }
+
+    /// What attention takes besides the tokens.
+    fn context(&self, layer: usize, tokens: &Tokens) -> Context {
+        let context = self.family.context(layer, tokens);
+        Context { key_bias: self.pass.reduction.key_bias(tokens), ..context }
+    }
+
+    fn feed_forward(&mut self, layer: usize, tokens: Tokens) -> Tokens {
+        let block = &self.family.blocks()[layer];
+        let Some(StochasticDepth { seed, .. }) = self.pass.training else {
+            return block.feed_forward(tokens, None).0;
+        };
+        let before = tokens.x.clone();
+        // Other numbers than those that leave branches out.
+        let mut random = Random::for_layer(!seed, layer, 0);
+        let (tokens, auxiliary) = block.feed_forward(tokens, Some(&mut random));
+        self.auxiliary = match (self.auxiliary.take(), auxiliary) {
+            (Some(sum), Some(more)) => Some(sum + more),
+            (one, other) => one.or(other),
+        };
+        self.drop(layer, 1, Some(before), tokens)
+    }
+
+    /// Leaves out the branch of some items, if `before` was kept for that.
+    fn drop(&self, layer: usize, half: usize, before: Option<Tensor<2>>, after: Tokens) -> Tokens {
+        match (self.pass.training, before) {
+            (Some(drop), Some(before)) => drop.drop(layer, half, self.family.blocks().len(), before, after),
+            _ => after,
+        }
+    }
+
+    /// Between attention and MLP.
+    fn reduce(&mut self, layer: usize, attended: Tokens, evidence: Evidence) -> Tokens {
+        let before = self.pass.probe.is_some().then(|| attended.clone());
+        let reduced = self.pass.reduction.apply(layer, attended, evidence, &mut self.trace);
+        self.report(before, Step { layer, site: Site::InsideBlock });
+        reduced
+    }
+
+    /// Tells the probe of a reduction, if there was one at this step.
+    fn report(&mut self, before: Option<Tokens>, at: Step) {
+        if let (Some(probe), Some(before), Some(plan)) =
+            (&mut self.pass.probe, before, self.trace.plan_at(at))
+        {
+            probe.reduced(at, &before, plan);
+        }
+    }
+}

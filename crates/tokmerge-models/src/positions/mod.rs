@@ -1,0 +1,14 @@
+//! How tokens know where they stand.
+
+mod config;
+mod grid;
+mod relative;
+mod resample;
+mod rotary;
+mod turns;
+
+pub use config::{Absolute, AxisOrder, Frequencies, PositionConfig, Relative, Resampling, RotaryConfig};
+pub(crate) use grid::grid_positions;
+pub(crate) use relative::{relative_position_index, relative_positions, resample_relative_positions};
+pub(crate) use resample::{resample, resample_each};
+pub use rotary::{RotaryEmbedding, RotaryShape};

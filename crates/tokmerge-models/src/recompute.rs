@@ -1,0 +1,82 @@
+//! Gradient checkpointing: gradients with the activations of one block (Chen et al., 2016, arXiv:1604.06174).
+//!
+//! Burn's own strategy forgets single operations and keeps those that are expensive, which ours all are; and it would
+//! not know that merging must not be decided again. So the model is cut at its blocks: what enters each is kept, and in
+//! the backward pass one block after the other runs once more and hands the gradient of what entered it to the one before.
+
+use crate::family::Family;
+use crate::pass::{Pass, Read, StochasticDepth, Walk};
+use burn::tensor::{Gradients, Tensor};
+use tokmerge_merge::{Readout, Reduction, Tokens};
+
+/// `share` times the gradients of a loss of a network's logits; see `Network::gradients_by_block`.
+#[expect(clippy::too_many_arguments, reason = "what a network and its caller know of one pass")]
+pub(crate) fn gradients_by_block<F: Family>(
+    family: &F,
+    embedded: Tokens,
+    [first, again]: [&Reduction; 2],
+    training: Option<StochasticDepth>,
+    readout: Readout,
+    share: f64,
+    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    found: &mut dyn FnMut(Gradients),
+) -> Tensor<1> {
+    let read = if training.is_some() { Read::Tokens } else { Read::Head };
+    let run = |layer: usize, tokens: Tokens, reduction: &Reduction| {
+        let leaf = tokens.x.autodiff().require_grad();
+        let tokens = Tokens { x: leaf.clone(), ..tokens };
+        let mut walk = Walk::new(family, Pass { reduction, read, training, probe: None }, readout);
+        let tokens = walk.block(layer, tokens);
+        (leaf, tokens, walk.finish().1)
+    };
+    let plain = family.valid();
+    let mut tokens = Tokens { x: embedded.x.clone().without_autodiff(), ..embedded.clone() };
+    // What enters every block, and the plans of all blocks but the last, which is not run here.
+    let mut walk = Walk::new(&plain, Pass { reduction: first, read, training, probe: None }, Readout::All);
+    let mut entered = Vec::with_capacity(plain.blocks().len());
+    for layer in 0..plain.blocks().len() {
+        entered.push(tokens.clone());
+        if layer + 1 < plain.blocks().len() {
+            tokens = walk.block(layer, tokens);
+        }
+    }
+    let trace = walk.finish().0;
+
+    let last = entered.pop().expect("a model has blocks");
+    let scaled = |loss: Tensor<1>| if share == 1.0 { loss } else { loss * share };
+    let (leaf, tokens, auxiliary) = run(entered.len(), last, again);
+    let loss = plus(loss(family.head(&tokens).logits), auxiliary);
+    let mut value = loss.clone().without_autodiff();
+    let mut upstream = back(scaled(loss), &leaf, found);
+    let again = again.replaying(&trace);
+    for (layer, tokens) in entered.into_iter().enumerate().rev() {
+        let (leaf, tokens, auxiliary) = run(layer, tokens, &again);
+        value = plus(value, auxiliary.clone().map(Tensor::without_autodiff));
+        upstream = back(plus(dot(tokens.x, upstream), auxiliary.map(scaled)), &leaf, found);
+    }
+    // Not where the stem is frozen.
+    if embedded.x.is_tracked() {
+        found(dot(embedded.x, upstream).backward());
+    }
+    value
+}
+
+/// Goes back from a scalar to `leaf`, whose gradient is returned.
+fn back(scalar: Tensor<1>, leaf: &Tensor<2>, found: &mut dyn FnMut(Gradients)) -> Tensor<2> {
+    let mut gradients = scalar.backward();
+    let gradient = leaf.grad_remove(&mut gradients);
+    found(gradients);
+    gradient.expect("every output of a block depends on what entered it")
+}
+
+fn plus(loss: Tensor<1>, more: Option<Tensor<1>>) -> Tensor<1> {
+    match more {
+        Some(more) => loss + more,
+        None => loss,
+    }
+}
+
+/// A scalar whose gradient by `x` is `gradient`.
+fn dot(x: Tensor<2>, gradient: Tensor<2>) -> Tensor<1> {
+    (x * gradient.autodiff()).sum()
+}

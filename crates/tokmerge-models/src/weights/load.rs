@@ -1,0 +1,226 @@
+//! Weights into a model: a load is a report, not a yes or no.
+
+use super::key_map::{Role, Spelling, SpellingError};
+use crate::network::{Config, Network};
+use crate::positions::{Absolute, resample, resample_relative_positions};
+use std::collections::BTreeSet;
+use std::fmt;
+use tokmerge_checkpoint::{Checkpoint, CheckpointError};
+use tokmerge_nn::parameters;
+
+/// What became of every tensor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Parameters that were set.
+    pub applied: Vec<String>,
+    /// Parameters without a tensor, each with the nearest unused name.
+    pub missing: Vec<(String, Option<String>)>,
+    /// Tensors that no parameter asked for.
+    pub unused: Vec<String>,
+    /// Tensors that this model does not read, and that were passed over.
+    pub ignored: Vec<String>,
+    /// Tensors whose shape does not fit: name, shape in the file, shape in the model.
+    pub mismatched: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Position embeddings that were interpolated: grid in the file, grid of the model.
+    pub interpolated: Option<((usize, usize), (usize, usize))>,
+}
+
+/// Names and shapes shown at most per kind: one wrong file breaks hundreds.
+const SHOWN: usize = 4;
+
+fn list<T>(f: &mut fmt::Formatter<'_>, items: &[T], show: impl Fn(&T) -> String) -> fmt::Result {
+    let shown: Vec<_> = items.iter().take(SHOWN).map(show).collect();
+    write!(f, "{}", shown.join(", "))?;
+    if items.len() > SHOWN { write!(f, " and {} more", items.len() - SHOWN) } else { Ok(()) }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tensors applied", self.applied.len())?;
+        if !self.mismatched.is_empty() {
+            write!(f, "; {} of another shape: ", self.mismatched.len())?;
+            list(f, &self.mismatched, |(name, file, model)| {
+                format!("{name} is {file:?}, the model has {model:?}")
+            })?;
+        }
+        if !self.missing.is_empty() {
+            write!(f, "; {} missing: ", self.missing.len())?;
+            list(f, &self.missing, |(name, near)| match near {
+                Some(near) => format!("{name} (the file has {near})"),
+                None => name.clone(),
+            })?;
+        }
+        if !self.unused.is_empty() {
+            write!(f, "; {} not used: ", self.unused.len())?;
+            list(f, &self.unused, Clone::clone)?;
+        }
+        if let Some((file, model)) = self.interpolated {
+            write!(f, "; positions interpolated from {}x{} to {}x{}", file.0, file.1, model.0, model.1)?;
+        }
+        Ok(())
+    }
+}
+
+/// Weights that do not fit a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// Tensors are missing, left over or of another shape.
+    #[error("{path} does not hold weights of this model: {report}; check `model`, or give other `weights`")]
+    Mismatch {
+        /// The file.
+        path: String,
+        /// What fits and what does not.
+        report: Box<LoadReport>,
+    },
+    /// The names of the tensors mean nothing here.
+    #[error("{path}: {source}")]
+    Spelling {
+        /// The file.
+        path: String,
+        /// Why.
+        source: SpellingError,
+    },
+    /// A tensor cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// The spelling of a checkpoint.
+///
+/// # Errors
+/// When its names mean nothing here.
+pub(crate) fn spelling(checkpoint: &Checkpoint) -> Result<Spelling, LoadError> {
+    let shapes: Vec<(&str, Vec<usize>)> =
+        checkpoint.tensors().map(|tensor| (tensor.name, tensor.shape.to_vec())).collect();
+    Spelling::detect(shapes.iter().map(|(name, shape)| (*name, shape.as_slice())))
+        .map_err(|source| LoadError::Spelling { path: checkpoint.path().display().to_string(), source })
+}
+
+/// Loads a checkpoint into a network whose shape is known.
+///
+/// Absolute positions of another grid are resampled. Nothing else is bent: a tensor that is missing, left over or of
+/// another shape is an error.
+///
+/// # Errors
+/// When the checkpoint is not one of this network, with the whole report.
+pub fn load(network: Network, checkpoint: &Checkpoint) -> Result<(Network, LoadReport), LoadError> {
+    let spelling = spelling(checkpoint)?;
+    let config = network.config().clone();
+    let mut loader = Loader {
+        checkpoint,
+        spelling: &spelling,
+        config: &config,
+        used: BTreeSet::new(),
+        report: LoadReport::default(),
+        failure: None,
+    };
+    let network = parameters::load(network, |path, wanted| loader.values(path, wanted));
+    let Loader { used, mut report, failure, .. } = loader;
+    if let Some(failure) = failure {
+        return Err(failure.into());
+    }
+    let left = checkpoint.names().filter(|name| !used.contains(*name)).map(str::to_owned);
+    // A model without a classifier leaves that of its checkpoint behind.
+    let headless = config.shape().classes == 0;
+    (report.ignored, report.unused) = left.partition(|name| match spelling.role(name) {
+        Role::Ignored => true,
+        Role::Head => headless,
+        Role::Weight => false,
+    });
+    let unused = report.unused.clone();
+    for (name, near) in &mut report.missing {
+        *near = nearest(name, &unused);
+    }
+    if report.missing.is_empty() && report.unused.is_empty() && report.mismatched.is_empty() {
+        Ok((network, report))
+    } else {
+        let path = checkpoint.path().display().to_string();
+        Err(LoadError::Mismatch { path, report: Box::new(report) })
+    }
+}
+
+fn nearest(name: &str, candidates: &[String]) -> Option<String> {
+    candidates
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= name.len() / 2)
+        .min()
+        .map(|(_, candidate)| candidate.clone())
+}
+
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    spelling: &'a Spelling,
+    config: &'a Config,
+    used: BTreeSet<String>,
+    report: LoadReport,
+    failure: Option<CheckpointError>,
+}
+
+impl Loader<'_> {
+    /// The values of a parameter of shape `wanted`, if the checkpoint has them; the report says what became of it.
+    fn values(&mut self, path: &str, wanted: &[usize]) -> Option<Vec<f32>> {
+        let missing = |report: &mut LoadReport| {
+            report.missing.push((path.to_owned(), None));
+            None
+        };
+        let Some(source) = self.spelling.source(path) else { return missing(&mut self.report) };
+        let checkpoint = self.checkpoint;
+        let read = |name: &str| {
+            let view = checkpoint.get(name);
+            view.map(|view| Ok((view.to_f32()?, view.shape.to_vec()))).transpose()
+        };
+        let (values, shape) = match source.values(read) {
+            Ok(Some(found)) => found,
+            Ok(None) => return missing(&mut self.report),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                return None;
+            }
+        };
+        self.used.extend(source.names().map(str::to_owned));
+        let tables = self.config.table_grids().filter(|_| path.ends_with("relative_position_bias_table"));
+        let table = tables.and_then(|[from, to]| resample_relative_positions(&values, from, to));
+        let values =
+            if let Some(table) = table.filter(|table| table.len() == wanted.iter().product::<usize>()) {
+                table
+            } else if shape == wanted {
+                values.into_owned()
+            } else if let Some(values) =
+                (path == "pos_embed").then(|| self.positions(&values, &shape, wanted)).flatten()
+            {
+                values
+            } else {
+                self.report.mismatched.push((path.to_owned(), shape, wanted.to_vec()));
+                return None;
+            };
+        self.report.applied.push(path.to_owned());
+        Some(values)
+    }
+
+    /// Absolute positions for this network's grid, from those of the grid that its configuration names, or of a square.
+    fn positions(&mut self, values: &[f32], shape: &[usize], wanted: &[usize]) -> Option<Vec<f32>> {
+        let (Absolute::Learned { prefix, resampling, grid }, to) = self.config.absolute_positions()? else {
+            return None;
+        };
+        let channels = *shape.last()?;
+        let (patches, from) = match *shape {
+            [1, rows, _] => {
+                let patches = rows.checked_sub(prefix)?;
+                let side = patches.isqrt();
+                let square = (side, side);
+                (patches, grid.filter(|(rows, columns)| rows * columns == patches).unwrap_or(square))
+            }
+            // A map of positions.
+            [1, rows, columns, _] => (rows * columns, (rows, columns)),
+            _ => return None,
+        };
+        if Some(&channels) != wanted.last() || from.0 * from.1 != patches || patches == 0 {
+            return None;
+        }
+        let (front, patches) = values.split_at(prefix * channels);
+        self.report.interpolated = Some((from, to));
+        Some([front, &resample(resampling, patches, from, to, channels)].concat())
+    }
+}

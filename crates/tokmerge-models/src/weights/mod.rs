@@ -1,0 +1,7 @@
+//! Weights into networks: how files spell names, and what becomes of every tensor.
+
+pub mod key_map;
+mod load;
+
+pub(crate) use load::spelling;
+pub use load::{LoadError, LoadReport, load};
