@@ -3,10 +3,9 @@
 use crate::batches::{Reading, each_batch};
 use serde::Serialize;
 use std::path::Path;
-use std::time::Instant;
 use tokmerge_data::{ImageError, Limits, LoaderError, Sample};
-use tokmerge_merge::{BindError, Method, Reduction};
-use tokmerge_models::{Convention, Model, Predicted};
+use tokmerge_merge::{Method, Reduction};
+use tokmerge_models::{Convention, Measured, Model};
 
 /// How to evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +52,9 @@ pub struct Prediction<'a> {
     pub top: Vec<(usize, f32)>,
 }
 
-/// Hears what happens during an evaluation.
+/// Receives the events of an evaluation.
 pub trait Observer {
-    /// So many more images are done.
+    /// Another `images` images are done.
     fn done(&mut self, images: usize) {
         let _ = images;
     }
@@ -68,7 +67,7 @@ pub trait Observer {
     /// A prediction was made.
     ///
     /// # Errors
-    /// What the observer cannot put up with ends the evaluation.
+    /// An error ends the evaluation.
     fn predicted(&mut self, prediction: Prediction<'_>) -> Result<(), String> {
         let _ = prediction;
         Ok(())
@@ -91,9 +90,6 @@ pub enum Labels {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
-    /// A method does not fit the model.
-    #[error(transparent)]
-    Bind(#[from] BindError),
     /// The images cannot be loaded.
     #[error(transparent)]
     Loader(#[from] LoaderError),
@@ -151,35 +147,32 @@ struct Tally {
 /// machine's speed hits all alike. The unmerged model runs too, for the agreement.
 ///
 /// # Errors
-/// When a method does not fit the model, a label is out of range, no image could be read, or the observer
-/// refuses a prediction.
+/// When a label is out of range, no image could be read, or the observer refuses a prediction.
 pub fn evaluate(
     model: &Model,
-    methods: &[Method],
+    reductions: &[Reduction],
     samples: Vec<Sample>,
     labels: Labels,
     options: EvalOptions,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Accuracy>, EvalError> {
-    let reductions: Vec<Reduction> =
-        methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
     model.warm_up();
-    let unmerged = methods.iter().position(|method| *method == Method::None);
+    let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
     let EvalOptions { batch_size, workers, limits, convention } = options;
-    let mut tallies: Vec<Tally> = methods.iter().map(|_| Tally::default()).collect();
+    let mut tallies: Vec<Tally> = reductions.iter().map(|_| Tally::default()).collect();
     let reading = Reading { batch_size, workers, limits };
     each_batch(model, samples, reading, observer, |batch, observer| {
-        let run = |reduction: &Reduction| forward(model, &batch.pixels, reduction, convention);
-        let passes: Vec<Pass> = reductions.iter().map(run).collect();
-        let answers = |pass: &Pass| pass.logits.iter().map(|logits| best(logits)).collect::<Vec<_>>();
+        let run = |reduction: &Reduction| model.measure(batch, reduction, convention);
+        let passes: Vec<Measured> = reductions.iter().map(run).collect();
+        let answers = |pass: &Measured| pass.logits.iter().map(|logits| best(logits)).collect::<Vec<_>>();
         let reference = match unmerged {
             Some(index) => answers(&passes[index]),
             None => answers(&run(&Reduction::none())),
         };
         for (method, (pass, tally)) in passes.iter().zip(&mut tallies).enumerate() {
             tally.seconds += pass.seconds;
-            tally.gmacs += pass.gmacs;
-            tally.tokens += pass.tokens;
+            tally.gmacs += pass.gmacs.iter().sum::<f64>();
+            tally.tokens += pass.tokens_left.iter().sum::<usize>();
             for (sample, (logits, reference)) in batch.samples.iter().zip(pass.logits.iter().zip(&reference))
             {
                 let top = top(logits, 5);
@@ -200,28 +193,7 @@ pub fn evaluate(
         }
         Ok(())
     })?;
-    Ok(methods.iter().zip(tallies).map(|(method, tally)| tally.result(method)).collect())
-}
-
-struct Pass {
-    logits: Vec<Vec<f32>>,
-    seconds: f64,
-    /// Sums over the images of the batch.
-    gmacs: f64,
-    tokens: usize,
-}
-
-fn forward(model: &Model, pixels: &[f32], reduction: &Reduction, convention: Convention) -> Pass {
-    let pixels = pixels.to_vec();
-    let start = Instant::now();
-    let Predicted { logits, trace } = model.predict(pixels, reduction);
-    let [items, classes] = logits.dims();
-    let flat: Vec<f32> = logits.into_data().iter::<f32>().collect();
-    let seconds = start.elapsed().as_secs_f64();
-    let gmacs = (0..items).map(|item| model.gmacs(&trace, item, reduction, convention)).sum();
-    let tokens = (0..items).map(|item| trace.tokens_left(item, model.config().tokens())).sum();
-    let logits = flat.chunks(classes.max(1)).map(<[f32]>::to_vec).collect();
-    Pass { logits, seconds, gmacs, tokens }
+    Ok(reductions.iter().zip(tallies).map(|(reduction, tally)| tally.result(reduction.method())).collect())
 }
 
 impl Tally {

@@ -27,7 +27,7 @@ pub(crate) fn each_batch(
     mut run: impl FnMut(&Batch, &mut dyn Observer) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
     let Reading { batch_size, workers, limits } = reading;
-    let loader = BatchLoader::new(samples, model.preprocess().clone(), batch_size, workers, limits)?;
+    let loader = BatchLoader::new(samples, model.processor(), batch_size, workers, limits)?;
     let (mut read, mut failed, mut first) = (0, 0, String::new());
     for batch in loader {
         for (path, error) in &batch.failed {

@@ -4,7 +4,7 @@ use crate::batches::each_batch;
 use crate::few_shot::Features;
 use crate::{EvalError, Observer, Reading};
 use tokmerge_data::Sample;
-use tokmerge_merge::{Method, Reduction};
+use tokmerge_merge::Reduction;
 use tokmerge_models::{Convention, Model};
 
 /// Features of labelled images at one way of merging.
@@ -35,36 +35,32 @@ impl Extracted {
 /// Features of the images at several ways of merging. Images without a label, or that cannot be read, are left out.
 ///
 /// # Errors
-/// When a method does not fit the model, or no image could be read.
+/// When no image could be read.
 pub fn extract(
     model: &Model,
-    methods: &[Method],
+    reductions: &[Reduction],
     samples: Vec<Sample>,
     reading: Reading,
     convention: Convention,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Extracted>, EvalError> {
-    let reductions: Vec<Reduction> =
-        methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
-    let begin = |method: &Method| Extracted {
-        merge: method.to_string(),
+    let begin = |reduction: &Reduction| Extracted {
+        merge: reduction.method().to_string(),
         values: Vec::new(),
-        dim: model.config().embed_dim,
+        dim: model.config().shape().embedding,
         labels: Vec::new(),
         gmacs: 0.0,
         mean_tokens: 0.0,
     };
-    let mut found: Vec<Extracted> = methods.iter().map(begin).collect();
+    let mut found: Vec<Extracted> = reductions.iter().map(begin).collect();
     let samples = samples.into_iter().filter(|sample| sample.label.is_some()).collect();
     each_batch(model, samples, reading, observer, |batch, _| {
         for (reduction, found) in reductions.iter().zip(&mut found) {
-            let (features, trace) = model.features(batch.pixels.to_vec(), reduction);
-            found.values.extend(features.into_data().iter::<f32>());
-            for (item, sample) in batch.samples.iter().enumerate() {
-                found.labels.extend(sample.label);
-                found.gmacs += model.gmacs(&trace, item, reduction, convention);
-                found.mean_tokens += trace.tokens_left(item, model.config().tokens()) as f64;
-            }
+            let measured = model.measure(batch, reduction, convention);
+            found.values.extend(measured.embeddings.iter().flatten());
+            found.labels.extend(batch.samples.iter().filter_map(|sample| sample.label));
+            found.gmacs += measured.gmacs.iter().sum::<f64>();
+            found.mean_tokens += measured.tokens_left.iter().sum::<usize>() as f64;
         }
         Ok(())
     })?;

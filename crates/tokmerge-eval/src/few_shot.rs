@@ -169,7 +169,7 @@ impl FewShot {
         for (row, &label) in features.labels.iter().enumerate() {
             members[label].push(row);
         }
-        let mut random = tokmerge_merge::Random::new(self.seed);
+        let mut random = tokmerge_nn::Random::new(self.seed);
         let mut examples = Vec::new();
         for (class, mut rows) in members.into_iter().enumerate() {
             let (images, shots) = (rows.len(), self.shots);
@@ -386,7 +386,7 @@ mod tests {
 
     /// Points around a corner of their own for each class.
     fn clusters(per_class: usize, classes: usize, dim: usize, spread: f64) -> (Vec<f32>, Vec<usize>) {
-        let mut random = tokmerge_merge::Random::new(3);
+        let mut random = tokmerge_nn::Random::new(3);
         let labels: Vec<usize> = (0..per_class * classes).map(|i| i % classes).collect();
         let value =
             |label: usize, j: usize, noise: f64| (f64::from(u8::from(label == j)) + spread * noise) as f32;

@@ -1,13 +1,12 @@
 //! How fast a model runs, with and without merging.
 
 use crate::Spread;
-use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use tokmerge_merge::{BindError, Method, Reduction};
-use tokmerge_models::{Convention, Isa, Model, Precision, peak};
+use tokmerge_merge::{Method, Reduction};
+use tokmerge_models::{Convention, Isa, Model, Pass, Precision, peak};
 
-/// What results are compared with: the machine's peak at a precision, on so many threads.
+/// What results are compared with: the machine's peak at a precision, on a number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeakOf {
     /// What is multiplied.
@@ -68,38 +67,33 @@ const FEWEST_ROUNDS: usize = 3;
 /// How long the peak is measured in each round.
 const PEAK: Duration = Duration::from_millis(5);
 
-/// Times several methods in turn, one batch each per round, on random normal images.
-///
-/// # Errors
-/// When a method's schedule does not fit the model.
-pub fn bench(model: &Model, methods: &[Method], options: BenchOptions) -> Result<Vec<Speed>, BindError> {
-    let reductions: Vec<Reduction> =
-        methods.iter().map(|method| model.bind(method)).collect::<Result<_, _>>()?;
-    let config = model.config();
-    let (height, width) = config.img_size;
-    let pixels = normal(options.batch_size * config.in_chans * height * width);
-    let mut counts = vec![[0.0; 3]; methods.len()];
-    let rounds = Rounds::measure(methods.len(), WARM_UP, &options, |round, index| {
+/// Times several ways of merging in turn, one batch each per round, on random normal images.
+#[must_use]
+pub fn bench(model: &Model, reductions: &[Reduction], options: BenchOptions) -> Vec<Speed> {
+    let cost = model.config().cost();
+    let batch = model.input().random(options.batch_size, 1);
+    let mut counts = vec![[0.0; 3]; reductions.len()];
+    let rounds = Rounds::measure(reductions.len(), WARM_UP, &options, |round, index| {
         let (reduction, count) = (&reductions[index], &mut counts[index]);
-        let input = pixels.clone();
+        let input = batch.clone();
         let now = Instant::now();
-        let output = model.predict(input, reduction);
+        let output = model.run(input, Pass::head(reduction));
         if round == 0 {
             let items = options.batch_size as f64;
             for item in 0..options.batch_size {
                 let layers = model.layer_tokens(&output.trace, item);
                 count[0] += model.gmacs(&output.trace, item, reduction, options.convention) / items;
-                count[1] += output.trace.tokens_left(item, config.tokens()) as f64 / items;
-                count[2] += config.cost().mega_activations(config.num_heads, &layers) / items;
+                count[1] += model.tokens_left(&output.trace, item) as f64 / items;
+                count[2] += cost.mega_activations(&layers) / items;
             }
         }
         // Reading the logits is part of the work: nothing may be left lazy.
-        let logits = output.logits.into_data();
+        let logits = output.into_logits().0.into_data();
         let seconds = now.elapsed().as_secs_f64();
         drop(logits);
         seconds
     });
-    Ok(rounds.speeds(methods, &counts, options.batch_size))
+    rounds.speeds(reductions, &counts, options.batch_size)
 }
 
 /// Times of several methods, one batch each in turn per round, so that a machine whose speed drifts hits all alike.
@@ -139,40 +133,35 @@ impl Rounds {
         rounds
     }
 
-    /// The speeds of `methods`. `counts` of each are billions of multiply-adds and tokens left per image, and millions
+    /// The speeds of `reductions`. `counts` of each are billions of multiply-adds and tokens left per image, and millions
     /// of activations.
     #[must_use]
-    pub fn speeds(&self, methods: &[Method], counts: &[[f64; 3]], batch_size: usize) -> Vec<Speed> {
+    pub fn speeds(&self, reductions: &[Reduction], counts: &[[f64; 3]], batch_size: usize) -> Vec<Speed> {
         let Self { times: rounds, peaks } = self;
-        let unmerged = methods.iter().position(|method| *method == Method::None);
-        let speed = |(index, (method, [gmacs, tokens, mega_activations])): (usize, (&Method, &[f64; 3]))| {
-            let speeds: Vec<f64> = rounds.iter().map(|times| batch_size as f64 / times[index]).collect();
-            let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
-                let ratios: Vec<f64> = rounds.iter().map(|times| times[unmerged] / times[index]).collect();
-                Spread::of(&ratios)
-            });
-            let images_per_second = Spread::of(&speeds);
-            let shares: Vec<f64> =
-                speeds.iter().zip(peaks).map(|(speed, peak)| speed * gmacs * 2e9 / peak).collect();
-            Speed {
-                merge: method.to_string(),
-                images_per_second,
-                ms_per_batch: 1e3 * batch_size as f64 / images_per_second.median,
-                batches: rounds.len(),
-                gmacs: *gmacs,
-                tokens: *tokens,
-                mega_activations: *mega_activations,
-                speedup,
-                peak_share: (!shares.is_empty()).then(|| Spread::of(&shares)),
-            }
-        };
-        methods.iter().zip(counts).enumerate().map(speed).collect()
+        let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
+        let speed =
+            |(index, (reduction, [gmacs, tokens, mega_activations])): (usize, (&Reduction, &[f64; 3]))| {
+                let speeds: Vec<f64> = rounds.iter().map(|times| batch_size as f64 / times[index]).collect();
+                let speedup = unmerged.filter(|unmerged| *unmerged != index).map(|unmerged| {
+                    let ratios: Vec<f64> =
+                        rounds.iter().map(|times| times[unmerged] / times[index]).collect();
+                    Spread::of(&ratios)
+                });
+                let images_per_second = Spread::of(&speeds);
+                let shares: Vec<f64> =
+                    speeds.iter().zip(peaks).map(|(speed, peak)| speed * gmacs * 2e9 / peak).collect();
+                Speed {
+                    merge: reduction.method().to_string(),
+                    images_per_second,
+                    ms_per_batch: 1e3 * batch_size as f64 / images_per_second.median,
+                    batches: rounds.len(),
+                    gmacs: *gmacs,
+                    tokens: *tokens,
+                    mega_activations: *mega_activations,
+                    speedup,
+                    peak_share: (!shares.is_empty()).then(|| Spread::of(&shares)),
+                }
+            };
+        reductions.iter().zip(counts).enumerate().map(speed).collect()
     }
-}
-
-/// Seeded standard normal values: never zeros, which some processors multiply faster.
-fn normal(count: usize) -> Vec<f32> {
-    let device = Device::default();
-    device.seed(1);
-    Tensor::<1>::random([count], Distribution::Normal(0.0, 1.0), &device).into_data().iter::<f32>().collect()
 }

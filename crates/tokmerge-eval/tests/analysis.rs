@@ -6,8 +6,9 @@ use tokmerge_eval::analysis::{
     AnalysisError, InformationLoss, LayerLoss, MergeProfile, MergedTokens, information_loss, loss_per_layer,
     merged_tokens,
 };
-use tokmerge_merge::{Method, Random, Reduction, Trace};
-use tokmerge_models::{Model, ModelOptions, Weights};
+use tokmerge_merge::{Method, Reduction, Trace};
+use tokmerge_models::{Model, ModelOptions, Pass, Weights};
+use tokmerge_nn::Random;
 
 const SIDE: usize = 96;
 const IMAGES: usize = 5;
@@ -40,22 +41,22 @@ fn bound(model: &Model, spec: &str) -> Reduction {
 fn losses(model: &Model, thresholds: &[f64], batch: usize) -> Vec<LayerLoss> {
     let mut study = InformationLoss::new(model, thresholds).expect("thresholds");
     for pixels in pixels().chunks(batch * 3 * SIDE * SIDE) {
-        study.measure(pixels);
+        study.measure(&pixels.to_vec().into());
     }
     study.losses()
 }
 
 fn profiles(model: &Model, specs: &[&str], batch: usize) -> Vec<MergeProfile> {
-    let methods: Vec<Method> = specs.iter().map(|spec| spec.parse().expect("a spec")).collect();
-    let mut study = MergedTokens::new(model, &methods).expect("methods that merge");
+    let reductions: Vec<Reduction> = specs.iter().map(|spec| bound(model, spec)).collect();
+    let mut study = MergedTokens::new(model, &reductions).expect("methods that merge");
     for pixels in pixels().chunks(batch * 3 * SIDE * SIDE) {
-        study.measure(pixels);
+        study.measure(&pixels.to_vec().into());
     }
     study.profiles()
 }
 
 fn merged(trace: &Trace) -> usize {
-    trace.steps().iter().map(|(_, plan)| plan.input().rows() - plan.output().rows()).sum()
+    trace.plans().map(|(_, plan)| plan.input().rows() - plan.output().rows()).sum()
 }
 
 #[test]
@@ -73,8 +74,8 @@ fn a_threshold_of_one_loses_nothing() {
 fn every_branch_is_a_full_pass_of_its_spec() {
     let model = model();
     let pooled = |reduction: &Reduction| {
-        let output = model.forward(pixels(), reduction);
-        let pooled = model.vit().forward_pooled(&output.tokens);
+        let output = model.run(pixels(), Pass::new(reduction));
+        let pooled = output.pooled;
         let [_, channels] = pooled.dims();
         let flat: Vec<f32> = pooled.into_data().iter::<f32>().collect();
         (flat.chunks(channels).map(<[f32]>::to_vec).collect::<Vec<_>>(), merged(&output.trace))
@@ -132,7 +133,7 @@ const SPECS: [&str; 7] = [
 fn merged_tokens_are_those_of_the_trace() {
     let model = model();
     for profile in profiles(&model, &SPECS, IMAGES) {
-        let trace = model.forward(pixels(), &bound(&model, &profile.merge)).trace;
+        let trace = model.run(pixels(), Pass::new(&bound(&model, &profile.merge))).trace;
         let counted: f64 = profile.layers.iter().map(|layer| layer.merged.mean).sum();
         assert!((counted * IMAGES as f64 - merged(&trace) as f64).abs() < 1e-9, "{}", profile.merge);
         let left: usize = (0..IMAGES).map(|item| trace.tokens_left(item, model.config().tokens())).sum();
@@ -189,17 +190,15 @@ fn what_cannot_be_studied_is_refused() {
     assert!(refused(&[f64::NAN]).contains("not NaN"));
     assert!(refused(&[0.9, 0.8, 0.9]).contains("0.9 is given twice"));
     for spec in ["none", "tome:r=0", "atm:theta=1", "atm:theta=[1,1]"] {
-        let methods = ["tome:r=3".parse().expect("a spec"), spec.parse::<Method>().expect("a spec")];
-        let error = MergedTokens::new(&model, &methods).expect_err("refused");
+        let reductions = ["tome:r=3", spec].map(|spec| bound(&model, spec));
+        let error = MergedTokens::new(&model, &reductions).expect_err("refused");
         assert!(
             matches!(&error, AnalysisError::NeverMerges(merge) if merge.starts_with(&spec[..3])),
             "{error}"
         );
     }
-    let too_many = ["tome:r=99".parse().expect("a spec")];
-    assert!(
-        MergedTokens::new(&model, &too_many).expect_err("refused").to_string().contains("r must be below")
-    );
+    let too_many: Method = "tome:r=99".parse().expect("a spec");
+    assert!(model.bind(&too_many).expect_err("refused").to_string().contains("r must be below"));
 }
 
 #[test]
@@ -208,7 +207,7 @@ fn without_images_everything_is_zero() {
     let reading = Reading { batch_size: 2, workers: 0, limits: Default::default() };
     let losses = information_loss(&model, &[0.9], Vec::new(), reading, &mut ()).expect("nothing to read");
     assert!(losses.iter().all(|loss| (loss.images, loss.distance, loss.merged) == (0, 0.0, 0.0)));
-    let methods = ["tome:r=3".parse().expect("a spec")];
-    let profiles = merged_tokens(&model, &methods, Vec::new(), reading, &mut ()).expect("nothing to read");
+    let reductions = [bound(&model, "tome:r=3")];
+    let profiles = merged_tokens(&model, &reductions, Vec::new(), reading, &mut ()).expect("nothing to read");
     assert_eq!((profiles[0].images, profiles[0].layers[11].tokens), (0, 37.0));
 }

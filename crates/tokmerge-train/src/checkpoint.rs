@@ -15,15 +15,16 @@
 use crate::error::TrainError;
 use crate::recipe::Recipe;
 use crate::start::{Setup, Start};
-use crate::weights::{Values, all_finite};
+use crate::weights::all_finite;
 use burn_optim::{ModuleOptimizer, OptimizerRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use tokmerge_checkpoint::{Checkpoint, Dtype, TensorView, save_safetensors};
+use tokmerge_checkpoint::{AtomicFile, Checkpoint, Dtype, TensorView, save_safetensors};
 use tokmerge_models::{TRAINED_WITH, timm_config};
+use tokmerge_nn::parameters::{self, Values};
 
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -175,7 +176,7 @@ impl Checkpoints {
         self.check(&position, &start.setup)?;
         let file = if start.setup.recipe.lora.is_some() { APART } else { WEIGHTS };
         let weights = read_weights(&path.join(file))?;
-        let expected = crate::weights::shapes(&start.vit);
+        let expected = parameters::shapes(&start.network);
         for (name, shape) in &expected {
             match weights.get(name) {
                 Some(found) if found.shape == *shape => {}
@@ -210,13 +211,13 @@ impl Checkpoints {
         let theirs = Recipe::parse(&position.recipe, place, &[])?;
         if let Some((key, here, there)) = setup.recipe.differences(&theirs).into_iter().next() {
             return occupied(format!(
-                "its checkpoint was made by another recipe: {key} is {there} there and {here} here; give the recipe as it was, or another --output"
+                "its checkpoint was made by another recipe: {key} is {there} there and {here} here; give the recipe as it was, or another `output`"
             ));
         }
         let images = setup.images.train.len();
         if position.images != images {
             return occupied(format!(
-                "its checkpoint was made with {} training images, and there are {images} now; bring them back, or give another --output",
+                "its checkpoint was made with {} training images, and there are {images} now; bring them back, or give another `output`",
                 position.images
             ));
         }
@@ -255,10 +256,7 @@ impl Checkpoints {
     /// Writes a file of the run as a whole or not at all.
     pub(crate) fn write_file(&self, name: &str, content: &[u8]) -> Result<(), TrainError> {
         let path = self.dir.join(name);
-        let aside = self.dir.join(format!(".{name}.incomplete"));
-        let written = write(&aside, content)
-            .and_then(|()| fs::rename(&aside, &path).map_err(|error| (path.clone(), error.to_string())));
-        written.map_err(|(path, reason)| self.cannot_write(&path, &reason))
+        AtomicFile::replace(&path, content).map_err(|error| self.cannot_write(&path, &error.to_string()))
     }
 
     fn write_aside(

@@ -5,19 +5,23 @@ use crate::error::TrainError;
 use crate::recipe::DistillRecipe;
 use burn::module::Module;
 use burn::tensor::{Tensor, activation::softmax};
-use tokmerge_merge::{Method, Reduction, Seat};
-use tokmerge_models::Vit;
+use tokmerge_merge::{Method, ModelFacts, Reduction};
+use tokmerge_models::{Input, Network, Pass};
 
 /// A model that is not trained.
 #[derive(Clone, Debug)]
 pub(crate) struct Teacher {
-    vit: Vit,
+    network: Network,
     reduction: Reduction,
     weight: f64,
 }
 
 impl Teacher {
-    pub(crate) fn new(recipe: &DistillRecipe, vit: &Vit, seat: &Seat) -> Result<Self, TrainError> {
+    pub(crate) fn new(
+        recipe: &DistillRecipe,
+        network: &Network,
+        facts: &ModelFacts,
+    ) -> Result<Self, TrainError> {
         let method: Method =
             recipe.merge.parse().map_err(|error| TrainError::Data(format!("distill.merge: {error}")))?;
         if method.has_weights() {
@@ -25,13 +29,17 @@ impl Teacher {
                 "distill.merge is {method}, which has weights of its own that nobody has trained; use none"
             )));
         }
-        Ok(Self { vit: vit.valid(), reduction: Reduction::bind(method, seat)?, weight: recipe.weight })
+        Ok(Self {
+            network: network.valid(),
+            reduction: Reduction::bind(method, facts)?,
+            weight: recipe.weight,
+        })
     }
 
     /// What the teacher says of the images mixed with their targets: `[B, 3, H, W]` and `[B, classes]`, neither tracked,
     /// → `[B, classes]`.
     pub(crate) fn targets(&self, images: Tensor<4>, targets: Tensor<2>) -> Tensor<2> {
-        let said = softmax(self.vit.predict(images, &self.reduction).logits, 1);
+        let said = softmax(self.network.run(Input::Images(images), Pass::head(&self.reduction)).logits, 1);
         if self.weight == 1.0 { said } else { targets * (1.0 - self.weight) + said * self.weight }
     }
 }

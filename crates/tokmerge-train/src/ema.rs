@@ -1,10 +1,10 @@
 //! An exponential moving average of the weights.
 
-use crate::weights::{Values, assign, read};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
-use tokmerge_models::Vit;
+use tokmerge_models::Network;
+use tokmerge_nn::parameters::{Values, assign, read};
 
 /// `average = decay · average + (1 - decay) · weights`, after every step.
 ///
@@ -12,30 +12,35 @@ use tokmerge_models::Vit;
 #[derive(Clone, Debug)]
 pub(crate) struct Ema {
     decay: f64,
-    average: Vit,
+    average: Network,
 }
 
 impl Ema {
     /// The average of a model that has not been trained yet.
-    pub(crate) fn new(decay: f64, vit: &Vit, device: &Device) -> Self {
-        Self::resume(decay, vit, &read(vit), device)
+    pub(crate) fn new(decay: f64, network: &Network, device: &Device) -> Self {
+        Self::resume(decay, network, &read(network), device)
     }
 
     /// An average that was saved.
-    pub(crate) fn resume(decay: f64, vit: &Vit, values: &BTreeMap<String, Values>, device: &Device) -> Self {
+    pub(crate) fn resume(
+        decay: f64,
+        network: &Network,
+        values: &BTreeMap<String, Values>,
+        device: &Device,
+    ) -> Self {
         let device = device.clone().without_autodiff();
-        Self { decay, average: assign(vit.valid(), values, &device) }
+        Self { decay, average: assign(network.valid(), values, &device) }
     }
 
     /// The averaged model, without autodiff.
-    pub(crate) fn model(&self) -> &Vit {
+    pub(crate) fn model(&self) -> &Network {
         &self.average
     }
 
     /// Takes a step's weights in.
-    pub(crate) fn update(self, vit: &Vit) -> Self {
+    pub(crate) fn update(self, network: &Network) -> Self {
         let mut weights = Weights::default();
-        vit.visit(&mut weights);
+        network.visit(&mut weights);
         let Self { decay, average } = self;
         Self { decay, average: average.map(&mut Blend { decay, weights }) }
     }

@@ -72,7 +72,7 @@ pub enum TrainError {
         kept: String,
     },
     /// A file of the run cannot be written.
-    #[error("cannot write {}: {reason}; {kept}, and --resume goes on from there once there is room", path.display())]
+    #[error("cannot write {}: {reason}; {kept}, and `resume` goes on from there once there is room", path.display())]
     Write {
         /// The file.
         path: PathBuf,

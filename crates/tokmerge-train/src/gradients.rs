@@ -4,13 +4,13 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn_optim::GradientsParams;
 use rayon::prelude::*;
-use tokmerge_models::Vit;
+use tokmerge_models::Network;
 
 /// Values whose squares are added up by one task: fixed, so that the sum does not depend on the threads.
 const CHUNK: usize = 1 << 16;
 
 /// The length of the gradient of all parameters together.
-pub(crate) fn norm(vit: &Vit, gradients: &GradientsParams) -> f64 {
+pub(crate) fn norm(network: &Network, gradients: &GradientsParams) -> f64 {
     struct Squares<'g> {
         gradients: &'g GradientsParams,
         sum: f64,
@@ -23,7 +23,7 @@ pub(crate) fn norm(vit: &Vit, gradients: &GradientsParams) -> f64 {
         }
     }
     let mut squares = Squares { gradients, sum: 0.0 };
-    vit.visit(&mut squares);
+    network.visit(&mut squares);
     squares.sum.sqrt()
 }
 
@@ -40,7 +40,7 @@ fn squares<const D: usize>(gradient: Tensor<D>) -> f64 {
 }
 
 /// Every gradient, multiplied.
-pub(crate) fn scale(vit: &Vit, gradients: GradientsParams, factor: f64) -> GradientsParams {
+pub(crate) fn scale(network: &Network, gradients: GradientsParams, factor: f64) -> GradientsParams {
     struct Scaler {
         gradients: GradientsParams,
         factor: f64,
@@ -53,6 +53,6 @@ pub(crate) fn scale(vit: &Vit, gradients: GradientsParams, factor: f64) -> Gradi
         }
     }
     let mut scaler = Scaler { gradients, factor };
-    vit.visit(&mut scaler);
+    network.visit(&mut scaler);
     scaler.gradients
 }

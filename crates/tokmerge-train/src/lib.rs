@@ -35,7 +35,7 @@ pub use loss::{soft_cross_entropy, soft_targets};
 pub use recipe::{
     AdafactorRecipe, AdamRecipe, DataRecipe, DistillRecipe, LoraRecipe, ModelRecipe, OptimizerRecipe, Recipe,
     RecipeError, Recompute, RegularisationRecipe, RoutingRecipe, ScheduleKind, ScheduleRecipe, SgdRecipe,
-    TrainRecipe,
+    TrainRecipe, UnknownRecompute,
 };
 pub use schedule::Schedule;
 pub use start::Start;

@@ -8,12 +8,12 @@
 
 use crate::error::TrainError;
 use crate::recipe::LoraRecipe;
-use crate::weights::{Values, shapes, stable_hash};
 use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId, Reparameterizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::{BTreeMap, BTreeSet};
-use tokmerge_merge::Random;
-use tokmerge_models::Vit;
+use tokmerge_models::Network;
+use tokmerge_nn::Random;
+use tokmerge_nn::parameters::{Values, shapes, stable_hash};
 
 /// Whether `name` means the layer: its own name, its path, or that of a part of the model it is in.
 fn means(name: &str, layer: &str) -> bool {
@@ -21,17 +21,17 @@ fn means(name: &str, layer: &str) -> bool {
 }
 
 /// Paths of the linear layers with their shapes `[N, K]`. A method's own weights are trained whole.
-fn linear_layers(vit: &Vit) -> BTreeMap<String, [usize; 2]> {
+fn linear_layers(network: &Network) -> BTreeMap<String, [usize; 2]> {
     let layer = |(path, shape): (String, Vec<usize>)| {
         let path = path.strip_suffix(".weight").filter(|path| !path.starts_with("mergers"))?;
         Some((path.to_owned(), <[usize; 2]>::try_from(shape).ok()?))
     };
-    shapes(vit).into_iter().filter_map(layer).collect()
+    shapes(network).into_iter().filter_map(layer).collect()
 }
 
 /// Layers of a model that a recipe adds to.
-pub(crate) fn targets(vit: &Vit, recipe: &LoraRecipe) -> Result<BTreeSet<String>, TrainError> {
-    let layers = linear_layers(vit);
+pub(crate) fn targets(network: &Network, recipe: &LoraRecipe) -> Result<BTreeSet<String>, TrainError> {
+    let layers = linear_layers(network);
     let mut found = BTreeSet::new();
     for target in &recipe.targets {
         let meant: Vec<_> = layers.iter().filter(|(layer, _)| means(target, layer)).collect();
@@ -56,7 +56,7 @@ pub(crate) fn targets(vit: &Vit, recipe: &LoraRecipe) -> Result<BTreeSet<String>
         }
     }
     for name in &recipe.also {
-        let paths = shapes(vit);
+        let paths = shapes(network);
         if !paths.keys().any(|path| trains(std::slice::from_ref(name), path)) {
             return Err(TrainError::Data(format!(
                 "lora.also names {name}, and the model has no part of that name; give names such as head, norm or pos_embed"
@@ -75,20 +75,20 @@ fn trains(also: &[String], path: &str) -> bool {
 /// The model with factors, which have the values that were `saved`, or begin. All weights but those that the recipe
 /// names are frozen.
 pub(crate) fn attach(
-    vit: Vit,
+    network: Network,
     recipe: &LoraRecipe,
     seed: u64,
     saved: Option<&BTreeMap<String, Values>>,
     device: &Device,
-) -> Result<Vit, TrainError> {
-    let targets = targets(&vit, recipe)?;
+) -> Result<Network, TrainError> {
+    let targets = targets(&network, recipe)?;
     let mut attach = Attach { recipe, targets, seed, saved, device, missing: None };
-    let vit = vit.apply_reparameterization(&mut attach);
+    let network = network.apply_reparameterization(&mut attach);
     match attach.missing {
         Some(path) => Err(TrainError::Data(format!(
             "the checkpoint has no {path}: it was made without lora, or with another rank"
         ))),
-        None => Ok(vit),
+        None => Ok(network),
     }
 }
 
@@ -151,12 +151,12 @@ impl Reparameterizer for &mut Attach<'_> {
 }
 
 /// The model as others see it: for inference, the additions in the weights.
-pub(crate) fn merged(vit: &Vit) -> Vit {
-    vit.valid().materialize()
+pub(crate) fn merged(network: &Network) -> Network {
+    network.valid().materialize()
 }
 
 /// Values that are trained, and all.
-pub(crate) fn trained(vit: &Vit) -> (usize, usize) {
+pub(crate) fn trained(network: &Network) -> (usize, usize) {
     struct Counter(usize, usize);
     impl ModuleVisitor for Counter {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -166,7 +166,7 @@ pub(crate) fn trained(vit: &Vit) -> (usize, usize) {
         }
     }
     let mut counter = Counter(0, 0);
-    vit.visit(&mut counter);
+    network.visit(&mut counter);
     (counter.0, counter.1)
 }
 

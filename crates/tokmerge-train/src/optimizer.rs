@@ -2,7 +2,6 @@
 
 use crate::groups::Member;
 use crate::recipe::{AdafactorRecipe, AdamRecipe, OptimizerRecipe, SgdRecipe};
-use crate::weights::shapes;
 use burn::module::ParamGroup;
 use burn::tensor::{Device, Tensor};
 use burn_optim::decay::WeightDecayConfig;
@@ -13,7 +12,8 @@ use burn_optim::{
     SgdConfig, StateSink, StateSource,
 };
 use std::collections::BTreeMap;
-use tokmerge_models::Vit;
+use tokmerge_models::Network;
+use tokmerge_nn::parameters::shapes;
 use tokmerge_ops::{AdamwStep, adamw};
 
 /// The parameters of a model, as the optimiser treats them.
@@ -23,10 +23,10 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) fn new(vit: &Vit, layer_decay: f64) -> Self {
-        let depth = vit.config().depth;
+    pub(crate) fn new(network: &Network, layer_decay: f64) -> Self {
+        let depth = network.config().depth();
         let member = |(path, shape): (String, Vec<usize>)| Member::new(path, shape.len(), depth, layer_decay);
-        Self { members: shapes(vit).into_iter().map(member).collect() }
+        Self { members: shapes(network).into_iter().map(member).collect() }
     }
 
     fn without_decay(&self) -> ParamGroup {

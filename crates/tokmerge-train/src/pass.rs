@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use burn_optim::{GradientsAccumulator, GradientsParams};
 use std::ops::Range;
 use tokmerge_merge::Reduction;
-use tokmerge_models::{StochasticDepth, Trained, Vit};
+use tokmerge_models::{Input, Network, Pass as NetworkPass, StochasticDepth};
 
 /// How a batch becomes gradients.
 #[derive(Clone, Debug)]
@@ -18,40 +18,39 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// The mean loss of images `[B, 3, H, W]` against targets `[B, classes]`, and `share` times its gradients.
+    /// The mean loss of an input against targets `[B, classes]`, and `share` times its gradients.
     pub(crate) fn gradients(
         &self,
-        vit: &Vit,
-        images: Tensor<4>,
+        network: &Network,
+        input: Input,
         targets: Tensor<2>,
         share: f64,
     ) -> (f64, GradientsParams) {
-        let reduction = self.reduction.clone().with_mergers(vit.mergers().clone());
+        let reduction = self.reduction.clone().with_mergers(network.mergers().clone());
         // Experts are chosen in another way in training, whatever else is left out.
-        let drop = (self.drop.rate > 0.0 || vit.config().experts.is_some()).then_some(self.drop);
+        let drop = (self.drop.rate > 0.0 || network.config().experts().is_some()).then_some(self.drop);
         let loss = |logits| soft_cross_entropy(logits, targets);
         match self.recompute {
             Recompute::Nothing => {
-                let (logits, auxiliary) = match &drop {
-                    Some(drop) => {
-                        let Trained { logits, auxiliary, .. } = vit.forward_train(images, &reduction, drop);
-                        (logits, auxiliary)
-                    }
-                    None => (vit.predict(images, &reduction).logits, None),
+                let pass = match drop {
+                    Some(drop) => NetworkPass::new(&reduction).training(drop),
+                    None => NetworkPass::head(&reduction),
                 };
-                let loss = match auxiliary {
-                    Some(auxiliary) => loss(logits) + auxiliary,
-                    None => loss(logits),
+                let output = network.run(input, pass);
+                let loss = match output.auxiliary {
+                    Some(auxiliary) => loss(output.logits) + auxiliary,
+                    None => loss(output.logits),
                 };
                 let value = f64::from(loss.clone().into_scalar::<f32>());
                 let loss = if share == 1.0 { loss } else { loss * share };
-                (value, GradientsParams::from_grads(loss.backward(), vit))
+                (value, GradientsParams::from_grads(loss.backward(), network))
             }
             Recompute::Blocks => {
                 let mut sum = GradientsAccumulator::new();
-                let value = vit.gradients_by_block(images, &reduction, drop, share, loss, &mut |gradients| {
-                    sum.accumulate(vit, GradientsParams::from_grads(gradients, vit));
-                });
+                let value =
+                    network.gradients_by_block(input, &reduction, drop, share, loss, &mut |gradients| {
+                        sum.accumulate(network, GradientsParams::from_grads(gradients, network));
+                    });
                 (f64::from(value.into_scalar::<f32>()), sum.grads())
             }
         }
@@ -61,7 +60,7 @@ impl Pass {
     /// work at the same time (burn's data parallelism: `fork`, and gradients that come together on one device).
     pub(crate) fn gradients_apart(
         &self,
-        vit: &Vit,
+        network: &Network,
         devices: &[Device],
         images: &Tensor<4>,
         targets: &Tensor<2>,
@@ -75,13 +74,15 @@ impl Pass {
         std::thread::scope(|scope| {
             let mut threads = Vec::with_capacity(parts.len());
             for (replica, (part, device)) in parts.iter().zip(devices).enumerate() {
-                let vit = burn::module::Module::fork(vit.clone(), device);
+                let network = burn::module::Module::fork(network.clone(), device);
                 let images = images.clone().slice([part.clone()]).to_device(device);
                 let targets = targets.clone().slice([part.clone()]).to_device(device);
                 // Otherwise the first image of every part would lose the same branches.
                 let drop = StochasticDepth { seed: self.drop.seed.wrapping_add(replica as u64), ..self.drop };
                 let (pass, share) = (Self { drop, ..self.clone() }, share * part_of(part));
-                threads.push(scope.spawn(move || pass.gradients(&vit, images, targets, share)));
+                threads.push(
+                    scope.spawn(move || pass.gradients(&network, Input::Images(images), targets, share)),
+                );
             }
             for thread in threads {
                 results.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -91,7 +92,7 @@ impl Pass {
         let (mut loss, mut sum) = (0.0, GradientsAccumulator::new());
         for ((value, gradients), part) in results.into_iter().zip(&parts) {
             loss += value * part_of(part);
-            sum.accumulate(vit, gradients.to_device(&home, vit));
+            sum.accumulate(network, gradients.to_device(&home, network));
         }
         (loss, sum.grads())
     }

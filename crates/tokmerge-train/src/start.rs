@@ -3,16 +3,19 @@
 use crate::data::{self, Images};
 use crate::error::TrainError;
 use crate::lora;
-use crate::recipe::{ModelRecipe, PoolRecipe, Recipe};
-use crate::weights::{assign, fresh, read};
+use crate::recipe::{PoolRecipe, Recipe};
+use crate::weights::random;
 use burn::tensor::Device;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use tokmerge_checkpoint::{Progress, Silent};
 use tokmerge_data::Preprocess;
-use tokmerge_merge::{Method, SpecError};
+use tokmerge_merge::{Method, ModelFacts, SpecError};
 use tokmerge_models::{
-    Architecture, ClassToken, Model, ModelOptions, NormPlace, Pool, Vit, VitConfig, Weights, architecture,
-    describe, timm_config,
+    Architecture, Config, Model, ModelOptions, Network, ShapeOverrides, Weights, architecture, describe,
+    timm_config,
 };
+use tokmerge_nn::parameters::{assign, read};
 
 /// Where a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub(crate) struct Setup {
 pub struct Start {
     pub(crate) setup: Setup,
     /// The model to begin with, tracked by autodiff.
-    pub(crate) vit: Vit,
+    pub(crate) network: Network,
 }
 
 impl Start {
@@ -50,7 +53,19 @@ impl Start {
     ///
     /// # Errors
     /// When images or weights are missing, or do not go together.
-    pub fn open(mut recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+    pub fn open(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+        Self::open_with_progress(recipe, device, &Silent)
+    }
+
+    /// The same, telling `progress` of what is downloaded.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_progress(
+        mut recipe: Recipe,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<Self, TrainError> {
         let images = data::open(&recipe.data, recipe.train.seed)?;
         let device = device.clone().autodiff();
         let classes = recipe.model.num_classes.unwrap_or(images.class_names.len());
@@ -60,24 +75,24 @@ impl Start {
                 images.class_names.len()
             )));
         }
-        let (vit, mut architecture) = match &recipe.model.weights {
-            Some(weights) => tuned(&recipe, weights, classes, &device)?,
+        let (network, mut architecture) = match &recipe.model.weights {
+            Some(weights) => tuned(&recipe, weights, classes, &device, progress)?,
             None => drawn(&recipe, classes, &device)?,
         };
         let origin = match recipe.model.weights {
             Some(_) => Origin::Given,
             None => Origin::Drawn,
         };
-        adjust(&mut architecture.preprocess, &recipe);
-        architecture.preprocess.validate()?;
+        architecture.preprocess = architecture.preprocess.with(&recipe.data.overrides())?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
         timm_config(&architecture, &[])?;
-        let vit = routed(merging(vit, &recipe, &device)?, &mut recipe)?;
+        let network = merging(network, &recipe, &device)?;
+        let network = routed(network, &mut recipe)?;
         if let Some(lora) = &recipe.lora {
-            lora::targets(&vit, lora)?;
+            lora::targets(&network, lora)?;
         }
         let replicas = vec![device.clone(); recipe.train.replicas];
-        Ok(Self { setup: Setup { recipe, images, architecture, origin, device, replicas }, vit })
+        Ok(Self { setup: Setup { recipe, images, architecture, origin, device, replicas }, network })
     }
 
     /// The same with these devices for `train.replicas`, in turn where there are fewer; without this all are on the
@@ -118,28 +133,42 @@ impl Start {
 }
 
 impl Setup {
+    /// What a reduction needs to know of the model that is being trained.
+    pub(crate) fn facts(&self) -> ModelFacts {
+        let method = self.recipe.merge.parse().unwrap_or(Method::None);
+        self.architecture.config.facts_after(&method)
+    }
+
     /// The model as it is now, for inference.
-    pub(crate) fn model(&self, vit: Vit) -> Model {
+    pub(crate) fn model(&self, network: Network) -> Model {
         let device = self.device.clone().without_autodiff();
         let method = self.recipe.merge.parse().unwrap_or(Method::None);
-        Model::from_parts(vit, self.architecture.clone(), self.images.class_names.clone(), method, &device)
+        Model::from_parts(
+            network,
+            self.architecture.clone(),
+            self.images.class_names.clone(),
+            method,
+            &device,
+        )
     }
 }
 
-/// The model with the weights of the recipe's method: its own where it has them, else fresh ones.
-fn merging(vit: Vit, recipe: &Recipe, device: &Device) -> Result<Vit, TrainError> {
-    let method: Method =
-        recipe.merge.parse().map_err(|error: SpecError| TrainError::Data(error.to_string()))?;
-    let values = read(&vit);
+/// The model with the weights of the recipe's method: those that it was trained with where they fit, else fresh ones.
+fn merging(network: Network, recipe: &Recipe, device: &Device) -> Result<Network, TrainError> {
+    let network = network.with_fresh_mergers(&method(&recipe.merge)?, device);
     // Trained, and with ids that follow from their paths.
-    Ok(assign(vit.with_fresh_mergers(&method, device), &values, device))
+    Ok(assign(network, &BTreeMap::new(), device))
+}
+
+fn method(spec: &str) -> Result<Method, TrainError> {
+    spec.parse().map_err(|error: SpecError| TrainError::Data(error.to_string()))
 }
 
 /// The model with its routers trained as the recipe says, which is made to say how if there are any.
-fn routed(vit: Vit, recipe: &mut Recipe) -> Result<Vit, TrainError> {
-    if vit.config().experts.is_none() {
+fn routed(network: Network, recipe: &mut Recipe) -> Result<Network, TrainError> {
+    if network.config().experts().is_none() {
         return match recipe.routing {
-            None => Ok(vit),
+            None => Ok(network),
             Some(_) => Err(TrainError::Data(
                 "routing is given, and the model has no experts among which tokens could be distributed; leave the section out, or take a model that has some, e.g. vmoe_small_patch32_224"
                     .to_owned(),
@@ -148,7 +177,7 @@ fn routed(vit: Vit, recipe: &mut Recipe) -> Result<Vit, TrainError> {
     }
     let routing = recipe.routing.get_or_insert_default();
     let training = routing.training().map_err(|error| TrainError::Data(error.to_string()))?;
-    Ok(vit.with_router_training(training))
+    Ok(network.with_router_training(training))
 }
 
 /// A model with weights, and a new head where the classes are others.
@@ -157,7 +186,8 @@ fn tuned(
     weights: &str,
     classes: usize,
     device: &Device,
-) -> Result<(Vit, Architecture), TrainError> {
+    progress: &dyn Progress,
+) -> Result<(Network, Architecture), TrainError> {
     let weights = match weights {
         "pretrained" => Weights::Pretrained,
         path => Weights::File(PathBuf::from(path)),
@@ -168,7 +198,7 @@ fn tuned(
         precision: recipe.train.dtype.precision(),
         ..ModelOptions::new(recipe.model.name.clone().unwrap_or_default())
     };
-    let model = Model::open(&options, device)?;
+    let model = Model::open_with_progress(&options, device, progress)?;
     if recipe.distill.is_some() && model.classes() != classes {
         return Err(TrainError::Data(format!(
             "distill: the weights know {} classes and the images have {classes}, so the model before training is no teacher; leave the section out",
@@ -176,21 +206,23 @@ fn tuned(
         )));
     }
     let mut architecture = model.architecture().clone();
-    let mut config = architecture.config.clone();
-    config.num_classes = classes;
-    pool(&mut config, &recipe.model)?;
+    let overrides =
+        ShapeOverrides { pool: recipe.model.pool.map(PoolRecipe::pool), ..ShapeOverrides::default() };
+    let config = overridden(architecture.config.clone().with_num_classes(classes), &overrides)?;
     // Nothing that is published has these weights any more.
     architecture.tag =
         if architecture.tag.is_empty() { "tuned".to_owned() } else { format!("{}_tuned", architecture.tag) };
-    let values = read(model.vit());
+    let values = read(model.network());
     // Whatever the weights have not, a new head above all, is drawn.
-    let vit = assign(fresh(&config, options.precision, recipe.train.seed, device), &values, device);
+    let network = random(&config, options.precision, recipe.train.seed, device);
+    let network = network.with_fresh_mergers(model.trained_with(), device);
+    let network = assign(network, &values, device);
     architecture.config = config;
-    Ok((vit, architecture))
+    Ok((network, architecture))
 }
 
 /// A model of random weights.
-fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Vit, Architecture), TrainError> {
+fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Network, Architecture), TrainError> {
     let wanted = &recipe.model;
     let mut architecture = match &wanted.name {
         Some(name) if name.contains(':') => {
@@ -200,56 +232,33 @@ fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Vit, Archi
         Some(name) => architecture(name)?,
         None => Architecture {
             preprocess: Preprocess { crop_pct: 0.9, ..Preprocess::default() },
+            own_sizes: None,
             ..architecture("vit_small_patch16_224")?
         },
     };
     architecture.tag = "trained".to_owned();
-    let mut config = architecture.config.clone();
-    let ratio = config.mlp_dim as f64 / config.embed_dim as f64;
-    config.num_classes = classes;
-    config.patch_size = wanted.patch_size.unwrap_or(config.patch_size);
-    config.embed_dim = wanted.embed_dim.unwrap_or(config.embed_dim);
-    config.depth = wanted.depth.unwrap_or(config.depth);
-    config.num_heads = wanted.num_heads.unwrap_or(config.num_heads);
-    config.mlp_dim = (config.embed_dim as f64 * wanted.mlp_ratio.unwrap_or(ratio)) as usize;
-    pool(&mut config, wanted)?;
-    let size = wanted.img_size.map_or(config.img_size, |side| (side, side));
+    let overrides = ShapeOverrides {
+        patch_size: wanted.patch_size,
+        embed_dim: wanted.embed_dim,
+        depth: wanted.depth,
+        num_heads: wanted.num_heads,
+        mlp_ratio: wanted.mlp_ratio,
+        pool: wanted.pool.map(PoolRecipe::pool),
+        class_token: wanted.class_token,
+    };
+    let config = overridden(architecture.config.clone().with_num_classes(classes), &overrides)?;
+    let size = wanted.img_size.map_or_else(|| config.shape().img_size(), |side| (side, side));
     let config = config.with_img_size(size)?;
     architecture.preprocess.input_size = size;
     architecture.config = config;
     // Checks what a config.json would be checked for.
     timm_config(&architecture, &[])?;
-    let vit = fresh(&architecture.config, recipe.train.dtype.precision(), recipe.train.seed, device);
-    let vit = assign(vit, &std::collections::BTreeMap::new(), device);
-    Ok((vit, architecture))
+    let network = random(&architecture.config, recipe.train.dtype.precision(), recipe.train.seed, device);
+    let network = assign(network, &BTreeMap::new(), device);
+    Ok((network, architecture))
 }
 
-/// What the head is to look at. An average is normed after pooling, as in MAE's fine-tuning.
-fn pool(config: &mut VitConfig, wanted: &ModelRecipe) -> Result<(), TrainError> {
-    match wanted.pool {
-        None => {}
-        Some(PoolRecipe::Token) if config.class_token == ClassToken::Absent => {
-            return Err(TrainError::Data(
-                "model.pool is token, and this model has no class token; use avg".to_owned(),
-            ));
-        }
-        Some(PoolRecipe::Token) if config.pool != Pool::Token => {
-            (config.pool, config.norm_place) = (Pool::Token, NormPlace::BeforePool);
-        }
-        Some(PoolRecipe::Avg) if config.pool != Pool::Average => {
-            (config.pool, config.norm_place) = (Pool::Average, NormPlace::AfterPool);
-        }
-        Some(_) => {}
-    }
-    Ok(())
-}
-
-/// The recipe's preprocessing in place of the model's.
-fn adjust(preprocess: &mut Preprocess, recipe: &Recipe) {
-    let data = &recipe.data;
-    preprocess.crop_pct = data.crop_pct.unwrap_or(preprocess.crop_pct);
-    preprocess.crop_mode = data.crop_mode.unwrap_or(preprocess.crop_mode);
-    preprocess.interpolation = data.interpolation.unwrap_or(preprocess.interpolation);
-    preprocess.mean = data.mean.unwrap_or(preprocess.mean);
-    preprocess.std = data.std.unwrap_or(preprocess.std);
+/// The shape with a recipe's changes.
+fn overridden(config: Config, overrides: &ShapeOverrides) -> Result<Config, TrainError> {
+    config.with_overrides(overrides).map_err(|reason| TrainError::Data(format!("model: {reason}")))
 }

@@ -13,13 +13,14 @@ use crate::pass::Pass;
 use crate::schedule::Schedule;
 use crate::start::{Origin, Setup, Start};
 use crate::validate::{Averaging, Validation, validate};
-use crate::weights::{assign, hollow, read};
+use crate::weights::placeholder;
 use burn::tensor::{Tensor, TensorData};
 use burn_optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_models::{StochasticDepth, Vit};
+use tokmerge_models::{Input, Network, StochasticDepth};
+use tokmerge_nn::parameters::{assign, read};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub enum Event<'e> {
     Saved(&'e Path),
 }
 
-/// Hears what happens during a run.
+/// Receives the events of a run.
 pub trait Observer {
     /// Something happened.
     fn event(&mut self, event: Event<'_>);
@@ -83,7 +84,7 @@ pub struct Trainer {
     validate: Vec<Method>,
     teacher: Option<Teacher>,
     groups: Groups,
-    vit: Vit,
+    network: Network,
     ema: Option<Ema>,
     optimizer: ModuleOptimizer,
     /// Steps done.
@@ -131,56 +132,57 @@ impl Trainer {
                 "there are {images} images to train on, fewer than the {step_images} of one step; lower train.batch_size or train.accumulate"
             )));
         }
-        let seat = start.setup.architecture.config.seat();
+        let facts = start.setup.facts();
         let method =
             |spec: &String| spec.parse::<Method>().map_err(|error| TrainError::Data(error.to_string()));
-        let reduction = Reduction::bind(method(&recipe.merge)?, &seat)?;
+        let reduction = Reduction::bind(method(&recipe.merge)?, &facts)?;
         let validate = recipe.validate_specs().iter().map(method).collect::<Result<Vec<_>, _>>()?;
         for method in &validate {
-            Reduction::bind(method.clone(), &seat)?;
+            Reduction::bind(method.clone(), &facts)?;
         }
-        let teacher = recipe.distill.as_ref().map(|distill| Teacher::new(distill, &start.vit, &seat));
+        let teacher = recipe.distill.as_ref().map(|distill| Teacher::new(distill, &start.network, &facts));
         let teacher = teacher.transpose()?;
         let occupied =
             |reason: &str| TrainError::Occupied { path: dir.to_owned(), reason: reason.to_owned() };
         // Nothing is created for a run that cannot be resumed.
         if begin == Begin::Resume && !dir.join("checkpoints").is_dir() {
-            return Err(occupied("there is no checkpoint to resume from; leave out --resume to begin"));
+            return Err(occupied("there is no checkpoint to resume from; leave out `resume` to begin"));
         }
         let checkpoints = Checkpoints::new(dir)?;
         let saved = match (begin, checkpoints.latest()) {
             (Begin::New, None) => None,
             (Begin::New, Some(_)) => {
                 return Err(occupied(
-                    "holds the checkpoints of a run; give --resume to go on with it, or another --output",
+                    "holds the checkpoints of a run; give `resume` to go on with it, or another `output`",
                 ));
             }
             (Begin::Resume, None) => {
-                return Err(occupied("there is no checkpoint to resume from; leave out --resume to begin"));
+                return Err(occupied("there is no checkpoint to resume from; leave out `resume` to begin"));
             }
             (Begin::Resume, Some(path)) => Some(checkpoints.read(&path, &start)?),
         };
-        let Start { setup, vit } = start;
+        let Start { setup, network } = start;
         let recipe = &setup.recipe;
-        let adapted = |vit: Vit, saved| match &recipe.lora {
-            Some(lora) => lora::attach(vit, lora, recipe.train.seed, saved, &setup.device),
-            None => Ok(vit),
+        let adapted = |network: Network, saved| match &recipe.lora {
+            Some(lora) => lora::attach(network, lora, recipe.train.seed, saved, &setup.device),
+            None => Ok(network),
         };
         let ema = recipe.train.ema;
-        let (vit, ema, step, record) = match saved {
+        let (network, ema, step, record) = match saved {
             None => {
-                let vit = adapted(vit, None)?;
-                let ema = ema.map(|decay| Ema::new(decay, &vit, &setup.device));
-                (vit, ema, 0, None)
+                let network = adapted(network, None)?;
+                let ema = ema.map(|decay| Ema::new(decay, &network, &setup.device));
+                (network, ema, 0, None)
             }
             Some(Saved { position, weights, ema: average, optimizer: record }) => {
-                let vit = adapted(assign(vit, &weights, &setup.device), Some(&weights))?;
+                let network = adapted(assign(network, &weights, &setup.device), Some(&weights))?;
                 let average = ema.zip(average);
-                let ema = average.map(|(decay, average)| Ema::resume(decay, &vit, &average, &setup.device));
-                (vit, ema, position.step, Some(record))
+                let ema =
+                    average.map(|(decay, average)| Ema::resume(decay, &network, &average, &setup.device));
+                (network, ema, position.step, Some(record))
             }
         };
-        let groups = Groups::new(&vit, recipe.schedule.layer_decay);
+        let groups = Groups::new(&network, recipe.schedule.layer_decay);
         let mut optimizer = optimizer(&recipe.optimizer, &groups);
         if let Some(record) = record {
             optimizer = optimizer.load_record(record);
@@ -198,7 +200,7 @@ impl Trainer {
             validate,
             teacher,
             groups,
-            vit,
+            network,
             ema,
             optimizer,
             step,
@@ -224,7 +226,7 @@ impl Trainer {
     /// Values that are trained, and values of the model with those that are added to them.
     #[must_use]
     pub fn trained(&self) -> (usize, usize) {
-        lora::trained(&self.vit)
+        lora::trained(&self.network)
     }
 
     /// Trains to the end, and leaves the trained model in the folder.
@@ -239,7 +241,7 @@ impl Trainer {
             self.validated(observer)?;
         }
         // What was averaged is what should be used.
-        let weights = read(&lora::merged(self.ema.as_ref().map_or(&self.vit, Ema::model)));
+        let weights = read(&lora::merged(self.ema.as_ref().map_or(&self.network, Ema::model)));
         self.checkpoints.save_result(&self.setup, &weights)?;
         let best = self.checkpoints.best();
         let dir = self.checkpoints.dir().to_owned();
@@ -247,7 +249,7 @@ impl Trainer {
         Ok(Summary { steps: self.step, validations: self.last, best, dir })
     }
 
-    /// Trains until so many steps of the run are done, or to its end, and writes what is due on the way.
+    /// Trains up to step `step` of the run, or to its end, and writes checkpoints and validations when they are due.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -277,7 +279,7 @@ impl Trainer {
         let recipe = &self.setup.recipe;
         let options = BatchOptions {
             batch_size: recipe.train.batch_size,
-            classes: self.setup.architecture.config.num_classes,
+            classes: self.setup.architecture.config.shape().classes,
             label_smoothing: recipe.regularisation.label_smoothing,
             mix: recipe.regularisation.mix(),
             seed: recipe.train.seed,
@@ -328,26 +330,26 @@ impl Trainer {
                     kept: self.checkpoints.kept(),
                 });
             }
-            accumulated.accumulate(&self.vit, gradients);
+            accumulated.accumulate(&self.network, gradients);
         }
         let mut gradients = accumulated.grads();
         let mut grad_norm = None;
         if let Some(most) = train.clip_grad {
-            let norm = gradients::norm(&self.vit, &gradients);
+            let norm = gradients::norm(&self.network, &gradients);
             if !norm.is_finite() {
                 let what = "the gradient";
                 return Err(TrainError::NotFinite { what, step, lr, kept: self.checkpoints.kept() });
             }
             // As PyTorch's clip_grad_norm_.
             if norm > most {
-                gradients = gradients::scale(&self.vit, gradients, most / (norm + 1e-6));
+                gradients = gradients::scale(&self.network, gradients, most / (norm + 1e-6));
             }
             grad_norm = Some(norm);
         }
         // By value: with another handle on them, the weights would have to be copied.
-        let vit = std::mem::replace(&mut self.vit, hollow());
-        self.vit = self.optimizer.step(self.groups.rates(lr), vit, gradients);
-        self.ema = self.ema.take().map(|ema| ema.update(&self.vit));
+        let network = std::mem::replace(&mut self.network, placeholder());
+        self.network = self.optimizer.step(self.groups.rates(lr), network, gradients);
+        self.ema = self.ema.take().map(|ema| ema.update(&self.network));
         self.step = step;
         let seconds = began.elapsed().as_secs_f64();
         let images_per_second = images as f64 / seconds;
@@ -361,12 +363,14 @@ impl Trainer {
 
     /// Loss and gradients of a batch, these divided by the number of batches of a step.
     fn gradients(&self, batch: TrainBatch, accumulate: usize, part: usize) -> (f64, GradientsParams) {
-        let config = &self.setup.architecture.config;
-        let (height, width) = config.img_size;
+        let shape = self.setup.architecture.config.shape();
+        let (height, width) = shape.img_size();
         let device = &self.setup.device;
-        let images = TensorData::new(batch.pixels, [batch.items, config.in_chans, height, width]);
-        let targets = TensorData::new(batch.targets, [batch.items, config.num_classes]);
-        let (images, mut targets) = (Tensor::from_data(images, device), Tensor::from_data(targets, device));
+        let pixels = batch.pixels.len() / (batch.items * height * width).max(1);
+        let images = TensorData::new(batch.pixels, [batch.items, pixels, height, width]);
+        let targets = TensorData::new(batch.targets, [batch.items, shape.classes]);
+        let images: Tensor<4> = Tensor::from_data(images, device);
+        let mut targets = Tensor::from_data(targets, device);
         if let Some(teacher) = &self.teacher {
             let plain = targets.without_autodiff();
             targets = teacher.targets(images.clone().without_autodiff(), plain).autodiff();
@@ -377,8 +381,8 @@ impl Trainer {
         let pass = Pass { reduction: self.reduction.clone(), drop, recompute: train.recompute };
         let share = 1.0 / accumulate as f64;
         match self.setup.replicas.as_slice() {
-            [_] => pass.gradients(&self.vit, images, targets, share),
-            devices => pass.gradients_apart(&self.vit, devices, &images, &targets, share),
+            [_] => pass.gradients(&self.network, Input::Images(images), targets, share),
+            devices => pass.gradients_apart(&self.network, devices, &images, &targets, share),
         }
     }
 
@@ -395,7 +399,7 @@ impl Trainer {
         self.step == self.schedule.steps()
     }
 
-    /// Whether so many epochs have just ended, or all.
+    /// Whether this many epochs have just ended, or all.
     fn after_epochs(&self, epochs: usize) -> bool {
         self.step > 0 && (self.step.is_multiple_of(epochs * self.steps_per_epoch) || self.at_end())
     }
@@ -416,8 +420,8 @@ impl Trainer {
             recipe: self.setup.recipe.to_toml(),
         };
         let ema = self.ema.as_ref().map(|ema| read(ema.model()));
-        let weights = read(&lora::merged(&self.vit));
-        let apart = self.setup.recipe.lora.as_ref().map(|_| read(&self.vit));
+        let weights = read(&lora::merged(&self.network));
+        let apart = self.setup.recipe.lora.as_ref().map(|_| read(&self.network));
         let (apart, ema) = (apart.as_ref(), ema.as_ref());
         match self.checkpoints.save(&self.setup, &position, &weights, apart, ema, &self.optimizer)? {
             Some(path) => observer.event(Event::Saved(&path)),
@@ -450,15 +454,15 @@ impl Trainer {
         let mut told = Vec::new();
         let mut validations = Vec::new();
         let averages = self.ema.as_ref().map(|ema| (Averaging::Ema, ema.model()));
-        for (of, vit) in [(Averaging::Model, &self.vit)].into_iter().chain(averages) {
+        for (of, network) in [(Averaging::Model, &self.network)].into_iter().chain(averages) {
             observer.event(Event::Validating);
-            let accuracies = validate(&self.setup, vit, &self.validate, &mut |reason| told.push(reason))?;
+            let accuracies = validate(&self.setup, network, &self.validate, &mut |reason| told.push(reason))?;
             let epoch = self.step.div_ceil(self.steps_per_epoch);
             let validation = Validation { epoch, step: self.step, of, accuracies };
             let best = self.checkpoints.best();
             if best.is_none_or(|best| validation.top1() > best.top1) {
                 let best = Best { step: self.step, top1: validation.top1() };
-                self.checkpoints.save_best(&self.setup, &read(&lora::merged(vit)), best)?;
+                self.checkpoints.save_best(&self.setup, &read(&lora::merged(network)), best)?;
             }
             observer.event(Event::Validated(&validation));
             validations.push(validation);

@@ -8,7 +8,7 @@ use std::path::Path;
 use tokmerge_data::{ImageError, Limits};
 use tokmerge_eval::{Accuracy, EvalOptions, Labels, Observer, evaluate};
 use tokmerge_merge::Method;
-use tokmerge_models::{Convention, Vit};
+use tokmerge_models::{Convention, Network};
 
 /// Which weights were measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,11 +64,11 @@ impl Observer for Failures<'_> {
 /// Measures a model on the validation images.
 pub(crate) fn validate(
     setup: &Setup,
-    vit: &Vit,
+    network: &Network,
     methods: &[Method],
     failed: &mut dyn FnMut(String),
 ) -> Result<Vec<Accuracy>, TrainError> {
-    let model = setup.model(merged(vit));
+    let model = setup.model(merged(network));
     let options = EvalOptions {
         batch_size: setup.recipe.train.batch_size,
         workers: setup.recipe.data.workers,
@@ -76,5 +76,6 @@ pub(crate) fn validate(
         convention: Convention::Fvcore,
     };
     let samples = setup.images.val.samples();
-    Ok(evaluate(&model, methods, samples, Labels::Trusted, options, &mut Failures(failed))?)
+    let reductions = model.bind_all(methods)?;
+    Ok(evaluate(&model, &reductions, samples, Labels::Trusted, options, &mut Failures(failed))?)
 }

@@ -98,7 +98,7 @@ fn every_refusal_names_key_value_and_rule() {
         (&["optimizer.name=sgd", "optimizer.betas=[0.9,0.99]"], "unknown field `betas`"),
         (&["data.val=elsewhere"], "data.split is 0.1: data.val is given too"),
         (&["model.weights=a.safetensors", "model.depth=3"], "model.depth is 3"),
-        (&["nonsense"], "--set nonsense: it must be KEY=VALUE"),
+        (&["nonsense"], "`set` nonsense: it must be KEY=VALUE"),
         (&["train=3"], "train"),
     ] {
         let error = refused(changes);

@@ -73,7 +73,7 @@ fn another_recipe_other_images_or_no_run_are_refused() {
     begin(&given, &run).run_until(3, &mut ()).unwrap();
     match Trainer::new(start(given.clone()), &run) {
         Ok(_) => panic!("began twice"),
-        Err(error) => assert!(error.to_string().contains("give --resume"), "{error}"),
+        Err(error) => assert!(error.to_string().contains("give `resume`"), "{error}"),
     }
     let error = refused(&recipe(dir.path(), &["train.checkpoint_steps=2", "schedule.lr=2e-3"]));
     assert!(error.contains("schedule.lr is 0.001 there and 0.002 here"), "{error}");

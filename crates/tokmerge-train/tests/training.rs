@@ -4,7 +4,10 @@ mod common;
 
 use burn::tensor::Device;
 use common::{begin, bytes, recipe, start, stripes};
-use tokmerge_models::{Model, ModelOptions};
+use std::path::Path;
+use tokmerge_merge::Method;
+use tokmerge_models::{Model, ModelOptions, Pass};
+use tokmerge_nn::parameters::read;
 use tokmerge_train::{Event, Observer, Recipe, Start, Trainer};
 
 #[test]
@@ -22,7 +25,7 @@ fn a_small_model_learns_with_merging_and_is_left_as_a_model() {
     for folder in [run.clone(), run.join("best"), summary.best.unwrap().2] {
         let options = ModelOptions::new(format!("local-dir:{}", folder.display()));
         let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!((model.classes(), model.config().img_size), (2, (32, 32)));
+        assert_eq!((model.classes(), model.config().shape().img_size()), (2, (32, 32)));
         assert_eq!(model.class_names(), ["falling", "rising"]);
         assert_eq!(model.preprocess().crop_pct, 1.0);
     }
@@ -37,7 +40,7 @@ fn a_model_with_experts_learns_behind_a_merger_and_is_left_as_a_model() {
         "model.depth=4",
         "merge=\"patchmerger:m=6\"",
         "train.validate=[\"patchmerger:m=6\"]",
-        "train.epochs=20",
+        "train.epochs=40",
         "schedule.lr=3e-3",
     ];
     let run = dir.path().join("run");
@@ -45,7 +48,7 @@ fn a_model_with_experts_learns_behind_a_merger_and_is_left_as_a_model() {
     assert!(summary.validations[0].top1() >= 90.0, "{:?}", summary.validations);
     let options = ModelOptions::new(format!("local-dir:{}", run.display()));
     let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
-    let experts = model.config().experts.expect("experts");
+    let experts = model.config().experts().expect("experts");
     assert_eq!((experts.experts, experts.placement.blocks(4)), (4, vec![1, 3]));
     assert_eq!(model.trained_with().to_string(), "patchmerger:m=6");
 }
@@ -104,7 +107,70 @@ fn fine_tuning_begins_with_what_the_weights_can_and_a_new_head_for_other_classes
         .unwrap();
     }
     let other = start(Recipe::parse(&text, "a test", &[]).unwrap());
-    assert_eq!(other.architecture().config.num_classes, 3);
+    assert_eq!(other.architecture().config.shape().classes, 3);
+}
+
+#[test]
+fn fine_tuning_keeps_the_mergers_that_the_weights_were_trained_with() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 16);
+    for merge in ["patchmerger:m=6,layer=1", "stm:p=2,layer=1"] {
+        let (first, second) =
+            (dir.path().join(format!("first {merge}")), dir.path().join(format!("then {merge}")));
+        let merges = [format!("merge=\"{merge}\""), format!("train.validate=[\"{merge}\"]")];
+        let merges = merges.each_ref().map(String::as_str);
+        begin(&recipe(dir.path(), &[&["train.epochs=2", "schedule.lr=3e-3"], &merges[..]].concat()), &first)
+            .run(&mut ())
+            .unwrap();
+        let text = format!(
+            "model = {{ name = \"local-dir:{}\", weights = \"pretrained\" }}\n[data]\ntrain = \"{}\"\nsplit = 0.25\n[schedule]\nlr = 1e-5\n[train]\nepochs = 0\nbatch_size = 8\n",
+            first.display(),
+            dir.path().join("images").display()
+        );
+        let none = Recipe::parse(&text, "a test", &merges.map(str::to_owned)).unwrap();
+        begin(&none, &second).run(&mut ()).unwrap();
+        let open = |dir: &Path| {
+            let options = ModelOptions::new(format!("local-dir:{}", dir.display()));
+            Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let trained = open(&first);
+        let logits = |model: &Model| {
+            let reduction = model.bind(&merge.parse().unwrap()).unwrap();
+            let images = model.input().random(3, 7);
+            model.run(images, Pass::head(&reduction)).logits.into_data().try_to_vec::<f32>().unwrap()
+        };
+        assert_eq!(open(&second).trained_with().to_string(), merge);
+        assert_eq!(logits(&open(&second)), logits(&trained), "{merge}: no step, no change");
+        let device = trained.device();
+        let bare = trained.network().clone().with_fresh_mergers(&Method::None, device);
+        let drawn = bare.with_fresh_mergers(&merge.parse().unwrap(), device);
+        let mergers = read(trained.network().mergers());
+        assert!(mergers != read(drawn.mergers()), "{merge}: its mergers have learned");
+    }
+}
+
+/// A model of MAE's shape is off the shelf until merging has been part of its training, also in its folder.
+#[test]
+fn mae_attends_in_proportion_to_sizes_once_it_is_trained_with_merging() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 16);
+    for (merge, trained_with_merging) in [("none", false), ("tome:r=2", true)] {
+        let run = dir.path().join(merge);
+        let merge = format!("merge=\"{merge}\"");
+        let changes =
+            ["model.name=\"vit_base_patch16_224.mae_ft_in1k\"", "schedule.lr=3e-3", "train.epochs=2", &merge];
+        begin(&recipe(dir.path(), &changes), &run).run(&mut ()).unwrap();
+        let options = ModelOptions::new(format!("local-dir:{}", run.display()));
+        let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
+        let logits = |spec: &str| {
+            let reduction = model.bind(&spec.parse().unwrap()).unwrap();
+            let images = model.input().random(3, 7);
+            model.run(images, Pass::head(&reduction)).logits.into_data().try_to_vec::<f32>().unwrap()
+        };
+        let [auto, on, off] = ["tome:r=4", "tome:r=4,prop_attn=on", "tome:r=4,prop_attn=off"].map(logits);
+        assert_ne!(on, off, "{merge}: the bias makes a difference");
+        assert_eq!((auto == on, auto == off), (trained_with_merging, !trained_with_merging), "{merge}");
+    }
 }
 
 #[test]
@@ -170,7 +236,7 @@ fn what_cannot_be_written_says_where_and_why() {
         Err(error) => error.to_string(),
     };
     assert!(error.contains("cannot write") && error.contains("checkpoints"), "{error}");
-    assert!(error.contains("--resume"), "{error}");
+    assert!(error.contains("`resume`"), "{error}");
 }
 
 #[test]
@@ -186,7 +252,7 @@ fn images_and_recipe_must_go_together() {
         Err(error) => error.to_string(),
     };
     assert!(refused(&["train.batch_size=64"]).contains("fewer than the 64 of one step"));
-    assert!(refused(&["model.img_size=30"]).contains("patches"));
+    assert!(refused(&["model.img_size=3"]).contains("patch"));
     assert!(refused(&["model.num_heads=7"]).contains("heads"));
     assert!(refused(&["model.num_classes=1"]).contains("model.num_classes is 1"));
     assert!(refused(&["data.train=/nowhere"]).contains("no such directory"));

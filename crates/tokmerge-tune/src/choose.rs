@@ -182,7 +182,8 @@ fn measure_held_out(
     watcher.stage("held-out images");
     let labels = if labelled { Labels::Trusted } else { Labels::Ignored };
     let observer: &mut dyn Observer = watcher;
-    let mut results = evaluate(model, &[Method::None, method.clone()], samples, labels, eval, observer)?;
+    let reductions = model.bind_all(&[Method::None, method.clone()])?;
+    let mut results = evaluate(model, &reductions, samples, labels, eval, observer)?;
     let (Some(merged), Some(unmerged)) = (results.pop(), results.pop()) else { return Ok(None) };
     let hits = (merged.agreement * merged.images as f64 / 100.0).round() as usize;
     let agreement_interval = wilson(hits, merged.images);

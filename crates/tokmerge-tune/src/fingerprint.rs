@@ -12,11 +12,11 @@ impl Fingerprint {
     #[must_use]
     pub fn of(model: &Model, dtype: &str, convention: Convention, images: &Images, root: &Path) -> Self {
         let mut weights = Fnv::default();
-        model.vit().visit(&mut weights);
+        model.network().visit(&mut weights);
         Self {
             model: model.name(),
             weights: weights.to_string(),
-            img_size: model.config().img_size,
+            img_size: model.config().shape().img_size(),
             preprocess: model.preprocess().to_string(),
             dtype: dtype.to_owned(),
             convention: convention.to_string(),

@@ -3,19 +3,19 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What tuning is to reach.
+/// The goal of tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Goal {
-    /// As cheap as possible, losing at most so many points of top-1 accuracy.
+    /// As cheap as possible, losing at most this many points of top-1 accuracy.
     MaxDrop(f64),
-    /// As cheap as possible, naming the unmerged model's class on at least so many percent of the images.
+    /// As cheap as possible, agreeing with the unmerged model on at least this percentage of images.
     MinAgreement(f64),
-    /// As good as possible at this part of the unmerged model's multiply-adds.
+    /// As good as possible at this fraction of the unmerged model's multiply-adds.
     Gmacs(f64),
-    /// As good as possible, so many milliseconds per batch.
+    /// As good as possible at this many milliseconds per batch.
     Latency(f64),
-    /// As good as possible, so many times as fast as the unmerged model.
+    /// As good as possible at this many times the unmerged model's speed.
     Speedup(f64),
 }
 
@@ -24,10 +24,10 @@ pub enum Goal {
 #[non_exhaustive]
 pub enum GoalError {
     /// A number outside its range.
-    #[error("{option} {value} is not allowed; {option} takes {allowed}")]
+    #[error("`{setting}` {value} is not allowed; `{setting}` takes {allowed}")]
     Range {
-        /// The option.
-        option: &'static str,
+        /// The setting.
+        setting: &'static str,
         /// Its value.
         value: f64,
         /// What it takes.
@@ -35,7 +35,7 @@ pub enum GoalError {
     },
     /// Accuracy cannot be measured without labels.
     #[error(
-        "--max-drop needs labelled images, one folder per class; for unlabelled images give --min-agreement, e.g. --min-agreement 99"
+        "`max_drop` needs labelled images, one folder per class; for unlabelled images give `min_agreement`, e.g. 99"
     )]
     NoLabels,
     /// More than merging can give.
@@ -67,18 +67,18 @@ impl Goal {
             Self::Latency(value) => (value, "milliseconds above 0", |v| v > 0.0 && v.is_finite()),
             Self::Speedup(value) => (value, "a factor of at least 1", |v| v >= 1.0 && v.is_finite()),
         };
-        if fine(value) { Ok(self) } else { Err(GoalError::Range { option: self.option(), value, allowed }) }
+        if fine(value) { Ok(self) } else { Err(GoalError::Range { setting: self.setting(), value, allowed }) }
     }
 
-    /// The option of the command line that sets it.
+    /// The name of the setting.
     #[must_use]
-    pub fn option(self) -> &'static str {
+    pub fn setting(self) -> &'static str {
         match self {
-            Self::MaxDrop(_) => "--max-drop",
-            Self::MinAgreement(_) => "--min-agreement",
-            Self::Gmacs(_) => "--gmacs",
-            Self::Latency(_) => "--latency",
-            Self::Speedup(_) => "--speedup",
+            Self::MaxDrop(_) => "max_drop",
+            Self::MinAgreement(_) => "min_agreement",
+            Self::Gmacs(_) => "gmacs",
+            Self::Latency(_) => "latency",
+            Self::Speedup(_) => "speedup",
         }
     }
 }
@@ -104,9 +104,9 @@ mod tests {
     #[test]
     fn numbers_outside_their_ranges_are_refused_with_the_rule() {
         for (goal, expected) in [
-            (Goal::MaxDrop(-1.0), "--max-drop -1 is not allowed; --max-drop takes points"),
-            (Goal::MinAgreement(101.0), "--min-agreement takes percent from 0 to 100"),
-            (Goal::MinAgreement(f64::NAN), "--min-agreement NaN"),
+            (Goal::MaxDrop(-1.0), "`max_drop` -1 is not allowed; `max_drop` takes points"),
+            (Goal::MinAgreement(101.0), "`min_agreement` takes percent from 0 to 100"),
+            (Goal::MinAgreement(f64::NAN), "`min_agreement` NaN"),
             (Goal::Gmacs(0.0), "above 0 and at most 1"),
             (Goal::Latency(0.0), "milliseconds above 0"),
             (Goal::Speedup(0.5), "a factor of at least 1"),

@@ -1,13 +1,12 @@
 //! The images of a search, read once and kept.
 
 use tokmerge_data::{BatchLoader, ImageError, Limits, LoaderError, Sample};
-use tokmerge_models::Model;
+use tokmerge_models::{Batch, Model};
 
 /// Prepared images in memory, in batches.
 #[derive(Clone, Debug)]
 pub struct Images {
-    /// `[B, 3, H, W]` each.
-    batches: Vec<Vec<f32>>,
+    batches: Vec<Batch>,
     samples: Vec<Sample>,
 }
 
@@ -26,13 +25,13 @@ impl Images {
         mut failed: impl FnMut(&std::path::Path, &ImageError),
     ) -> Result<Self, LoaderError> {
         let mut images = Self { batches: Vec::new(), samples: Vec::new() };
-        for batch in BatchLoader::new(samples, model.preprocess().clone(), BATCH, 1, limits)? {
+        for batch in BatchLoader::new(samples, model.processor(), BATCH, 1, limits)? {
             for (path, error) in &batch.failed {
                 failed(path, error);
             }
             if !batch.is_empty() {
+                images.batches.push(Batch::from(&batch));
                 images.samples.extend(batch.samples);
-                images.batches.push(batch.pixels);
             }
         }
         Ok(images)
@@ -41,12 +40,12 @@ impl Images {
     /// Images from memory, `pixels: [B, 3, H, W]`, with the samples that they come from.
     #[must_use]
     pub fn from_pixels(pixels: Vec<f32>, samples: Vec<Sample>) -> Self {
-        Self { batches: vec![pixels], samples }
+        Self { batches: vec![pixels.into()], samples }
     }
 
     /// Pixels, batch by batch.
     #[must_use]
-    pub fn batches(&self) -> &[Vec<f32>] {
+    pub fn batches(&self) -> &[Batch] {
         &self.batches
     }
 

@@ -32,7 +32,7 @@ pub struct Fingerprint {
 pub enum JournalError {
     /// It belongs to another search.
     #[error(
-        "{path} holds measurements of another {what}: {then}, not {now}; give another --output, or delete the file to start anew"
+        "{path} holds measurements of another {what}: {then}, not {now}; give another `output`, or delete the file to start anew"
     )]
     Other {
         /// The journal.
@@ -45,7 +45,7 @@ pub enum JournalError {
         now: String,
     },
     /// Its first line is not that of a journal.
-    #[error("{path} is not a journal of tokmerge tune; give another --output, or delete the file")]
+    #[error("{path} is not a journal of tokmerge tune; give another `output`, or delete the file")]
     NotOne {
         /// The file.
         path: String,
@@ -173,7 +173,7 @@ fn compare(path: &str, then: &Fingerprint, now: &Fingerprint) -> Result<(), Jour
         ("preprocessing", then.preprocess.clone(), now.preprocess.clone()),
         ("convention", then.convention.clone(), now.convention.clone()),
         (
-            "set of images (DIR, --seed, --limit, --search-images and --labels decide which)",
+            "set of images (the folder, `seed`, `limit`, `search_images` and `labels` decide which)",
             then.images.clone(),
             now.images.clone(),
         ),

@@ -5,7 +5,7 @@ use crate::{Family, Images, Journal, JournalError, Shifts};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tokmerge_merge::{BindError, Method, Reduction};
-use tokmerge_models::{Convention, Model, Predicted, gap};
+use tokmerge_models::{Convention, Model, Pass, top2_margin};
 
 /// One method on the images of a search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct Raw {
     pub own: Shifts,
     /// Margins of the label, for labelled images.
     pub label: Shifts,
-    /// How clear the merged answers were ([`gap`]).
+    /// How clear the merged answers were (`tokmerge_models::top2_margin`).
     pub gaps: Vec<f32>,
     /// Billions of multiply-adds without second looks.
     pub gmacs: f64,
@@ -193,7 +193,7 @@ impl<'a> Tuner<'a> {
             Some(before) => change(&|image| self.images.samples()[image].label.unwrap_or_default(), before),
             None => Shifts::default(),
         };
-        let gaps = pass.logits.iter().map(|logits| gap(logits)).collect();
+        let gaps = pass.logits.iter().map(|logits| top2_margin(logits)).collect();
         let raw = Raw { own, label, gaps, gmacs: pass.gmacs };
         let mut point = Point {
             merge,
@@ -249,15 +249,11 @@ impl<'a> Tuner<'a> {
     /// Seconds per image of the unmerged model at this moment: one batch.
     fn unmerged_now(&self) -> f64 {
         let batch = &self.images.batches()[0];
-        let images = self.images.len().min(batch.len() / self.pixels_per_image());
+        let images = self.images.len().min(batch.items(&self.model.input()));
         let start = Instant::now();
-        let _ = self.model.predict(batch.clone(), &Reduction::none()).logits.into_data();
+        let none = Reduction::none();
+        let _ = self.model.run(batch.clone(), Pass::head(&none)).logits.into_data();
         start.elapsed().as_secs_f64() / images.max(1) as f64
-    }
-
-    fn pixels_per_image(&self) -> usize {
-        let config = self.model.config();
-        config.in_chans * config.img_size.0 * config.img_size.1
     }
 }
 
@@ -273,33 +269,29 @@ pub enum MeasureError {
     Journal(#[from] JournalError),
 }
 
-struct Pass {
+/// All images of a search, by one way of merging.
+struct Searched {
     logits: Vec<Vec<f32>>,
+    /// Means per image.
     gmacs: f64,
     tokens: f64,
     seconds: f64,
 }
 
-fn pass(model: &Model, images: &Images, reduction: &Reduction, convention: Convention) -> Pass {
-    let mut pass = Pass { logits: Vec::new(), gmacs: 0.0, tokens: 0.0, seconds: 0.0 };
+fn pass(model: &Model, images: &Images, reduction: &Reduction, convention: Convention) -> Searched {
+    let mut found = Searched { logits: Vec::new(), gmacs: 0.0, tokens: 0.0, seconds: 0.0 };
     for batch in images.batches() {
-        let pixels = batch.clone();
-        let start = Instant::now();
-        let Predicted { logits, trace } = model.predict(pixels, reduction);
-        let [items, classes] = logits.dims();
-        let flat: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        pass.seconds += start.elapsed().as_secs_f64();
-        for item in 0..items {
-            pass.gmacs += model.gmacs(&trace, item, reduction, convention);
-            pass.tokens += trace.tokens_left(item, model.config().tokens()) as f64;
-        }
-        pass.logits.extend(flat.chunks(classes.max(1)).map(<[f32]>::to_vec));
+        let measured = model.measure(batch.clone(), reduction, convention);
+        found.seconds += measured.seconds;
+        found.gmacs += measured.gmacs.iter().sum::<f64>();
+        found.tokens += measured.tokens_left.iter().sum::<usize>() as f64;
+        found.logits.extend(measured.logits);
     }
-    let count = pass.logits.len().max(1) as f64;
-    pass.gmacs /= count;
-    pass.tokens /= count;
-    pass.seconds /= count;
-    pass
+    let count = found.logits.len().max(1) as f64;
+    found.gmacs /= count;
+    found.tokens /= count;
+    found.seconds /= count;
+    found
 }
 
 fn best(logits: &[f32]) -> usize {

@@ -5,6 +5,7 @@ use crate::{Goal, GoalError, Tuner};
 use std::time::Instant;
 use tokmerge_eval::Spread;
 use tokmerge_merge::Reduction;
+use tokmerge_models::{Batch, Pass};
 
 /// Rounds of timing that what is reported gets, after one that does not count.
 pub(crate) const ROUNDS: usize = 7;
@@ -28,7 +29,7 @@ impl Pace {
         let config = tuner.model().config();
         let bound = tuner.model().bind(&strongest.method);
         let least = bound.ok().and_then(|reduction| {
-            let layers = reduction.expected_tokens(config.tokens(), config.depth)?;
+            let layers = reduction.expected_tokens(config.tokens(), config.depth())?;
             Some((config.cost().gmacs(&layers, &reduction, tuner.convention()), reduction))
         });
         let none = Reduction::none();
@@ -47,7 +48,7 @@ impl Pace {
         let most = "merging half of all tokens in every layer";
         match goal {
             Goal::Gmacs(ratio) if ratio * self.unmerged_gmacs < low => out_of_reach(
-                format!("--gmacs {ratio}"),
+                format!("`gmacs` {ratio}"),
                 format!(
                     "{most} leaves {:.2} of the multiply-adds of {}",
                     low / self.unmerged_gmacs,
@@ -55,7 +56,7 @@ impl Pace {
                 ),
             ),
             Goal::Speedup(factor) if factor > self.unmerged / fast => out_of_reach(
-                format!("--speedup {factor}"),
+                format!("`speedup` {factor}"),
                 format!(
                     "{most} makes {} {:.1} times as fast on this machine",
                     tuner.model().name(),
@@ -63,7 +64,7 @@ impl Pace {
                 ),
             ),
             Goal::Latency(ms) if ms < 1e3 * fast => out_of_reach(
-                format!("--latency {ms}"),
+                format!("`latency` {ms}"),
                 format!(
                     "{most}, {} takes {:.1} ms per batch on this machine",
                     tuner.model().name(),
@@ -101,19 +102,22 @@ pub(crate) fn timed(
     batch_size: usize,
     rounds: usize,
 ) -> Vec<Spread> {
-    let config = tuner.model().config();
-    let image = config.in_chans * config.img_size.0 * config.img_size.1;
+    let shape = tuner.model().input();
     let all = tuner.images().batches();
     // Another part of the images in every round: images differ in how much they merge.
-    let images: Vec<&[f32]> = all.iter().flat_map(|batch| batch.chunks_exact(image)).collect();
+    let images: Vec<(&Batch, usize)> =
+        all.iter().flat_map(|batch| (0..batch.items(&shape)).map(move |item| (batch, item))).collect();
     let mut times = vec![Vec::new(); reductions.len()];
     for round in 0..=rounds {
         let pick = |index: usize| images[(round * batch_size + index) % images.len()];
-        let pixels: Vec<f32> = (0..batch_size.min(images.len())).flat_map(pick).copied().collect();
+        let mut picked = Batch::default();
+        for (batch, item) in (0..batch_size.min(images.len())).map(pick) {
+            picked.append(batch.select(&[item], &shape));
+        }
         for (reduction, times) in reductions.iter().zip(&mut times) {
-            let input = pixels.clone();
+            let input = picked.clone();
             let start = Instant::now();
-            let _ = tuner.model().predict(input, reduction).logits.into_data();
+            let _ = tuner.model().run(input, Pass::head(reduction)).logits.into_data();
             if round > 0 {
                 times.push(start.elapsed().as_secs_f64());
             }

@@ -6,10 +6,10 @@
 use crate::Tuner;
 use burn::tensor::Tensor;
 use tokmerge_merge::{
-    Combine, Evidence, Feature, FeatureRequest, HeadAggregation, Method, Received, Reduction, Site, Tokens,
-    Trace, Wants,
+    Combine, Evidence, HeadAggregation, Method, Metric, MetricRequest, Received, Reduction, Site, Step,
+    Tokens, Trace, Wants,
 };
-use tokmerge_models::Watch;
+use tokmerge_models::{Pass, Probe};
 
 /// The keys of every layer, averaged over heads, of some images.
 #[derive(Debug)]
@@ -34,16 +34,16 @@ pub(crate) struct Forecast {
     pub(crate) errors: Vec<f64>,
 }
 
-const KEYS: FeatureRequest = FeatureRequest { feature: Feature::Key, heads: HeadAggregation::Mean };
+const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean };
 
-impl Watch for Recorded {
+impl Probe for Recorded {
     fn wants(&self, _: usize) -> Wants {
-        Wants { features: Some(KEYS), received: Received::No }
+        Wants { metric: Some(KEYS), received: Received::No }
     }
 
     fn attended(&mut self, _: usize, tokens: &Tokens, evidence: &Evidence) {
-        if let Some(features) = &evidence.features {
-            self.keys.push(features.clone());
+        if let Some(keys) = &evidence.metric {
+            self.keys.push(keys.clone());
         }
         if self.tokens.is_none() {
             // The rows themselves are not needed.
@@ -62,7 +62,8 @@ impl Recording {
                 break;
             }
             let mut recorded = Recorded::default();
-            let output = tuner.model().forward_watched(batch.clone(), &Reduction::none(), &mut recorded);
+            let none = Reduction::none();
+            let output = tuner.model().run(batch.clone(), Pass::new(&none).probed(&mut recorded));
             recording.images += output.logits.dims()[0];
             recording.batches.push(recorded);
         }
@@ -72,8 +73,8 @@ impl Recording {
     /// What a method would do; `None` for one that does not go by these keys.
     pub(crate) fn forecast(&self, tuner: &Tuner<'_>, method: &Method) -> Option<Forecast> {
         let reduction = tuner.model().bind(method).ok()?;
-        let depth = tuner.model().config().depth;
-        let goes_by_keys = |wants: Wants| wants == Wants::default() || wants.features == Some(KEYS);
+        let depth = tuner.model().config().depth();
+        let goes_by_keys = |wants: Wants| wants == Wants::default() || wants.metric == Some(KEYS);
         if method.site() != Site::InsideBlock || !(0..depth).all(|layer| goes_by_keys(reduction.wants(layer)))
         {
             return None;
@@ -96,13 +97,11 @@ impl Recording {
                     None => keys.clone(),
                 };
                 tokens = tokens.with(merged.clone());
-                let (sizes, before) = (tokens.sizes(), trace.steps().len());
-                let evidence = Evidence { features: Some(merged.clone()), received: None };
+                let sizes = tokens.sizes();
+                let evidence = Evidence { metric: Some(merged.clone()), received: None };
                 tokens = reduction.apply(layer, tokens, evidence, &mut trace);
-                if trace.steps().len() > before {
-                    let plan = &trace.steps()[before].1;
-                    forecast.errors[layer] +=
-                        error(&values(merged), &sizes, plan.dst(), &values(tokens.x.clone()));
+                if let Some(plan) = trace.plan_at(Step { layer, site: Site::InsideBlock }) {
+                    forecast.errors[layer] += plan.merging_errors(&merged, &sizes).iter().sum::<f64>();
                 }
             }
             for item in 0..items {
@@ -114,24 +113,4 @@ impl Recording {
         forecast.errors.iter_mut().for_each(|error| *error /= images);
         Some(forecast)
     }
-}
-
-fn values(x: Tensor<2>) -> Vec<f32> {
-    x.into_data().iter::<f32>().collect()
-}
-
-/// The sum over all rows of their size times the cosine distance to what they become.
-fn error(before: &[f32], sizes: &[f32], dst: &[u32], after: &[f32]) -> f64 {
-    let dim = before.len() / dst.len().max(1);
-    let cosine = |a: &[f32], b: &[f32]| {
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f32::MIN_POSITIVE)
-    };
-    // A prefix-only result (the last layer) has no place for most rows.
-    let rows = dst.iter().zip(before.chunks_exact(dim)).zip(sizes);
-    rows.filter_map(|((&dst, row), size)| {
-        let merged = after.get(dst as usize * dim..(dst as usize + 1) * dim)?;
-        Some(f64::from(size * (1.0 - cosine(row, merged)).max(0.0)))
-    })
-    .sum()
 }

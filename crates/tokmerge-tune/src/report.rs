@@ -171,7 +171,7 @@ fn digits(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-/// The 95 % interval of so many percent of so many images.
+/// The 95 % interval of a percentage of a number of images.
 fn interval(percent: f64, images: usize) -> (f64, f64) {
     wilson((percent * images as f64 / 100.0).round() as usize, images)
 }
@@ -265,13 +265,13 @@ pub fn verdict(outcome: &Outcome, setting: &Setting) -> Vec<String> {
     ));
     said.extend(match (outcome.goal, merged.top1, held_out.unmerged.top1) {
         (Some(Goal::MinAgreement(percent)), ..) if high < percent => Some(format!(
-            "That breaks the promise of {percent} %: these images are harder than those searched on; search on more."
+            "That is below the requested {percent} %: these images are harder than those used for the search; use more."
         )),
         (Some(Goal::MinAgreement(percent)), ..) if merged.agreement < percent => Some(format!(
-            "That is below the {percent} % asked for, within what so few images can tell; more images make it surer."
+            "That is below the requested {percent} %, but within the uncertainty of so few images; use more to be sure."
         )),
         (Some(Goal::MaxDrop(points)), Some(after), Some(before)) if before - after > points => Some(format!(
-            "That is {:.1} points lost where {points} were allowed; more images to search on make it surer.",
+            "That is {:.1} points lost where {points} were allowed; search on more images.",
             before - after
         )),
         _ => None,
@@ -279,64 +279,57 @@ pub fn verdict(outcome: &Outcome, setting: &Setting) -> Vec<String> {
     said
 }
 
-/// Every measured point as CSV, the unmerged model first.
-#[must_use]
-pub fn to_csv(outcome: &Outcome) -> String {
-    const COLUMNS: [&str; 15] = [
-        "merge",
-        "family",
-        "images",
-        "gmacs",
-        "gmacs_ratio",
-        "tokens",
-        "agreement",
-        "expected_agreement",
-        "agreement_error",
-        "top1",
-        "expected_drop",
-        "drop_error",
-        "seconds",
-        "unmerged_seconds",
-        "front",
-    ];
-    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-    let row = |point: &Point, front: bool| {
-        let cells = [
-            quoted(&point.merge),
-            quoted(point.family.name()),
-            point.images.to_string(),
-            point.gmacs.to_string(),
-            (point.gmacs / outcome.unmerged.gmacs).to_string(),
-            point.tokens.to_string(),
-            point.agreement.to_string(),
-            point.expected_agreement.to_string(),
-            point.agreement_error.to_string(),
-            number(point.top1),
-            number(point.expected_drop),
-            number(point.drop_error),
-            point.seconds.to_string(),
-            point.unmerged_seconds.to_string(),
-            front.to_string(),
-        ];
-        cells.join(",")
-    };
-    let points = outcome.points.iter().enumerate();
-    let rows = points.map(|(index, point)| row(point, outcome.front.contains(&index)));
-    let mut text = String::new();
-    for line in [COLUMNS.join(","), row(&outcome.unmerged, false)].into_iter().chain(rows) {
-        text.push_str(&line);
-        text.push('\n');
-    }
-    text
+/// A measured point.
+#[derive(Serialize)]
+struct Row<'a> {
+    merge: &'a str,
+    family: &'static str,
+    images: usize,
+    gmacs: f64,
+    gmacs_ratio: f64,
+    tokens: f64,
+    agreement: f64,
+    expected_agreement: f64,
+    agreement_error: f64,
+    top1: Option<f64>,
+    expected_drop: Option<f64>,
+    drop_error: Option<f64>,
+    seconds: f64,
+    unmerged_seconds: f64,
+    front: bool,
 }
 
-/// A cell that may hold commas.
-fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"', '\n']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell.to_owned()
+fn row_of<'a>(outcome: &Outcome, point: &'a Point, front: bool) -> Row<'a> {
+    Row {
+        merge: &point.merge,
+        family: point.family.name(),
+        images: point.images,
+        gmacs: point.gmacs,
+        gmacs_ratio: point.gmacs / outcome.unmerged.gmacs,
+        tokens: point.tokens,
+        agreement: point.agreement,
+        expected_agreement: point.expected_agreement,
+        agreement_error: point.agreement_error,
+        top1: point.top1,
+        expected_drop: point.expected_drop,
+        drop_error: point.drop_error,
+        seconds: point.seconds,
+        unmerged_seconds: point.unmerged_seconds,
+        front,
     }
+}
+
+/// Every measured point as CSV, the unmerged model first.
+///
+/// # Errors
+/// When a point cannot be written as CSV.
+pub fn to_csv(outcome: &Outcome) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.serialize(row_of(outcome, &outcome.unmerged, false))?;
+    for (index, point) in outcome.points.iter().enumerate() {
+        writer.serialize(row_of(outcome, point, outcome.front.contains(&index)))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
 }
 
 /// More large markers of a kind hide each other.
@@ -604,7 +597,7 @@ mod tests {
     fn every_goal_can_be_written() {
         for goal in [Goal::MaxDrop(0.5), Goal::Gmacs(0.7), Goal::Latency(3.0), Goal::Speedup(1.5)] {
             let text = to_toml(&Outcome { goal: Some(goal), ..outcome() }, &setting()).unwrap().unwrap();
-            assert!(text.contains(&format!("[goal]\n{} = ", &goal.option()[2..])), "{text}");
+            assert!(text.contains(&format!("[goal]\n{} = ", goal.setting().replace('_', "-"))), "{text}");
             MergeSpec::from_toml(&text).unwrap();
         }
     }
@@ -627,7 +620,7 @@ mod tests {
             "1.30 times as fast on this machine (1.20 to 1.50; 40.0 ms per batch of 8, cpu, 2 threads, avx2)",
             "On 32 images that were not searched on it saves 24.0 %",
             "on 96.9 % (95 % interval 84.3 to 99.4 %).",
-            "below the 99 % asked for, within what so few images can tell",
+            "below the requested 99 %, but within the uncertainty of so few images",
         ] {
             assert!(said.contains(fragment), "{fragment} in {said}");
         }
@@ -639,9 +632,9 @@ mod tests {
             verdict(&outcome, &setting()).join(" ")
         };
         let broken = with(&|choice| choice.held_out.as_mut().unwrap().agreement_interval = (70.0, 98.0));
-        assert!(broken.contains("breaks the promise of 99 %"), "{broken}");
+        assert!(broken.contains("requested 99 %: these images are harder"), "{broken}");
         let kept = with(&|choice| choice.held_out.as_mut().unwrap().merged.agreement = 100.0);
-        assert!(!kept.contains("asked for") && !kept.contains("breaks"), "{kept}");
+        assert!(!kept.contains("requested"), "{kept}");
         let none = with(&|choice| choice.held_out = None);
         assert!(none.contains("none was held out") && none.contains("on 99.8 % of them"), "{none}");
     }
@@ -664,11 +657,11 @@ mod tests {
 
     #[test]
     fn csv_holds_every_point() {
-        let text = to_csv(&outcome());
+        let text = String::from_utf8(to_csv(&outcome()).unwrap()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 5);
         assert!(lines[0].starts_with("merge,family,images,gmacs,gmacs_ratio,"));
-        assert!(lines[1].starts_with("none,unmerged,96,1.25,1,") && lines[1].ends_with(",false"), "{text}");
+        assert!(lines[1].starts_with("none,unmerged,96,1.25,1.0,") && lines[1].ends_with(",false"), "{text}");
         assert!(lines[3].starts_with("\"tome:r=[8,4]\",\"ToMe, per layer\",96,0.75,0.6,"), "{text}");
         assert!(lines[3].ends_with(",,,,0.0075,0.0125,true"), "{text}");
     }

@@ -41,7 +41,7 @@ pub struct SearchOptions {
     pub recheck: bool,
 }
 
-/// Hears how a search goes.
+/// Receives the events of a search.
 pub trait Watcher: Observer {
     /// A measurement is there, the `done`-th of about `planned`.
     fn measured(&mut self, point: &Point, done: usize, planned: usize) {
@@ -90,8 +90,8 @@ pub fn search(
         return Err(GoalError::NoLabels.into());
     }
     let deadline = Instant::now() + options.time_budget;
-    let config = tuner.model().config();
-    let space = Space { depth: config.depth, tokens: config.tokens(), prefix: config.prefix() };
+    let facts = tuner.model().facts();
+    let space = Space { depth: facts.depth, tokens: facts.tokens, prefix: facts.prefix };
     let pace = Pace::new(tuner, space, options.batch_size);
     if let Some(goal) = goal {
         pace.within_reach(goal, tuner)?;

@@ -1,7 +1,8 @@
 //! Methods worth trying.
 
 use serde::{Deserialize, Serialize};
-use tokmerge_merge::{Atm, LastLayer, Method, Random, Rounding, Schedule, Threshold, Tome};
+use tokmerge_merge::{Atm, LastLayer, Method, Rounding, Schedule, Threshold, Tome};
+use tokmerge_nn::Random;
 
 /// What kind of method a point is, for tables and plots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,7 +121,7 @@ impl Space {
         seeds.push(self.constant(0));
         for seed in &mut seeds {
             if let Method::Tome(tome) = &mut seed.method {
-                tome.last_layer = LastLayer::Prefix;
+                tome.common.last_layer = LastLayer::Prefix;
             }
         }
         seeds.dedup();

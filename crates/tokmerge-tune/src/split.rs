@@ -2,7 +2,7 @@
 
 use crate::Search;
 use tokmerge_data::Sample;
-use tokmerge_merge::Random;
+use tokmerge_nn::Random;
 
 /// Fewer images say nothing.
 pub const FEWEST_IMAGES: usize = 16;
@@ -27,7 +27,7 @@ pub enum SplitError {
     Images(usize),
     /// To search on.
     #[error(
-        "--search-images {0} is not allowed; --search-images takes a whole number of at least {FEWEST_IMAGES}"
+        "`search_images` {0} is not allowed; `search_images` takes a whole number of at least {FEWEST_IMAGES}"
     )]
     Search(usize),
 }

@@ -8,7 +8,8 @@ use crate::search::{SearchOptions, TuneError, Watcher};
 use crate::space::{Candidate, Space};
 use crate::{Goal, Point, Tuner};
 use std::time::Instant;
-use tokmerge_merge::{Random, Reduction};
+use tokmerge_merge::Reduction;
+use tokmerge_nn::Random;
 
 /// Rounds of forecasts and measurements, and methods measured in each.
 const ROUNDS: usize = 16;
@@ -206,7 +207,7 @@ impl Walk {
             let own = || offers.iter().filter(move |offer| offer.of == of);
             match best(own(), goal, tuner.unmerged(), pace) {
                 Some(offer) => value(offer, goal),
-                // What misses the goal ranks behind, the nearer the better.
+                // What misses the goal ranks last, the nearer the better.
                 None => 1e3 + own().map(|offer| shortfall(offer, goal, pace)).fold(f64::INFINITY, f64::min),
             }
         };

@@ -103,7 +103,7 @@ fn another_search_is_refused_and_its_journal_kept() {
         (Fingerprint { images: other(), ..ours.clone() }, "another set of images"),
     ] {
         let error = Journal::open(desk.path(), &theirs).expect_err(what).to_string();
-        for fragment in ["m.journal.jsonl", what, "give another --output, or delete the file"] {
+        for fragment in ["m.journal.jsonl", what, "give another `output`, or delete the file"] {
             assert!(error.contains(fragment), "{fragment} in {error}");
         }
     }

@@ -195,7 +195,7 @@ fn rechecked_points_are_what_an_evaluation_measures() {
             assert_eq!(point.merge, method.to_string());
             let measured = evaluate(
                 &model,
-                std::slice::from_ref(&method),
+                &[model.bind(&method).expect("fits")],
                 pictures.samples(),
                 Labels::Ignored,
                 EVAL,
@@ -237,7 +237,7 @@ fn goals_that_cannot_be_are_refused() {
     for goal in [Goal::Speedup(50.0), Goal::Gmacs(0.01), Goal::Latency(1e-6)] {
         let error = refused(goal);
         assert!(matches!(error, GoalError::OutOfReach { .. }), "{error}");
-        assert!(error.to_string().contains(goal.option()), "{error}");
+        assert!(error.to_string().contains(goal.setting()), "{error}");
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::AnalysisError;
 use crate::batches::{Reading, each_batch};
-use crate::{EvalError, Observer, top};
+use crate::{Observer, top};
 use burn::tensor::Tensor;
 use serde::Serialize;
 use tokmerge_data::Sample;
-use tokmerge_merge::{Atm, Evidence, LastLayer, Method, Reduction, Threshold, Tokens, Trace, Wants};
-use tokmerge_models::{Encoded, Model, Vit, Watch};
+use tokmerge_merge::{Atm, Common, Evidence, LastLayer, Method, Reduction, Threshold, Tokens, Trace, Wants};
+use tokmerge_models::{Batch, Heads, Model, Network, Pass, Probe};
 
 /// What merging in one layer alone, at one threshold, does to the output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,9 +35,9 @@ pub struct LayerLoss {
 /// Merging is ATM's in a single layer: pairs found by the mean of the keys in alternating positions merge if
 /// they are more similar than the threshold. (ATM's other matching, by size, has nothing to go by where nothing
 /// has merged before, so alternating positions are used in all layers: `split` is the depth.) Layers run from 1
-/// to the last but one, since ATM never merges in the last.
+/// to the last but one, since ATM merges in the last only where patches are averaged.
 ///
-/// The distance is taken between the vectors that the head looks at, [`Vit::forward_pooled`]: the class token
+/// The distance is taken between the vectors that the head looks at, [`Heads::pooled`]: the class token
 /// after the last block and the last norm; of a model that pools by averaging, the average.
 ///
 /// The blocks before a layer are the same with and without merging in it, so they run once: every branch goes
@@ -77,12 +77,12 @@ impl<'a> InformationLoss<'a> {
                 return Err(AnalysisError::Twice(threshold));
             }
         }
-        let depth = model.config().depth;
+        let depth = model.config().depth();
         if depth < 2 {
             return Err(AnalysisError::Depth(depth));
         }
         let branch = |layer, threshold| -> Result<Branch, AnalysisError> {
-            let reduction = model.bind(&only_in(layer, threshold, depth)).map_err(EvalError::from)?;
+            let reduction = model.bind(&only_in(layer, threshold, depth))?;
             Ok(Branch { layer, threshold, reduction, distance: 0.0, merged: 0, agree: 0 })
         };
         let branches = (0..depth - 1)
@@ -95,12 +95,13 @@ impl<'a> InformationLoss<'a> {
     ///
     /// # Panics
     /// When `pixels` is not a whole number of images of the model's size.
-    pub fn measure(&mut self, pixels: &[f32]) {
-        let vit = self.model.vit();
-        let mut watcher = Watcher { vit, branches: &self.branches, outcomes: Vec::new() };
-        let output = self.model.forward_watched(pixels.to_vec(), &Reduction::none(), &mut watcher);
-        let outcomes = watcher.outcomes;
-        let reference = Outcome::of(vit, &output.tokens, output.trace);
+    pub fn measure(&mut self, batch: &Batch) {
+        let network = self.model.network();
+        let none = Reduction::none();
+        let mut branching = Branching { network, branches: &self.branches, outcomes: Vec::new() };
+        let output = self.model.run(batch.clone(), Pass::new(&none).probed(&mut branching));
+        let outcomes = branching.outcomes;
+        let reference = Outcome::of(Heads { pooled: output.pooled, logits: output.logits }, &output.trace);
         for (branch, outcome) in self.branches.iter_mut().zip(&outcomes) {
             let rows = outcome.pooled.iter().zip(&reference.pooled);
             branch.distance += rows.map(|(merged, whole)| cosine_distance(merged, whole)).sum::<f64>();
@@ -132,22 +133,23 @@ impl<'a> InformationLoss<'a> {
 fn only_in(layer: usize, threshold: f64, depth: usize) -> Method {
     let mut thresholds = vec![1.0; layer];
     thresholds.push(threshold);
+    let atm = Atm::new(Threshold::PerLayer(thresholds));
     Method::Atm(Atm {
         split: Some(depth),
-        last_layer: LastLayer::All,
-        ..Atm::new(Threshold::PerLayer(thresholds))
+        common: Common { last_layer: LastLayer::All, ..atm.common.clone() },
+        ..atm
     })
 }
 
 /// Runs every branch from where it leaves the unmerged pass.
-struct Watcher<'a> {
-    vit: &'a Vit,
+struct Branching<'a> {
+    network: &'a Network,
     branches: &'a [Branch],
     /// One per branch, in their order, as far as the pass has come.
     outcomes: Vec<Outcome>,
 }
 
-impl Watch for Watcher<'_> {
+impl Probe for Branching<'_> {
     fn wants(&self, layer: usize) -> Wants {
         let wants = self.branches.iter().map(|branch| branch.reduction.wants(layer));
         wants.reduce(|first, next| if first == Wants::default() { next } else { first }).unwrap_or_default()
@@ -155,9 +157,10 @@ impl Watch for Watcher<'_> {
 
     fn attended(&mut self, layer: usize, tokens: &Tokens, evidence: &Evidence) {
         for branch in self.branches.iter().filter(|branch| branch.layer == layer) {
-            let Encoded { tokens, trace, .. } =
-                self.vit.resume(layer, tokens.clone(), evidence.clone(), &branch.reduction);
-            self.outcomes.push(Outcome::of(self.vit, &tokens, trace));
+            let pass = Pass::new(&branch.reduction);
+            let output = self.network.resume(layer, tokens.clone(), evidence.clone(), pass);
+            let heads = Heads { pooled: output.pooled, logits: output.logits };
+            self.outcomes.push(Outcome::of(heads, &output.trace));
         }
     }
 }
@@ -173,11 +176,11 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(vit: &Vit, tokens: &Tokens, trace: Trace) -> Self {
+    fn of(heads: Heads, trace: &Trace) -> Self {
         let best = |logits: &Vec<f32>| top(logits, 1).first().map(|(class, _)| *class);
-        let answers = rows(vit.forward_head(tokens)).iter().map(best).collect();
-        let merged = trace.steps().iter().map(|(_, plan)| plan.input().rows() - plan.output().rows()).sum();
-        Self { pooled: rows(vit.forward_pooled(tokens)), answers, merged }
+        let answers = rows(heads.logits).iter().map(best).collect();
+        let merged = trace.plans().map(|(_, plan)| plan.input().rows() - plan.output().rows()).sum();
+        Self { pooled: rows(heads.pooled), answers, merged }
     }
 }
 
@@ -217,7 +220,7 @@ pub fn information_loss(
 ) -> Result<Vec<LayerLoss>, AnalysisError> {
     let mut study = InformationLoss::new(model, thresholds)?;
     each_batch(model, samples, reading, observer, |batch, _| {
-        study.measure(&batch.pixels);
+        study.measure(&Batch::from(batch));
         Ok(())
     })?;
     Ok(study.losses())

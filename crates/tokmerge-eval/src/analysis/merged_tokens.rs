@@ -1,12 +1,12 @@
 //! How many tokens merge in every layer, and what each merge loses (ATM, Figure 6 and definition 2).
 
-use super::{AnalysisError, merging_errors};
+use super::AnalysisError;
 use crate::batches::{Reading, each_batch};
-use crate::{EvalError, Moments, Observer};
+use crate::{Moments, Observer};
 use serde::Serialize;
 use tokmerge_data::Sample;
-use tokmerge_merge::{Amount, DROPPED, MergePlan, Method, Reduction, Step, Tokens};
-use tokmerge_models::{Model, Watch};
+use tokmerge_merge::{Amount, DROPPED, MergePlan, Reduction, Step, Tokens};
+use tokmerge_models::{Batch, Model, Pass, Probe};
 
 /// What one method merges in every layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,7 +30,7 @@ pub struct LayerMerges {
     pub merged: Moments,
     /// Mean tokens of an image after the layer's merging, those that never merge included.
     pub tokens: f64,
-    /// Mean merging error of an image ([`merging_errors`]).
+    /// Mean merging error of an image ([`MergePlan::merging_errors`](tokmerge_merge::MergePlan::merging_errors)).
     pub error: f64,
     /// Merging error over tokens merged, both of all images; `None` if none did. Dropped tokens do not count.
     pub error_per_merge: Option<f64>,
@@ -60,19 +60,21 @@ struct Layer {
 }
 
 impl<'a> MergedTokens<'a> {
-    /// The study of a model with some methods.
+    /// The study of a model with some ways of merging.
     ///
     /// # Errors
-    /// When a method does not fit the model, or merges nothing in any layer.
-    pub fn new(model: &'a Model, methods: &[Method]) -> Result<Self, AnalysisError> {
-        let subject = |method: &Method| {
-            let reduction = model.bind(method).map_err(EvalError::from)?;
+    /// When one merges nothing in any layer.
+    pub fn new(model: &'a Model, reductions: &[Reduction]) -> Result<Self, AnalysisError> {
+        let subject = |reduction: &Reduction| {
             if reduction.amounts().iter().all(|amount| *amount == Amount::NOTHING) {
-                return Err(AnalysisError::NeverMerges(method.to_string()));
+                return Err(AnalysisError::NeverMerges(reduction.method().to_string()));
             }
-            Ok(Subject { reduction, layers: vec![Layer::default(); model.config().depth] })
+            Ok(Subject {
+                reduction: reduction.clone(),
+                layers: vec![Layer::default(); model.config().depth()],
+            })
         };
-        let subjects = methods.iter().map(subject).collect::<Result<_, _>>()?;
+        let subjects = reductions.iter().map(subject).collect::<Result<_, _>>()?;
         Ok(Self { model, subjects, images: 0 })
     }
 
@@ -80,12 +82,12 @@ impl<'a> MergedTokens<'a> {
     ///
     /// # Panics
     /// When `pixels` is not a whole number of images of the model's size.
-    pub fn measure(&mut self, pixels: &[f32]) {
+    pub fn measure(&mut self, batch: &Batch) {
         let mut items = 0;
         for Subject { reduction, layers } in &mut self.subjects {
             items = {
-                let mut watcher = Watcher { layers };
-                let output = self.model.forward_watched(pixels.to_vec(), reduction, &mut watcher);
+                let mut counting = Counting { layers };
+                let output = self.model.run(batch.clone(), Pass::new(reduction).probed(&mut counting));
                 output.tokens.layout.items()
             };
             // Layers in which nothing merged were not reported.
@@ -133,17 +135,17 @@ fn threshold(amount: Amount) -> Option<f64> {
     }
 }
 
-struct Watcher<'a> {
+struct Counting<'a> {
     layers: &'a mut [Layer],
 }
 
-impl Watch for Watcher<'_> {
+impl Probe for Counting<'_> {
     fn reduced(&mut self, step: Step, before: &Tokens, plan: &MergePlan) {
         let layer = &mut self.layers[step.layer];
         let fewer = |item| (plan.input().range(item).len() - plan.output().range(item).len()) as f64;
         layer.merged.extend((0..plan.input().items()).map(fewer));
         layer.dropped += plan.dst().iter().filter(|dst| **dst == DROPPED).count();
-        layer.error += merging_errors(before, plan).iter().sum::<f64>();
+        layer.error += plan.merging_errors(&before.x, &before.sizes()).iter().sum::<f64>();
     }
 }
 
@@ -156,14 +158,14 @@ impl Watch for Watcher<'_> {
 /// As [`MergedTokens::new`], and when no image can be read.
 pub fn merged_tokens(
     model: &Model,
-    methods: &[Method],
+    reductions: &[Reduction],
     samples: Vec<Sample>,
     reading: Reading,
     observer: &mut dyn Observer,
 ) -> Result<Vec<MergeProfile>, AnalysisError> {
-    let mut study = MergedTokens::new(model, methods)?;
+    let mut study = MergedTokens::new(model, reductions)?;
     each_batch(model, samples, reading, observer, |batch, _| {
-        study.measure(&batch.pixels);
+        study.measure(&Batch::from(batch));
         Ok(())
     })?;
     Ok(study.profiles())

@@ -7,22 +7,24 @@
 mod fit;
 mod information_loss;
 mod merged_tokens;
-mod merging_error;
 
 pub use fit::{ExponentialFit, exponential_fit};
 pub use information_loss::{InformationLoss, LayerLoss, information_loss, loss_per_layer};
 pub use merged_tokens::{LayerMerges, MergeProfile, MergedTokens, merged_tokens};
-pub use merging_error::merging_errors;
 
 use crate::EvalError;
+use tokmerge_merge::BindError;
 
 /// Why a study cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnalysisError {
-    /// A method does not fit the model, or the images cannot be read.
+    /// The images cannot be read.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// The model cannot merge.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// No cosine.
     #[error("a threshold is a cosine from -1 to 1, not {0}; 1 merges nothing, 0.9 only what is very similar")]
     Threshold(f64),

@@ -8,7 +8,7 @@ pub(crate) use loader::{BatchOptions, Batches, TrainBatch};
 pub(crate) use source::{Images, Source, open};
 pub(crate) use view::View;
 
-use tokmerge_merge::Random;
+use tokmerge_nn::Random;
 
 /// The random numbers of one image in one epoch: no matter which thread asks, or when.
 pub(crate) fn draws(seed: u64, epoch: usize, index: usize) -> Random {

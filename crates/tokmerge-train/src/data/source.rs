@@ -5,7 +5,7 @@ use crate::recipe::DataRecipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokmerge_data::{ClassNames, ImageFolder, Limits, Rgb, Sample, open_image};
-use tokmerge_merge::Random;
+use tokmerge_nn::Random;
 use tokmerge_scenes::{CLASSES, Scenes, Split};
 
 /// Labelled images, by index.
@@ -171,24 +171,12 @@ fn labelled(dir: &Path, names: Option<&ClassNames>) -> Result<Labelled, TrainErr
             "{shown}: its images lie in no class folders, so there is nothing to learn; put those of each class into a folder of its own"
         )));
     }
-    let mut samples = folder.samples().to_vec();
-    if let Some(names) = names {
-        let index = names.index_of_wnid();
-        if index.is_empty() {
-            return Err(TrainError::Data(
-                "data.labels has no ids to find the class folders by; give a file with index<TAB>wnid<TAB>name lines, or leave it out".to_owned(),
-            ));
+    let samples = match names {
+        None => folder.samples().to_vec(),
+        Some(names) => {
+            folder.labelled_by(names).map_err(|error| TrainError::Data(format!("{error} (data.labels)")))?
         }
-        let class_of = class_names.iter().map(|name| {
-            index.get(name.as_str()).copied().ok_or_else(|| {
-                TrainError::Data(format!("{shown}: folder {name} is not an id in the data.labels file"))
-            })
-        });
-        let class_of: Vec<usize> = class_of.collect::<Result<_, _>>()?;
-        for sample in &mut samples {
-            sample.label = sample.label.map(|label| class_of[label]);
-        }
-    }
+    };
     Ok(Labelled { root: dir.to_owned(), samples, class_names, stray: folder.stray() })
 }
 

@@ -199,7 +199,10 @@ impl Recipe {
 
     fn check_train(&self) -> Result<(), RecipeError> {
         let train = &self.train;
-        count("train.epochs", train.epochs, 1 << 20)?;
+        // None leaves given weights as they are.
+        if train.epochs > 0 || self.model.weights.is_none() {
+            count("train.epochs", train.epochs, 1 << 20)?;
+        }
         count("train.batch_size", train.batch_size, 1 << 16)?;
         count("train.accumulate", train.accumulate, 1 << 16)?;
         count("train.checkpoint_epochs", train.checkpoint_epochs, 1 << 20)?;

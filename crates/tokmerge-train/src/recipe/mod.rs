@@ -7,10 +7,12 @@ mod check;
 mod overrides;
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use tokmerge_data::augment::{Augment, AugmentError, Mix, RandomErasing, RandomResizedCrop};
-use tokmerge_data::{CropMode, Interpolation};
-use tokmerge_models::{Precision, RouterTraining, RoutingError};
+use tokmerge_data::{CropMode, Interpolation, PreprocessOverrides};
+use tokmerge_models::{PoolOverride, Precision, RouterTraining, RoutingError};
 
 /// A run, as written in a TOML file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +85,9 @@ pub struct ModelRecipe {
     /// Hidden channels of the MLP over channels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mlp_ratio: Option<f64>,
+    /// Whether a class token leads the tokens. A model without one averages its patches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_token: Option<bool>,
 }
 
 /// What the head looks at, in timm's words.
@@ -93,6 +98,15 @@ pub enum PoolRecipe {
     Token,
     /// The mean of the patch tokens.
     Avg,
+}
+
+impl PoolRecipe {
+    pub(crate) fn pool(self) -> PoolOverride {
+        match self {
+            Self::Token => PoolOverride::Token,
+            Self::Avg => PoolOverride::Average,
+        }
+    }
 }
 
 /// On which images, and how they are prepared.
@@ -111,21 +125,21 @@ pub struct DataRecipe {
     /// sorted by name, are the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
-    /// As `--crop-pct`, where not the model's.
+    /// The part of the resized picture that the crop keeps, where not the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_pct: Option<f64>,
-    /// As `--crop-mode`, where not the model's.
+    /// How a picture is fitted, where not the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_mode: Option<CropMode>,
-    /// As `--interpolation`, where not the model's.
+    /// How it is resized, where not the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Interpolation>,
-    /// As `--mean`, where not the model's.
+    /// Subtracted from each channel, one number for all or one for each, where not the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean: Option<[f32; 3]>,
-    /// As `--std`, where not the model's.
+    pub mean: Option<Vec<f32>>,
+    /// Divides each channel after that, where not the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub std: Option<[f32; 3]>,
+    pub std: Option<Vec<f32>>,
     /// Threads that read and prepare images.
     #[serde(default = "one")]
     pub workers: usize,
@@ -133,6 +147,21 @@ pub struct DataRecipe {
 
 fn one() -> usize {
     1
+}
+
+impl DataRecipe {
+    /// What replaces the model's own preprocessing. The fields stand in the section itself, not in a flattened
+    /// struct, because then errors in a recipe could no longer name the line.
+    #[must_use]
+    pub fn overrides(&self) -> PreprocessOverrides {
+        PreprocessOverrides {
+            crop_pct: self.crop_pct,
+            crop_mode: self.crop_mode,
+            interpolation: self.interpolation,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+        }
+    }
 }
 
 /// How weights follow gradients.
@@ -348,7 +377,7 @@ fn lora_also() -> Vec<String> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoutingRecipe {
-    /// Places for tokens in each expert while training, as `--routing` takes it: `free`, or `capacity=1.05,group=8`.
+    /// Places for tokens in each expert while training, in the notation of routings: `free`, or `capacity=1.05,group=8`.
     pub places: String,
     /// Deviation of the noise on the router's logits, times the number of experts; 0 for none.
     pub noise: f64,
@@ -374,7 +403,7 @@ impl RoutingRecipe {
     }
 }
 
-/// What is forgotten on the way forward, and computed once more on the way back.
+/// Gradient checkpointing: what the backward pass recomputes to save memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
@@ -385,7 +414,41 @@ pub enum Recompute {
     Blocks,
 }
 
-/// What products are computed in.
+impl Recompute {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Nothing, Self::Blocks];
+
+    /// The name, as recipes have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Blocks => "blocks",
+        }
+    }
+}
+
+impl fmt::Display for Recompute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is nothing to recompute.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("'{0}' cannot be recomputed; give {names}", names = Recompute::ALL.map(Recompute::name).join(" or "))]
+pub struct UnknownRecompute(String);
+
+impl FromStr for Recompute {
+    type Err = UnknownRecompute;
+
+    fn from_str(name: &str) -> Result<Self, UnknownRecompute> {
+        let found = Self::ALL.into_iter().find(|recompute| recompute.name() == name);
+        found.ok_or_else(|| UnknownRecompute(name.to_owned()))
+    }
+}
+
+/// Compute precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DtypeRecipe {
@@ -409,7 +472,7 @@ impl DtypeRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainRecipe {
-    /// Times that every image is seen.
+    /// Times that every image is seen; 0 leaves the weights of `model.weights` as they are.
     pub epochs: usize,
     /// Images of one forward and backward pass.
     #[serde(default = "batch_size")]
@@ -426,7 +489,7 @@ pub struct TrainRecipe {
     /// Of everything that is random.
     #[serde(default)]
     pub seed: u64,
-    /// What products are computed in.
+    /// Compute precision.
     #[serde(default)]
     pub dtype: DtypeRecipe,
     /// What is computed again to save memory. It changes no weight, but for rounding with `stm` or LayerScale.
@@ -438,13 +501,13 @@ pub struct TrainRecipe {
     /// Threads to compute with, where not one per core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// A checkpoint is written after so many epochs.
+    /// A checkpoint is written every this many epochs.
     #[serde(default = "one")]
     pub checkpoint_epochs: usize,
-    /// And after so many steps.
+    /// And every this many steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<usize>,
-    /// Validation comes after so many epochs, and at the end.
+    /// Validation runs every this many epochs, and at the end.
     #[serde(default = "one")]
     pub validate_epochs: usize,
     /// Ways of merging to validate with; without it none and that of training.
@@ -476,13 +539,13 @@ pub enum RecipeError {
         /// Where and what.
         reason: String,
     },
-    /// `--set` is no assignment.
-    #[error("--set {0}: it must be KEY=VALUE with the key as in the recipe, e.g. --set train.epochs=5")]
+    /// A change is no assignment.
+    #[error("`set` {0}: it must be KEY=VALUE with the key as in the recipe, e.g. train.epochs=5")]
     Override(String),
     /// A value that makes no sense.
     #[error("{key} is {value}: {rule}")]
     Value {
-        /// Where, as `--set` takes it.
+        /// Where, with dots between section and key.
         key: &'static str,
         /// The value.
         value: String,

@@ -1,4 +1,4 @@
-//! `--set train.epochs=5`, and what two recipes do not have in common.
+//! Changes such as `train.epochs=5`, and what two recipes do not have in common.
 
 use super::{Recipe, RecipeError};
 use std::collections::BTreeMap;
