@@ -1,16 +1,18 @@
 //! The `tokmerge` command line.
 //!
-//! `main` is the table of contents: one module per command, arguments in `args`, and nothing that a library
-//! user would miss: everything real is in the `tokmerge` crate.
+//! `main` is the table of contents: one module per command with its arguments, those that commands share in `args`, and
+//! nothing that a library user would miss: everything real is in the `tokmerge` crate.
 
 mod args;
+mod cli;
 mod commands;
 mod memory;
 mod output;
 mod progress;
 
-use args::{AnalyzeCommand, Cli, Command};
 use clap::Parser;
+use cli::{Cli, Command};
+use commands::analyze::AnalyzeCommand;
 use std::process::ExitCode;
 
 /// Buffers come and go in the same sizes all the time; this allocator keeps them.
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = tokmerge::Isa::from_env().map_err(anyhow::Error::from).and_then(|_| match cli.command {
         Command::Classify(args) => commands::classify::run(&args),
+        Command::Embed(args) => commands::embed::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::FewShot(args) => commands::few_shot::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

@@ -1,10 +1,11 @@
 //! Everything that is printed goes through here.
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use tokmerge::{Method, Model, Reduction, Spread};
+use tokmerge::{AtomicFile, Method, Model, Reduction, Spread};
 
 /// Prints a line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
@@ -14,9 +15,41 @@ pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// Prints a line on standard error; a closed standard error is nobody's problem.
+/// Prints a line on standard error, settings by their flags; a closed standard error is nobody's problem.
 pub(crate) fn note(text: impl AsRef<str>) {
-    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    let _ = writeln!(io::stderr().lock(), "{}", with_flags(text.as_ref()));
+}
+
+/// Prints a result as a line of JSON on standard output.
+pub(crate) fn json(result: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string(result)?)
+}
+
+/// Settings that messages of the library name in backticks, and that flags of the same name set.
+const SETTINGS: [&str; 16] = [
+    "gmacs",
+    "labels",
+    "latency",
+    "limit",
+    "max_drop",
+    "max_pixels",
+    "merge",
+    "min_agreement",
+    "model",
+    "output",
+    "resume",
+    "search_images",
+    "seed",
+    "set",
+    "speedup",
+    "weights",
+];
+
+/// A message of the library in the words of the command line: `` `max_drop` `` is `--max-drop`.
+fn with_flags(text: &str) -> String {
+    SETTINGS.iter().fold(text.to_owned(), |text, setting| {
+        text.replace(&format!("`{setting}`"), &format!("--{}", setting.replace('_', "-")))
+    })
 }
 
 /// Says that a method's wish to compute less in the last layer was not followed.
@@ -56,6 +89,14 @@ pub(crate) fn csv_file(path: &Path) -> Result<csv::Writer<File>> {
     csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Writes rows below the names of their columns.
+pub(crate) fn csv_rows(mut file: csv::Writer<File>, rows: impl IntoIterator<Item: Serialize>) -> Result<()> {
+    for row in rows {
+        file.serialize(row)?;
+    }
+    Ok(file.flush()?)
+}
+
 /// Refuses a chart that is to be anything but SVG.
 pub(crate) fn check_svg(path: &Path) -> Result<()> {
     if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg")) {
@@ -77,13 +118,7 @@ pub(crate) fn check_writable(path: &Path) -> Result<()> {
 
 /// Writes a file as a whole or not at all: nobody ever reads half of it.
 pub(crate) fn write_whole(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let written = std::fs::write(&name, content).and_then(|()| std::fs::rename(&name, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&name);
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
+    AtomicFile::replace(path, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -113,4 +148,29 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 /// `1.62x (1.58-1.66)`.
 pub(crate) fn ratio(spread: &Spread) -> String {
     format!("{:.2}x ({:.2}-{:.2})", spread.median, spread.min, spread.max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SETTINGS, with_flags};
+    use crate::cli::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn settings_are_printed_as_flags_and_all_other_words_as_they_are() {
+        let text = "`max_drop` -1 is not allowed; `width` is 3; max_drop";
+        assert_eq!(with_flags(text), "--max-drop -1 is not allowed; `width` is 3; max_drop");
+    }
+
+    #[test]
+    fn every_setting_has_its_flag() {
+        let command = Cli::command();
+        for setting in SETTINGS {
+            let flag = setting.replace('_', "-");
+            let known = |command: &clap::Command| {
+                command.get_arguments().any(|argument| argument.get_long() == Some(flag.as_str()))
+            };
+            assert!(command.get_subcommands().any(known), "--{flag}");
+        }
+    }
 }

@@ -4,10 +4,11 @@ use crate::output;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokmerge::train::{self, Event};
 use tokmerge::tune::{Goal, Point, SearchOptions, Watcher};
-use tokmerge::{ImageError, ImageFolder, Observer};
+use tokmerge::{DownloadProgress, Downloaded, ImageError, ImageFolder, Observer};
 
 /// Unreadable images named at most; the count is always given.
 const NAMED_FAILURES: usize = 10;
@@ -159,6 +160,42 @@ impl Watcher for SearchProgress {
     }
 }
 
+/// Shows downloads: a bar for every file on a terminal, nothing elsewhere.
+#[derive(Default)]
+pub(crate) struct Downloads {
+    /// The file that is coming, and its bar.
+    current: Mutex<Option<(String, ProgressBar)>>,
+}
+
+impl DownloadProgress for Downloads {
+    fn downloaded(&self, so_far: Downloaded<'_>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_none_or(|(file, _)| file != so_far.file) {
+            let bar = ProgressBar::no_length();
+            let style =
+                ProgressStyle::with_template("{msg}: {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
+            let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
+            bar.set_message(format!("downloading {}", so_far.file));
+            if let Some((_, done)) = current.replace((so_far.file.to_owned(), bar)) {
+                done.finish_and_clear();
+            }
+        }
+        if let Some((_, bar)) = &*current {
+            so_far.total.into_iter().for_each(|total| bar.set_length(total));
+            bar.set_position(so_far.received);
+        }
+    }
+}
+
+impl Drop for Downloads {
+    fn drop(&mut self) {
+        let current = self.current.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bar)) = current.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Says that images beside the class folders of `dir` are not looked at.
 pub(crate) fn note_stray(folder: &ImageFolder, dir: &Path) {
     if folder.stray() > 0 {
@@ -238,5 +275,24 @@ impl train::Observer for TrainProgress {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Downloads;
+    use tokmerge::{DownloadProgress, Downloaded};
+
+    #[test]
+    fn every_file_that_is_downloaded_has_its_bar() {
+        let downloads = Downloads::default();
+        let at = |file, received, total| {
+            downloads.downloaded(Downloaded { file, received, total });
+            let (file, bar) = downloads.current.lock().unwrap().clone().unwrap();
+            (file, bar.position(), bar.length())
+        };
+        assert_eq!(at("config.json", 5, None), ("config.json".to_owned(), 5, None));
+        assert_eq!(at("a.safetensors", 10, Some(40)), ("a.safetensors".to_owned(), 10, Some(40)));
+        assert_eq!(at("a.safetensors", 40, Some(40)), ("a.safetensors".to_owned(), 40, Some(40)));
     }
 }

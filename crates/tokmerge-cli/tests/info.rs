@@ -21,12 +21,31 @@ fn a_published_number_is_shown() {
 #[test]
 fn json_says_the_same() {
     let result = Desk::new().run(&format!("{LARGE} --json")).ok().one_json();
-    assert_keys(&result, &["model", "params", "img_size", "tokens", "gmacs", "convention", "merge"]);
+    assert_keys(
+        &result,
+        &["model", "params", "merger_params", "img_size", "tokens", "gmacs", "convention", "merge"],
+    );
     assert!((number(&result, "gmacs") - 22.35).abs() < 0.005, "{result}");
     assert_eq!(result["params"], 304_326_632);
     assert_eq!((&result["img_size"], &result["convention"]), (&json!([224, 224]), &json!("fvcore")));
     let tokens = result["tokens"].as_array().expect("a list");
     assert_eq!((tokens.len(), &tokens[0], &tokens[23]), (24, &json!(181), &json!(16)));
+}
+
+#[test]
+fn parameters_of_mergers_are_counted_beside_those_of_the_model() {
+    let desk = Desk::new();
+    let command =
+        "info vit_small_patch16_224 --merge none --merge patchmerger:m=8,layer=6 --merge stm:p=4,layer=6";
+    let results = desk.run(&format!("{command} --json")).ok().json();
+    // PatchMerger: a LayerNorm, and 8 queries of 384 channels.
+    let norm = 2 * 384;
+    assert_eq!((&results[0]["merger_params"], &results[0]["params"]), (&json!(0), &json!(22_050_664)));
+    assert_eq!(results[1]["merger_params"], norm + 8 * 384);
+    assert_eq!(results[1]["params"], 22_050_664, "the model's own stay the model's own");
+    assert!(number(&results[2], "merger_params") > f64::from(norm), "{}", results[2]);
+    let run = desk.run(command).ok();
+    assert!(run.out.contains(&format!("22050664 + {}", norm + 8 * 384)), "{}", run.out);
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_config_that_is_not_understood_is_refused() {
         (no_class_token.to_string(), "class token"),
         (unknown.to_string(), "window_size"),
         (architecture.to_string(), "swin_tiny_patch4_window7_224"),
-        (heads.to_string(), "32 channels cannot be divided among 5 heads"),
+        (heads.to_string(), "embed_dim is 32, and its channels cannot be divided among 5 heads"),
         ("[]".to_owned(), "config.json"),
         ("{\"architecture\": \n\n oops".to_owned(), "config.json"),
         (String::new(), "config.json"),

@@ -165,7 +165,7 @@ fn the_journal_of_another_search_is_refused() {
         (search.replace("flat", "classed").replace(TINY, "--model local-dir:tiny"), "another model"),
         (
             format!("{search} --seed 9"),
-            "another set of images (DIR, --seed, --limit, --search-images and --labels decide which): 16 images",
+            "another set of images (the folder, --seed, --limit, --search-images and --labels decide which): 16 images",
         ),
         (format!("{search} --convention macs"), "another convention: fvcore, not macs"),
         (format!("{search} --crop-pct 0.5"), "another preprocessing"),
@@ -223,7 +223,7 @@ fn labels_are_those_of_eval() {
     desk.run("tune flat --model local-dir:tiny --max-drop 1").fails(&[
         "--max-drop needs labelled images",
         "one folder per class",
-        "--min-agreement 99",
+        "--min-agreement, e.g. 99",
     ]);
     desk.run(&format!("tune classed {TINY} --max-drop 1"))
         .fails(&["5 classes but the model 1000", "--labels"]);

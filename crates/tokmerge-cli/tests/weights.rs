@@ -93,13 +93,13 @@ fn weights_of_another_model_are_reported_in_one_line() {
         "of another shape",
         "the model has [192, 3, 16, 16]",
         "missing: ",
-        "check --model",
+        "check --model, or give other --weights",
     ]);
     desk.write("one.safetensors", safetensors(&vec![("something".to_owned(), vec![2, 3])]));
     desk.run(&format!("{BENCH} --weights one.safetensors")).fails(&[
-        "0 tensors applied",
-        "missing",
-        "something",
+        "tensors are named like `something`",
+        "no spelling of an image model known here",
+        "convert the weights",
     ]);
 }
 

@@ -33,6 +33,8 @@ pub use class::CLASSES;
 pub use folder::{WriteError, write};
 
 use random::Random;
+use std::fmt;
+use std::str::FromStr;
 
 /// The side of a picture in pixels unless asked otherwise: 144 patches of 8x8.
 pub const DEFAULT_SIDE: usize = 96;
@@ -51,6 +53,19 @@ pub enum Split {
 }
 
 impl Split {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Validation, Self::Train, Self::Samples];
+
+    /// The name: `validation`, `train` or `samples`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Train => "train",
+            Self::Samples => "samples",
+        }
+    }
+
     /// The seed.
     #[must_use]
     pub fn seed(self) -> u64 {
@@ -59,6 +74,26 @@ impl Split {
             Self::Validation => VALIDATION_SEED,
             Self::Samples => SAMPLES_SEED,
         }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no split's.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("there is no split '{0}'; give {names}", names = Split::ALL.map(Split::name).join(", "))]
+pub struct UnknownSplit(String);
+
+impl FromStr for Split {
+    type Err = UnknownSplit;
+
+    fn from_str(name: &str) -> Result<Self, UnknownSplit> {
+        let found = Self::ALL.into_iter().find(|split| split.name() == name);
+        found.ok_or_else(|| UnknownSplit(name.to_owned()))
     }
 }
 

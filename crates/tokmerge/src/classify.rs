@@ -1,12 +1,12 @@
 //! Photographs to predictions.
 
-use std::time::Instant;
+use serde::Serialize;
 use tokmerge_data::{ClassNames, PreprocessError, Rgb};
 use tokmerge_merge::Reduction;
 use tokmerge_models::{Convention, Model};
 
 /// One class, as a prediction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ranked {
     /// Index of the class.
     pub index: usize,
@@ -19,7 +19,7 @@ pub struct Ranked {
 }
 
 /// What a model says about one image, and what that took.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Classification {
     /// The best classes, the best first.
     pub top: Vec<Ranked>,
@@ -52,19 +52,11 @@ pub fn classify(
     topk: usize,
     convention: Convention,
 ) -> Result<Vec<Classification>, PreprocessError> {
-    let preprocess = model.preprocess();
-    let mut pixels = vec![0.0; images.len() * preprocess.output_len()];
-    for (image, pixels) in images.iter().zip(pixels.chunks_exact_mut(preprocess.output_len())) {
-        preprocess.apply(image, pixels)?;
-    }
     if images.is_empty() {
         return Ok(Vec::new());
     }
-    let start = Instant::now();
-    let output = model.predict(pixels, reduction);
-    let [items, classes] = output.logits.dims();
-    let logits: Vec<f32> = output.logits.into_data().iter::<f32>().collect();
-    let ms = start.elapsed().as_secs_f64() * 1e3 / items as f64;
+    let measured = model.measure(model.prepare(images)?, reduction, convention);
+    let ms = measured.seconds * 1e3 / images.len() as f64;
     let name = |index: usize| {
         let known = match names {
             ClassNamesSource::File(names) => names.name(index),
@@ -72,8 +64,7 @@ pub fn classify(
         };
         known.map_or_else(|| format!("class {index}"), str::to_owned)
     };
-    let classified = logits.chunks(classes).enumerate().map(|(item, logits)| {
-        let layers = model.layer_tokens(&output.trace, item);
+    let classified = measured.logits.iter().enumerate().map(|(item, logits)| {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
         let top = tokmerge_eval::top(logits, topk)
@@ -85,12 +76,7 @@ pub fn classify(
                 logit,
             })
             .collect();
-        Classification {
-            top,
-            gmacs: model.gmacs(&output.trace, item, reduction, convention),
-            tokens: layers.iter().map(|layer| layer.fed).collect(),
-            ms,
-        }
+        Classification { top, gmacs: measured.gmacs[item], tokens: measured.tokens[item].clone(), ms }
     });
     Ok(classified.collect())
 }

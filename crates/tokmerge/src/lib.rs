@@ -1,6 +1,6 @@
 //! tokmerge makes pretrained Vision Transformers faster by merging their redundant tokens.
 //!
-//! This crate is the door: it re-exports what users need from the crates behind it.
+//! The public API: re-exports from the crates behind it, and what takes several of them at once.
 #![doc = include_str!("../../../README.md")]
 #![deny(missing_docs)]
 
@@ -16,10 +16,12 @@ pub use classify::{ClassNamesSource, Classification, Ranked, classify};
 pub use demo::demo_pictures;
 pub use picture::{Drawn, Membership, PictureError, picture, picture_sheet};
 pub use threads::{Affinity, ThreadsError, set_threads};
-pub use tokmerge_checkpoint::{Checkpoint, CheckpointError, ModelSource};
+pub use tokmerge_checkpoint::{
+    AtomicFile, Checkpoint, CheckpointError, Downloaded, ModelSource, Progress as DownloadProgress,
+};
 pub use tokmerge_data::{
-    BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Limits,
-    Preprocess, Rgb, Sample, decode_image, open_image,
+    BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Labelled,
+    Limits, Preprocess, PreprocessOverrides, Rgb, Sample, decode_image, open_image,
 };
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
@@ -27,13 +29,14 @@ pub use tokmerge_eval::{
     evaluate, extract, top, wilson,
 };
 pub use tokmerge_merge::{
-    Amount, Atm, BatchRule, BindError, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec, Method,
-    MethodInfo, Narrowed, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
+    Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,
+    Method, MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
 };
 pub use tokmerge_models::{
-    Architecture, Buffers, Classified, Convention, Cost, Described, EMBEDDED, ExpertsConfig, Group, Isa,
-    IsaError, LoadReport, Model, ModelError, ModelOptions, Order, Placement, Precision, Predicted, Routing,
-    RoutingError, UnknownModel, Vit, VitConfig, Watch, Weights, architecture, architectures, describe,
+    Architecture, Batch, Buffers, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig, Group, Isa,
+    IsaError, LoadReport, Measured, Model, ModelError, ModelOptions, Network, Order, Output, Pass, Placement,
+    Precision, Probe, Routing, RoutingError, UnknownModel, VitConfig, Weights, architecture, architectures,
+    describe, describe_with_progress,
 };
 pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use tokmerge_data::{PreprocessError, Rgb};
 use tokmerge_merge::{Mixture, Reduction, Tokens};
-use tokmerge_models::{Model, Watch};
+use tokmerge_models::{Model, Pass, Probe};
 use tokmerge_viz::{Grid, Picture, Style, render, sheet, side_by_side};
 
 /// Why a picture cannot be made.
@@ -20,7 +20,7 @@ pub enum PictureError {
     Draw(#[from] tokmerge_viz::Error),
     /// Nothing has merged: there is nothing to see.
     #[error(
-        "{merge} merges nothing{until}, so there is nothing to draw; give a --merge that does, e.g. tome:r=13"
+        "{merge} merges nothing{until}, so there is nothing to draw; give a `merge` that does, e.g. tome:r=13"
     )]
     NothingMerged {
         /// The method.
@@ -28,15 +28,20 @@ pub enum PictureError {
         /// ` until layer N` or nothing.
         until: String,
     },
-    /// All tokens come back behind every block, so that none is merged when they are looked at.
+    /// All tokens come back after every block, so that none is merged when they are looked at.
     #[error(
-        "{merge} merges tokens inside blocks only, and behind each block all of them are there again, so there is nothing \
-         to draw; give it inflate=off, or a --merge that keeps tokens merged, e.g. tome:r=13"
+        "{merge} merges tokens inside blocks only, and after each block all of them are there again, so there is nothing \
+         to draw; give it inflate=off, or a `merge` that keeps tokens merged, e.g. tome:r=13"
     )]
     Inflated {
         /// The method.
         merge: String,
     },
+    /// Every image has its own grid of patches.
+    #[error(
+        "images of this model have grids of their own sizes, which are not drawn yet; take a model of one image size"
+    )]
+    NoGrid,
     /// No such layer.
     #[error("layer {layer} does not exist: the model has layers 1 to {depth}")]
     Layer {
@@ -150,13 +155,14 @@ fn merged(
     image: &Rgb,
     layer: Option<usize>,
 ) -> Result<Merged, PictureError> {
-    let config = model.config();
-    if let Some(layer) = layer.filter(|layer| *layer == 0 || *layer > config.depth) {
-        return Err(PictureError::Layer { layer, depth: config.depth });
+    let depth = model.config().depth();
+    if let Some(layer) = layer.filter(|layer| *layer == 0 || *layer > depth) {
+        return Err(PictureError::Layer { layer, depth });
     }
     if reduction.method().inflates() {
         return Err(PictureError::Inflated { merge: reduction.method().to_string() });
     }
+    let (rows, cols) = model.config().shape().grid.ok_or(PictureError::NoGrid)?;
     let seen = model.preprocess().crop(image)?;
     let mut pixels = vec![0.0; model.preprocess().output_len()];
     model.preprocess().normalise(&seen, &mut pixels)?;
@@ -170,7 +176,6 @@ fn merged(
         until: layer.map_or_else(String::new, |layer| format!(" until layer {layer}")),
     })?;
     let seen = Picture::new(seen.width, seen.height, seen.data)?;
-    let (rows, cols) = config.grid();
     let drawn = Drawn { patches: groups.len(), tokens, membership };
     Ok(Merged { seen, grid: Grid { rows, cols }, groups, drawn })
 }
@@ -179,8 +184,8 @@ fn merged(
 type Found = Option<(Vec<Option<u32>>, usize, Membership)>;
 
 fn grouped(model: &Model, reduction: &Reduction, pixels: Vec<f32>, layer: Option<usize>) -> Found {
-    let prefix = model.config().prefix();
-    let trace = model.forward(pixels, reduction).trace;
+    let prefix = model.facts().prefix;
+    let trace = model.run(pixels, Pass::new(reduction)).trace;
     let plan = trace.plan_until(layer.map(|layer| layer - 1))?;
     let groups = plan.groups(0)[prefix..].to_vec();
     Some((groups, plan.output().rows() - prefix, Membership::Grouped))
@@ -188,9 +193,9 @@ fn grouped(model: &Model, reduction: &Reduction, pixels: Vec<f32>, layer: Option
 
 fn mixed(model: &Model, reduction: &Reduction, pixels: Vec<f32>, layer: Option<usize>) -> Found {
     let mut mixing = Mixing { reduction, until: layer.unwrap_or(usize::MAX), mixture: None };
-    let _ = model.forward_watched(pixels, reduction, &mut mixing);
+    let _ = model.run(pixels, Pass::new(reduction).probed(&mut mixing));
     let mixture = mixing.mixture?;
-    let patches = model.config().prefix()..mixture.inputs();
+    let patches = model.facts().prefix..mixture.inputs();
     // The rest is prefix.
     let tokens = (0..mixture.outputs())
         .filter(|output| mixture.weights(*output)[patches.clone()].iter().any(|w| *w > 0.0));
@@ -211,7 +216,7 @@ struct Mixing<'r> {
     mixture: Option<Mixture>,
 }
 
-impl Watch for Mixing<'_> {
+impl Probe for Mixing<'_> {
     fn entering(&mut self, layer: usize, tokens: &Tokens) {
         if layer >= self.until {
             return;

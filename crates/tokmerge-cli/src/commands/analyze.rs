@@ -1,13 +1,17 @@
 //! `tokmerge analyze`.
 
-use crate::args::{ImagesArgs, LayersArgs, ModelArgs, ReportArgs, TokensArgs, bind, must_exist};
+use crate::args::{
+    MergeArgs, ModelArgs, PreprocessArgs, at_least_one, batch_size, bind, must_exist, threshold,
+};
 use crate::output;
 use crate::progress::{Progress, note_stray};
 use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::analysis::{
     InformationLoss, LayerLoss, MergeProfile, MergedTokens, exponential_fit, information_loss,
@@ -15,6 +19,84 @@ use tokmerge::analysis::{
 };
 use tokmerge::plot::{Chart, Scale};
 use tokmerge::{ImageFolder, Limits, Model, Reading, Sample, loss_chart, merges_chart};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum AnalyzeCommand {
+    /// Merge in one layer at a time and measure how far the output moves, at several thresholds (ATM, Figure 2)
+    Layers(LayersArgs),
+    /// Count merged tokens and merging errors in every layer (ATM, Figure 6)
+    Tokens(TokensArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LayersArgs {
+    #[command(flatten)]
+    pub(crate) images: ImagesArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Merge pairs of tokens that are more similar than this: from -1 to 1, several separated by commas
+    #[arg(
+        long,
+        value_name = "COSINE,...",
+        value_delimiter = ',',
+        default_value = "0.8,0.85,0.9,0.95",
+        value_parser = threshold,
+        allow_hyphen_values = true
+    )]
+    pub(crate) thresholds: Vec<f64>,
+    /// Draw on a logarithmic axis, on which an exponential curve is a straight line
+    #[arg(long)]
+    pub(crate) log: bool,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokensArgs {
+    #[command(flatten)]
+    pub(crate) images: ImagesArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+}
+
+/// Which images are looked at, and how they are read.
+#[derive(Args, Debug)]
+pub(crate) struct ImagesArgs {
+    /// Folder of images; labels are not needed
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Images per forward pass
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
+    pub(crate) batch_size: usize,
+    /// Threads that read images; 0 reads between forward passes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// Use this many images, spread evenly over the folder
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) limit: Option<usize>,
+}
+
+/// Where a study goes.
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// Where to write the chart, an .svg file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Write the result as CSV
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Print one JSON object per result to standard output, and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// `tokmerge analyze layers`.
 pub(crate) fn layers(args: &LayersArgs) -> Result<ExitCode> {
@@ -32,8 +114,9 @@ pub(crate) fn layers(args: &LayersArgs) -> Result<ExitCode> {
     let losses = losses?;
     progress.report_failures();
     let scale = if args.log { Scale::Log } else { Scale::Linear };
-    files
-        .write(&args.report, &loss_chart(&model.name(), &losses, scale), |csv| write_losses(csv, &losses))?;
+    files.write(&args.report, &loss_chart(&model.name(), &losses, scale), |csv| {
+        output::csv_rows(csv, losses.iter().map(LossRow::from))
+    })?;
     if args.report.json {
         print_json(losses.iter().map(serde_json::to_value), &model, &args.model)?;
     } else {
@@ -52,18 +135,19 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<ExitCode> {
     }
     let folder = args.images.open()?;
     let model = args.preprocess.apply(args.model.open()?)?;
-    bind(&model, &methods)?;
-    MergedTokens::new(&model, &methods)?;
+    let reductions = bind(&model, &methods)?;
+    MergedTokens::new(&model, &reductions)?;
     let files = args.report.create()?;
     let samples = args.images.samples(folder);
     let mut progress = Progress::of(samples.len());
     let reading = args.images.reading(args.preprocess.limits());
-    let profiles = merged_tokens(&model, &methods, samples, reading, &mut progress);
+    let profiles = merged_tokens(&model, &reductions, samples, reading, &mut progress);
     progress.clear();
     let profiles = profiles?;
     progress.report_failures();
-    files
-        .write(&args.report, &merges_chart(&model.name(), &profiles), |csv| write_profiles(csv, &profiles))?;
+    files.write(&args.report, &merges_chart(&model.name(), &profiles), |csv| {
+        output::csv_rows(csv, profiles.iter().flat_map(profile_rows))
+    })?;
     if args.report.json {
         print_json(profiles.iter().map(serde_json::to_value), &model, &args.model)?;
     } else {
@@ -248,66 +332,63 @@ fn small(value: f64) -> String {
     if value == 0.0 { "0".to_owned() } else { format!("{value:.2e}") }
 }
 
-fn cell(value: Option<f64>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
+/// What merging in one layer alone costs.
+#[derive(Serialize)]
+struct LossRow<'a> {
+    layer: usize,
+    threshold: f64,
+    distance: f64,
+    merged: f64,
+    distance_per_token: Option<f64>,
+    agreement: Option<f64>,
+    images: usize,
+    merge: &'a str,
 }
 
-fn write_losses(mut writer: csv::Writer<File>, losses: &[LayerLoss]) -> Result<()> {
-    writer.write_record([
-        "layer",
-        "threshold",
-        "distance",
-        "merged",
-        "distance_per_token",
-        "agreement",
-        "images",
-        "merge",
-    ])?;
-    for loss in losses {
-        writer.write_record([
-            loss.layer.to_string(),
-            loss.threshold.to_string(),
-            loss.distance.to_string(),
-            loss.merged.to_string(),
-            cell(loss.per_token),
-            cell(loss.agreement),
-            loss.images.to_string(),
-            loss.merge.clone(),
-        ])?;
-    }
-    Ok(writer.flush()?)
-}
-
-fn write_profiles(mut writer: csv::Writer<File>, profiles: &[MergeProfile]) -> Result<()> {
-    writer.write_record([
-        "merge",
-        "layer",
-        "threshold",
-        "merged",
-        "merged_deviation",
-        "merged_min",
-        "merged_max",
-        "tokens",
-        "error",
-        "error_per_merge",
-        "images",
-    ])?;
-    for profile in profiles {
-        for layer in &profile.layers {
-            writer.write_record([
-                profile.merge.clone(),
-                layer.layer.to_string(),
-                cell(layer.threshold),
-                layer.merged.mean.to_string(),
-                layer.merged.deviation.to_string(),
-                layer.merged.min.to_string(),
-                layer.merged.max.to_string(),
-                layer.tokens.to_string(),
-                layer.error.to_string(),
-                cell(layer.error_per_merge),
-                profile.images.to_string(),
-            ])?;
+impl<'a> From<&'a LayerLoss> for LossRow<'a> {
+    fn from(loss: &'a LayerLoss) -> Self {
+        Self {
+            layer: loss.layer,
+            threshold: loss.threshold,
+            distance: loss.distance,
+            merged: loss.merged,
+            distance_per_token: loss.per_token,
+            agreement: loss.agreement,
+            images: loss.images,
+            merge: &loss.merge,
         }
     }
-    Ok(writer.flush()?)
+}
+
+/// What merges in one layer.
+#[derive(Serialize)]
+struct ProfileRow<'a> {
+    merge: &'a str,
+    layer: usize,
+    threshold: Option<f64>,
+    merged: f64,
+    merged_deviation: f64,
+    merged_min: f64,
+    merged_max: f64,
+    tokens: f64,
+    error: f64,
+    error_per_merge: Option<f64>,
+    images: usize,
+}
+
+/// A row for every layer.
+fn profile_rows(profile: &MergeProfile) -> impl Iterator<Item = ProfileRow<'_>> {
+    profile.layers.iter().map(|layer| ProfileRow {
+        merge: &profile.merge,
+        layer: layer.layer,
+        threshold: layer.threshold,
+        merged: layer.merged.mean,
+        merged_deviation: layer.merged.deviation,
+        merged_min: layer.merged.min,
+        merged_max: layer.merged.max,
+        tokens: layer.tokens,
+        error: layer.error,
+        error_per_merge: layer.error_per_merge,
+        images: profile.images,
+    })
 }

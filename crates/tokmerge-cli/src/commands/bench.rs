@@ -1,15 +1,50 @@
 //! `tokmerge bench`.
 
-use crate::args::{BenchArgs, Dtype, RecomputeName, bind};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, batch_size, bind, one_of, seconds};
 use crate::memory;
 use crate::output;
 use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
 use serde_json::json;
-use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokmerge::train::{Recompute, bench_training};
-use tokmerge::{BenchOptions, Isa, Method, Model, PeakOf, Speed, Spread, bench};
+use tokmerge::{BenchOptions, Convention, Isa, Method, Model, PeakOf, Precision, Speed, Spread, bench};
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Measure training steps (forward, backward and AdamW) instead
+    #[arg(long)]
+    pub(crate) train: bool,
+    /// Gradient checkpointing: what the backward pass recomputes to save memory, nothing or everything inside blocks
+    #[arg(
+        long,
+        value_parser = one_of::<Recompute>(Recompute::ALL.map(Recompute::name)),
+        default_value_t,
+        requires = "train"
+    )]
+    pub(crate) recompute: Recompute,
+    /// Images per forward pass
+    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = batch_size)]
+    pub(crate) batch_size: usize,
+    /// Seconds to spend on each method
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    pub(crate) duration: f64,
+    /// Write the results as CSV, with timm's columns and some of our own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results_file: Option<PathBuf>,
+    /// Measure this machine's peak throughput, and show results as a share of it
+    #[arg(long, conflicts_with = "train")]
+    pub(crate) peak: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 /// How long the peak of each dtype is measured.
 const PEAK: Duration = Duration::from_millis(50);
@@ -17,24 +52,25 @@ const PEAK: Duration = Duration::from_millis(50);
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none", "tome:r=13"])?;
     let model = args.model.open()?;
-    bind(&model, &methods)?;
+    let reductions = bind(&model, &methods)?;
     let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
     let options = BenchOptions {
         batch_size: args.batch_size,
         duration: Duration::from_secs_f64(args.duration),
-        convention: args.output.convention(),
+        convention: args.output.convention,
         peak: args.peak.then(|| peak_of(args, args.model.dtype)),
     };
     let peaks = if args.peak { peaks(args) } else { Vec::new() };
     let results = if args.train {
         model.require_head()?;
         memory::keep();
-        bench_training(&model, &methods, options, recompute(args.recompute))?
+        bench_training(&model, &reductions, options, args.recompute)
     } else {
-        bench(&model, &methods, options)?
+        bench(&model, &reductions, options)
     };
     if let Some(file) = results_file {
-        write_csv(file, args, &model, &results).context("cannot write the --results-file")?;
+        let rows = results.iter().map(|speed| CsvRow::new(args, &model, speed));
+        output::csv_rows(file, rows).context("cannot write the --results-file")?;
     }
     if args.output.json {
         for speed in &results {
@@ -48,7 +84,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         model.name(),
         args.model.dtype.name(),
         args.batch_size,
-        args.model.device.0,
+        args.model.device.name(),
         args.model.threads.count(),
         Isa::current(),
         results.first().map_or(0, |speed| speed.batches),
@@ -63,34 +99,27 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn recompute(name: RecomputeName) -> Recompute {
-    match name {
-        RecomputeName::Nothing => Recompute::Nothing,
-        RecomputeName::Blocks => Recompute::Blocks,
-    }
-}
-
-fn peak_of(args: &BenchArgs, dtype: Dtype) -> PeakOf {
-    PeakOf { precision: dtype.precision(), threads: args.model.threads.count() }
+fn peak_of(args: &BenchArgs, dtype: Precision) -> PeakOf {
+    PeakOf { precision: dtype, threads: args.model.threads.count() }
 }
 
 /// Operations per second of each dtype that the instruction set has products of.
-fn peaks(args: &BenchArgs) -> Vec<(Dtype, f64)> {
+fn peaks(args: &BenchArgs) -> Vec<(Precision, f64)> {
     let measure = |dtype| Some((dtype, peak_of(args, dtype).measure(PEAK)?));
-    Dtype::ALL.into_iter().filter_map(measure).collect()
+    Precision::ALL.into_iter().filter_map(measure).collect()
 }
 
 /// What the shares are shares of, and what has none.
-fn peak_line(args: &BenchArgs, peaks: &[(Dtype, f64)]) -> String {
+fn peak_line(args: &BenchArgs, peaks: &[(Precision, f64)]) -> String {
     let isa = Isa::current();
-    let shown = |dtype: Dtype| match peaks.iter().find(|(of, _)| *of == dtype) {
+    let shown = |dtype: Precision| match peaks.iter().find(|(of, _)| *of == dtype) {
         Some((_, peak)) => format!("{} {:.0} GFLOP/s", dtype.name(), peak / 1e9),
         None => format!("{} none ({isa} has no such products here)", dtype.name()),
     };
     format!(
         "Peak of {} threads, products in registers only: {}. Shares are of the {} peak measured in each round; a multiply-add counts as 2.",
         args.model.threads.count(),
-        Dtype::ALL.map(shown).join(", "),
+        Precision::ALL.map(shown).join(", "),
         args.model.dtype.name(),
     )
 }
@@ -102,21 +131,21 @@ fn peak_memory_mib() -> Option<f64> {
     line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
 }
 
-fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Dtype, f64)]) -> serde_json::Value {
+fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Precision, f64)]) -> serde_json::Value {
     let mut object = json!({
         "model": model.name(),
         "train": args.train,
         "merge": speed.merge,
         "batch_size": args.batch_size,
         "dtype": args.model.dtype.name(),
-        "device": args.model.device.0,
+        "device": args.model.device.name(),
         "threads": args.model.threads.count(),
         "images_per_second": speed.images_per_second.median,
         "min": speed.images_per_second.min,
         "max": speed.images_per_second.max,
         "ms_per_batch": speed.ms_per_batch,
         "gmacs": speed.gmacs,
-        "convention": args.output.convention(),
+        "convention": args.output.convention,
         "tokens": speed.tokens,
         "speedup": speed.speedup,
         "isa": Isa::current().to_string(),
@@ -132,7 +161,7 @@ fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Dtype, f64)
 }
 
 fn table(args: &BenchArgs, results: &[Speed]) -> String {
-    let gmacs = format!("GMACs ({})", args.output.convention());
+    let gmacs = format!("GMACs ({})", args.output.convention);
     let mut header = vec!["merge", "img/s", "min", "max", "ms/batch", &gmacs, "tokens left", "speed-up"];
     if args.peak {
         header.push("% of peak");
@@ -191,47 +220,43 @@ fn verdicts(methods: &[Method], results: &[Speed]) -> Vec<String> {
 }
 
 /// timm's columns, then ours.
-fn write_csv(
-    mut writer: csv::Writer<File>,
-    args: &BenchArgs,
-    model: &Model,
-    results: &[Speed],
-) -> Result<()> {
-    writer.write_record([
-        "model",
-        "infer_img_size",
-        "infer_samples_per_sec",
-        "infer_step_time",
-        "infer_batch_size",
-        "param_count",
-        "infer_gmacs",
-        "infer_macts",
-        "merge",
-        "dtype",
-        "device",
-        "threads",
-        "min",
-        "max",
-        "convention",
-    ])?;
-    for speed in results {
-        writer.write_record([
-            model.name(),
-            model.config().img_size.0.to_string(),
-            format!("{:.2}", speed.images_per_second.median),
-            format!("{:.3}", speed.ms_per_batch),
-            args.batch_size.to_string(),
-            format!("{:.2}", model.parameters() as f64 / 1e6),
-            format!("{:.2}", speed.gmacs),
-            format!("{:.2}", speed.mega_activations),
-            speed.merge.clone(),
-            args.model.dtype.name().to_owned(),
-            args.model.device.0.clone(),
-            args.model.threads.count().to_string(),
-            format!("{:.2}", speed.images_per_second.min),
-            format!("{:.2}", speed.images_per_second.max),
-            args.output.convention().to_string(),
-        ])?;
+#[derive(Serialize)]
+struct CsvRow<'a> {
+    model: String,
+    infer_img_size: usize,
+    infer_samples_per_sec: String,
+    infer_step_time: String,
+    infer_batch_size: usize,
+    param_count: String,
+    infer_gmacs: String,
+    infer_macts: String,
+    merge: &'a str,
+    dtype: &'static str,
+    device: &'static str,
+    threads: usize,
+    min: String,
+    max: String,
+    convention: Convention,
+}
+
+impl<'a> CsvRow<'a> {
+    fn new(args: &BenchArgs, model: &Model, speed: &'a Speed) -> Self {
+        Self {
+            model: model.name(),
+            infer_img_size: model.config().shape().img_size().0,
+            infer_samples_per_sec: format!("{:.2}", speed.images_per_second.median),
+            infer_step_time: format!("{:.3}", speed.ms_per_batch),
+            infer_batch_size: args.batch_size,
+            param_count: format!("{:.2}", model.parameters() as f64 / 1e6),
+            infer_gmacs: format!("{:.2}", speed.gmacs),
+            infer_macts: format!("{:.2}", speed.mega_activations),
+            merge: &speed.merge,
+            dtype: args.model.dtype.name(),
+            device: args.model.device.name(),
+            threads: args.model.threads.count(),
+            min: format!("{:.2}", speed.images_per_second.min),
+            max: format!("{:.2}", speed.images_per_second.max),
+            convention: args.output.convention,
+        }
     }
-    Ok(writer.flush()?)
 }

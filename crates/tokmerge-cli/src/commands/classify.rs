@@ -1,11 +1,34 @@
 //! `tokmerge classify`.
 
-use crate::args::{ClassifyArgs, bind};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, bind};
 use crate::output;
 use anyhow::{Result, bail};
-use serde_json::json;
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokmerge::{ClassNames, ClassNamesSource, Classification, open_image};
+
+#[derive(Args, Debug)]
+pub(crate) struct ClassifyArgs {
+    /// Images: JPEG, PNG, WebP or BMP
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Classes to show per image
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
+    pub(crate) topk: usize,
+    /// Class names: lines of index<TAB>wnid<TAB>name, one name per line, or JSON
+    #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
+    pub(crate) labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 /// Images held in memory at a time, decoded.
 const BATCH: usize = 8;
@@ -29,7 +52,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     // So that the first image's time is like the others'.
     model.warm_up();
     let limits = args.preprocess.limits();
-    let convention = args.output.convention();
+    let convention = args.output.convention;
     let mut code = ExitCode::SUCCESS;
     for paths in args.images.chunks(BATCH) {
         let (mut readable, mut images) = (Vec::new(), Vec::new());
@@ -49,37 +72,24 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
             let merge = method.to_string();
             let results = tokmerge::classify(&model, reduction, &images, names, args.topk, convention)?;
             for (path, result) in readable.iter().zip(results) {
-                output::line(match args.output.json {
-                    true => json(path, &merge, &result).to_string(),
-                    false => text(path, &merge, &result, &convention.to_string()),
-                })?;
+                if args.output.json {
+                    output::json(&Row { path, merge: &merge, result: &result })?;
+                } else {
+                    output::line(text(path, &merge, &result, &convention.to_string()))?;
+                }
             }
         }
     }
     Ok(code)
 }
 
-fn json(path: &str, merge: &str, result: &Classification) -> serde_json::Value {
-    let top: Vec<_> = result
-        .top
-        .iter()
-        .map(|ranked| {
-            json!({
-                "index": ranked.index,
-                "label": ranked.label,
-                "probability": ranked.probability,
-                "logit": ranked.logit,
-            })
-        })
-        .collect();
-    json!({
-        "path": path,
-        "merge": merge,
-        "top": top,
-        "gmacs": result.gmacs,
-        "tokens": result.tokens,
-        "ms": result.ms,
-    })
+/// What is known of one image by one method.
+#[derive(Serialize)]
+struct Row<'a> {
+    path: &'a str,
+    merge: &'a str,
+    #[serde(flatten)]
+    result: &'a Classification,
 }
 
 fn text(path: &str, merge: &str, result: &Classification, convention: &str) -> String {

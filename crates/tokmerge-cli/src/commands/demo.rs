@@ -1,14 +1,31 @@
 //! `tokmerge demo`.
 
-use crate::args::{DemoArgs, bind};
+use crate::args::{DeviceArgs, MergeArgs, OutputArgs, ThreadArgs, bind};
 use crate::output;
 use anyhow::Result;
+use clap::Args;
 use serde_json::json;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokmerge::{
-    ClassNamesSource, Classification, Device, EMBEDDED, Format, Method, Model, ModelOptions, PictureError,
-    Style, demo_pictures,
+    ClassNamesSource, Classification, EMBEDDED, Format, Method, Model, ModelOptions, PictureError, Style,
+    demo_pictures,
 };
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Where to write the picture of merged tokens (PNG)
+    #[arg(short, long, value_name = "FILE", default_value = "demo.png")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(crate) shown: OutputArgs,
+}
 
 /// Measured on 2400 other pictures: 93.1, 92.9 and 92.1 % top-1.
 const DEFAULT: [&str; 3] = ["none", "tome:r=16", "atm:alpha=0.98,beta=0.035,min=0.93,split=6"];
@@ -36,12 +53,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     output::check_writable(&args.output)?;
     let methods = args.merge.methods(&DEFAULT)?;
     args.threads.start()?;
-    let model = Model::open(&ModelOptions::new(EMBEDDED), &Device::flex())?;
+    let model = Model::open(&ModelOptions::new(EMBEDDED), &args.device.open())?;
     let reductions = bind(&model, &methods)?;
     let (names, images): (Vec<_>, Vec<_>) = demo_pictures(PICTURES).into_iter().unzip();
 
     let classify = |index: usize| {
-        let (names, convention) = (ClassNamesSource::Model, args.shown.convention());
+        let (names, convention) = (ClassNamesSource::Model, args.shown.convention);
         tokmerge::classify(&model, &reductions[index], &images, names, 1, convention)
     };
     let mut times = vec![Vec::new(); methods.len()];
@@ -70,12 +87,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     } else {
         output::note(format!(
             "{PICTURES} pictures that were never seen in training, by a ViT of {} channels and {} blocks:",
-            model.config().embed_dim,
-            model.config().depth
+            model.config().shape().channels,
+            model.config().depth()
         ));
         output::line(predictions(&outcomes, &names))?;
         output::line("")?;
-        output::line(costs(&outcomes, &names, &args.shown.convention().to_string()))?;
+        output::line(costs(&outcomes, &names, &args.shown.convention.to_string()))?;
     }
     let style = Style { upscale: UPSCALE, ..Style::default() };
     for (outcome, reduction) in outcomes.iter().zip(&reductions) {

@@ -1,17 +1,53 @@
 //! `tokmerge eval`.
 
-use crate::args::{EvalArgs, bind, must_exist};
+use crate::args::{
+    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind, must_exist,
+};
 use crate::output;
 use crate::progress::{Progress, note_stray};
-use anyhow::{Context, Result, bail};
-use serde_json::json;
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use serde::Serialize;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::{
-    Accuracy, ClassNames, Convention, EvalOptions, ImageError, ImageFolder, Labels, Model, Observer,
-    Prediction, Sample, evaluate, wilson,
+    Accuracy, ClassNames, Convention, EvalOptions, ImageError, ImageFolder, Labelled, Labels, Model,
+    Observer, Prediction, Sample, evaluate, wilson,
 };
+
+#[derive(Args, Debug)]
+pub(crate) struct EvalArgs {
+    /// Folder of images, one sub-folder per class in the order of the model's classes; or unlabelled images
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Images per forward pass
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
+    pub(crate) batch_size: usize,
+    /// Threads that read images; 0 reads between forward passes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// Evaluate on this many images, spread evenly over the folder
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) limit: Option<usize>,
+    /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name
+    #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Write the path, label and top five classes of every image, with logits
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predictions: Option<PathBuf>,
+    /// Write the results as CSV, with timm's columns and some of our own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
@@ -20,7 +56,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let model = args.preprocess.apply(args.model.open()?)?;
     model.require_head()?;
-    bind(&model, &methods)?;
+    let reductions = bind(&model, &methods)?;
     note_stray(&folder, &args.dir);
     let folder = match args.limit {
         Some(limit) => folder.limit(limit),
@@ -39,9 +75,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         batch_size: args.batch_size,
         workers: args.workers,
         limits: args.preprocess.limits(),
-        convention: args.output.convention(),
+        convention: args.output.convention,
     };
-    let results = evaluate(&model, &methods, samples, labels, options, &mut watcher);
+    let results = evaluate(&model, &reductions, samples, labels, options, &mut watcher);
     let Watcher { progress, predictions, .. } = watcher;
     progress.clear();
     let results = results?;
@@ -50,8 +86,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     progress.report_failures();
     if let Some(file) = results_file {
-        write_csv(file, &model, &results, args.output.convention())
-            .context("cannot write the --results-file")?;
+        let rows = results.iter().map(|result| CsvRow::new(&model, result, args.output.convention));
+        output::csv_rows(file, rows).context("cannot write the --results-file")?;
     }
     print(args, &model, &results)?;
     Ok(ExitCode::SUCCESS)
@@ -90,58 +126,27 @@ pub(crate) fn labelled(
     model: &Model,
     asked: bool,
 ) -> Result<(Vec<Sample>, Labels)> {
-    let classes = model.classes();
-    let folders = folder.class_names();
-    if folders.is_empty() {
-        if asked {
-            output::note("note: the images lie in no class folders, so --labels has nothing to map");
+    match folder.labelled(names, model.classes()).map_err(|error| anyhow!("{error} (--labels)"))? {
+        Labelled::Classes(samples) => Ok((samples, Labels::Trusted)),
+        Labelled::Unknown(samples) => {
+            if asked {
+                output::note("note: the images lie in no class folders, so --labels has nothing to map");
+            }
+            Ok((samples, Labels::Ignored))
         }
-        return Ok((folder.samples().to_vec(), Labels::Ignored));
     }
-    let by_wnid = names.map(ClassNames::index_of_wnid).filter(|index| !index.is_empty());
-    if let Some(index) = by_wnid {
-        let class_of: Vec<usize> = folders
-            .iter()
-            .map(|name| {
-                index.get(name.as_str()).copied().with_context(|| {
-                    format!("folder {name} is not an id in the --labels file; folders must be named by its second column")
-                })
-            })
-            .collect::<Result<_>>()?;
-        let relabel = |sample: &Sample| Sample {
-            path: sample.path.clone(),
-            label: sample.label.map(|label| class_of[label]),
-        };
-        return Ok((folder.samples().iter().map(relabel).collect(), Labels::Trusted));
-    }
-    if folders.len() != classes {
-        bail!(
-            "the folder has {} classes but the model {classes}: sorted folders would not be the model's classes; give --labels with index<TAB>wnid<TAB>name lines whose wnids are the folders' names",
-            folders.len()
-        );
-    }
-    Ok((folder.samples().to_vec(), Labels::Trusted))
 }
 
 fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
     if args.output.json {
-        for result in results {
-            let value = json!({
-                "model": model.name(),
-                "merge": result.merge,
-                "images": result.images,
-                "top1": result.top1,
-                "top5": result.top5,
-                "agreement": result.agreement,
-                "images_per_second": result.images_per_second,
-                "gmacs": result.gmacs,
-                "convention": args.output.convention(),
-                "mean_tokens": result.mean_tokens,
-                "dtype": args.model.dtype.name(),
-            });
-            output::line(value.to_string())?;
-        }
-        return Ok(());
+        return results.iter().try_for_each(|accuracy| {
+            output::json(&JsonRow {
+                model: model.name(),
+                accuracy,
+                convention: args.output.convention,
+                dtype: args.model.dtype.name(),
+            })
+        });
     }
     let images = results.first().map_or(0, |result| result.images);
     output::line(format!(
@@ -152,7 +157,7 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
         args.model.threads.count()
     ))?;
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
-    let gmacs = format!("GMACs ({})", args.output.convention());
+    let gmacs = format!("GMACs ({})", args.output.convention);
     let header =
         ["merge", "top-1 %", "top-5 %", "agreement %", "(95 % interval)", &gmacs, "tokens left", "img/s"];
     let rows: Vec<Vec<String>> = results
@@ -175,51 +180,57 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
     output::line(output::table(&header, &rows))
 }
 
-/// timm's columns, then ours.
-fn write_csv(
-    mut writer: csv::Writer<File>,
-    model: &Model,
-    results: &[Accuracy],
+/// A result with its setting.
+#[derive(Serialize)]
+struct JsonRow<'a> {
+    model: String,
+    #[serde(flatten)]
+    accuracy: &'a Accuracy,
     convention: Convention,
-) -> Result<()> {
-    writer.write_record([
-        "model",
-        "top1",
-        "top1_err",
-        "top5",
-        "top5_err",
-        "param_count",
-        "img_size",
-        "crop_pct",
-        "interpolation",
-        "merge",
-        "images",
-        "agreement",
-        "gmacs",
-        "mean_tokens",
-        "convention",
-    ])?;
-    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
-    for result in results {
-        writer.write_record([
-            model.name(),
-            number(result.top1),
-            number(result.top1.map(|top1| 100.0 - top1)),
-            number(result.top5),
-            number(result.top5.map(|top5| 100.0 - top5)),
-            format!("{:.2}", model.parameters() as f64 / 1e6),
-            model.config().img_size.0.to_string(),
-            model.preprocess().crop_pct.to_string(),
-            model.preprocess().interpolation.name().to_owned(),
-            result.merge.clone(),
-            result.images.to_string(),
-            format!("{:.3}", result.agreement),
-            format!("{:.4}", result.gmacs),
-            format!("{:.2}", result.mean_tokens),
-            convention.to_string(),
-        ])?;
+    dtype: &'static str,
+}
+
+/// timm's columns, then ours.
+#[derive(Serialize)]
+struct CsvRow<'a> {
+    model: String,
+    top1: String,
+    top1_err: String,
+    top5: String,
+    top5_err: String,
+    param_count: String,
+    img_size: usize,
+    crop_pct: String,
+    interpolation: &'static str,
+    merge: &'a str,
+    images: usize,
+    agreement: String,
+    gmacs: String,
+    mean_tokens: String,
+    convention: Convention,
+}
+
+impl<'a> CsvRow<'a> {
+    fn new(model: &Model, result: &'a Accuracy, convention: Convention) -> Self {
+        let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
+        Self {
+            model: model.name(),
+            top1: number(result.top1),
+            top1_err: number(result.top1.map(|top1| 100.0 - top1)),
+            top5: number(result.top5),
+            top5_err: number(result.top5.map(|top5| 100.0 - top5)),
+            param_count: format!("{:.2}", model.parameters() as f64 / 1e6),
+            img_size: model.config().shape().img_size().0,
+            crop_pct: model.preprocess().crop_pct.to_string(),
+            interpolation: model.preprocess().interpolation.name(),
+            merge: &result.merge,
+            images: result.images,
+            agreement: format!("{:.3}", result.agreement),
+            gmacs: format!("{:.4}", result.gmacs),
+            mean_tokens: format!("{:.2}", result.mean_tokens),
+            convention,
+        }
     }
-    Ok(writer.flush()?)
 }
 
 /// `--predictions`: one row per image, and per method where there are several.

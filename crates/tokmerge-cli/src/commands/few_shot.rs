@@ -1,12 +1,52 @@
 //! `tokmerge few-shot`.
 
-use crate::args::{FewShotArgs, bind, must_exist};
+use crate::args::{
+    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind, must_exist,
+};
 use crate::output;
 use crate::progress::{Progress, note_stray};
 use anyhow::{Result, bail};
+use clap::Args;
 use serde_json::json;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokmerge::{Extracted, FewShot, FewShotError, ImageFolder, Model, Reading, extract};
+
+#[derive(Args, Debug)]
+pub(crate) struct FewShotArgs {
+    /// Folder of images, one sub-folder per class; any classes will do
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Images per class to fit the head to; it is tested on all others. Separate several numbers by commas
+    #[arg(
+        long,
+        value_name = "K,...",
+        value_delimiter = ',',
+        default_value = "5",
+        value_parser = at_least_one
+    )]
+    pub(crate) shots: Vec<usize>,
+    /// Number of random choices of those images; results are means over them
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    pub(crate) seeds: usize,
+    /// Strength of the ridge penalty on the head, in units of the features' scatter
+    #[arg(long, value_name = "RIDGE", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) ridge: f64,
+    /// Images per forward pass
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
+    pub(crate) batch_size: usize,
+    /// Threads that read images; 0 reads between forward passes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) workers: usize,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 /// Accuracies of one way of merging at one number of examples.
 struct Row<'e> {
@@ -35,13 +75,13 @@ pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
     let folder = ImageFolder::open(&args.dir)?;
     check(args, &folder)?;
     let model = args.preprocess.apply(args.model.open()?)?;
-    bind(&model, &methods)?;
+    let reductions = bind(&model, &methods)?;
     note_stray(&folder, &args.dir);
     let mut progress = Progress::of(folder.samples().len());
     let limits = args.preprocess.limits();
     let reading = Reading { batch_size: args.batch_size, workers: args.workers, limits };
     let samples = folder.samples().to_vec();
-    let found = extract(&model, &methods, samples, reading, args.output.convention(), &mut progress);
+    let found = extract(&model, &reductions, samples, reading, args.output.convention, &mut progress);
     progress.clear();
     let found = found?;
     progress.report_failures();
@@ -123,7 +163,7 @@ fn print(args: &FewShotArgs, folder: &ImageFolder, model: &Model, rows: &[Row<'_
                 "max": max,
                 "ridge": args.ridge,
                 "gmacs": row.extracted.gmacs,
-                "convention": args.output.convention(),
+                "convention": args.output.convention,
                 "mean_tokens": row.extracted.mean_tokens,
                 "dtype": args.model.dtype.name(),
             });
@@ -138,7 +178,7 @@ fn print(args: &FewShotArgs, folder: &ImageFolder, model: &Model, rows: &[Row<'_
         args.model.dtype.name(),
         args.seeds
     ))?;
-    let gmacs = format!("GMACs ({})", args.output.convention());
+    let gmacs = format!("GMACs ({})", args.output.convention);
     let header = ["merge", "shots", "top-1 %", "(min-max)", "tried on", &gmacs, "tokens left"];
     let cells = |row: &Row<'_>| {
         let (min, max) = row.range();

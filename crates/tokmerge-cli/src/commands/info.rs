@@ -1,14 +1,59 @@
 //! `tokmerge info`.
 
-use crate::args::{InfoArgs, TrainingArgs};
+use crate::args::{MergeArgs, OutputArgs, at_least_one, epochs, images, img_size};
 use crate::output;
+use crate::progress::Downloads;
 use anyhow::{Result, bail};
+use clap::Args;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use tokmerge::{
-    Amount, Architecture, Buffers, Cost, Group, LayerTokens, Method, ModelOptions, Order, Reduction, Routing,
-    VitConfig, Weights, describe,
+    Amount, Architecture, Buffers, Config, Cost, Group, LayerTokens, Method, ModelOptions, Order, Reduction,
+    Routing, Weights, describe_with_progress,
 };
+
+#[derive(Args, Debug)]
+pub(crate) struct InfoArgs {
+    /// timm name such as vit_large_patch16_224, local-dir:PATH, or hf-hub:org/name[@rev]
+    #[arg(value_name = "MODEL", required_unless_present = "model_option")]
+    pub(crate) model: Option<String>,
+    /// The same as MODEL, written as for other commands
+    #[arg(short, long = "model", id = "model_option", value_name = "MODEL", conflicts_with = "model")]
+    pub(crate) model_option: Option<String>,
+    #[command(flatten)]
+    pub(crate) merge: MergeArgs,
+    /// Side of the input image, or HEIGHTxWIDTH
+    #[arg(long, value_name = "SIZE", value_parser = img_size)]
+    pub(crate) img_size: Option<(usize, usize)>,
+    /// Outputs of the head [default: the model's own]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) num_classes: Option<usize>,
+    #[command(flatten)]
+    pub(crate) training: TrainingArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What training would cost, as PatchMerger's Tables 1 and 2 count it.
+#[derive(Args, Debug)]
+pub(crate) struct TrainingArgs {
+    /// Show what training costs: 2 operations per multiply-add, and a backward pass of twice the forward pass
+    #[arg(long, requires_all = ["images", "epochs"])]
+    pub(crate) training: bool,
+    /// Images per epoch, e.g. 1281167 or 304.4e6
+    #[arg(long, value_name = "N", value_parser = images, requires = "training")]
+    pub(crate) images: Option<f64>,
+    /// Epochs
+    #[arg(long, value_name = "N", value_parser = epochs, requires = "training")]
+    pub(crate) epochs: Option<f64>,
+    /// Images per step, to show the number of steps
+    #[arg(short, long, value_name = "N", value_parser = at_least_one, requires = "training")]
+    pub(crate) batch_size: Option<usize>,
+    /// Capacity of V-MoE's experts in training, all of which is counted, filled or not; group=batch is counted without
+    /// rounding [default: capacity=1.05,group=batch]
+    #[arg(long, value_name = "SPEC", requires = "training")]
+    pub(crate) routing: Option<Routing>,
+}
 
 pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
@@ -16,21 +61,28 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     // Shapes need no weights.
     let options =
         ModelOptions { img_size: args.img_size, weights: Weights::Random, ..ModelOptions::new(&model) };
-    let mut architecture = describe(&options)?.architecture;
-    architecture.config.num_classes = args.num_classes.unwrap_or(architecture.config.num_classes);
+    let mut architecture = describe_with_progress(&options, &Downloads::default())?.architecture;
+    if let Some(classes) = args.num_classes {
+        architecture.config = architecture.config.with_num_classes(classes);
+    }
     let training = Training::of(&args.training, &architecture)?;
     let config = &architecture.config;
-    let convention = args.output.convention();
+    let convention = args.output.convention;
+    let parameters = config.parameters();
+    let counted = methods.iter().map(|method| Counted::new(method, &architecture, args));
+    let counted = counted.collect::<Result<Vec<_>>>()?;
+    // Most methods have no parameters: then the line about the model says it all.
+    let merger_parameters = counted.iter().any(|counted| counted.merger_parameters > 0);
     let mut rows = Vec::new();
-    for method in &methods {
-        let counted = Counted::new(method, &architecture, args)?;
+    for (method, counted) in methods.iter().zip(counted) {
         let trained = training.as_ref().map(|training| training.exaflops(&counted));
         if args.output.json {
             let mut value = json!({
                 "model": model,
                 "merge": method.to_string(),
-                "params": config.parameters(),
-                "img_size": [config.img_size.0, config.img_size.1],
+                "params": parameters,
+                "merger_params": counted.merger_parameters,
+                "img_size": [config.shape().img_size().0, config.shape().img_size().1],
                 "tokens": counted.tokens(),
                 "thresholds": thresholds(&counted.reduction),
                 "gmacs": counted.gmacs,
@@ -42,7 +94,11 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
             output::line(value.to_string())?;
         } else {
             let gmacs = counted.gmacs.map(|gmacs| format!("{gmacs:.2}"));
-            let mut row = vec![method.to_string(), gmacs.unwrap_or_else(|| "measure with eval".to_owned())];
+            let mut row = vec![method.to_string()];
+            if merger_parameters {
+                row.push(format!("{parameters} + {}", counted.merger_parameters));
+            }
+            row.push(gmacs.unwrap_or_else(|| "measure with eval".to_owned()));
             if let Some(exaflops) = trained {
                 row.push(exaflops.map_or_else(|| "as the images allow".to_owned(), shown));
             }
@@ -57,10 +113,14 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
             output::line(training.summary())?;
         }
         let gmacs = format!("GMACs ({convention})");
-        let mut header = vec!["merge", gmacs.as_str(), "tokens after each block"];
-        if training.is_some() {
-            header.insert(2, "training ExaFLOPs");
-        }
+        let shown = [
+            Some("merge"),
+            merger_parameters.then_some("parameters"),
+            Some(gmacs.as_str()),
+            training.as_ref().map(|_| "training ExaFLOPs"),
+            Some("tokens after each block"),
+        ];
+        let header: Vec<&str> = shown.into_iter().flatten().collect();
         output::line(output::table(&header, &rows))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -71,17 +131,19 @@ struct Counted {
     reduction: Reduction,
     layers: Option<Vec<LayerTokens>>,
     gmacs: Option<f64>,
+    /// Parameters that the method adds to the model's.
+    merger_parameters: usize,
 }
 
 impl Counted {
     fn new(method: &Method, architecture: &Architecture, args: &InfoArgs) -> Result<Self> {
         let config = &architecture.config;
-        let reduction = Reduction::bind(method.clone(), &config.seat())?;
+        let reduction = Reduction::bind(method.clone(), &config.facts())?;
         output::note_kept_patches(&architecture.size_name(), &reduction);
-        let layers = reduction.expected_tokens(config.tokens(), config.depth);
-        let convention = args.output.convention();
+        let layers = reduction.expected_tokens(config.tokens(), config.depth());
+        let convention = args.output.convention;
         let gmacs = layers.as_ref().map(|layers| config.cost().gmacs(layers, &reduction, convention));
-        Ok(Self { reduction, layers, gmacs })
+        Ok(Self { reduction, layers, gmacs, merger_parameters: config.merger_parameters(method) })
     }
 
     fn tokens(&self) -> Option<Vec<usize>> {
@@ -183,21 +245,22 @@ fn thresholds(reduction: &Reduction) -> Option<Vec<Option<f32>>> {
     thresholds.iter().any(Option::is_some).then_some(thresholds)
 }
 
-fn summary(name: &str, tag: &str, config: &VitConfig) -> String {
-    let (height, width) = config.img_size;
+fn summary(name: &str, tag: &str, config: &Config) -> String {
+    let (shape, facts) = (config.shape(), config.facts());
+    let (height, width) = shape.img_size();
     let tag = if tag.is_empty() { String::new() } else { format!(" ({tag})") };
-    let experts = config.experts.map_or_else(String::new, |experts| {
-        let blocks = experts.placement.blocks(config.depth);
+    let experts = config.experts().map_or_else(String::new, |experts| {
+        let blocks = experts.placement.blocks(facts.depth);
         let blocks = list(blocks.iter().map(|block| (block + 1).to_string()));
         format!(", {} experts in blocks {blocks} of which a token uses {}", experts.experts, experts.chosen)
     });
     format!(
         "{name}{tag}: {:.2} M parameters, {} blocks of {} channels and {} heads{experts}, {} tokens ({} never merge) for {height}x{width} pixels",
         config.parameters() as f64 / 1e6,
-        config.depth,
-        config.embed_dim,
-        config.num_heads,
-        config.tokens(),
-        config.prefix(),
+        facts.depth,
+        shape.channels,
+        shape.heads,
+        facts.tokens,
+        facts.prefix,
     )
 }

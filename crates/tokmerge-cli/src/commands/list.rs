@@ -1,18 +1,28 @@
 //! `tokmerge models` and `tokmerge methods`.
 
-use crate::args::ListArgs;
 use crate::output;
 use anyhow::{Result, bail};
+use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 use tokmerge::{METHODS, MethodInfo, architectures};
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Show only names that contain this; * matches anything
+    #[arg(value_name = "PATTERN")]
+    pub(crate) pattern: Option<String>,
+    /// Print one JSON object per entry
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn models(args: &ListArgs) -> Result<ExitCode> {
     let mut rows = Vec::new();
     for found in architectures().filter(|found| matches(args.pattern.as_deref(), &found.name)) {
         let config = &found.config;
         let gmacs = config.unmerged_gmacs(tokmerge::Convention::Fvcore);
-        let (height, width) = config.img_size;
+        let (height, width) = config.shape().img_size();
         if args.json {
             let value = json!({
                 "model": found.name,

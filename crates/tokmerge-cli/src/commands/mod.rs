@@ -4,6 +4,7 @@ pub(crate) mod analyze;
 pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod demo;
+pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod few_shot;
 pub(crate) mod info;

@@ -1,15 +1,37 @@
 //! `tokmerge train` and `tokmerge finetune`.
 
-use crate::args::TrainArgs;
+use crate::args::DeviceArgs;
 use crate::memory;
 use crate::output;
-use crate::progress::TrainProgress;
+use crate::progress::{Downloads, TrainProgress};
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use clap::Args;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokmerge::Device;
+use tokmerge::Accuracy;
 use tokmerge::train::{Recipe, Start, Summary, Trainer, Validation};
+
+#[derive(Args, Debug)]
+pub(crate) struct TrainArgs {
+    /// TOML file with the model, the images and the training settings
+    #[arg(value_name = "RECIPE")]
+    pub(crate) recipe: PathBuf,
+    /// Folder for checkpoints, logs and the trained model [default: runs/ and the name of the recipe]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Resume from the last checkpoint in the folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Change a value of the recipe, e.g. train.epochs=5; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print the last validation to standard output, one JSON object per merging method, and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Whether a recipe must begin with weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +53,7 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
         tokmerge::set_threads(threads, tokmerge::Affinity::Free).context("cannot start the threads")?;
     }
     let dir = args.output.clone().unwrap_or_else(|| default_output(&args.recipe));
-    let start = Start::open(recipe.clone(), &Device::flex())?;
+    let start = Start::open_with_progress(recipe.clone(), &args.device.open(), &Downloads::default())?;
     let description = describe(&recipe, &start, &dir);
     let trainer = if args.resume { Trainer::resume(start, &dir)? } else { Trainer::new(start, &dir)? };
     description.into_iter().for_each(output::note);
@@ -67,11 +89,11 @@ fn describe(recipe: &Recipe, start: &Start, dir: &Path) -> Vec<String> {
     let model = if recipe.model.name.is_some() {
         architecture.size_name()
     } else {
-        format!("a ViT of {} channels and {} blocks", config.embed_dim, config.depth)
+        format!("a ViT of {} channels and {} blocks", config.shape().channels, config.depth())
     };
     let mut lines = vec![format!(
         "{model} with {} classes, merging {}: {train} images to train on, {val} to validate on; writing to {}",
-        config.num_classes,
+        config.shape().classes,
         recipe.merge,
         dir.display()
     )];
@@ -81,24 +103,28 @@ fn describe(recipe: &Recipe, start: &Start, dir: &Path) -> Vec<String> {
     lines
 }
 
+/// A validation by one way of merging.
+#[derive(Serialize)]
+struct Row<'a> {
+    step: usize,
+    epoch: usize,
+    weights: &'static str,
+    #[serde(flatten)]
+    accuracy: &'a Accuracy,
+    output: &'a Path,
+}
+
 fn print(args: &TrainArgs, summary: &Summary) -> Result<()> {
     if args.json {
         for validation in &summary.validations {
             for accuracy in &validation.accuracies {
-                let value = json!({
-                    "step": validation.step,
-                    "epoch": validation.epoch,
-                    "weights": validation.of.name(),
-                    "merge": accuracy.merge,
-                    "images": accuracy.images,
-                    "top1": accuracy.top1,
-                    "top5": accuracy.top5,
-                    "agreement": accuracy.agreement,
-                    "gmacs": accuracy.gmacs,
-                    "mean_tokens": accuracy.mean_tokens,
-                    "output": summary.dir,
-                });
-                output::line(value.to_string())?;
+                output::json(&Row {
+                    step: validation.step,
+                    epoch: validation.epoch,
+                    weights: validation.of.name(),
+                    accuracy,
+                    output: &summary.dir,
+                })?;
             }
         }
         return Ok(());

@@ -1,17 +1,106 @@
 //! `tokmerge tune`.
 
-use crate::args::{Dtype, SearchKind, TuneArgs, must_exist};
+use crate::args::{ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, duration, must_exist};
 use crate::commands::eval::labelled;
 use crate::output;
 use crate::progress::{Progress, SearchProgress, note_stray};
 use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokmerge::tune::{
     Decision, FEWEST_IMAGES, Fingerprint, Goal, GoalError, Images, Journal, Outcome, Search, SearchOptions,
     Split, Tuner, report, search,
 };
-use tokmerge::{ClassNames, EvalError, EvalOptions, ImageFolder, Labels, Model, Sample};
+use tokmerge::{ClassNames, EvalError, EvalOptions, ImageFolder, Labels, Model, Precision, Sample};
+
+#[derive(Args, Debug)]
+pub(crate) struct TuneArgs {
+    /// Folder of images like those the model will see; only --max-drop needs labels
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) goal: GoalArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// How to search: guided, or by random ToMe schedules for an overview (ToMe, Figure 2)
+    #[arg(long, value_enum, default_value_t = SearchKind::Guided)]
+    pub(crate) search: SearchKind,
+    /// Random schedules to measure
+    #[arg(long, value_name = "N", value_parser = at_least_one, required_if_eq("search", "random"))]
+    pub(crate) trials: Option<usize>,
+    /// Random seed, which also decides which images are searched on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// When to stop searching: a number of seconds, or with a unit (s, m or h), e.g. 8m
+    #[arg(long, value_name = "TIME", default_value = "480", value_parser = duration)]
+    pub(crate) time_budget: Duration,
+    /// Use this many images in all, spread evenly over the folder
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) limit: Option<usize>,
+    /// Search on this many images and hold out the others [default: three quarters, at most 256; random: all]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) search_images: Option<usize>,
+    /// Do not run images with an unclear answer a second time, unmerged
+    #[arg(long)]
+    pub(crate) no_recheck: bool,
+    /// Images per forward pass when speed is measured
+    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = batch_size)]
+    pub(crate) batch_size: usize,
+    /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name
+    #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Where to write the result, a .toml file for --merge; a chart, tables and the search journal are written beside it
+    /// (.svg, .csv, .json, .journal.jsonl)
+    #[arg(short, long, value_name = "FILE", default_value = "merge.toml")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) shown: OutputArgs,
+}
+
+/// The goal of tuning: one of these.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub(crate) struct GoalArgs {
+    /// Cheapest method that loses at most this many points of top-1 accuracy; needs labelled images
+    #[arg(long, value_name = "POINTS", allow_negative_numbers = true)]
+    max_drop: Option<f64>,
+    /// Cheapest method that agrees with the unmerged model on at least this percentage of images
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    min_agreement: Option<f64>,
+    /// Best method at this fraction of the unmerged model's GMACs, e.g. 0.7
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
+    gmacs: Option<f64>,
+    /// Best method that takes at most this many milliseconds per batch on this machine
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    latency: Option<f64>,
+    /// Best method that is at least this many times as fast as the unmerged model on this machine
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    speedup: Option<f64>,
+}
+
+impl GoalArgs {
+    /// The goal, if one was given and makes sense.
+    pub(crate) fn goal(&self) -> Result<Option<Goal>> {
+        let goals = [
+            self.max_drop.map(Goal::MaxDrop),
+            self.min_agreement.map(Goal::MinAgreement),
+            self.gmacs.map(Goal::Gmacs),
+            self.latency.map(Goal::Latency),
+            self.speedup.map(Goal::Speedup),
+        ];
+        Ok(goals.into_iter().flatten().next().map(Goal::validate).transpose()?)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SearchKind {
+    Guided,
+    Random,
+}
 
 pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     let goal = args.goal.goal()?;
@@ -44,7 +133,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
         ));
     }
     let images = args.read(&model, searched)?;
-    let convention = args.shown.convention();
+    let convention = args.shown.convention;
     let fingerprint = Fingerprint::of(&model, args.model.dtype.name(), convention, &images, &args.dir);
     let journal = Journal::open(&files.journal, &fingerprint)?;
     if !journal.is_empty() {
@@ -98,8 +187,8 @@ impl TuneArgs {
     fn read(&self, model: &Model, samples: Vec<Sample>) -> Result<Images> {
         const MOST_GIB: f64 = 8.0;
         let wanted = samples.len();
-        let (height, width) = model.config().img_size;
-        let gib = (4 * model.config().in_chans * height * width * wanted) as f64 / (1u64 << 30) as f64;
+        let (height, width) = model.config().shape().img_size();
+        let gib = (model.input().bytes() * wanted) as f64 / (1u64 << 30) as f64;
         if gib > MOST_GIB {
             bail!(
                 "{wanted} images of {height}x{width} would take {gib:.0} GiB of memory, and at most {MOST_GIB} are used; give --search-images or --limit"
@@ -134,10 +223,10 @@ impl TuneArgs {
         report::Setting {
             model: model.name(),
             weights,
-            img_size: model.config().img_size,
+            img_size: model.config().shape().img_size(),
             dtype: self.model.dtype.name().to_owned(),
-            convention: self.shown.convention(),
-            device: self.model.device.0.clone(),
+            convention: self.shown.convention,
+            device: self.model.device.name().to_owned(),
             threads: self.model.threads.count(),
             isa: tokmerge::Isa::current().to_string(),
             seed: self.seed,
@@ -157,7 +246,7 @@ impl TuneArgs {
             ("--weights", model.weights.as_ref().map(path)),
             ("--random-weights", model.random_weights.then(String::new)),
             ("--img-size", model.img_size.map(|(height, width)| format!("{height}x{width}"))),
-            ("--dtype", (model.dtype != Dtype::F32).then(|| model.dtype.name().to_owned())),
+            ("--dtype", (model.dtype != Precision::F32).then(|| model.dtype.name().to_owned())),
             ("--crop-pct", preprocess.crop_pct.map(|crop_pct| crop_pct.to_string())),
             ("--crop-mode", preprocess.crop_mode.map(|mode| mode.name().to_owned())),
             ("--interpolation", preprocess.interpolation.map(|filter| filter.name().to_owned())),
@@ -232,7 +321,7 @@ impl Files {
         let cannot = |path: &Path| format!("cannot write {}", path.display());
         let json = report::to_json(outcome, setting).and_then(|json| serde_json::to_string_pretty(&json));
         output::write_whole(&self.json, json.with_context(|| cannot(&self.json))? + "\n")?;
-        output::write_whole(&self.csv, report::to_csv(outcome))?;
+        output::write_whole(&self.csv, report::to_csv(outcome).with_context(|| cannot(&self.csv))?)?;
         output::write_whole(&self.svg, report::chart(outcome, setting).to_svg())?;
         if let Some(toml) = report::to_toml(outcome, setting).with_context(|| cannot(&self.toml))? {
             output::write_whole(&self.toml, toml)?;

@@ -1,10 +1,35 @@
 //! `tokmerge viz`.
 
-use crate::args::{VizArgs, method};
+use crate::args::{ModelArgs, PreprocessArgs, at_least_one, method};
 use crate::output;
 use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokmerge::{Format, Style, open_image};
+
+#[derive(Args, Debug)]
+pub(crate) struct VizArgs {
+    /// Image: JPEG, PNG, WebP or BMP
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Merging method, e.g. tome:r=13, or a merge.toml
+    #[arg(long, value_name = "SPEC", env = "TOKMERGE_MERGE")]
+    pub(crate) merge: String,
+    /// Where to write the picture, a .png or .svg file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Draw the tokens after this layer, counted from 1 [default: the last]
+    #[arg(long, value_name = "N")]
+    pub(crate) layer: Option<usize>,
+    /// Pixels of the picture per pixel of the model's input
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
+    pub(crate) upscale: usize,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+}
 
 pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     // Cheap mistakes first: the ending, the spec, the photograph, then the model.

@@ -180,10 +180,15 @@ pub(crate) fn number(value: &Value, key: &str) -> f64 {
 }
 
 /// Real weights and images beside the repository, or `None`, loudly, where they are absent.
+///
+/// # Panics
+/// When they are absent and `TOKMERGE_REQUIRE` is `material`.
 pub(crate) fn material() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/material");
     let found = path.canonicalize().ok().filter(|path| path.join("imagenet1k_sample").is_dir());
     if found.is_none() {
+        let required = std::env::var("TOKMERGE_REQUIRE").is_ok_and(|required| required == "material");
+        assert!(!required, "TOKMERGE_REQUIRE is material, and it is absent at {}", path.display());
         // Past the test harness, which hides what a passing test prints.
         let _ = writeln!(io::stderr(), "SKIPPED: there is no real test material at {}", path.display());
     }

@@ -1,0 +1,16 @@
+//! Arguments that several commands share. Those of one command alone are beside it. Names are timm's where timm has the
+//! option.
+
+mod merge;
+mod model;
+mod output;
+mod preprocess;
+mod values;
+
+pub(crate) use merge::{MergeArgs, bind, method};
+pub(crate) use model::{DeviceArgs, ModelArgs, ThreadArgs};
+pub(crate) use output::OutputArgs;
+pub(crate) use preprocess::PreprocessArgs;
+pub(crate) use values::{
+    at_least_one, batch_size, duration, epochs, images, img_size, must_exist, one_of, seconds, threshold,
+};

@@ -1,0 +1,166 @@
+//! Which model, and how it runs.
+
+use super::values::{img_size, one_of, thread_count};
+use crate::cli::Cli;
+use crate::output;
+use crate::progress::Downloads;
+use anyhow::{Context, Result};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
+use std::path::PathBuf;
+use std::str::FromStr;
+use tokmerge::{Affinity, Device, EMBEDDED, Model, ModelOptions, Precision, Routing, Weights};
+
+/// Which model, and how it runs.
+#[derive(Args, Debug)]
+pub(crate) struct ModelArgs {
+    /// timm name such as vit_tiny_patch16_224, local-dir:PATH, hf-hub:org/name[@rev], or demo: the small model that
+    /// comes with tokmerge
+    #[arg(short, long, value_name = "MODEL", env = "TOKMERGE_MODEL")]
+    pub(crate) model: Option<String>,
+    /// Weights file, safetensors or PyTorch [default: those that --model points to]
+    #[arg(short, long, value_name = "FILE", env = "TOKMERGE_WEIGHTS", conflicts_with = "random_weights")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Use random weights: for measuring speed, not for predictions
+    #[arg(long)]
+    pub(crate) random_weights: bool,
+    /// Side of the input image, or HEIGHTxWIDTH; position embeddings are resampled
+    #[arg(long, value_name = "SIZE", value_parser = img_size)]
+    pub(crate) img_size: Option<(usize, usize)>,
+    /// Compute precision
+    #[arg(
+        long,
+        value_parser = one_of::<Precision>(Precision::ALL.map(Precision::name)),
+        default_value_t = Precision::F32,
+        env = "TOKMERGE_DTYPE"
+    )]
+    pub(crate) dtype: Precision,
+    /// Capacity of V-MoE's experts: free (unlimited), or for example capacity=1.05,group=8,order=gate
+    #[arg(long, value_name = "SPEC", default_value_t = Routing::Free)]
+    pub(crate) routing: Routing,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+}
+
+impl ModelArgs {
+    /// The model's name.
+    pub(crate) fn name(&self) -> &str {
+        self.model.as_deref().unwrap_or_else(|| {
+            let text = format!(
+                "--model is required: give a name, e.g. vit_tiny_patch16_224 (tokmerge models lists them), or \
+                 --model {EMBEDDED} for the small one that comes with tokmerge"
+            );
+            Cli::command().error(ErrorKind::MissingRequiredArgument, text).exit()
+        })
+    }
+
+    /// Opens the model; the number of threads counts from here on.
+    pub(crate) fn open(&self) -> Result<Model> {
+        self.open_named(self.name())
+    }
+
+    /// The same, or the model that comes with tokmerge if none is named.
+    pub(crate) fn open_or_demo(&self) -> Result<Model> {
+        match &self.model {
+            Some(name) => self.open_named(name),
+            None if self.weights.is_some() => self.open(),
+            None => {
+                output::note(format!(
+                    "no --model is given: this is {EMBEDDED}, the small one that comes with tokmerge"
+                ));
+                self.open_named(EMBEDDED)
+            }
+        }
+    }
+
+    fn open_named(&self, name: &str) -> Result<Model> {
+        self.threads.start()?;
+        let weights = match (&self.weights, self.random_weights) {
+            (Some(path), _) => Weights::File(path.clone()),
+            (None, true) => Weights::Random,
+            (None, false) => Weights::Pretrained,
+        };
+        let options = ModelOptions {
+            model: name.to_owned(),
+            weights,
+            img_size: self.img_size,
+            precision: self.dtype,
+            routing: self.routing,
+        };
+        Ok(Model::open_with_progress(&options, &self.device.open(), &Downloads::default())?)
+    }
+}
+
+/// The threads that compute.
+#[derive(Args, Debug)]
+pub(crate) struct ThreadArgs {
+    /// Threads to compute with [default: one per core that the process may use, as with taskset]
+    #[arg(long, value_name = "N", value_parser = thread_count, env = "TOKMERGE_THREADS")]
+    threads: Option<usize>,
+    /// Pin each thread to its own core
+    #[arg(long)]
+    pin: bool,
+}
+
+impl ThreadArgs {
+    /// Their number.
+    pub(crate) fn count(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// Starts them, unless the user is content with the default.
+    pub(crate) fn start(&self) -> Result<()> {
+        if self.threads.is_none() && !self.pin {
+            return Ok(());
+        }
+        let affinity = if self.pin { Affinity::Pinned } else { Affinity::Free };
+        tokmerge::set_threads(self.count(), affinity).context("cannot start the threads")
+    }
+}
+
+/// Where the model runs.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct DeviceArgs {
+    /// Where the model runs
+    #[arg(
+        long = "device",
+        id = "device",
+        value_name = "DEVICE",
+        default_value = "cpu",
+        env = "TOKMERGE_DEVICE"
+    )]
+    name: DeviceName,
+}
+
+impl DeviceArgs {
+    /// The device: every command gets it here.
+    pub(crate) fn open(self) -> Device {
+        (self.name.open)()
+    }
+
+    /// Its name, for reports.
+    pub(crate) fn name(self) -> &'static str {
+        self.name.name
+    }
+}
+
+/// A device of this build.
+#[derive(Clone, Copy, Debug)]
+struct DeviceName {
+    name: &'static str,
+    open: fn() -> Device,
+}
+
+/// The devices of this build.
+const DEVICES: [DeviceName; 1] = [DeviceName { name: "cpu", open: Device::flex }];
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = DEVICES.into_iter().find(|device| device.name == name);
+        found.ok_or_else(|| format!("this build runs on: {}", DEVICES.map(|device| device.name).join(", ")))
+    }
+}

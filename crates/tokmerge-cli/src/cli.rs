@@ -1,0 +1,59 @@
+//! The commands.
+
+use crate::commands::analyze::AnalyzeCommand;
+use crate::commands::bench::BenchArgs;
+use crate::commands::classify::ClassifyArgs;
+use crate::commands::demo::DemoArgs;
+use crate::commands::embed::EmbedArgs;
+use crate::commands::eval::EvalArgs;
+use crate::commands::few_shot::FewShotArgs;
+use crate::commands::info::InfoArgs;
+use crate::commands::list::ListArgs;
+use crate::commands::scenes::ScenesArgs;
+use crate::commands::train::TrainArgs;
+use crate::commands::tune::TuneArgs;
+use crate::commands::viz::VizArgs;
+use clap::{Parser, Subcommand};
+
+/// Makes pretrained Vision Transformers faster by merging their redundant tokens.
+#[derive(Parser, Debug)]
+#[command(name = "tokmerge", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Classify images
+    Classify(ClassifyArgs),
+    /// Turn images into embeddings, the vectors that a classifier would read
+    Embed(EmbedArgs),
+    /// Measure accuracy on a folder of images, with and without merging
+    Eval(EvalArgs),
+    /// Few-shot accuracy of a model's features, with a linear head fitted in closed form
+    FewShot(FewShotArgs),
+    /// Measure speed on random images, with and without merging
+    Bench(BenchArgs),
+    /// Show, layer by layer, what merging costs and where tokens merge
+    #[command(subcommand)]
+    Analyze(AnalyzeCommand),
+    /// Find the merging that saves the most at a given loss, or loses the least at a given cost
+    Tune(TuneArgs),
+    /// Train a model on a folder of images, following a recipe
+    Train(TrainArgs),
+    /// Fine-tune a model from existing weights, following a recipe
+    Finetune(TrainArgs),
+    /// Generate a labelled data set of drawn pictures, one folder per class, to train and measure on
+    Scenes(ScenesArgs),
+    /// Show merging at work on generated pictures; needs no files and no network
+    Demo(DemoArgs),
+    /// Show size, cost and token counts of a model, without running it
+    Info(InfoArgs),
+    /// Draw which patches of an image were merged
+    Viz(VizArgs),
+    /// List the models known by name
+    Models(ListArgs),
+    /// List the merging methods and their options
+    Methods(ListArgs),
+}
