@@ -3,6 +3,7 @@
 //!
 //! A type of models is a function and a line in [`MODEL_TYPES`].
 
+mod aimv2;
 mod beit;
 mod clip;
 mod dino;
@@ -51,6 +52,8 @@ const MODEL_TYPES: &[ModelType] = &[
     ModelType { name: "altclip_vision_model", shape: clip::clip, preparation: Preparation::CLIP },
     ModelType { name: "metaclip_2", shape: clip::clip, preparation: Preparation::CLIP },
     ModelType { name: "metaclip_2_vision_model", shape: clip::clip, preparation: Preparation::CLIP },
+    ModelType { name: "aimv2", shape: aimv2::aimv2, preparation: Preparation::CLIP },
+    ModelType { name: "aimv2_vision_model", shape: aimv2::aimv2, preparation: Preparation::CLIP },
     ModelType { name: "siglip", shape: siglip::siglip, preparation: Preparation::SIGLIP },
     ModelType { name: "siglip_vision_model", shape: siglip::siglip, preparation: Preparation::SIGLIP },
     ModelType { name: "siglip2", shape: siglip::siglip, preparation: Preparation::SIGLIP },

@@ -23,6 +23,7 @@ pub(super) fn siglip(given: &Given<'_>) -> Result<VitConfig, DescribeError> {
             mlp_hidden,
             norm: true,
             prefix: false,
+            query_projection: true,
         })
     } else {
         let reason = "must be true: without its head the tower has no pooled output";

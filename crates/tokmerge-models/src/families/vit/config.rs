@@ -103,6 +103,8 @@ pub struct AttentionPoolConfig {
     pub norm: bool,
     /// Whether the query attends to prefix tokens too (Perception Encoder), not to patches alone.
     pub prefix: bool,
+    /// Whether the query is projected (not in AIMv2).
+    pub query_projection: bool,
 }
 
 /// A layer with an activation after the pool.

@@ -52,7 +52,13 @@ pub(super) fn examples() -> Vec<VitConfig> {
         (block.qkv_bias, block.proj_bias) = (QkvBias::No, false);
     });
     let siglip = with_block(|block| block.mlp.activation = Activation::GeluTanh);
-    let attention = AttentionPoolConfig { heads: 3, mlp_hidden: Some(40), norm: true, prefix: false };
+    let attention = AttentionPoolConfig {
+        heads: 3,
+        mlp_hidden: Some(40),
+        norm: true,
+        prefix: false,
+        query_projection: true,
+    };
     vec![
         plain(),
         VitConfig {

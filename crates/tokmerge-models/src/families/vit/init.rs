@@ -73,7 +73,7 @@ pub(super) fn init(config: &VitConfig, precision: Precision, device: &Device) ->
                 let shape = AttentionPoolShape {
                     channels,
                     heads: pool.heads,
-                    query_projection: true,
+                    query_projection: pool.query_projection,
                     projection: true,
                     norm: pool.norm.then_some(block.norm),
                     mlp: pool.mlp_hidden.map(|hidden| MlpConfig {

@@ -7,6 +7,7 @@
 //! A new spelling is a file here and a line in [`KEY_MAPS`].
 
 mod hugging_face;
+mod hugging_face_aimv2;
 mod hugging_face_clip;
 mod lv_vit;
 mod meta;
@@ -73,6 +74,7 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &timm::Timm,
     &hugging_face::HuggingFace,
     &hugging_face_clip::HuggingFaceClip,
+    &hugging_face_aimv2::HuggingFaceAimv2,
     &open_clip::OpenClip,
     &torchvision::Torchvision,
     &swag::Swag,

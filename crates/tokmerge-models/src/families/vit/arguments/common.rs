@@ -4,7 +4,7 @@ use crate::blocks::{BlockConfig, NormConfig, NormKind};
 use crate::config_json::{Arguments, ConfigureError};
 use crate::experts::{ExpertsConfig, Placement};
 use crate::families::vit::{
-    ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, VitConfig, Wiring,
 };
 use crate::positions::{Absolute, PositionConfig, Resampling};
 use serde_json::{Map, Value, json};
@@ -229,6 +229,12 @@ pub(super) fn read_own(config: &mut VitConfig, arguments: &Arguments<'_>) -> Res
         config.pool = Pool::TokenAndAverage;
     }
     config.pre_logits = read_pre_logits(config, arguments)?;
+    if let Pool::Attention(pool) = &mut config.pool {
+        pool.query_projection = arguments.flag("attn_pool_query_proj", true)?;
+        if !arguments.flag("attn_pool_mlp", true)? {
+            (pool.mlp_hidden, pool.norm) = (None, false);
+        }
+    }
     if arguments.flag("dist_token_unread", false)? {
         config.class_token = ClassToken::Distilled(DistillationHead::Unread);
         if let Absolute::Learned { prefix, .. } = &mut config.positions.absolute {
@@ -292,6 +298,8 @@ pub(super) const NOT_OF_TIMM: &[&str] = &[
     "prop_attn",
     "pool_token_too",
     "dist_token_unread",
+    "attn_pool_query_proj",
+    "attn_pool_mlp",
     "pos_resampling",
     "pos_grid",
     "experts",
@@ -309,6 +317,10 @@ pub(super) fn write_own(config: &VitConfig, arguments: &mut Map<String, Value>) 
         config.pre_logits.map_or(Value::Null, |layer| word_of(POOLER_ACTIVATIONS, &layer.activation));
     let experts = config.experts;
     let unread = ClassToken::Distilled(DistillationHead::Unread);
+    let of_pool = |say: fn(&AttentionPoolConfig) -> bool| match &config.pool {
+        Pool::Attention(pool) => json!(say(pool)),
+        _ => Value::Null,
+    };
     let words = [
         ("pre_logits", json!(config.pre_logits.map(|layer| layer.width))),
         ("pre_logits_act", activation),
@@ -319,6 +331,8 @@ pub(super) fn write_own(config: &VitConfig, arguments: &mut Map<String, Value>) 
         ("prop_attn", json!(config.key_bias != KeyBias::None)),
         ("pool_token_too", json!(config.pool == Pool::TokenAndAverage)),
         ("dist_token_unread", json!(config.class_token == unread)),
+        ("attn_pool_query_proj", of_pool(|pool| pool.query_projection)),
+        ("attn_pool_mlp", of_pool(|pool| pool.mlp_hidden.is_some())),
         ("pos_resampling", resampling),
         ("pos_grid", json!(grid)),
         ("experts", json!(experts.map(|experts| experts.experts))),

@@ -129,6 +129,7 @@ fn read_head(config: &mut VitConfig, arguments: &Arguments<'_>) -> Result<(), Co
         mlp_hidden: Some(hidden(arguments, ratio, 4.0, channels)?),
         norm: true,
         prefix: true,
+        query_projection: true,
     };
     let pools = [("avg", Pool::Average), ("token", Pool::Token), ("map", Pool::Attention(map))];
     config.pool = arguments.word("global_pool", Pool::Average, &pools)?;

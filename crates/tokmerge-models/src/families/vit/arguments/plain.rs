@@ -115,6 +115,7 @@ fn read_head(config: &mut VitConfig, arguments: &Arguments<'_>) -> Result<(), Co
         mlp_hidden: Some(hidden),
         norm: true,
         prefix: with_prefix,
+        query_projection: true,
     };
     let average = if with_prefix { Pool::AverageAll } else { Pool::Average };
     let pools = [("token", Pool::Token), ("avg", average), ("map", Pool::Attention(map))];

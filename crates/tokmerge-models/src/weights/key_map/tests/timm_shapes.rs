@@ -39,7 +39,7 @@ pub(super) fn shape(config: &TimmConfig) -> VitConfig {
 }
 
 fn pool(heads: usize, hidden: usize) -> AttentionPoolConfig {
-    AttentionPoolConfig { heads, mlp_hidden: Some(hidden), norm: true, prefix: false }
+    AttentionPoolConfig { heads, mlp_hidden: Some(hidden), norm: true, prefix: false, query_projection: true }
 }
 
 fn positions(prefix: usize) -> Absolute {
