@@ -1,12 +1,15 @@
-use super::{timm, timm_config};
+use super::{timm, timm_config, timm_tower};
 use crate::blocks::{Gate, NormKind, Order, QkNorm, QkvBias};
+use crate::config_json::open_clip::{Pooled, TimmTower};
 use crate::families::vit::{ClassToken, DistillationHead, NormPlace, Pool, PreLogits, VitConfig, Wiring};
 use crate::network::Config;
 use crate::positions::{Absolute, Resampling};
 use crate::registry::{Architecture, architecture, architectures};
 use serde_json::{Value, json};
 use tokmerge_checkpoint::ModelConfig;
+use tokmerge_data::Preprocess;
 use tokmerge_merge::KeyBias;
+use tokmerge_nn::Bias;
 use tokmerge_ops::Activation;
 
 fn open(file: &Value) -> Result<Architecture, String> {
@@ -191,4 +194,34 @@ fn an_argument_that_means_nothing_here_is_named() {
 fn an_unknown_architecture_is_named() {
     let error = open(&file("vit_tinny_patch16_224", &json!({}))).unwrap_err();
     assert!(error.contains("did you mean vit_tiny_patch16_224?"), "{error}");
+}
+
+#[test]
+fn flexivit_resamples_positions_as_timm_does() {
+    let resampling = |name: &str| match vit(name, &json!({})).positions.absolute {
+        Absolute::Learned { resampling, .. } => resampling,
+        Absolute::None => panic!("{name} has positions"),
+    };
+    assert_eq!(resampling("flexivit_small"), Resampling::Bilinear);
+    assert_eq!(resampling("vit_small_patch16_224"), Resampling::BicubicAntialias);
+}
+
+/// open_clip builds a tower with the tower's own pool and replaces it then, unless timm's head projects.
+#[test]
+fn norms_of_a_tower_in_open_clip_stand_where_the_tower_was_built_with_them() {
+    let place = |pooled: Pooled| {
+        let tower = TimmTower {
+            architecture: "vit_tiny_patch16_224".to_owned(),
+            img_size: (32, 32),
+            global_pool: Some("avg".to_owned()),
+            projection: Some((10, Bias::No)),
+            pooled,
+            preprocess: Preprocess::default(),
+        };
+        let found = timm_tower(&tower).expect("a tower");
+        let Config::Vit(config) = found.config else { panic!("a Vision Transformer") };
+        (config.pool, config.norm_place)
+    };
+    assert_eq!(place(Pooled::AtFirst), (Pool::Average, NormPlace::AfterPool));
+    assert_eq!(place(Pooled::Afterwards), (Pool::Average, NormPlace::BeforePool));
 }

@@ -244,6 +244,39 @@ fn wrappers_are_looked_through_and_what_lies_outside_is_not_forgotten() {
 }
 
 #[test]
+fn what_is_saved_beside_an_encoder_is_passed_over() {
+    let names = |encoder: &str, beside: &str| {
+        let patches = format!("module.{encoder}.patch_embed.proj.weight");
+        let beside = format!("module.{beside}");
+        let file = detect(&[(&patches, &[4, 3, 2, 2]), (&beside, &[3])]).expect("timm's");
+        file.role(&beside)
+    };
+    assert_eq!(names("backbone", "head.mlp.0.weight"), Role::Ignored, "DINO");
+    assert_eq!(names("backbone", "dino_head.last_layer.weight"), Role::Ignored, "DINOv2");
+    assert_eq!(names("image_encoder", "mask_decoder.iou_token.weight"), Role::Ignored, "Segment Anything");
+    assert_eq!(names("backbone", "mask_decoder.iou_token.weight"), Role::Weight);
+    assert_eq!(names("encoder", "head.mlp.0.weight"), Role::Weight);
+}
+
+#[test]
+fn segment_anything_is_read_in_its_authors_names() {
+    let file = detect(&[
+        ("image_encoder.patch_embed.proj.weight", &[4, 3, 2, 2]),
+        ("image_encoder.blocks.0.attn.qkv.weight", &[12, 4]),
+        ("image_encoder.blocks.0.mlp.lin1.weight", &[8, 4]),
+        ("image_encoder.neck.0.weight", &[5, 4, 1, 1]),
+        ("image_encoder.neck.2.weight", &[5, 5, 3, 3]),
+        ("image_encoder.neck.3.bias", &[5]),
+    ])
+    .expect("Segment Anything's");
+    assert_eq!(file.name(), "Segment Anything");
+    assert_eq!(file.shape("blocks.0.mlp.fc1.weight"), Some(vec![8, 4]));
+    assert_eq!(file.shape("neck.narrow.weight"), Some(vec![5, 4]));
+    assert_eq!(file.shape("neck.smooth"), Some(vec![5, 5, 3, 3]));
+    assert_eq!(file.shape("neck.norm2.bias"), Some(vec![5]));
+}
+
+#[test]
 fn files_of_no_image_model_or_of_several_are_refused_with_their_names() {
     let message = |tensors: &[(&str, &[usize])]| detect(tensors).expect_err("refused").to_string();
     let text = message(&[("bert.embeddings.word_embeddings.weight", &[10, 4])]);
