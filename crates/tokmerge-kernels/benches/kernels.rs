@@ -108,6 +108,8 @@ fn bench_isa(c: &mut Criterion, isa: Isa) {
             fc1: &fc1,
             fc1_bias: Some(&bias),
             activation: Activation::Gelu,
+            gate: None,
+            inner_norm: None,
             fc2: &fc2,
             fc2_bias: Some(&bias[..CHANNELS]),
             // Small, so that the input stays the same size from call to call.

@@ -1,8 +1,8 @@
 //! A step of AdamW in one pass over memory.
 
 use crate::isa::Isa;
-use crate::parallel::{Shared, for_each_chunk};
 use crate::simd::{Job, Simd, dispatch};
+use crate::threads::{Shared, for_each_chunk};
 
 /// What a step of AdamW multiplies by (Loshchilov and Hutter, 2019, algorithm 2, as PyTorch orders it).
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,13 +4,13 @@
 //! A window is a row of values, channel by channel and in each line by line, which is the order of a convolution's
 //! weights. Beyond the border of a map there are zeros.
 
-use crate::activation::Activation;
 use crate::lengths::{is_product, length_of};
-use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, To};
-use crate::pack::PackedLinear;
-use crate::parallel::{Grid, Shared, for_each};
-use crate::scratch::Scratch;
+use crate::linear::activation::Activation;
+use crate::linear::pack::PackedLinear;
+use crate::linear::{Epilogue, Layer, Output, TASK_ROWS, To};
 use crate::simd::{Job, Simd};
+use crate::threads::scratch::Scratch;
+use crate::threads::{Grid, Shared, for_each};
 use std::ops::Range;
 
 /// A square window that slides over a map.
@@ -266,7 +266,7 @@ pub fn convolution(
     let layer = Layer { w, bias, epilogue };
     layer.check("convolution");
     let y = Shared::new(y);
-    Grid::new(items * down * across, w.strip(), w.panels(), MAX_ROWS).for_each(|rows, panels| {
+    Grid::new(items * down * across, w.strip(), w.panels(), TASK_ROWS).for_each(|rows, panels| {
         layer.dispatch(Chunk { layer, maps, window, places, rows, panels, y });
     });
 }

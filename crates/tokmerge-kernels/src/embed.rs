@@ -2,7 +2,7 @@
 //! every instruction set.
 
 use crate::lengths::length_of;
-use crate::parallel::{Shared, for_each};
+use crate::threads::{Shared, for_each};
 
 /// Cuts images into patches: `images: [B, C, H, W]` → `out: [B * (H / patch) * (W / patch), C * patch * patch]`,
 /// patches row by row, each in the order of a convolution's weights.

@@ -1,7 +1,7 @@
 //! What this machine can do at best: products on registers only.
 
 use crate::isa::Isa;
-use crate::pack::Precision;
+use crate::linear::precision::Precision;
 use crate::simd::{Job, Simd, dispatch, dispatch_bf16_pairs, dispatch_quads};
 use std::hint::black_box;
 use std::thread;

@@ -1,9 +1,9 @@
-//! Gradients of linear layers and layer normalisation against analytic f64 references.
+//! Gradients of linear layers and norms against analytic f64 references.
 
 mod common;
 use common::{Random, assert_close, assert_same_bits, threads};
 use tokmerge_kernels::{
-    Activation, AdamwStep, Epilogue, Isa, Norm, PackedLinear, Precision, adamw, linear, linear_backward,
+    Activation, AdamwStep, Epilogue, Isa, NormKind, PackedLinear, Precision, adamw, linear, linear_backward,
     linear_keeping, linear_residual, normalise_backward,
 };
 
@@ -34,46 +34,52 @@ fn without_rows_the_sums_are_zero() {
 }
 
 #[test]
-fn layer_norm_gradients_equal_finite_differences() {
+fn gradients_of_norms_equal_finite_differences() {
     for (rows, c) in [(1, 2), (5, 9), (40, 33)] {
         let mut random = Random::new((rows * c) as u64);
         let (x, grad) = (random.values(rows * c, 2.0), random.values(rows * c, 1.0));
         let (weight, bias) = (random.values(c, 1.0), random.values(c, 1.0));
-        let norm = Norm::layer(&weight, &bias, 1e-3);
-        let run = |count| {
-            let (mut dx, mut dw, mut db) = (vec![f32::NAN; rows * c], vec![f32::NAN; c], vec![f32::NAN; c]);
-            threads(count, || normalise_backward(norm, &x, &grad, &mut dx, &mut dw, &mut db));
-            (dx, dw, db)
-        };
-        let (dx, dweight, dbias) = run(1);
-        let parallel = run(3);
-        assert_same_bits("dx", &dx, &parallel.0);
-        assert_same_bits("dweight", &dweight, &parallel.1);
+        for norm in common::norms(&weight, &bias, 1e-3) {
+            let run = |count| {
+                let (mut dx, mut dw, mut db) =
+                    (vec![f32::NAN; rows * c], vec![f32::NAN; c], vec![f32::NAN; c]);
+                threads(count, || normalise_backward(norm, &x, &grad, &mut dx, &mut dw, &mut db));
+                (dx, dw, db)
+            };
+            let (dx, dweight, dbias) = run(1);
+            let parallel = run(3);
+            assert_same_bits("dx", &dx, &parallel.0);
+            assert_same_bits("dweight", &dweight, &parallel.1);
 
-        let normed = |row: &[f64]| -> Vec<f64> {
-            let mean = row.iter().sum::<f64>() / c as f64;
-            let var = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / c as f64;
-            row.iter().map(|v| (v - mean) / (var + 1e-3_f32 as f64).sqrt()).collect()
-        };
-        let row = |r: usize| -> Vec<f64> { x[r * c..(r + 1) * c].iter().map(|&v| f64::from(v)).collect() };
-        let g = |i: usize| f64::from(grad[i]);
-        let want: Vec<f64> = (0..rows * c)
-            .map(|i| {
-                let loss = |step: f64| -> f64 {
-                    let mut row = row(i / c);
-                    row[i % c] += step;
-                    let y = normed(&row);
-                    (0..c).map(|j| y[j] * f64::from(weight[j]) * g(i / c * c + j)).sum()
+            let normed = |row: &[f64]| -> Vec<f64> {
+                let mean = match norm.kind {
+                    NormKind::Layer => row.iter().sum::<f64>() / c as f64,
+                    NormKind::Rms => 0.0,
                 };
-                (loss(1e-5) - loss(-1e-5)) / 2e-5
-            })
-            .collect();
-        assert_close("dx", &dx, &want, 1e-5);
-        let want: Vec<f64> =
-            (0..c).map(|j| (0..rows).map(|r| g(r * c + j) * normed(&row(r))[j]).sum()).collect();
-        assert_close("dweight", &dweight, &want, 1e-5);
-        let want: Vec<f64> = (0..c).map(|j| (0..rows).map(|r| g(r * c + j)).sum()).collect();
-        assert_close("dbias", &dbias, &want, 1e-5);
+                let var = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / c as f64;
+                row.iter().map(|v| (v - mean) / (var + 1e-3_f32 as f64).sqrt()).collect()
+            };
+            let row =
+                |r: usize| -> Vec<f64> { x[r * c..(r + 1) * c].iter().map(|&v| f64::from(v)).collect() };
+            let g = |i: usize| f64::from(grad[i]);
+            let want: Vec<f64> = (0..rows * c)
+                .map(|i| {
+                    let loss = |step: f64| -> f64 {
+                        let mut row = row(i / c);
+                        row[i % c] += step;
+                        let y = normed(&row);
+                        (0..c).map(|j| y[j] * f64::from(weight[j]) * g(i / c * c + j)).sum()
+                    };
+                    (loss(1e-5) - loss(-1e-5)) / 2e-5
+                })
+                .collect();
+            assert_close("dx", &dx, &want, 1e-5);
+            let want: Vec<f64> =
+                (0..c).map(|j| (0..rows).map(|r| g(r * c + j) * normed(&row(r))[j]).sum()).collect();
+            assert_close("dweight", &dweight, &want, 1e-5);
+            let want: Vec<f64> = (0..c).map(|j| (0..rows).map(|r| g(r * c + j)).sum()).collect();
+            assert_close("dbias", &dbias, &want, 1e-5);
+        }
     }
 }
 

@@ -4,11 +4,11 @@ mod common;
 use common::buffers::{Buffer, Seed, message_of};
 use common::{PRECISIONS, Random, isas};
 use tokmerge_kernels::{
-    Activation, AdamwStep, Bipartite, Epilogue, HeadAggregation, Heads, Isa, MapOrder, Maps, Mlp, Norm,
-    PackedLinear, Part, Precision, Similarity, Window, activation_backward, adamw, assemble, attention,
-    attention_backward, best_match, convolution, cross_attention, fold, gather_rows, head_metric, linear,
-    linear_backward, linear_keeping, linear_residual, merge_rows, merge_rows_backward, mlp, norm_linear,
-    normalise, normalise_backward, patchify, unfold,
+    Activation, AdamwStep, Angles, Bipartite, Epilogue, HeadAggregation, Heads, Isa, MapOrder, Maps, Mlp,
+    Norm, PackedLinear, Pairs, Part, Precision, Rotation, Similarity, Window, activation_backward, adamw,
+    assemble, attention, attention_backward, best_match, convolution, cross_attention, fold, gather_rows,
+    head_metric, linear, linear_backward, linear_keeping, linear_residual, merge_rows, merge_rows_backward,
+    mlp, norm_linear, normalise, normalise_backward, normalise_heads, patchify, rotate, unfold,
 };
 
 /// Rounds of every test.
@@ -140,6 +140,8 @@ fn feed_forward() {
                     fc1,
                     fc1_bias: Some(fc1_bias),
                     activation: Activation::Gelu,
+                    gate: None,
+                    inner_norm: None,
                     fc2,
                     fc2_bias: Some(fc2_bias),
                     scale: Some(scale),
@@ -158,6 +160,30 @@ fn feed_forward() {
     }
 }
 
+/// Rotations and norms of the heads of `t` rows `q | k | v`.
+fn heads_of_rows(random: &mut Random, t: usize) {
+    let heads = Heads { count: 1 + size(random, 3), dim: 2 + 2 * size(random, 9), scale: 1.0 };
+    let (dim, width) = (heads.dim, heads.count * heads.dim);
+    let rows = move |x: usize| {
+        if t == 0 { x == 0 } else { x.is_multiple_of(t * width) && x >= 2 * t * width }
+    };
+    for &isa in isas() {
+        let angles = t * dim / 2;
+        let valid = |lens: &[usize]| lens[..2] == [angles; 2] && rows(lens[2]);
+        probe(random, "rotate", &[angles, angles, 3 * t * width], &valid, &|views| {
+            let [cos, sin, x] = views else { unreachable!() };
+            let rotation = Rotation { cos, sin, angles: Angles::Shared, pairs: Pairs::Adjacent };
+            rotate(isa, heads, rotation, 2, x, t);
+        });
+        let valid = |lens: &[usize]| lens[..2] == [dim; 2] && rows(lens[2]);
+        probe(random, "normalise_heads", &[dim, dim, 3 * t * width], &valid, &|views| {
+            let [weight, bias, x] = views else { unreachable!() };
+            let norm = Norm::layer(weight, bias, 1e-6);
+            normalise_heads(isa, heads, &[Some(norm), None], x, t);
+        });
+    }
+}
+
 #[test]
 fn norms_activations_and_steps() {
     for seed in Seed::all(ROUNDS) {
@@ -172,6 +198,7 @@ fn norms_activations_and_steps() {
                 normalise(isa, Norm::layer(weight, bias, 1e-6), x, y);
             });
         }
+        heads_of_rows(random, t);
         let c = c + 1;
         let valid = |lens: &[usize]| {
             let (c, x) = (lens[0], lens[2]);

@@ -4,7 +4,7 @@ mod common;
 use common::{PRECISIONS, Random, assert_close, assert_same_bits, erf, isas, threads};
 use proptest::prelude::*;
 use tokmerge_kernels::{
-    Activation, Epilogue, Isa, Mlp, Norm, PackedLinear, Precision, activation_backward, linear, mlp,
+    Activation, Epilogue, Gating, Isa, Mlp, Norm, PackedLinear, Precision, activation_backward, linear, mlp,
     norm_linear, normalise,
 };
 
@@ -116,10 +116,8 @@ fn check_linear(rows: usize, k: usize, n: usize) {
                 assert_close(&format!("{what} with residual"), &y, &want, SUMS);
             }
 
-            let normed: Vec<f32> = common::layer_norm(&case.x, &case.norm.0, &case.norm.1, 1e-6)
-                .iter()
-                .map(|&v| v as f32)
-                .collect();
+            let normed: Vec<f32> =
+                common::normalise(case.norm(), &case.x).iter().map(|&v| v as f32).collect();
             let want = common::linear(precision, &case.w, Some(&case.bias), &normed, [n, k]);
             norm_linear(case.norm(), &w, Some(&case.bias), &case.x, Epilogue::Store, &mut y);
             let tolerance = stage(precision, 2e-5);
@@ -183,17 +181,32 @@ fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch() {
     }
 }
 
-fn check_mlp(rows: usize, c: usize, hidden: usize, activation: Activation, with_scale: bool) {
+/// Whether half of the first layer gates the others, and whether a norm follows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shape {
+    Plain,
+    Normed,
+    Gated,
+    GatedNormed,
+}
+
+fn check_mlp(rows: usize, c: usize, hidden: usize, activation: Activation, with_scale: bool, shape: Shape) {
     let first = Case::new(rows, c, hidden);
     let second = Case::new(rows, hidden, c);
+    let gating = Case::new(rows + 1, c, hidden);
+    let is_gated = matches!(shape, Shape::Gated | Shape::GatedNormed);
+    let is_normed = matches!(shape, Shape::Normed | Shape::GatedNormed);
     for &isa in isas() {
         for precision in PRECISIONS {
             let (fc1, fc2) = (first.pack(isa, precision), second.pack(isa, precision));
+            let gate = gating.pack(isa, precision);
             let parts = Mlp {
                 norm: first.norm(),
                 fc1: &fc1,
                 fc1_bias: Some(&first.bias),
                 activation,
+                gate: is_gated.then_some(Gating { w: &gate, bias: Some(&gating.bias) }),
+                inner_norm: is_normed.then(|| second.norm()),
                 fc2: &fc2,
                 fc2_bias: Some(&second.bias),
                 scale: with_scale.then_some(&second.scale[..]),
@@ -205,9 +218,16 @@ fn check_mlp(rows: usize, c: usize, hidden: usize, activation: Activation, with_
             };
             let got = run(&first.x, 1);
             let narrow = |v: Vec<f64>| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
-            let normed = narrow(common::layer_norm(&first.x, &first.norm.0, &first.norm.1, 1e-6));
+            let normed = narrow(common::normalise(parts.norm, &first.x));
             let inner = common::linear(precision, &first.w, Some(&first.bias), &normed, [hidden, c]);
-            let inner = narrow(inner.iter().map(|&v| activate(activation, v)).collect());
+            let inner = if is_gated {
+                let gates = common::linear(precision, &gating.w, Some(&gating.bias), &normed, [hidden, c]);
+                inner.iter().zip(gates).map(|(v, gate)| v * activate(activation, gate)).collect()
+            } else {
+                inner.iter().map(|&v| activate(activation, v)).collect::<Vec<_>>()
+            };
+            let inner = narrow(inner);
+            let inner = if is_normed { narrow(common::normalise(second.norm(), &inner)) } else { inner };
             let outer = common::linear(precision, &second.w, Some(&second.bias), &inner, [c, hidden]);
             let want: Vec<f64> = (0..rows * c)
                 .map(|i| {
@@ -216,7 +236,7 @@ fn check_mlp(rows: usize, c: usize, hidden: usize, activation: Activation, with_
                 })
                 .collect();
             let tolerance = stage(precision, 1e-5);
-            let what = format!("mlp {isa} {precision:?} {rows}x{c}x{hidden} {activation:?}");
+            let what = format!("mlp {isa} {precision:?} {rows}x{c}x{hidden} {activation:?} {shape:?}");
             assert_close(&what, &got, &want, tolerance);
             assert_same_bits(&format!("{what} on 2 threads"), &run(&first.x, 2), &got);
             assert_same_bits(&format!("{what} on 5 threads"), &run(&first.x, 5), &got);
@@ -230,10 +250,57 @@ fn check_mlp(rows: usize, c: usize, hidden: usize, activation: Activation, with_
 
 #[test]
 fn mlp_equals_its_parts_and_each_row_alone() {
-    check_mlp(0, 16, 64, Activation::Gelu, false);
-    check_mlp(1, 24, 50, Activation::Silu, true);
-    check_mlp(197, 48, 99, Activation::Gelu, true);
-    check_mlp(430, 32, 65, Activation::QuickGelu, false);
+    for shape in [Shape::Plain, Shape::Normed, Shape::Gated, Shape::GatedNormed] {
+        check_mlp(0, 16, 64, Activation::Gelu, false, shape);
+        check_mlp(1, 24, 50, Activation::Silu, true, shape);
+        check_mlp(197, 48, 99, Activation::Gelu, true, shape);
+        check_mlp(430, 32, 65, Activation::QuickGelu, false, shape);
+    }
+}
+
+/// Layers one after the other, each by its own call, give the same bits.
+#[test]
+fn a_gated_mlp_is_bit_for_bit_its_layers() {
+    for (rows, c, hidden) in [(3, 24, 50), (230, 48, 99)] {
+        let (first, second) = (Case::new(rows, c, hidden), Case::new(rows, hidden, c));
+        let gating = Case::new(rows + 1, c, hidden);
+        for &isa in isas() {
+            for precision in PRECISIONS {
+                let (fc1, fc2) = (first.pack(isa, precision), second.pack(isa, precision));
+                let gate = gating.pack(isa, precision);
+                for inner_norm in [None, Some(second.norm())] {
+                    let parts = Mlp {
+                        norm: first.norm(),
+                        fc1: &fc1,
+                        fc1_bias: None,
+                        activation: Activation::Silu,
+                        gate: Some(Gating { w: &gate, bias: Some(&gating.bias) }),
+                        inner_norm,
+                        fc2: &fc2,
+                        fc2_bias: Some(&second.bias),
+                        scale: Some(&second.scale),
+                    };
+                    let mut together = first.x.clone();
+                    threads(1, || mlp(&parts, &mut together));
+
+                    let (mut values, mut gates) = (vec![0.0; rows * hidden], vec![0.0; rows * hidden]);
+                    norm_linear(parts.norm, &fc1, None, &first.x, Epilogue::Store, &mut values);
+                    let activated = Epilogue::Activate(Activation::Silu);
+                    norm_linear(parts.norm, &gate, Some(&gating.bias), &first.x, activated, &mut gates);
+                    values.iter_mut().zip(&gates).for_each(|(value, gate)| *value *= gate);
+                    let mut apart = first.x.clone();
+                    let residual = Epilogue::Residual { scale: Some(&second.scale) };
+                    match inner_norm {
+                        Some(norm) => {
+                            norm_linear(norm, &fc2, Some(&second.bias), &values, residual, &mut apart)
+                        }
+                        None => linear(&fc2, Some(&second.bias), &values, residual, &mut apart),
+                    }
+                    assert_same_bits(&format!("{isa} {precision:?} {rows}x{c}x{hidden}"), &together, &apart);
+                }
+            }
+        }
+    }
 }
 
 /// Applies an activation through a linear layer with the identity as weight.
@@ -276,16 +343,18 @@ fn activations_and_their_derivatives_are_accurate() {
 }
 
 #[test]
-fn layer_norm_equals_the_reference() {
+fn norms_equal_the_reference() {
     for &isa in isas() {
         for (rows, c) in [(0, 8), (1, 5), (3, 16), (7, 33), (90, 384), (5, 770)] {
             let mut random = Random::new((rows + c) as u64);
             let x: Vec<f32> = random.values(rows * c, 3.0).iter().map(|v| v + 5.0).collect();
             let (weight, bias) = (random.values(c, 2.0), random.values(c, 1.0));
             let mut y = vec![f32::NAN; rows * c];
-            normalise(isa, Norm::layer(&weight, &bias, 1e-6), &x, &mut y);
-            let want = common::layer_norm(&x, &weight, &bias, 1e-6);
-            assert_close(&format!("{isa} {rows}x{c}"), &y, &want, 5e-6);
+            for norm in common::norms(&weight, &bias, 1e-6) {
+                normalise(isa, norm, &x, &mut y);
+                let want = common::normalise(norm, &x);
+                assert_close(&format!("{isa} {rows}x{c} {:?}", norm.kind), &y, &want, 5e-6);
+            }
         }
     }
 }

@@ -5,11 +5,11 @@ mod common;
 use common::buffers::{Buffer, Seed};
 use common::{PRECISIONS, Random, assert_close, assert_same_bits, isas};
 use tokmerge_kernels::{
-    Activation, AdamwStep, Bipartite, DROPPED, Epilogue, HeadAggregation, Heads, Isa, MapOrder, Maps, Mlp,
-    Norm, PackedLinear, Part, Precision, Similarity, Window, activation_backward, adamw, assemble, attention,
-    attention_backward, best_match, cross_attention, fold, gather_rows, head_metric, linear, linear_backward,
-    linear_keeping, linear_residual, merge_rows, merge_rows_backward, mlp, norm_linear, normalise,
-    normalise_backward, patchify, unfold,
+    Activation, AdamwStep, Bipartite, DROPPED, Epilogue, Gating, HeadAggregation, Heads, Isa, MapOrder, Maps,
+    Mlp, Norm, PackedLinear, Part, Precision, Similarity, Window, activation_backward, adamw, assemble,
+    attention, attention_backward, best_match, cross_attention, fold, gather_rows, head_metric, linear,
+    linear_backward, linear_keeping, linear_residual, merge_rows, merge_rows_backward, mlp, norm_linear,
+    normalise, normalise_backward, patchify, unfold,
 };
 
 const ROUNDS: u64 = if cfg!(miri) { 3 } else { 60 };
@@ -86,7 +86,7 @@ fn linear_layers_equal_the_reference() {
 }
 
 #[test]
-fn layer_norm_equals_the_reference() {
+fn norms_equal_the_reference() {
     for seed in Seed::all(ROUNDS) {
         let random = &mut seed.random();
         let (t, c) = (size(random, 40), 1 + size(random, 70));
@@ -94,12 +94,15 @@ fn layer_norm_equals_the_reference() {
         let mut x = random.values(t * c, 1.0);
         spoil(random, &mut x);
         // An eps that keeps rows of one and two channels from being divided by nearly nothing.
-        let want = common::layer_norm(&x, weight.get(), bias.get(), 0.1);
-        for &isa in isas() {
-            let (mut x, mut y) = (Buffer::of(random, &x), Buffer::new(random, t * c));
-            normalise(isa, Norm::layer(weight.get(), bias.get(), 0.1), x.get(), y.get());
-            assert_like(&format!("{isa} {t}x{c}"), y.get(), &want, 5e-6);
-            [&x, &y].iter().for_each(|buffer| buffer.assert_guards("normalise"));
+        let (weight, bias) = (weight.get(), bias.get());
+        for norm in common::norms(weight, bias, 0.1) {
+            let want = common::normalise(norm, &x);
+            for &isa in isas() {
+                let (mut x, mut y) = (Buffer::of(random, &x), Buffer::new(random, t * c));
+                normalise(isa, norm, x.get(), y.get());
+                assert_like(&format!("{isa} {t}x{c}"), y.get(), &want, 5e-6);
+                [&x, &y].iter().for_each(|buffer| buffer.assert_guards("normalise"));
+            }
         }
     }
 }
@@ -185,7 +188,10 @@ fn layers(random: &mut Random, isa: Isa) {
             let norm = Norm::layer(weight, bias, 1e-6);
             let (fc1_bias, fc2_bias, scale) = (Some(&**fc1_bias), Some(&**fc2_bias), Some(&**scale));
             let (fc1, fc2, activation) = (&fc1, &fc2, Activation::GeluTanh);
-            mlp(&Mlp { norm, fc1, fc1_bias, activation, fc2, fc2_bias, scale }, x);
+            for gate in [None, Some(Gating { w: fc1, bias: None })] {
+                let inner_norm = None;
+                mlp(&Mlp { norm, fc1, fc1_bias, activation, gate, inner_norm, fc2, fc2_bias, scale }, x);
+            }
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::linear::FlexLinear;
 use crate::norm::FlexNorm;
-use crate::{LinearWeights, NormKind, NormWeights, attention, linear, merging, mlp, norm};
+use crate::{LinearWeights, NormKind, NormWeights, Rotation, attention, linear, merging, norm, rotation};
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
@@ -91,23 +91,9 @@ impl From<NormWeights> for NormOperands<Dispatch> {
     }
 }
 
-/// `norm → fc1 → activation → fc2`, times `scale`.
-#[derive(ExtensionType)]
-pub(crate) struct MlpOperands<B: Backend> {
-    #[extension_type]
-    pub(crate) norm: NormOperands<B>,
-    #[extension_type]
-    pub(crate) fc1: LinearOperands<B>,
-    pub(crate) activation: Activation,
-    #[extension_type]
-    pub(crate) fc2: LinearOperands<B>,
-    #[extension_type]
-    pub(crate) scale: Maybe<B>,
-}
-
 /// The ops that the kernels serve, on burn's backend primitives.
 ///
-/// The fused ones (`norm_linear`, `linear_residual`, `mlp`) default to a composition of the others: that is
+/// The fused ones (`norm_linear`, `linear_residual`) default to a composition of the others: that is
 /// what autodiff runs, so that only the others need a gradient.
 #[backend_extension(Autodiff, Flex)]
 pub(crate) trait KernelOps: Backend {
@@ -125,6 +111,13 @@ pub(crate) trait KernelOps: Backend {
         heads: Heads,
         precision: Precision,
         offsets: Arc<[usize]>,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_rotate(
+        x: FloatTensor<Self>,
+        rotation: Rotation,
+        heads: Heads,
+        parts: usize,
     ) -> FloatTensor<Self>;
 
     fn kernel_merge_rows(
@@ -153,12 +146,6 @@ pub(crate) trait KernelOps: Backend {
     ) -> FloatTensor<Self> {
         let y = Self::kernel_linear(x, layer, Activation::Identity);
         linear::add_scaled::<Self>(residual, y, scale.into_option())
-    }
-
-    fn kernel_mlp(x: FloatTensor<Self>, #[extension_type] mlp: MlpOperands<Self>) -> FloatTensor<Self> {
-        let MlpOperands { norm, fc1, activation, fc2, scale } = mlp;
-        let hidden = Self::kernel_linear(Self::kernel_norm(x.clone(), norm), fc1, activation);
-        Self::kernel_linear_residual(hidden, fc2, scale, x)
     }
 }
 
@@ -216,8 +203,13 @@ impl KernelOps for Flex {
         linear::residual_on_flex(x, &FlexLinear::new(layer), scale.into_option(), residual)
     }
 
-    fn kernel_mlp(x: FloatTensor<Self>, mlp: MlpOperands<Self>) -> FloatTensor<Self> {
-        mlp::on_flex(x, mlp)
+    fn kernel_rotate(
+        x: FloatTensor<Self>,
+        rotation: Rotation,
+        heads: Heads,
+        parts: usize,
+    ) -> FloatTensor<Self> {
+        rotation::on_flex(x, &rotation, heads, parts)
     }
 }
 
@@ -257,6 +249,15 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self> {
         attention::tracked::<C>(qkv, key_bias, heads, precision, offsets)
+    }
+
+    fn kernel_rotate(
+        x: FloatTensor<Self>,
+        rotation: Rotation,
+        heads: Heads,
+        parts: usize,
+    ) -> FloatTensor<Self> {
+        rotation::tracked::<C>(x, rotation, heads, parts)
     }
 
     fn kernel_merge_rows(

@@ -41,10 +41,10 @@ pub use linear::{LinearWeights, linear, linear_residual, norm_linear};
 pub use matching::{Match, best_match};
 pub use merging::{DROPPED, gather_rows, merge_rows, merge_weights};
 pub use mlp::{Gate, MlpWeights, mlp, mlp_residual};
-pub use norm::{NormKind, NormWeights, normalise};
+pub use norm::{NormKind, NormWeights, normalise, normalise_heads};
 pub use pool::recycle;
 pub use rotation::{Angles, Pairs, Rotation, rotate_heads};
-pub use self_attention::{HeadFeatures, SelfAttentionWeights, self_attention};
+pub use self_attention::{HeadFeatures, SelfAttentionContext, SelfAttentionWeights, self_attention};
 pub use tokmerge_kernels::{
     Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity, UnknownPrecision,
     peak,

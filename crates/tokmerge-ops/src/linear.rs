@@ -199,11 +199,7 @@ impl FlexLinear {
     /// None where a weight is tracked or elsewhere.
     pub(crate) fn of(layer: &LinearWeights) -> Option<Self> {
         let weight = layer.weight.clone().try_into_primitive::<Flex>().ok()?;
-        let bias = match &layer.bias {
-            Some(bias) => Some(contiguous(bias.clone().try_into_primitive::<Flex>().ok()?)),
-            None => None,
-        };
-        Some(Self { weight, bias, precision: layer.precision })
+        Some(Self { weight, bias: optional(layer.bias.as_ref())?, precision: layer.precision })
     }
 
     pub(crate) fn pack(&self) -> Arc<PackedLinear> {
@@ -212,6 +208,14 @@ impl FlexLinear {
 
     pub(crate) fn bias(&self) -> Option<&[f32]> {
         self.bias.as_ref().map(values)
+    }
+}
+
+/// A tensor that may be absent; none if it is there but tracked or elsewhere.
+pub(crate) fn optional(tensor: Option<&Tensor<1>>) -> Option<Option<FlexTensor>> {
+    match tensor {
+        None => Some(None),
+        Some(tensor) => Some(Some(contiguous(tensor.clone().try_into_primitive::<Flex>().ok()?))),
     }
 }
 

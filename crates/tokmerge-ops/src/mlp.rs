@@ -1,11 +1,10 @@
 //! The feed-forward half of a pre-norm block, residual included.
 
-use crate::backend::{Body, KernelOps, Maybe, MlpOperands, body};
-use crate::linear::{FlexLinear, activate, composed as composed_linear, composed_residual, in_place};
-use crate::norm::{FlexNorm, composed as composed_norm};
-use crate::pool::{contiguous, values};
-use crate::{LinearWeights, NormWeights, linear, linear_residual, norm_linear, normalise};
-use burn::backend::Dispatch;
+use crate::backend::{Body, body};
+use crate::linear::{self, FlexLinear, activate, in_place, linear, linear_residual, norm_linear};
+use crate::norm::{self, FlexNorm, normalise};
+use crate::pool::values;
+use crate::{LinearWeights, NormWeights};
 use burn::tensor::{Tensor, s};
 use burn_flex::{Flex, FlexTensor};
 use tokmerge_kernels as kernels;
@@ -48,70 +47,70 @@ pub struct MlpWeights {
     pub fc2: LinearWeights,
 }
 
+impl MlpWeights {
+    /// The rows of `fc1` that give gates and those that give values, where it gives both.
+    fn halves(&self) -> Option<[LinearWeights; 2]> {
+        let [outputs, _] = self.fc1.weight.dims();
+        let half = |range| self.fc1.clone().outputs(range);
+        let (first, last) = (0..outputs / 2, outputs / 2..outputs);
+        match self.gate {
+            Gate::None => None,
+            Gate::First => Some([half(first), half(last)]),
+            Gate::Last => Some([half(last), half(first)]),
+        }
+    }
+}
+
 /// `fc2(inner_norm(gate(fc1(x))))`: `[T, C]` → `[T, C]`.
 pub fn mlp(x: Tensor<2>, weights: MlpWeights) -> Tensor<2> {
-    let MlpWeights { fc1, activation, gate, inner_norm, fc2 } = weights;
-    let hidden = match gate {
-        Gate::None => linear(x, fc1, activation),
-        gate => gated(linear(x, fc1, Activation::Identity), activation, gate),
-    };
+    let hidden = hidden(x, &weights);
+    let MlpWeights { inner_norm, fc2, .. } = weights;
     match inner_norm {
         Some(norm) => norm_linear(hidden, norm, fc2, Activation::Identity),
         None => linear(hidden, fc2, Activation::Identity),
     }
 }
 
-/// `x + scale * mlp(norm(x))`: `[T, C]` → `[T, C]`. Without an inner norm, and where nothing is tracked, the hidden
-/// activations are never stored as a whole.
+/// What `fc1` gives, activated and gated: `[T, C]` → `[T, C_hidden]`.
+fn hidden(x: Tensor<2>, weights: &MlpWeights) -> Tensor<2> {
+    match (body(&x), weights.halves()) {
+        // The rows of a weight are fewer than those of a batch: only the former are ever cut and put together again.
+        (Body::Kernels, Some([gate, value])) => {
+            linear(x.clone(), gate, weights.activation) * linear(x, value, Activation::Identity)
+        }
+        (Body::Composed, Some(_)) => {
+            gated(linear(x, weights.fc1.clone(), Activation::Identity), weights.activation, weights.gate)
+        }
+        (_, None) => linear(x, weights.fc1.clone(), weights.activation),
+    }
+}
+
+/// `x + scale * mlp(norm(x))`: `[T, C]` → `[T, C]`. Where nothing is tracked, the hidden activations are never stored as a
+/// whole.
 pub fn mlp_residual(
     x: Tensor<2>,
     norm: NormWeights,
     weights: MlpWeights,
     scale: Option<Tensor<1>>,
 ) -> Tensor<2> {
-    match (body(&x), weights.gate, &weights.inner_norm) {
-        (Body::Kernels, Gate::None, None) => {
-            let MlpWeights { fc1, activation, fc2, .. } = weights;
-            let operands = MlpOperands {
-                norm: norm.into(),
-                fc1: fc1.into(),
-                activation,
-                fc2: fc2.into(),
-                scale: Maybe::from_tensor(scale),
-            };
-            Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_mlp(x.into_dispatch(), operands))
+    match (body(&x), Primitives::of(&x, &norm, &weights, scale.as_ref())) {
+        (Body::Kernels, Some(primitives)) => {
+            drop(x);
+            primitives.run()
         }
-        (Body::Kernels, ..) => by_layers(x, norm, weights, scale),
-        (Body::Composed, ..) => composed(x, norm, weights, scale),
+        _ => by_layers(x, norm, weights, scale),
     }
 }
 
-/// One layer after the other, each by its kernel.
+/// One layer after the other: what backends without kernels run, and what has gradients.
 fn by_layers(x: Tensor<2>, norm: NormWeights, weights: MlpWeights, scale: Option<Tensor<1>>) -> Tensor<2> {
-    let MlpWeights { fc1, activation, gate, inner_norm, fc2 } = weights;
-    let hidden = match gate {
-        Gate::None => norm_linear(x.clone(), norm, fc1, activation),
-        gate => gated(norm_linear(x.clone(), norm, fc1, Activation::Identity), activation, gate),
-    };
+    let hidden = hidden(normalise(x.clone(), norm), &weights);
+    let MlpWeights { inner_norm, fc2, .. } = weights;
     let hidden = match inner_norm {
         Some(norm) => normalise(hidden, norm),
         None => hidden,
     };
     linear_residual(hidden, fc2, scale, x)
-}
-
-fn composed(x: Tensor<2>, norm: NormWeights, weights: MlpWeights, scale: Option<Tensor<1>>) -> Tensor<2> {
-    let MlpWeights { fc1, activation, gate, inner_norm, fc2 } = weights;
-    let hidden = composed_linear(composed_norm(x.clone(), norm), fc1, Activation::Identity);
-    let hidden = match gate {
-        Gate::None => activate(hidden, activation),
-        gate => gated(hidden, activation, gate),
-    };
-    let hidden = match inner_norm {
-        Some(norm) => composed_norm(hidden, norm),
-        None => hidden,
-    };
-    composed_residual(hidden, fc2, scale, x)
 }
 
 /// `activation(gate) * value`: `[T, 2 * C]` → `[T, C]`.
@@ -125,26 +124,62 @@ fn gated(x: Tensor<2>, activation: Activation, gate: Gate) -> Tensor<2> {
     activate(gate, activation) * value
 }
 
-pub(crate) fn on_flex(x: FlexTensor, operands: MlpOperands<Flex>) -> FlexTensor {
-    let MlpOperands { norm, fc1, activation, fc2, scale } = operands;
-    let (norm, fc1, fc2) = (FlexNorm::new(norm), FlexLinear::new(fc1), FlexLinear::new(fc2));
-    let (fc1_pack, fc2_pack) = (fc1.pack(), fc2.pack());
-    let scale = scale.into_option().map(contiguous);
-    let mlp = kernels::Mlp {
-        norm: norm.view(),
-        fc1: &fc1_pack,
-        fc1_bias: fc1.bias(),
-        activation,
-        fc2: &fc2_pack,
-        fc2_bias: fc2.bias(),
-        scale: scale.as_ref().map(values),
-    };
-    in_place(x, |x| kernels::mlp(&mlp, x))
+/// All operands, on Flex and untracked.
+struct Primitives {
+    x: FlexTensor,
+    norm: FlexNorm,
+    /// `fc1`, or the half of it that gives values.
+    fc1: FlexLinear,
+    gate: Option<FlexLinear>,
+    activation: Activation,
+    inner_norm: Option<FlexNorm>,
+    fc2: FlexLinear,
+    scale: Option<FlexTensor>,
+}
+
+impl Primitives {
+    fn of(x: &Tensor<2>, norm: &NormWeights, mlp: &MlpWeights, scale: Option<&Tensor<1>>) -> Option<Self> {
+        let x = x.clone().try_into_primitive::<Flex>().ok()?;
+        let (fc1, gate) = match mlp.halves() {
+            None => (FlexLinear::of(&mlp.fc1)?, None),
+            Some([gate, value]) => (FlexLinear::of(&value)?, Some(FlexLinear::of(&gate)?)),
+        };
+        Some(Self {
+            x,
+            norm: FlexNorm::of(norm)?,
+            fc1,
+            gate,
+            activation: mlp.activation,
+            inner_norm: norm::optional(mlp.inner_norm.as_ref())?,
+            fc2: FlexLinear::of(&mlp.fc2)?,
+            scale: linear::optional(scale)?,
+        })
+    }
+
+    fn run(self) -> Tensor<2> {
+        let Self { x, norm, fc1, gate, activation, inner_norm, fc2, scale } = self;
+        let (fc1_pack, fc2_pack) = (fc1.pack(), fc2.pack());
+        let gate = gate.as_ref().map(|gate| (gate.pack(), gate.bias()));
+        let mlp = kernels::Mlp {
+            norm: norm.view(),
+            fc1: &fc1_pack,
+            fc1_bias: fc1.bias(),
+            activation,
+            gate: gate.as_ref().map(|(w, bias)| kernels::Gating { w, bias: *bias }),
+            inner_norm: inner_norm.as_ref().map(FlexNorm::view),
+            fc2: &fc2_pack,
+            fc2_bias: fc2.bias(),
+            scale: scale.as_ref().map(values),
+        };
+        Tensor::from_primitive::<Flex>(in_place(x, |x| kernels::mlp(&mlp, x)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Gate, MlpWeights, composed, mlp, mlp_residual};
+    use super::{Gate, MlpWeights, by_layers, gated, mlp, mlp_residual};
+    use crate::linear::{activate, composed as composed_linear, composed_residual};
+    use crate::norm::composed as composed_norm;
     use crate::testing::{assert_close, devices, gradients_match, normal};
     use crate::{Activation, LinearWeights, NormKind, NormWeights, Precision};
     use burn::tensor::{Device, Tensor, activation::silu, s};
@@ -181,16 +216,31 @@ mod tests {
         kinds
     }
 
+    fn composed(x: Tensor<2>, norm: NormWeights, weights: MlpWeights, scale: Option<Tensor<1>>) -> Tensor<2> {
+        let MlpWeights { fc1, activation, gate, inner_norm, fc2 } = weights;
+        let hidden = composed_linear(composed_norm(x.clone(), norm), fc1, Activation::Identity);
+        let hidden = match gate {
+            Gate::None => activate(hidden, activation),
+            gate => gated(hidden, activation, gate),
+        };
+        let hidden = match inner_norm {
+            Some(norm) => composed_norm(hidden, norm),
+            None => hidden,
+        };
+        composed_residual(hidden, fc2, scale, x)
+    }
+
     #[test]
-    fn kernel_equals_composed() {
+    fn kernel_equals_composed_and_layers_one_by_one_bit_for_bit() {
         let device = devices().plain;
         for (rows, channels, hidden) in [(1, 8, 32), (203, 48, 100), (0, 8, 8)] {
             let x: Tensor<2> = normal([rows, channels], 9, &device);
             for scale in [None, Some(normal([channels], 10, &device))] {
                 for (norm, weights) in kinds(channels, hidden, &device) {
                     let y = mlp_residual(x.clone(), norm.clone(), weights.clone(), scale.clone());
-                    let expected = composed(x.clone(), norm, weights, scale.clone());
-                    assert_close(y, expected, 5e-5);
+                    let expected = composed(x.clone(), norm.clone(), weights.clone(), scale.clone());
+                    assert_close(y.clone(), expected, 5e-5);
+                    assert_close(by_layers(x.clone(), norm, weights, scale.clone()), y, 0.0);
                 }
             }
         }

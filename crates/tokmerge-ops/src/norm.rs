@@ -1,15 +1,16 @@
 //! Norms over the channels of each row: LayerNorm and RMSNorm, with and without a bias.
 
 use crate::backend::{Body, KernelOps, Maybe, NormOperands, body};
-use crate::pool;
+use crate::linear::{self, in_place};
 use crate::pool::{contiguous, values};
+use crate::{Heads, pool};
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, TensorMetadata};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, s};
 use burn_flex::{Flex, FlexTensor};
 use tokmerge_kernels as kernels;
 pub use tokmerge_kernels::NormKind;
@@ -36,6 +37,47 @@ pub fn normalise(x: Tensor<2>, norm: NormWeights) -> Tensor<2> {
             Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_norm(x.into_dispatch(), norm.into()))
         }
         Body::Composed => composed(x, norm),
+    }
+}
+
+/// Normalises the heads of the first parts of `x: [T, P * H * D]`, each part by its norm over the D channels of a head,
+/// and leaves the parts that have none.
+pub fn normalise_heads(x: Tensor<2>, heads: Heads, norms: &[Option<NormWeights>]) -> Tensor<2> {
+    if norms.iter().all(Option::is_none) {
+        return x;
+    }
+    if body(&x) == Body::Kernels
+        && let Some(flex) = norms.iter().map(|norm| optional(norm.as_ref())).collect::<Option<Vec<_>>>()
+        && let Ok(primitive) = x.clone().try_into_primitive::<Flex>()
+    {
+        drop(x);
+        let views: Vec<_> = flex.iter().map(|norm| norm.as_ref().map(FlexNorm::view)).collect();
+        let rows = primitive.shape()[0];
+        let change = |x: &mut [f32]| kernels::normalise_heads(Isa::current(), heads, &views, x, rows);
+        return Tensor::from_primitive::<Flex>(in_place(primitive, change));
+    }
+    let width = heads.count * heads.dim;
+    let [rows, columns] = x.dims();
+    let part = |part: usize| x.clone().slice(s![.., part * width..(part + 1) * width]);
+    let normalised = norms.iter().enumerate().map(|(index, norm)| match norm {
+        None => part(index),
+        Some(norm) => {
+            let heads = part(index).reshape([rows * heads.count, heads.dim]);
+            normalise(heads, norm.clone()).reshape([rows, width])
+        }
+    });
+    let mut parts: Vec<Tensor<2>> = normalised.collect();
+    if columns > norms.len() * width {
+        parts.push(x.clone().slice(s![.., norms.len() * width..]));
+    }
+    Tensor::cat(parts, 1)
+}
+
+/// A norm that may be absent; none if it is there but tracked or elsewhere.
+pub(crate) fn optional(norm: Option<&NormWeights>) -> Option<Option<FlexNorm>> {
+    match norm {
+        None => Some(None),
+        Some(norm) => FlexNorm::of(norm).map(Some),
     }
 }
 
@@ -69,12 +111,9 @@ impl FlexNorm {
 
     /// None where a weight is tracked or elsewhere.
     pub(crate) fn of(norm: &NormWeights) -> Option<Self> {
-        let flex = |tensor: &Tensor<1>| tensor.clone().try_into_primitive::<Flex>().ok().map(contiguous);
-        let bias = match &norm.bias {
-            Some(bias) => Some(flex(bias)?),
-            None => None,
-        };
-        Some(Self { kind: norm.kind, weight: flex(&norm.weight)?, bias, eps: norm.eps })
+        let weight = norm.weight.clone().try_into_primitive::<Flex>().ok().map(contiguous)?;
+        let bias = linear::optional(norm.bias.as_ref())?;
+        Some(Self { kind: norm.kind, weight, bias, eps: norm.eps })
     }
 
     pub(crate) fn view(&self) -> Norm<'_> {
@@ -168,9 +207,10 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
 
 #[cfg(test)]
 mod tests {
-    use super::{NormKind, NormWeights, composed, normalise};
+    use super::{NormKind, NormWeights, composed, normalise, normalise_heads};
+    use crate::Heads;
     use crate::testing::{assert_close, devices, gradients_match, normal};
-    use burn::tensor::{Device, Tensor};
+    use burn::tensor::{Device, Tensor, s};
 
     /// Both kinds, with and without bias.
     fn norms(channels: usize, device: &Device) -> [NormWeights; 4] {
@@ -191,6 +231,25 @@ mod tests {
             let x = normal([rows, channels], 3, &device) * 3.0 + 1.0;
             for norm in norms(channels, &device) {
                 assert_close(normalise(x.clone(), norm.clone()), composed(x.clone(), norm), 2e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn heads_are_normalised_one_by_one_tracked_or_not() {
+        let heads = Heads { count: 3, dim: 5, scale: 1.0 };
+        for device in [devices().plain, devices().tracked] {
+            for norm in norms(5, &device) {
+                for norms in [[Some(norm.clone()), None], [None, Some(norm.clone())]] {
+                    let x: Tensor<2> = normal([4, 45], 3, &device);
+                    let part = |part: usize| x.clone().slice(s![.., part * 15..(part + 1) * 15]);
+                    let expected = [0, 1].map(|index| match &norms[index] {
+                        None => part(index),
+                        Some(norm) => composed(part(index).reshape([12, 5]), norm.clone()).reshape([4, 15]),
+                    });
+                    let expected = Tensor::cat(expected.into_iter().chain([part(2)]).collect(), 1);
+                    assert_close(normalise_heads(x.clone(), heads, &norms), expected, 2e-5);
+                }
             }
         }
     }

@@ -1,8 +1,22 @@
 //! Rotary positions: pairs of channels of every query and key turn by an angle that says where the token stands.
 
 use crate::Heads;
+use crate::backend::{Body, KernelOps, body};
+use crate::linear::in_place;
+use crate::pool;
+use crate::pool::contiguous;
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Dispatch, TensorMetadata};
 use burn::tensor::{Tensor, TensorData, s};
+use burn_flex::{Flex, FlexTensor};
 use std::sync::Arc;
+use tokmerge_kernels as kernels;
+use tokmerge_kernels::Isa;
+pub use tokmerge_kernels::{Angles, Pairs};
 
 /// The angles by which queries and keys of every token turn. A token that has no place, such as a class token, turns by
 /// none: cosines 1, sines 0.
@@ -16,24 +30,6 @@ pub struct Rotation {
     pub angles: Angles,
     /// Which channels turn together.
     pub pairs: Pairs,
-}
-
-/// Whether heads turn alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Angles {
-    /// All heads of a token by the same angles: `[T, D / 2]`.
-    Shared,
-    /// Each head by its own (mixed RoPE, whose frequencies are learned): `[T, H, D / 2]`.
-    PerHead,
-}
-
-/// Which channels of a head turn together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pairs {
-    /// Channels `2 i` and `2 i + 1` (EVA-02, ViT-RoPE).
-    Adjacent,
-    /// Channels `i` and `D / 2 + i` (DINOv3, Llama).
-    Halves,
 }
 
 impl Rotation {
@@ -56,6 +52,17 @@ impl Rotation {
                 .collect()
         };
         Self { cos: select(&self.cos), sin: select(&self.sin), ..*self }
+    }
+
+    /// The one that undoes it.
+    #[must_use]
+    pub fn back(&self) -> Self {
+        Self { cos: self.cos.clone(), sin: self.sin.iter().map(|sin| -sin).collect(), ..*self }
+    }
+
+    /// As the kernels take it.
+    pub(crate) fn view(&self) -> kernels::Rotation<'_> {
+        kernels::Rotation { cos: &self.cos, sin: &self.sin, angles: self.angles, pairs: self.pairs }
     }
 
     /// Panics unless there are angles for this many rows.
@@ -82,7 +89,50 @@ impl Rotation {
 pub fn rotate_heads(x: Tensor<2>, heads: Heads, parts: usize, rotation: &Rotation) -> Tensor<2> {
     let [rows, columns] = x.dims();
     rotation.check(rows, heads);
-    composed(x, heads, parts, rotation, [rows, columns])
+    match body(&x) {
+        Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_rotate(
+            x.into_dispatch(),
+            rotation.clone(),
+            heads,
+            parts,
+        )),
+        Body::Composed => composed(x, heads, parts, rotation, [rows, columns]),
+    }
+}
+
+pub(crate) fn on_flex(x: FlexTensor, rotation: &Rotation, heads: Heads, parts: usize) -> FlexTensor {
+    let rows = x.shape()[0];
+    in_place(x, |x| kernels::rotate(Isa::current(), heads, rotation.view(), parts, x, rows))
+}
+
+#[derive(Debug)]
+struct RotateBackward;
+
+impl Backward<Flex, 1> for RotateBackward {
+    type State = (Rotation, Heads, usize);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = contiguous(grads.consume::<Flex>(&ops.node));
+        let (rotation, heads, parts) = ops.state;
+        if let [Some(parent)] = ops.parents {
+            grads.register::<Flex>(parent.id, on_flex(grad, &rotation.back(), heads, parts));
+        }
+    }
+}
+
+pub(crate) fn tracked<C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+    rotation: Rotation,
+    heads: Heads,
+    parts: usize,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let node = x.node();
+    pool::train();
+    let y = on_flex(x.into_primitive(), &rotation, heads, parts);
+    match RotateBackward.prepare::<C>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((rotation, heads, parts), y),
+        OpsKind::UnTracked(prep) => prep.finish(y),
+    }
 }
 
 fn composed(
@@ -116,7 +166,7 @@ fn composed(
 
 #[cfg(test)]
 mod tests {
-    use super::{Angles, Pairs, Rotation, rotate_heads};
+    use super::{Angles, Pairs, Rotation, composed, rotate_heads};
     use crate::Heads;
     use crate::testing::{assert_close, devices, gradients_match, normal};
     use burn::tensor::{Tensor, TensorData};
@@ -173,7 +223,8 @@ mod tests {
                     let values: Vec<f32> = x.clone().into_data().iter::<f32>().collect();
                     let expected = oracle(&values, rows, parts, of, &rotation);
                     let expected = Tensor::from_data(TensorData::new(expected, [rows, of * 24]), &device);
-                    assert_close(rotate_heads(x, HEADS, parts, &rotation), expected, 1e-6);
+                    assert_close(rotate_heads(x.clone(), HEADS, parts, &rotation), expected.clone(), 1e-6);
+                    assert_close(composed(x, HEADS, parts, &rotation, [rows, of * 24]), expected, 1e-6);
                 }
             }
         }
@@ -183,7 +234,7 @@ mod tests {
     fn the_gradient_turns_back() {
         let device = devices().tracked;
         for rotation in rotations(5) {
-            let back = Rotation { sin: rotation.sin.iter().map(|sin| -sin).collect(), ..rotation.clone() };
+            let back = rotation.back();
             let weighting = normal([5, 72], 99, &device);
             gradients_match(
                 [normal([5, 72], 3, &device)],

@@ -1,6 +1,7 @@
 //! AVX2 with FMA: 8 lanes, with dot products of bytes where the CPU has them.
 
-use super::{Job, QUAD, QUADS, SPLIT_QUADS, Simd, VALUES};
+use super::{Job, QUAD, QUADS, SPLIT_QUADS, Simd, VALUES, block};
+use crate::isa::Isa;
 use std::arch::x86_64::*;
 
 /// Exists only on a CPU with AVX2 and FMA and, if `DOT` is [`QUADS`], AVX-VNNI.
@@ -39,13 +40,15 @@ pub(super) unsafe fn enter_split_quads<J: Job>(job: J) {
 const LANES: usize = 8;
 
 macro_rules! lane_wise {
-    ($($name:ident($($arg:ident),*) = $value:expr;)*) => {$(
+    ($($name:ident($($arg:ident),*) $(-> $result:ty)? = $value:expr;)*) => {$(
         #[inline(always)]
-        fn $name(self, $($arg: Self::V),*) -> Self::V {
+        fn $name(self, $($arg: Self::V),*) -> lane_wise!(@ $($result)?) {
             // SAFETY: `self` exists only on a CPU with AVX2 and FMA.
             unsafe { $value }
         }
     )*};
+    (@) => { Self::V };
+    (@ $result:ty) => { $result };
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -99,6 +102,13 @@ fn to_bytes(a: __m256) -> __m128i {
     let words = _mm256_cvtps_epi32(a);
     let words = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
     _mm_packus_epi16(words, words)
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn duplicate(a: __m256) -> [__m256; 2] {
+    let (low, high) = (_mm256_unpacklo_ps(a, a), _mm256_unpackhi_ps(a, a));
+    [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -160,7 +170,7 @@ impl<const DOT: u8> Simd for Avx2<DOT> {
     const LANES: usize = LANES;
     const PER_WORD: usize = if DOT == VALUES { 1 } else { QUAD };
     // 12 accumulators, 2 weights and a broadcast fit 16 registers.
-    const ROWS: usize = 6;
+    const ROWS: usize = block(Isa::Avx2)[0];
 
     lane_wise! {
         add(a, b) = _mm256_add_ps(a, b);
@@ -180,6 +190,9 @@ impl<const DOT: u8> Simd for Avx2<DOT> {
         scale(a, n) = scale(a, n);
         select_greater(a, b, x, y) = _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
         round_bf16(a) = round_bf16(a);
+        duplicate(a) -> [__m256; 2] = duplicate(a);
+        turn_pairs(a, cos, sin) =
+            _mm256_fmaddsub_ps(a, cos, _mm256_mul_ps(_mm256_permute_ps::<0b10_11_00_01>(a), sin));
     }
 
     #[inline(always)]
@@ -203,7 +216,7 @@ impl<const DOT: u8> Simd for Avx2<DOT> {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
-    fn prefetch_second_level(self, address: *const f32) {
+    fn prefetch_l2(self, address: *const f32) {
         // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }

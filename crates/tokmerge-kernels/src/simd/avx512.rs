@@ -1,6 +1,7 @@
 //! AVX-512: 16 lanes, with dot products of bf16 and of bytes where the CPU has them.
 
-use super::{Job, PAIRS, QUAD, QUADS, SPLIT_QUADS, Simd, VALUES};
+use super::{Job, PAIRS, QUAD, QUADS, SPLIT_QUADS, Simd, VALUES, block};
+use crate::isa::Isa;
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
@@ -49,13 +50,15 @@ pub(super) unsafe fn enter_split_quads<J: Job>(job: J) {
 const LANES: usize = 16;
 
 macro_rules! lane_wise {
-    ($($name:ident($($arg:ident),*) = $value:expr;)*) => {$(
+    ($($name:ident($($arg:ident),*) $(-> $result:ty)? = $value:expr;)*) => {$(
         #[inline(always)]
-        fn $name(self, $($arg: Self::V),*) -> Self::V {
+        fn $name(self, $($arg: Self::V),*) -> lane_wise!(@ $($result)?) {
             // SAFETY: `self` exists only on a CPU with AVX-512.
             unsafe { $value }
         }
     )*};
+    (@) => { Self::V };
+    (@ $result:ty) => { $result };
 }
 
 #[target_feature(enable = "avx512f")]
@@ -112,6 +115,14 @@ fn interleave(low: __m512, high: __m512) -> __m512 {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
+fn duplicate(a: __m512) -> [__m512; 2] {
+    let low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    [_mm512_permutexvar_ps(low, a), _mm512_permutexvar_ps(high, a)]
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
 fn transpose(mut v: [__m512; LANES]) -> [__m512; LANES] {
     let mut w = v;
     for i in (0..LANES).step_by(2) {
@@ -148,7 +159,7 @@ impl<const DOT: u8> Simd for Avx512<DOT> {
         _ => 1,
     };
     // 28 accumulators, 2 weights and a broadcast fit 32 registers.
-    const ROWS: usize = 14;
+    const ROWS: usize = block(Isa::Avx512)[0];
 
     lane_wise! {
         add(a, b) = _mm512_add_ps(a, b);
@@ -169,6 +180,9 @@ impl<const DOT: u8> Simd for Avx512<DOT> {
         scale(a, n) = _mm512_scalef_ps(a, n);
         select_greater(a, b, x, y) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x);
         round_bf16(a) = round_bf16(a);
+        duplicate(a) -> [__m512; 2] = duplicate(a);
+        turn_pairs(a, cos, sin) =
+            _mm512_fmaddsub_ps(a, cos, _mm512_mul_ps(_mm512_permute_ps::<0b10_11_00_01>(a), sin));
     }
 
     #[inline(always)]
@@ -192,7 +206,7 @@ impl<const DOT: u8> Simd for Avx512<DOT> {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
-    fn prefetch_second_level(self, address: *const f32) {
+    fn prefetch_l2(self, address: *const f32) {
         // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }

@@ -13,7 +13,14 @@ mod avx2;
 mod avx512;
 mod portable;
 
-pub(crate) use portable::ROWS as PORTABLE_ROWS;
+/// Rows and columns of an instruction set's largest register block, which has two vectors per row.
+pub(crate) const fn block(isa: Isa) -> [usize; 2] {
+    match isa {
+        Isa::Avx512 => [14, 32],
+        Isa::Avx2 => [6, 16],
+        Isa::Portable => [portable::ROWS, 8],
+    }
+}
 
 /// What [`Simd::dot`] multiplies, as a parameter of the vector types: f32 values.
 pub(crate) const VALUES: u8 = 0;
@@ -66,13 +73,17 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn select_greater(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// To the nearest bf16, ties to even, as f32.
     fn round_bf16(self, a: Self::V) -> Self::V;
+    /// Each lane twice, next to each other: the first half of the lanes, then the other.
+    fn duplicate(self, a: Self::V) -> [Self::V; 2];
+    /// Neighbouring lanes `(a, b)` as `(a cos - b sin, b cos + a sin)`, cosines and sines being those of both lanes.
+    fn turn_pairs(self, a: Self::V, cos: Self::V, sin: Self::V) -> Self::V;
     fn reduce_add(self, a: Self::V) -> f32;
     /// The largest lane; any lane where one is NaN.
     fn reduce_max(self, a: Self::V) -> f32;
-    /// Asks for the cache line at `address`, which need not be valid.
+    /// Prefetches the cache line at `address`, which need not be valid.
     fn prefetch(self, address: *const f32);
-    /// As [`Simd::prefetch`], into the second-level cache only.
-    fn prefetch_second_level(self, address: *const f32);
+    /// As [`Simd::prefetch`], into L2 only.
+    fn prefetch_l2(self, address: *const f32);
 
     /// # Safety
     /// `LANES` values are readable at `from`.

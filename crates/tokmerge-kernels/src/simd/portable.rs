@@ -15,7 +15,7 @@ const LANES: usize = 4;
 const INTEGRAL: f32 = 12_582_912.0; // 1.5 * 2^23
 
 /// Rows of a register block: 8 accumulators, 2 weights and a broadcast fit 16 registers of 4 lanes, 16 of them fit 32.
-pub(crate) const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
+pub(super) const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
 
 #[inline(always)]
 fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
@@ -105,6 +105,17 @@ impl<const DOT: u8> Simd for Portable<DOT> {
         from_fn(|i| half::bf16::from_f32(a[i]).to_f32())
     }
     #[inline(always)]
+    fn duplicate(self, a: Self::V) -> [Self::V; 2] {
+        [from_fn(|i| a[i / 2]), from_fn(|i| a[(LANES + i) / 2])]
+    }
+    #[inline(always)]
+    fn turn_pairs(self, a: Self::V, cos: Self::V, sin: Self::V) -> Self::V {
+        from_fn(|i| {
+            let across = a[i ^ 1] * sin[i];
+            multiply_add(a[i], cos[i], if i % 2 == 0 { -across } else { across })
+        })
+    }
+    #[inline(always)]
     fn reduce_add(self, a: Self::V) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
     }
@@ -115,7 +126,7 @@ impl<const DOT: u8> Simd for Portable<DOT> {
     #[inline(always)]
     fn prefetch(self, _address: *const f32) {}
     #[inline(always)]
-    fn prefetch_second_level(self, _address: *const f32) {}
+    fn prefetch_l2(self, _address: *const f32) {}
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::V {

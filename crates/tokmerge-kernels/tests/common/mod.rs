@@ -3,7 +3,7 @@
 
 pub(crate) mod buffers;
 
-use tokmerge_kernels::{Heads, Isa, Precision};
+use tokmerge_kernels::{Heads, Isa, Norm, NormKind, Precision};
 
 /// Numbers that look random and are the same everywhere.
 pub(crate) struct Random(u64);
@@ -130,18 +130,27 @@ pub(crate) fn linear(
     y
 }
 
-pub(crate) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f64> {
-    let c = weight.len();
+pub(crate) fn normalise(norm: Norm<'_>, x: &[f32]) -> Vec<f64> {
+    let c = norm.weight.len();
     let mut y = Vec::new();
     for row in x.chunks_exact(c) {
-        let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / c as f64;
+        let mean = match norm.kind {
+            NormKind::Layer => row.iter().map(|&v| f64::from(v)).sum::<f64>() / c as f64,
+            NormKind::Rms => 0.0,
+        };
         let var = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / c as f64;
         for i in 0..c {
-            let normed = (f64::from(row[i]) - mean) / (var + f64::from(eps)).sqrt();
-            y.push(normed * f64::from(weight[i]) + f64::from(bias[i]));
+            let normed = (f64::from(row[i]) - mean) / (var + f64::from(norm.eps)).sqrt();
+            y.push(normed * f64::from(norm.weight[i]) + norm.bias.map_or(0.0, |bias| f64::from(bias[i])));
         }
     }
     y
+}
+
+/// Both kinds with these weights, each with the bias and without.
+pub(crate) fn norms<'a>(weight: &'a [f32], bias: &'a [f32], eps: f32) -> [Norm<'a>; 4] {
+    [(NormKind::Layer, true), (NormKind::Layer, false), (NormKind::Rms, true), (NormKind::Rms, false)]
+        .map(|(kind, biased)| Norm { kind, weight, bias: biased.then_some(bias), eps })
 }
 
 /// erf by its Taylor series, or the continued fraction of erfc where that converges.

@@ -7,7 +7,8 @@ use tokmerge_merge::{Evidence, Layout, Metric, MetricRequest, Received, Wants};
 use tokmerge_nn::{Bias, Linear, Norm, zeros_parameter};
 use tokmerge_ops::{
     Activation, AttentionSpec, HeadFeatures, Heads, LinearWeights, NormWeights, PairBias, Part, Precision,
-    attention, attention_received, cross_attention, head_features, linear, norm_linear, rotate_heads,
+    attention, attention_received, cross_attention, head_features, linear, norm_linear, normalise_heads,
+    rotate_heads,
 };
 
 /// Queries, keys and values of all heads from one linear layer, and the projection of what they attend to.
@@ -101,12 +102,17 @@ impl Attention {
     pub(crate) fn project(&self, x: Tensor<2>, norm: Option<NormWeights>) -> Tensor<2> {
         let qkv = normed_linear(x, norm, self.qkv_weights());
         let norms = [self.q_norm.as_ref(), self.k_norm.as_ref()];
-        normalise_heads(qkv, norms, self.qk_norm, self.heads())
+        normalise_parts(qkv, norms, self.qk_norm, self.heads())
     }
 
-    /// Whether queries and keys are attended with as they come from `qkv`, and `proj` sees what they attend to.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.q_norm.is_none() && self.k_norm.is_none() && self.norm.is_none() && !self.has_pair_bias()
+    /// The norms of queries and keys as the fused half takes them; none where they are over all heads, which it does not
+    /// see at once.
+    pub(crate) fn fused_qk_norm(&self) -> Option<[Option<NormWeights>; 2]> {
+        let weights = |norm: &Option<Norm>| norm.as_ref().map(Norm::weights);
+        match self.qk_norm {
+            QkNorm::Whole(_) => None,
+            QkNorm::No | QkNorm::PerHead(_) => Some([weights(&self.q_norm), weights(&self.k_norm)]),
+        }
     }
 
     /// Whether it adds a bias of its own to pairs of tokens.
@@ -162,8 +168,8 @@ impl Attention {
         let (width, heads, weights) = (self.width(), self.heads(), self.qkv_weights());
         let queries = normed_linear(front, norm.clone(), weights.clone().outputs(0..width));
         let keys_values = normed_linear(x, norm, weights.outputs(width..3 * width));
-        let queries = normalise_heads(queries, [self.q_norm.as_ref()], self.qk_norm, heads);
-        let keys_values = normalise_heads(keys_values, [self.k_norm.as_ref()], self.qk_norm, heads);
+        let queries = normalise_parts(queries, [self.q_norm.as_ref()], self.qk_norm, heads);
+        let keys_values = normalise_parts(keys_values, [self.k_norm.as_ref()], self.qk_norm, heads);
         let (queries, keys_values) = match &with.rotation {
             None => (queries, keys_values),
             Some(rotation) => {
@@ -199,33 +205,30 @@ pub(crate) fn spec<'a>(
 }
 
 /// Normalises the first parts of `x: [T, P * H * D]`, each by its norm, and leaves the others.
-pub(crate) fn normalise_heads<const N: usize>(
+pub(crate) fn normalise_parts<const N: usize>(
     x: Tensor<2>,
     norms: [Option<&Norm>; N],
     over: QkNorm,
     heads: Heads,
 ) -> Tensor<2> {
-    if norms.iter().all(Option::is_none) {
-        return x;
-    }
     let width = heads.count * heads.dim;
-    let normalised = norms.iter().enumerate().map(|(part, norm)| {
-        let part = x.clone().slice(s![.., part * width..(part + 1) * width]);
-        let [rows, _] = part.dims();
-        match (norm, over) {
-            (None, _) => part,
-            (Some(norm), QkNorm::Whole(_)) => norm.forward(part),
-            (Some(norm), QkNorm::No | QkNorm::PerHead(_)) => {
-                let heads = part.reshape([rows * heads.count, heads.dim]);
-                norm.forward(heads).reshape([rows, width])
+    match over {
+        QkNorm::No => x,
+        QkNorm::PerHead(_) => normalise_heads(x, heads, &norms.map(|norm| norm.map(Norm::weights))),
+        QkNorm::Whole(_) => {
+            let part = |range| x.clone().slice(s![.., range]);
+            let normalised = norms.iter().enumerate().map(|(index, norm)| {
+                let part = part(index * width..(index + 1) * width);
+                norm.map_or(part.clone(), |norm| norm.forward(part))
+            });
+            let mut parts: Vec<Tensor<2>> = normalised.collect();
+            let columns = x.dims()[1];
+            if columns > N * width {
+                parts.push(part(N * width..columns));
             }
+            Tensor::cat(parts, 1)
         }
-    });
-    let mut parts: Vec<Tensor<2>> = normalised.collect();
-    if x.dims()[1] > N * width {
-        parts.push(x.clone().slice(s![.., N * width..]));
     }
-    Tensor::cat(parts, 1)
 }
 
 /// A linear layer, of a norm if there is one.

@@ -9,7 +9,8 @@ use burn::tensor::{Device, Tensor};
 use tokmerge_merge::{Evidence, Layout, Metric, Received, Tokens, Wants};
 use tokmerge_nn::{LayerScale, Norm, Random};
 use tokmerge_ops::{
-    Activation, NormWeights, Precision, SelfAttentionWeights, linear, linear_residual, self_attention,
+    Activation, NormWeights, Precision, SelfAttentionContext, SelfAttentionWeights, linear, linear_residual,
+    self_attention,
 };
 
 /// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`, or with the norms elsewhere ([`Order`]).
@@ -106,29 +107,38 @@ impl Block {
         (self.join_attention(y, x), evidence)
     }
 
-    /// Whether the fused half computes what this block and context do.
-    fn is_fused(&self, with: &Context, wants: Wants) -> bool {
-        let plain = with.rotation.is_none() && with.pair_bias.is_none() && self.attn.is_plain();
-        plain && self.order == Order::PreNorm && wants.received == Received::No
+    /// The attention half as one op, where it computes what this block does with this context.
+    fn fused(&self, with: &Context, wants: Wants) -> Option<SelfAttentionWeights> {
+        let plain = with.pair_bias.is_none() && !self.attn.has_pair_bias();
+        if !plain || self.order != Order::PreNorm || wants.received == Received::Yes {
+            return None;
+        }
+        Some(SelfAttentionWeights {
+            norm: self.norm1.weights(),
+            qkv: self.attn.qkv_weights(),
+            qk_norm: self.attn.fused_qk_norm()?,
+            heads: self.attn.heads(),
+            inner_norm: self.attn.norm.as_ref().map(Norm::weights),
+            proj: self.attn.proj.weights(),
+            scale: self.scale(self.ls1.as_ref()),
+        })
     }
 }
 
 impl EncoderBlock for Block {
     fn attend(&self, mut tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
-        let (x, mut evidence) = if self.is_fused(with, wants) {
-            let weights = SelfAttentionWeights {
-                norm: self.norm1.weights(),
-                qkv: self.attn.qkv_weights(),
-                heads: self.attn.heads(),
-                proj: self.attn.proj.weights(),
-                scale: self.scale(self.ls1.as_ref()),
-            };
-            let metric = wants.metric.and_then(of_heads);
-            let key_bias = with.key_bias.clone();
-            let (x, metric) = self_attention(tokens.x, weights, key_bias, &tokens.layout, metric);
-            (x, Evidence { metric, received: None })
-        } else {
-            self.attend_by_layers(tokens.x, with, &tokens.layout, wants)
+        let (x, mut evidence) = match self.fused(with, wants) {
+            Some(weights) => {
+                let with = SelfAttentionContext {
+                    layout: &tokens.layout,
+                    key_bias: with.key_bias.clone(),
+                    rotation: with.rotation.clone(),
+                    features: wants.metric.and_then(of_heads),
+                };
+                let (x, metric) = self_attention(tokens.x, weights, &with);
+                (x, Evidence { metric, received: None })
+            }
+            None => self.attend_by_layers(tokens.x, with, &tokens.layout, wants),
         };
         if wants.metric.is_some_and(|request| request.of == Metric::Attended) {
             evidence.metric = Some(x.clone().without_autodiff());

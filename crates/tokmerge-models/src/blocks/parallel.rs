@@ -1,7 +1,7 @@
 //! Blocks whose parts stand side by side.
 
 use super::EncoderBlock;
-use super::attention::{normalise_heads, spec};
+use super::attention::{normalise_parts, spec};
 use super::feed_forward::add;
 use super::{Attention, BlockConfig, Context, FeedForward, QkNorm, QkvBias};
 use burn::module::{Module, Param};
@@ -87,7 +87,7 @@ impl EncoderBlock for ParallelBlock {
         let qkv = weights.outputs(hidden..hidden + 3 * width);
         let qkv = norm_linear(x.clone(), norm(), qkv, Activation::Identity);
         let norms = [self.q_norm.as_ref(), self.k_norm.as_ref()];
-        let qkv = normalise_heads(qkv, norms, qk_norm, heads);
+        let qkv = normalise_parts(qkv, norms, qk_norm, heads);
         let qkv = match &with.rotation {
             Some(rotation) => rotate_heads(qkv, heads, 2, rotation),
             None => qkv,

@@ -404,3 +404,22 @@ fn a_block_may_attend_to_a_memory_of_another_layout() {
     );
     assert_close(read(&with(memory, &[4, 5], Some(bias))), read(&with(twice, &[4, 6], None)), 1e-5);
 }
+
+/// What is fused, and what runs layer by layer, because a probe asks for the attention that tokens receive.
+#[test]
+fn the_fused_half_is_bit_for_bit_the_layers() {
+    let device = Device::flex();
+    for config in configs() {
+        // Heads of whole panels, so that the kernel really fuses.
+        let config = BlockConfig { head_dim: 32, ..config };
+        let block = block(&config, &device);
+        for with in contexts(36, config.head_dim) {
+            let batch = tokens(&[9; 4], CHANNELS, &device);
+            let run = |received| {
+                let (tokens, evidence) = block.attend(batch.clone(), &with, Wants { received, ..keys() });
+                (tokens.x.into_data(), evidence.metric.expect("asked for").into_data())
+            };
+            assert_eq!(run(Received::No), run(Received::Yes), "{config:?}");
+        }
+    }
+}

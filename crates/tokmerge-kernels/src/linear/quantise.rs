@@ -144,8 +144,8 @@ pub(crate) fn quantise_column(weights: &[f32], mut each: impl FnMut(usize, i8)) 
 mod tests {
     use super::*;
     use crate::isa::Isa;
+    use crate::linear::tile::{IN_CACHE, Operands, product};
     use crate::simd::{Job, dispatch_quads, dispatch_split_quads};
-    use crate::tile::{IN_CACHE, Operands, product};
     use proptest::prelude::*;
 
     struct Quantise<'a>(&'a [f32], &'a mut [f32]);

@@ -1,8 +1,9 @@
 //! Norms over the last axis of `[rows, C]`, contiguous: LayerNorm and RMSNorm, with and without a bias.
 
+use crate::attention::Heads;
 use crate::isa::Isa;
-use crate::parallel::{Shared, for_each_chunk};
 use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at, store_words_at, words};
+use crate::threads::{Shared, for_each_chunk};
 
 /// Kinds of norms over the channels of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,19 +80,38 @@ impl<'a> Norm<'a> {
         (mean, 1.0 / (variance + self.eps).sqrt())
     }
 
+    /// What becomes of the values `at..` of a row with these moments.
+    #[inline(always)]
+    fn value<S: Simd>(&self, simd: S, x: S::V, [centre, inverse]: [S::V; 2], at: usize) -> S::V {
+        let normed = simd.mul(simd.sub(x, centre), inverse);
+        let bias = match self.bias {
+            Some(bias) => load_at(simd, bias, at),
+            None => simd.splat(0.0),
+        };
+        simd.mul_add(normed, load_at(simd, self.weight, at), bias)
+    }
+
+    /// Normalises one row where it is.
+    #[inline(always)]
+    pub(crate) fn in_place<S: Simd>(&self, simd: S, x: &mut [f32]) {
+        let (mean, inverse) = self.moments(simd, x);
+        let moments = [simd.splat(mean), simd.splat(inverse)];
+        let mut at = 0;
+        while at < x.len() {
+            let v = self.value(simd, load_at(simd, x, at), moments, at);
+            store_at(simd, x, at, v);
+            at += S::LANES;
+        }
+    }
+
     /// Normalises one row into operand words.
     #[inline(always)]
     fn row<S: Simd>(&self, simd: S, x: &[f32], operand: Operand, y: &mut [f32]) {
         let (mean, inverse) = self.moments(simd, x);
-        let (centre, inverse) = (simd.splat(mean), simd.splat(inverse));
+        let moments = [simd.splat(mean), simd.splat(inverse)];
         let mut at = 0;
         while at < x.len() {
-            let v = simd.mul(simd.sub(load_at(simd, x, at), centre), inverse);
-            let bias = match self.bias {
-                Some(bias) => load_at(simd, bias, at),
-                None => simd.splat(0.0),
-            };
-            let v = simd.mul_add(v, load_at(simd, self.weight, at), bias);
+            let v = self.value(simd, load_at(simd, x, at), moments, at);
             match operand {
                 Operand::Values => store_at(simd, y, at, v),
                 Operand::Bf16 => store_words_at(simd, y, at, x.len(), v),
@@ -151,4 +171,55 @@ pub fn normalise(isa: Isa, norm: Norm<'_>, x: &[f32], y: &mut [f32]) {
         let y = unsafe { y.range(range.clone()) };
         dispatch(isa, Rows { norm, x: &x[range], y });
     });
+}
+
+/// Normalises the heads of the first parts of `x: [T, P * H * D]`, each part by its norm over the D channels of a head,
+/// and leaves the parts that have none.
+///
+/// # Panics
+/// When lengths do not match, or this CPU does not support `isa`.
+pub fn normalise_heads(isa: Isa, heads: Heads, norms: &[Option<Norm<'_>>], x: &mut [f32], rows: usize) {
+    for norm in norms.iter().flatten() {
+        norm.check("normalise_heads", heads.dim);
+    }
+    let columns = x.len().checked_div(rows).unwrap_or(0);
+    let width = heads.width();
+    assert!(
+        x.len() == rows * columns
+            && (rows == 0 || (columns >= norms.len() * width && columns.is_multiple_of(width.max(1)))),
+        "normalise_heads: x has {} elements, not {rows} rows of at least {} x {} heads x {}",
+        x.len(),
+        norms.len(),
+        heads.count,
+        heads.dim
+    );
+    let x = Shared::new(x);
+    for_each_chunk(rows, GRAIN / columns.max(1), |chunk| {
+        // SAFETY: the rows of different tasks do not overlap.
+        let x = unsafe { x.range(chunk.start * columns..chunk.end * columns) };
+        dispatch(isa, HeadRows { heads, norms, columns, x });
+    });
+}
+
+struct HeadRows<'a> {
+    heads: Heads,
+    norms: &'a [Option<Norm<'a>>],
+    columns: usize,
+    x: &'a mut [f32],
+}
+
+impl Job for HeadRows<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Heads { count, dim, .. } = self.heads;
+        for row in self.x.chunks_exact_mut(self.columns) {
+            for part in 0..self.norms.len() {
+                let Some(norm) = self.norms[part] else { continue };
+                for head in 0..count {
+                    let at = (part * count + head) * dim;
+                    norm.in_place(simd, &mut row[at..at + dim]);
+                }
+            }
+        }
+    }
 }

@@ -4,7 +4,13 @@
 //! of a panel. Every output element has one accumulator that runs over K in order, whatever the number
 //! of rows, so a row's result does not depend on its neighbours.
 
-use crate::simd::Simd;
+use crate::isa::Isa;
+use crate::simd::{Simd, block};
+
+/// Rows of the largest tile of any instruction set.
+pub(crate) const MAX_ROWS: usize = block(Isa::Avx512)[0];
+/// Columns of the widest one.
+pub(crate) const MAX_PANEL: usize = block(Isa::Avx512)[1];
 
 /// A tile of sums: usually two vectors per row.
 pub(crate) type Tile<V, const ROWS: usize, const VECTORS: usize = 2> = [[V; VECTORS]; ROWS];
@@ -18,15 +24,15 @@ pub(crate) struct Operands {
     pub(crate) k: usize,
 }
 
-/// Steps of K for which a panel is requested ahead of its use.
+/// Steps of K that a panel is prefetched ahead of its use.
 const PREFETCH: usize = 8;
-/// Words of a cache line, the unit of requests.
+/// Words of a cache line, the unit of prefetching.
 const LINE: usize = 16;
 
-/// A panel that was just written: nothing has to be requested long before.
+/// A panel that was just written: nothing has to be prefetched long before its use.
 pub(crate) const IN_CACHE: usize = 0;
-/// A panel of weights: every layer's are used once in a pass, and all together are larger than caches. A request this
-/// many words ahead, beyond the panel's end if need be, has the time that memory takes.
+/// A panel of weights: every layer's are used once in a pass, and all together are larger than caches. Prefetched
+/// this many words ahead, beyond the panel's end if need be, they arrive in time.
 pub(crate) const IN_MEMORY: usize = 4096;
 
 /// `init + Σₖ a[r, k] · panel[k]` over operand words, for a panel of `VECTORS` vectors. The words `AHEAD` of the
@@ -52,7 +58,7 @@ pub(crate) unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize, c
                 if (i * S::LANES).is_multiple_of(LINE) {
                     simd.prefetch(panel.wrapping_add((PREFETCH * VECTORS + i) * S::LANES));
                     if AHEAD != IN_CACHE {
-                        simd.prefetch_second_level(panel.wrapping_add(AHEAD + i * S::LANES));
+                        simd.prefetch_l2(panel.wrapping_add(AHEAD + i * S::LANES));
                     }
                 }
             }
@@ -123,6 +129,7 @@ pub(crate) trait Strip<S: Simd> {
 /// `strip` may be run on every one of `rows` rows.
 #[inline(always)]
 pub(crate) unsafe fn for_each_strip<S: Simd>(simd: S, rows: usize, strip: &mut impl Strip<S>) {
+    const { assert!(S::ROWS <= MAX_ROWS && S::PANEL <= MAX_PANEL) }
     let strips = rows.div_ceil(S::ROWS);
     let mut first = 0;
     for left in (1..=strips).rev() {

@@ -1,10 +1,10 @@
 //! Activation functions and their derivatives, in place.
 
+use super::precision::Precision;
 use crate::isa::Isa;
 use crate::math::{exp, gelu, gelu_coarse, normal_cdf, normal_density, sigmoid, tanh};
-use crate::pack::Precision;
-use crate::parallel::{Shared, for_each_chunk};
 use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at};
+use crate::threads::{Shared, for_each_chunk};
 
 /// A function applied to each element after a linear layer.
 ///

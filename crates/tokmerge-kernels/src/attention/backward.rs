@@ -3,13 +3,13 @@
 //! One task is a head of an item. Probabilities are computed again; products are those of the `gemm`
 //! crate on every instruction set. Working memory is quadratic in an item's tokens.
 
-use crate::attention::Heads;
+use super::Heads;
+use super::softmax::softmax_numerators;
 use crate::isa::Isa;
-use crate::parallel::{Shared, for_each};
-use crate::product::{Matrix, Threads, multiply};
-use crate::scratch::Scratch;
+use crate::linear::gemm::{Matrix, Threads, multiply};
 use crate::simd::{Job, Simd, dispatch, load_at, store_at};
-use crate::softmax::softmax_numerators;
+use crate::threads::scratch::Scratch;
+use crate::threads::{Shared, for_each};
 use std::ops::Range;
 
 /// The gradient of [`attention`](crate::attention): `dqkv` from `grad_out`.

@@ -1,7 +1,9 @@
 //! How work is divided among threads: those of the rayon pool that a kernel is called in, or, outside of any, a team
 //! of this process that is as large as the global pool.
 
-use crate::team;
+pub(crate) mod scratch;
+pub(crate) mod team;
+
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -2,8 +2,8 @@
 //! compiled for every instruction set; no sum is fused, so all of them give the same bits.
 
 use crate::isa::Isa;
-use crate::parallel::{Shared, for_each_chunk};
 use crate::simd::{Job, Simd, dispatch};
+use crate::threads::{Shared, for_each_chunk};
 use std::f32::consts::FRAC_PI_2;
 
 /// The angles of `W` pairs of channels as a function of the position: `row * y + column * x + origin`, in radians.

@@ -4,9 +4,9 @@
 //! belongs to. Sums run in the order of the rows of `x` on every instruction set.
 
 use crate::isa::Isa;
-use crate::parallel::{Shared, for_each_chunk};
-use crate::scratch::Scratch;
 use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use crate::threads::scratch::Scratch;
+use crate::threads::{Shared, for_each_chunk};
 
 /// In place of an output row: the input row goes nowhere.
 pub const DROPPED: u32 = u32::MAX;

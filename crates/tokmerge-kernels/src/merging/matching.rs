@@ -4,13 +4,13 @@
 //! far and its place. All instruction sets equal the Portable instantiation up to rounding of
 //! the scores. A source's result does not depend on which other sources there are.
 
+use crate::attention::panels::{keys_len, pack_keys};
+use crate::attention::softmax::softmax_numerators;
 use crate::isa::Isa;
-use crate::panels::{keys_len, pack_keys};
-use crate::parallel::{Shared, for_each, part, threads};
-use crate::scratch::Scratch;
+use crate::linear::tile::{IN_CACHE, MAX_ROWS, Operands, Strip, for_each_strip, product, squared_distance};
 use crate::simd::{Job, Operand, Simd, dispatch, load_at, store_at};
-use crate::softmax::softmax_numerators;
-use crate::tile::{IN_CACHE, Operands, Strip, for_each_strip, product, squared_distance};
+use crate::threads::scratch::Scratch;
+use crate::threads::{Shared, for_each, part, threads};
 
 /// How alike two rows `a`, `b` of a metric are; larger is more alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -203,18 +203,15 @@ struct Sources<'a> {
     partner: &'a mut [u32],
 }
 
-/// Rows of the largest tile.
-const LARGEST_ROWS: usize = 14;
-
 /// Per lane the largest score so far, and its place as f32, exact below 2^24.
-type Largest<V> = [[V; 2]; LARGEST_ROWS];
+type Largest<V> = [[V; 2]; MAX_ROWS];
 
 impl<S: Simd> Strip<S> for Sources<'_> {
     #[inline(always)]
     unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
         let padded = self.bias.len();
         let full = padded - padded % S::PANEL;
-        let mut largest = [[simd.splat(f32::NEG_INFINITY), lane_numbers(simd)]; LARGEST_ROWS];
+        let mut largest = [[simd.splat(f32::NEG_INFINITY), lane_numbers(simd)]; MAX_ROWS];
         let mut at = 0;
         // SAFETY: the caller promises these sources; `panels` and `bias` have a panel at each `at`, the last one half
         // as wide.

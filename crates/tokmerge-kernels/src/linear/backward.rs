@@ -3,14 +3,14 @@
 //! The gradient of a weight is a product of the `gemm` crate on every instruction set. Sums over rows are taken in
 //! an order that does not depend on the number of threads.
 
+use super::gemm::{Matrix, Threads, multiply};
+use super::norm::{Norm, NormKind};
+use super::pack::PackedLinear;
+use super::{Epilogue, linear};
 use crate::isa::Isa;
-use crate::linear::{Epilogue, linear};
-use crate::norm::{Norm, NormKind};
-use crate::pack::PackedLinear;
-use crate::parallel::{Shared, for_each, for_each_chunk, part};
-use crate::product::{Matrix, Threads, multiply};
-use crate::scratch::Scratch;
 use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use crate::threads::scratch::Scratch;
+use crate::threads::{Shared, for_each, for_each_chunk, part};
 
 /// Gradients of `x Wᵀ + b` with respect to `x`, `W` and `b`, those that are asked for.
 ///

@@ -1,7 +1,7 @@
 //! Rearranging rows into panels at run time, for the products inside attention and matching.
 
-use crate::scratch::Scratch;
 use crate::simd::{Operand, Simd, load_at, store_at, store_words_at, words};
+use crate::threads::scratch::Scratch;
 
 /// Words of [`pack_keys`]'s result: rows are padded to whole vectors.
 pub(crate) fn keys_len<S: Simd>(operand: Operand, rows: usize, columns: usize) -> usize {

@@ -1,19 +1,22 @@
-//! The attention half of a Transformer block in one pass: `x += scale ⊙ proj(attention(qkv(LN(x))))`.
+//! The attention half of a Transformer block in one pass: `x += scale ⊙ proj(attention(qkv(norm(x))))`, with whatever
+//! norms and rotations stand in between.
 //!
 //! `x: [T, C]`, row-major and contiguous. Equals [`norm_linear`](crate::norm_linear), [`attention`](crate::attention)
 //! and [`linear`](crate::linear) with a residual epilogue, bit for bit; here a thread takes some whole items through all
-//! of it, head by head, so that queries, keys and values are read from where they were written: its second-level cache.
+//! of it, head by head, so that queries, keys and values are read from where they were written: its L2.
 
-use crate::attention::{Heads, OneHead, ValueLayout, attention, check_offsets};
-use crate::isa::Isa;
+use super::metric::{HeadAggregation, Part, head_metric};
+use super::one_head::{Features, Head, NormaliseHead, Prepare, Project, TurnHead};
+use super::rotation::{Rotation, rotate};
+use super::{Heads, OneHead, ValueLayout, attention, check_offsets};
 use crate::lengths::is_product;
-use crate::linear::{Epilogue, Layer, MAX_ROWS, Output, To, linear, norm_linear};
-use crate::metric::{HeadAggregation, Part, head_metric};
-use crate::norm::Norm;
-use crate::pack::{PackedLinear, Precision};
-use crate::parallel::{Shared, for_each, part, threads};
-use crate::scratch::Scratch;
-use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use crate::linear::norm::{Norm, normalise_heads};
+use crate::linear::pack::PackedLinear;
+use crate::linear::precision::Precision;
+use crate::linear::{Epilogue, Layer, linear, norm_linear};
+use crate::simd::dispatch;
+use crate::threads::scratch::Scratch;
+use crate::threads::{Shared, for_each, part, threads};
 
 /// The attention half of a Transformer block.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +27,16 @@ pub struct SelfAttention<'a> {
     pub qkv: &'a PackedLinear,
     /// `[3 * H * D]`.
     pub qkv_bias: Option<&'a [f32]>,
+    /// Of queries and keys, over the D channels of each head.
+    pub qk_norm: [Option<Norm<'a>>; 2],
+    /// Of queries and keys, after their norms.
+    pub rotation: Option<Rotation<'a>>,
     /// Heads and the factor on their scores.
     pub heads: Heads,
     /// What attention itself is computed in.
     pub precision: Precision,
+    /// Before `proj`, over H D channels.
+    pub inner_norm: Option<Norm<'a>>,
     /// H D → C; packed for the same instruction set as `qkv`.
     pub proj: &'a PackedLinear,
     /// `[C]`.
@@ -36,7 +45,8 @@ pub struct SelfAttention<'a> {
     pub scale: Option<&'a [f32]>,
 }
 
-/// What tokens are to be compared by, as a by-product: as [`head_metric`] has it, bit for bit.
+/// What tokens are to be compared by, as a by-product: as [`head_metric`] has it, bit for bit, after the norms of queries
+/// and keys and before they are rotated.
 #[derive(Debug)]
 pub struct Metric<'a> {
     /// Of queries, keys and values.
@@ -47,7 +57,7 @@ pub struct Metric<'a> {
     pub out: &'a mut [f32],
 }
 
-/// `x += scale ⊙ proj(attention(qkv(LN(x))))` for `x: [T, C]`, in place.
+/// `x += scale ⊙ proj(attention(qkv(norm(x))))` for `x: [T, C]`, in place.
 ///
 /// - `offsets: [items + 1]`: item `i` is rows `offsets[i]..offsets[i + 1]`, from 0 to T; it may be empty.
 /// - `key_bias: [T]` is added to the scores of that key (proportional attention).
@@ -75,12 +85,19 @@ pub fn self_attention(
     );
     assert!(qkv.isa() == proj.isa(), "{function}: qkv is {qkv:?}, proj {proj:?}; they must be packed alike");
     half.norm.check(function, channels);
+    half.qk_norm.iter().flatten().for_each(|norm| norm.check(function, heads.dim));
+    if let Some(norm) = half.inner_norm {
+        norm.check(function, heads.width());
+    }
     let (first, second) = half.layers();
     first.check(function);
     second.check(function);
     let rows = x.len() / channels.max(1);
     assert_eq!(x.len(), rows * channels, "{function}: {} elements are not rows of {channels}", x.len());
     check_offsets(function, offsets, rows);
+    if let Some(rotation) = half.rotation {
+        rotation.check(function, rows, heads);
+    }
     if let Some(key_bias) = key_bias {
         assert_eq!(
             key_bias.len(),
@@ -111,7 +128,7 @@ fn metric_width(heads: Heads, aggregation: HeadAggregation) -> usize {
     }
 }
 
-/// Rows that a group should have, so that reading the weights pays; more would only fill the second-level cache.
+/// Rows that a group should have, so that reading the weights pays; more would only fill L2.
 const GROUP_ROWS: usize = 42;
 /// Numbers of groups that are looked at.
 const ATTEMPTS: usize = 8;
@@ -168,11 +185,21 @@ impl SelfAttention<'_> {
         let mut qkv = Scratch::take(rows * 3 * heads.width());
         let mut y = Scratch::take(rows * heads.width());
         norm_linear(self.norm, self.qkv, self.qkv_bias, x, Epilogue::Store, &mut qkv);
+        if self.qk_norm.iter().any(Option::is_some) {
+            normalise_heads(isa, heads, &self.qk_norm, &mut qkv, rows);
+        }
         if let Some(Metric { part, aggregation, out }) = metric {
             head_metric(isa, heads, &qkv, part, aggregation, out);
         }
+        if let Some(rotation) = self.rotation {
+            rotate(isa, heads, rotation, 2, &mut qkv, rows);
+        }
         attention(isa, precision, heads, &qkv, offsets, key_bias, &mut y, None);
-        linear(self.proj, self.proj_bias, &y, Epilogue::Residual { scale }, x);
+        let residual = Epilogue::Residual { scale };
+        match self.inner_norm {
+            Some(norm) => norm_linear(norm, self.proj, self.proj_bias, &y, residual, x),
+            None => linear(self.proj, self.proj_bias, &y, residual, x),
+        }
     }
 
     /// Items in groups, each group by one thread from beginning to end.
@@ -200,14 +227,16 @@ impl SelfAttention<'_> {
             });
             // SAFETY: as above.
             let x = unsafe { x.range(rows.start * channels..rows.end * channels) };
-            self.group(offsets, key_bias.map(|key_bias| &key_bias[rows]), metric, x);
+            let rotation = self.rotation.map(|rotation| rotation.rows(rows.clone(), self.heads));
+            self.group(offsets, rotation, key_bias.map(|key_bias| &key_bias[rows]), metric, x);
         });
     }
 
-    /// Whole items, on this thread; `key_bias`, `metric` and `x` are theirs.
+    /// Whole items, on this thread; everything but their offsets begins with the first of their rows.
     fn group(
         &self,
         offsets: &[usize],
+        rotation: Option<Rotation<'_>>,
         key_bias: Option<&[f32]>,
         mut metric: Option<Metric<'_>>,
         x: &mut [f32],
@@ -223,178 +252,38 @@ impl SelfAttention<'_> {
         let mut y = Scratch::take(rows * width);
         for head in 0..count {
             let (queries_keys, values) = (&mut queries_keys[..], &mut values[..]);
-            layer.dispatch(Head { layer, operand: &operand, rows, head, dim, queries_keys, values, layout });
+            layer.dispatch(Head {
+                layer,
+                operand: &operand,
+                rows,
+                head,
+                dim,
+                queries_keys: &mut *queries_keys,
+                values: &mut *values,
+                layout,
+            });
+            if self.qk_norm.iter().any(Option::is_some) {
+                dispatch(
+                    self.qkv.isa(),
+                    NormaliseHead { norms: self.qk_norm, dim, queries_keys: &mut *queries_keys },
+                );
+            }
             let head_of = OneHead { dim, scale, queries_keys, values, layout };
             if let Some(metric) = &mut metric {
                 let features = Features { count, head, of: head_of, part: metric.part };
                 features.write(self.qkv.isa(), metric);
             }
+            if let Some(rotation) = rotation {
+                dispatch(
+                    self.qkv.isa(),
+                    TurnHead { rotation, heads: self.heads, head, queries_keys: &mut *queries_keys },
+                );
+            }
+            let head_of = OneHead { dim, scale, queries_keys, values, layout };
             let out = (&mut y[head * dim..], width);
             head_of.attend(self.qkv.isa(), self.precision, offsets, key_bias, out);
         }
-        second.dispatch(Project { layer: second, y: &y, x });
-    }
-}
-
-/// Normalises rows into operands of a layer.
-struct Prepare<'a> {
-    layer: Layer<'a>,
-    norm: Norm<'a>,
-    x: &'a [f32],
-    operand: &'a mut [f32],
-}
-
-impl Job for Prepare<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        self.layer.prepare(simd, Some(self.norm), self.x, self.operand);
-    }
-}
-
-/// Computes queries, keys and values of one head.
-struct Head<'a> {
-    layer: Layer<'a>,
-    operand: &'a [f32],
-    rows: usize,
-    head: usize,
-    dim: usize,
-    /// `[rows, 2 * dim]`.
-    queries_keys: &'a mut [f32],
-    /// `[rows, dim]`, laid out as `layout` says.
-    values: &'a mut [f32],
-    layout: ValueLayout,
-}
-
-impl Job for Head<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { layer, operand, rows, head, dim, queries_keys, values, layout } = self;
-        let panel = layer.w.panel_width();
-        let (width, all_heads) = (layout.width(dim), layer.w.out_features() / 3);
-        assert!(queries_keys.len() == rows * 2 * dim && values.len() == rows * dim);
-        assert!(dim.is_multiple_of(width) && width.is_multiple_of(panel));
-        let (words, blocks) = (layer.w.words_per_row(), rows.div_ceil(MAX_ROWS));
-        for block in (0..blocks).map(|block| part(rows, blocks, block)) {
-            let operand = &operand[block.start * words..block.end * words];
-            for run in 0..2 + dim / width {
-                // Queries, keys, and each run of columns of the values.
-                let (third, at, to, columns, stride) = match run {
-                    0 => (0, 0, queries_keys.as_mut_ptr(), dim, 2 * dim),
-                    1 => (1, 0, queries_keys[dim..].as_mut_ptr(), dim, 2 * dim),
-                    _ => {
-                        let at = (run - 2) * width;
-                        (2, at, values[at * rows..].as_mut_ptr(), width, width)
-                    }
-                };
-                let first = third * all_heads + head * dim + at;
-                let panels = first / panel..(first + columns) / panel;
-                // SAFETY: in each of the `rows` rows that begin `stride` apart there is room for the columns of the
-                // panels.
-                unsafe {
-                    let to = To::Values(to.wrapping_add(block.start * stride));
-                    let to = Output { to, first, width: stride };
-                    layer.operand_rows(simd, operand, block.len(), panels, to);
-                }
-            }
-        }
-    }
-}
-
-/// What one head adds to the metric.
-struct Features<'a> {
-    /// H.
-    count: usize,
-    head: usize,
-    of: OneHead<'a>,
-    part: Part,
-}
-
-impl Features<'_> {
-    fn write(self, isa: Isa, metric: &mut Metric<'_>) {
-        let dim = self.of.dim;
-        match metric.aggregation {
-            HeadAggregation::Mean => dispatch(isa, Sum { features: self, out: &mut *metric.out }),
-            HeadAggregation::Concat => {
-                let run = self.run();
-                for (row, out) in metric.out.chunks_exact_mut(self.count * dim).enumerate() {
-                    let out = &mut out[self.head * dim..(self.head + 1) * dim];
-                    for (i, out) in out.chunks_exact_mut(run).enumerate() {
-                        out.copy_from_slice(self.columns(row, i * run));
-                    }
-                }
-            }
-        }
-    }
-
-    /// How many columns lie together.
-    #[inline(always)]
-    fn run(&self) -> usize {
-        match self.part {
-            Part::Query | Part::Key => self.of.dim,
-            Part::Value => self.of.layout.width(self.of.dim),
-        }
-    }
-
-    /// A run of columns of a row.
-    #[inline(always)]
-    fn columns(&self, row: usize, first: usize) -> &[f32] {
-        let OneHead { dim, queries_keys, values, .. } = self.of;
-        let run = self.run();
-        let (from, start) = match self.part {
-            Part::Query => (queries_keys, row * 2 * dim),
-            Part::Key => (queries_keys, (row * 2 + 1) * dim),
-            Part::Value => (values, first * (values.len() / dim) + row * run),
-        };
-        &from[start..start + run]
-    }
-}
-
-/// The sum over the heads so far, at the last one the mean.
-struct Sum<'a> {
-    features: Features<'a>,
-    out: &'a mut [f32],
-}
-
-impl Job for Sum<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { features, out } = self;
-        let (dim, run, last) = (features.of.dim, features.run(), features.head + 1 == features.count);
-        let factor = simd.splat(1.0 / features.count as f32);
-        for row in 0..out.len() / dim {
-            for first in (0..dim).step_by(run) {
-                let from = features.columns(row, first);
-                let to = &mut out[row * dim + first..][..run];
-                let mut at = 0;
-                while at < run {
-                    let before = if features.head == 0 { simd.splat(0.0) } else { load_at(simd, to, at) };
-                    let sum = simd.add(before, load_at(simd, from, at));
-                    store_at(simd, to, at, if last { simd.mul(sum, factor) } else { sum });
-                    at += S::LANES;
-                }
-            }
-        }
-    }
-}
-
-/// The layer behind attention, added to `x`.
-struct Project<'a> {
-    layer: Layer<'a>,
-    y: &'a [f32],
-    x: &'a mut [f32],
-}
-
-impl Job for Project<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { layer, y, x } = self;
-        let (w, width) = (layer.w, layer.w.out_features());
-        let rows = x.len() / width;
-        // SAFETY: `x` has `rows` rows of the layer's outputs, and is ours.
-        unsafe {
-            let to = Output { to: To::Values(x.as_mut_ptr()), first: 0, width };
-            layer.rows(simd, None, y, rows, 0..w.panels(), to);
-        }
+        second.dispatch(Project { layer: second, norm: self.inner_norm, y: &y, x });
     }
 }
 

@@ -4,20 +4,33 @@
 //! path (the `gemm` crate where that has vectors, then the epilogue) up to rounding. A row of `y` depends on its row of `x`
 //! only: it is the same bit for bit whatever the number of rows and threads.
 
-use crate::activation::{Activation, activate, activate_into};
+pub(crate) mod activation;
+pub(crate) mod backward;
+mod by_gemm;
+pub(crate) mod gemm;
+pub(crate) mod mlp;
+pub(crate) mod norm;
+pub(crate) mod pack;
+pub(crate) mod precision;
+pub(crate) mod quantise;
+mod strip;
+pub(crate) mod tile;
+
 use crate::lengths::is_product;
-use crate::norm::Norm;
-use crate::pack::{GEMM_ROWS, Layout, PackedLinear, Precision};
-use crate::parallel::{Grid, Shared};
-use crate::product::{Matrix, Threads, multiply};
-use crate::quantise::{parameters, quantise};
-use crate::scratch::Scratch;
 use crate::simd::{
-    Job, Operand, QUAD, Simd, convert, dispatch, dispatch_bf16_pairs, dispatch_quads, load_at, store_at,
+    Job, Operand, QUAD, Simd, convert, dispatch, dispatch_bf16_pairs, dispatch_quads, load_at,
 };
-use crate::tile::{IN_MEMORY, Operands, Strip, for_each_strip, product};
+use crate::threads::scratch::Scratch;
+use crate::threads::{Grid, Shared};
+use activation::Activation;
+use norm::Norm;
+use pack::{Layout, PackedLinear};
+use precision::Precision;
+use quantise::quantise;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use strip::{PanelStrip, Tile};
+use tile::{Operands, for_each_strip};
 
 /// What happens to `x Wᵀ + b` on its way to `y`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +47,7 @@ pub enum Epilogue<'a> {
 }
 
 /// Rows of a task: its activations stay in L2 while all panels pass.
-pub(crate) const MAX_ROWS: usize = 112;
+pub(crate) const TASK_ROWS: usize = 112;
 
 /// `y = epilogue(x Wᵀ + b)` for `x: [rows, K]`, `y: [rows, N]`; `bias: [N]`.
 ///
@@ -116,7 +129,7 @@ fn run(
         y.len()
     );
     let y = Shared::new(y);
-    Grid::new(rows, w.strip(), w.panels(), MAX_ROWS).for_each(|rows, panels| {
+    Grid::new(rows, w.strip(), w.panels(), TASK_ROWS).for_each(|rows, panels| {
         let x = &x[rows.start * k..rows.end * k];
         layer.dispatch(Chunk { layer, norm, x, rows, panels, y, beside });
     });
@@ -339,91 +352,6 @@ impl Layer<'_> {
         // SAFETY: `a` has `rows` rows of `words` words, `weights` as many steps; `y` is the caller's promise.
         unsafe { for_each_strip(simd, rows, &mut strip) }
     }
-
-    /// One block of columns by the `gemm` crate, in calls of a fixed shape.
-    #[inline(always)]
-    unsafe fn gemm_columns<S: Simd>(&self, simd: S, a: &[f32], rows: usize, panel: usize, y: Output) {
-        let Output { to, first: first_column, width: stride } = y;
-        let (y, pre, words) = match to {
-            To::Values(y) => (y, None, false),
-            To::Both { y, pre } => (y, Some(pre), false),
-            // A word is a value here.
-            To::Bf16(y) => (y, None, true),
-        };
-        let (k, columns) = (self.w.in_features(), self.w.columns(panel));
-        let at = columns.start - first_column;
-        let width = columns.len();
-        let mut sums = Scratch::take(GEMM_ROWS * width);
-        let mut padded = Scratch::take(GEMM_ROWS * k);
-        let mut first = 0;
-        while first < rows {
-            let count = GEMM_ROWS.min(rows - first);
-            let mut block = &a[first * k..(first + count) * k];
-            if count < GEMM_ROWS {
-                padded[..count * k].copy_from_slice(block);
-                padded[count * k..].fill(0.0);
-                block = &padded;
-            }
-            let weights = self.w.panel(panel);
-            assert!(block.len() == GEMM_ROWS * k && weights.len() == width * k);
-            // SAFETY: the three matrices have these shapes (asserted, and `sums` was made so), row-major.
-            unsafe {
-                let (a, b) = (Matrix::rows(block.as_ptr(), k), Matrix::rows(weights.as_ptr(), k).t());
-                let c = Matrix::rows(sums.as_mut_ptr(), width);
-                multiply([GEMM_ROWS, width, k], 1.0, a, b, c, Threads::This);
-            }
-            for r in 0..count {
-                // SAFETY: `y` has these rows and columns, and they are ours, as the caller promises.
-                let y = unsafe {
-                    let start = y.add((first + r) * stride + at);
-                    std::slice::from_raw_parts_mut(start, width)
-                };
-                let sums = &sums[r * width..(r + 1) * width];
-                // SAFETY: as `y`.
-                let pre = pre.map(|pre| unsafe {
-                    let start = pre.add((first + r) * stride + at);
-                    std::slice::from_raw_parts_mut(start, width)
-                });
-                self.finish_row(simd, sums, &columns, y, pre);
-                if words {
-                    round(simd, y);
-                }
-            }
-            first += count;
-        }
-    }
-
-    #[inline(always)]
-    fn finish_row<S: Simd>(
-        &self,
-        simd: S,
-        sums: &[f32],
-        columns: &Range<usize>,
-        y: &mut [f32],
-        pre: Option<&mut [f32]>,
-    ) {
-        let mut at = 0;
-        while at < sums.len() {
-            let mut v = load_at(simd, sums, at);
-            if let Some(bias) = self.bias {
-                v = simd.add(v, load_at(simd, &bias[columns.clone()], at));
-            }
-            if let Epilogue::Residual { scale } = self.epilogue {
-                if let Some(scale) = scale {
-                    v = simd.mul(v, load_at(simd, &scale[columns.clone()], at));
-                }
-                v = simd.add(v, load_at(simd, y, at));
-            }
-            store_at(simd, y, at, v);
-            at += S::LANES;
-        }
-        if let Some(pre) = pre {
-            pre.copy_from_slice(y);
-        }
-        if let Epilogue::Activate(activation) = self.epilogue {
-            activate(simd, activation, self.w.precision(), y);
-        }
-    }
 }
 
 /// Quantises rows of `k` values, normalised if there is a norm, into rows of `words`.
@@ -459,152 +387,6 @@ fn columns_of<S: Simd>(
         Some(values) => {
             let values = &values[columns.clone()];
             [load_at(simd, values, 0), load_at(simd, values, S::LANES.min(values.len()))]
-        }
-    }
-}
-
-/// Rounds values to bf16.
-#[inline(always)]
-fn round<S: Simd>(simd: S, values: &mut [f32]) {
-    let mut at = 0;
-    while at < values.len() {
-        let v = load_at(simd, values, at);
-        store_at(simd, values, at, simd.round_bf16(v));
-        at += S::LANES;
-    }
-}
-
-/// Elements of the largest tile.
-const LARGEST_TILE: usize = 14 * 32;
-
-/// Room for sums on their way to memory.
-#[repr(align(64))]
-struct Tile(#[expect(dead_code, reason = "reached by pointer")] [MaybeUninit<f32>; LARGEST_TILE]);
-
-/// Strips of one panel of a linear layer.
-struct PanelStrip<V> {
-    /// Of the first row.
-    operands: Operands,
-    /// At int8 the scales, and those times the sums of the weights.
-    quantised: [[V; 2]; 2],
-    bias: [V; 2],
-    /// Factors of the residual form.
-    residual: Option<[V; 2]>,
-    activation: Activation,
-    precision: Precision,
-    /// A [`Tile`], where sums that are not stored directly wait.
-    tile: Option<*mut f32>,
-    columns: usize,
-    y: *mut f32,
-    /// In values or words, whatever `y` holds.
-    y_stride: usize,
-    operand: Operand,
-    /// Where values go before the activation, as those in `y`.
-    pre: Option<*mut f32>,
-}
-
-/// `x Wᵀ + b` of a row from its sums over `steps` operand words.
-///
-/// # Safety
-/// At int8 `row` is the row's operand words.
-#[inline(always)]
-unsafe fn values<S: Simd>(
-    simd: S,
-    (row, steps): (*const f32, usize),
-    mut sums: [S::V; 2],
-    bias: [S::V; 2],
-    [scale, sum]: [[S::V; 2]; 2],
-) -> [S::V; 2] {
-    if S::PER_WORD == QUAD {
-        // SAFETY: the caller's promise.
-        let [factor, offset] = unsafe { parameters(row, steps) };
-        let (factor, offset) = (simd.splat(factor), simd.splat(offset));
-        for half in 0..2 {
-            let rest = simd.mul_add(offset, sum[half], bias[half]);
-            sums[half] = simd.mul_add(simd.mul(simd.integers(sums[half]), scale[half]), factor, rest);
-        }
-    } else {
-        for half in 0..2 {
-            sums[half] = simd.add(sums[half], bias[half]);
-        }
-    }
-    sums
-}
-
-impl<S: Simd> Strip<S> for PanelStrip<S::V> {
-    #[inline(always)]
-    unsafe fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
-        let Operands { a, a_stride, k, .. } = self.operands;
-        let (bias, quantised) = (self.bias, self.quantised);
-        // SAFETY: the caller promises that `a` and `y` have these rows; a tile has room for ROWS of PANEL.
-        unsafe {
-            let a = a.add(first * a_stride);
-            // Where the values go, so that storing them does not wait for the lines.
-            for r in 0..ROWS {
-                for half in 0..2 {
-                    simd.prefetch(self.y.wrapping_add((first + r) * self.y_stride + half * S::LANES));
-                }
-            }
-            let sums =
-                product::<S, ROWS, 2, IN_MEMORY>(simd, Operands { a, ..self.operands }, [simd.splat(0.0); 2]);
-            if let (None, Some(scale)) = (self.tile, self.residual) {
-                let y = self.y.add(first * self.y_stride);
-                for r in 0..ROWS {
-                    let values = values(simd, (a.add(r * a_stride), k), sums[r], bias, quantised);
-                    for half in 0..2 {
-                        let to = y.add(r * self.y_stride + half * S::LANES);
-                        simd.store(to, simd.mul_add(values[half], scale[half], simd.load(to)));
-                    }
-                }
-                return;
-            }
-            let (to, stride) = match self.tile {
-                Some(tile) => (tile, S::PANEL),
-                None => (self.y.add(first * self.y_stride), self.y_stride),
-            };
-            for r in 0..ROWS {
-                let values = values(simd, (a.add(r * a_stride), k), sums[r], bias, quantised);
-                for half in 0..2 {
-                    simd.store(to.add(r * stride + half * S::LANES), values[half]);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn finish(&mut self, simd: S, first: usize, rows: usize) {
-        let Some(tile) = self.tile else {
-            return;
-        };
-        // SAFETY: `run` wrote as many sums, and nobody else knows of the tile.
-        let sums = unsafe { std::slice::from_raw_parts_mut(tile, rows * S::PANEL) };
-        if let Some(pre) = self.pre {
-            for r in 0..rows {
-                let row = &sums[r * S::PANEL..][..self.columns];
-                // SAFETY: the caller promises this row of `columns` values.
-                let pre = unsafe {
-                    std::slice::from_raw_parts_mut(pre.add((first + r) * self.y_stride), self.columns)
-                };
-                pre.copy_from_slice(row);
-            }
-        }
-        let Some(scale) = self.residual else {
-            // SAFETY: the caller promises that `y` has these rows, of `columns` values or their words from here on.
-            return unsafe {
-                let to = (self.y.add(first * self.y_stride), self.y_stride, self.operand);
-                activate_into(simd, (self.activation, self.precision), (sums, self.columns), to);
-            };
-        };
-        for r in 0..rows {
-            // SAFETY: as above.
-            let y = unsafe {
-                std::slice::from_raw_parts_mut(self.y.add((first + r) * self.y_stride), self.columns)
-            };
-            for half in 0..2 {
-                let at = (half * S::LANES).min(self.columns);
-                let v = load_at(simd, sums, r * S::PANEL + half * S::LANES);
-                store_at(simd, y, at, simd.mul_add(v, scale[half], load_at(simd, y, at)));
-            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What tokens are compared by: queries, keys or values of an attention, averaged over the heads.
 
-use crate::attention::Heads;
+use super::Heads;
 use crate::isa::Isa;
-use crate::parallel::{Shared, for_each_chunk};
 use crate::simd::{Job, Simd, dispatch, load_at, store_at};
+use crate::threads::{Shared, for_each_chunk};
 use std::ops::Range;
 
 /// A part of `q | k | v`.

@@ -1,0 +1,4 @@
+//! Which tokens are alike, and rows that become fewer.
+
+pub(crate) mod matching;
+pub(crate) mod rows;
