@@ -1,11 +1,14 @@
 //! What a family of models has of its own. Everything else is written once over it.
 
 use crate::blocks::{Context, EncoderBlock};
+use crate::experts::ExpertsConfig;
 use crate::flops::Cost;
 use crate::input::{Input, InputShape};
+use crate::positions::Absolute;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use tokmerge_merge::{ModelFacts, Readout, Tokens};
+use tokmerge_nn::Bias;
 use tokmerge_ops::Precision;
 
 /// A network of a family: a stem, blocks with a seam, a head.
@@ -98,6 +101,59 @@ pub trait FamilyConfig {
     fn with_overrides(self, overrides: &ShapeOverrides) -> Result<Self, String>
     where
         Self: Sized;
+
+    /// Positions that are added to the tokens, and the grid that they are for; `None` for a family without.
+    fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
+        None
+    }
+
+    /// The grid that tables of distances are stored for and the model's own, where they are resampled.
+    fn table_grids(&self) -> Option<[(usize, usize); 2]> {
+        None
+    }
+
+    /// Experts in place of the MLP of some blocks, if there are any.
+    fn experts(&self) -> Option<ExpertsConfig> {
+        None
+    }
+
+    /// The same, of weights as they are saved: what was resampled when they were loaded is so in the file.
+    #[must_use]
+    fn saved(self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
+
+    /// The same, averaging its patches with the norm after that; unchanged where the family cannot.
+    #[must_use]
+    fn normalised_after_pooling(self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
+
+    /// The same with the pool of another, its norms left where they are; unchanged where the family has one pool.
+    #[must_use]
+    fn pooled_like(self, other: &Self) -> Self
+    where
+        Self: Sized,
+    {
+        let _ = other;
+        self
+    }
+
+    /// The same with a projection after the pool; unchanged where the family cannot have one.
+    #[must_use]
+    fn with_projection(self, width: usize, bias: Bias) -> Self
+    where
+        Self: Sized,
+    {
+        let _ = (width, bias);
+        self
+    }
 }
 
 /// What a recipe may change about the shape of a model; `None` leaves it as it is.

@@ -1,12 +1,11 @@
 //! The list of families, and a network of any of them.
 
 use crate::experts::{ExpertsConfig, RouterTraining, Routing};
-use crate::families::vit::{NormPlace, Pool};
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
 use crate::flops::{Convention, Cost};
 use crate::input::Input;
 use crate::pass::{Encoded, Output, Pass, StochasticDepth, encode, resume};
-use crate::positions::{Absolute, Resampling};
+use crate::positions::Absolute;
 use crate::recompute;
 use crate::registry::Spelling;
 use burn::module::{
@@ -102,6 +101,41 @@ macro_rules! families {
                     $(Self::$family(config) => Self::$family(config.with_num_classes(classes)),)+
                 }
             }
+
+            /// The same, of weights as they are saved: what was resampled when they were loaded is so in the file.
+            #[must_use]
+            pub(crate) fn saved(self) -> Self {
+                match self {
+                    $(Self::$family(config) => Self::$family(config.saved()),)+
+                }
+            }
+
+            /// The same, averaging its patches with the norm after that, for a family that can.
+            #[must_use]
+            pub(crate) fn normalised_after_pooling(self) -> Self {
+                match self {
+                    $(Self::$family(config) => Self::$family(config.normalised_after_pooling()),)+
+                }
+            }
+
+            /// The same with the pool of another of its family, its norms left where they are, for families that can.
+            #[must_use]
+            pub(crate) fn pooled_like(self, other: &Self) -> Self {
+                match (self, other) {
+                    $((Self::$family(config), Self::$family(other)) => {
+                        Self::$family(config.pooled_like(other))
+                    })+
+                    (config, _) => config,
+                }
+            }
+
+            /// The same with a projection after the pool, for a family that can have one.
+            #[must_use]
+            pub(crate) fn with_projection(self, width: usize, bias: Bias) -> Self {
+                match self {
+                    $(Self::$family(config) => Self::$family(config.with_projection(width, bias)),)+
+                }
+            }
         }
     };
 }
@@ -116,9 +150,6 @@ families! {
     /// Segment Anything's image encoder: attention within windows, a neck of convolutions. Nothing merges in it.
     sam_vit: SamVit(SamVit, SamVitConfig),
 }
-
-/// Positions of a class token and of a grid, resampled as LV-ViT and T2T-ViT do it.
-const CLASS_AND_GRID: Absolute = Absolute::Learned { prefix: 1, resampling: Resampling::Bicubic, grid: None };
 
 impl Config {
     /// What a reduction needs to know of the network.
@@ -154,7 +185,34 @@ impl Config {
     /// # Errors
     /// The rule that is broken, and the value that breaks it.
     pub fn check(&self) -> Result<(), String> {
-        each!(self, config => config.check())
+        each!(self, config => config.check())?;
+        self.check_bounds()
+    }
+
+    /// Refuses numbers beyond those of any model, before memory is taken for them.
+    fn check_bounds(&self) -> Result<(), String> {
+        const MOST_WEIGHTS: f64 = (1u64 << 36) as f64;
+        let Shape { channels, mlp_hidden, embedding, classes, .. } = self.shape();
+        let (height, width) = self.shape().img_size();
+        let bounds = [
+            ("side of an image", height.max(width), 1 << 14),
+            ("number of channels", channels.max(embedding), 1 << 16),
+            ("hidden size of an MLP", mlp_hidden, 1 << 20),
+            ("number of classes", classes, 1 << 20),
+            ("number of blocks", self.depth(), 1 << 10),
+            ("number of tokens", self.tokens(), 1 << 22),
+        ];
+        if let Some((what, value, most)) = bounds.into_iter().find(|(_, value, most)| value > most) {
+            return Err(format!("a {what} of {value} is beyond that of any model; at most {most} is taken"));
+        }
+        let [channels, hidden, depth] = [channels, mlp_hidden, self.depth()].map(|size| size as f64);
+        let weights = depth * channels * (4.0 * channels + 2.0 * hidden);
+        if weights > MOST_WEIGHTS {
+            return Err(format!(
+                "{weights:.1e} weights are beyond those of any model; at most {MOST_WEIGHTS:.1e} are taken"
+            ));
+        }
+        Ok(())
     }
 
     /// Tokens entering the first block.
@@ -172,67 +230,17 @@ impl Config {
     /// Experts in place of the MLP of some blocks, if there are any.
     #[must_use]
     pub fn experts(&self) -> Option<ExpertsConfig> {
-        match self {
-            Self::Vit(config) => config.experts,
-            _ => None,
-        }
-    }
-
-    /// The same, averaging its patches with the norm after that, for a family that can.
-    #[must_use]
-    pub(crate) fn normalised_after_pooling(self) -> Self {
-        match self {
-            Self::Vit(config) => {
-                Self::Vit(VitConfig { pool: Pool::Average, norm_place: NormPlace::AfterPool, ..config })
-            }
-            other => other,
-        }
-    }
-
-    /// The same with the pool of another, its norms left where they are, for families that can.
-    #[must_use]
-    pub(crate) fn pooled_like(self, other: &Self) -> Self {
-        match (self, other) {
-            (Self::Vit(config), Self::Vit(other)) => Self::Vit(VitConfig { pool: other.pool, ..config }),
-            (config, _) => config,
-        }
-    }
-
-    /// The same with a projection after the pool, for a family that can have one.
-    #[must_use]
-    pub(crate) fn with_projection(self, width: usize, bias: Bias) -> Self {
-        match self {
-            Self::Vit(config) => {
-                Self::Vit(VitConfig { projection: Some(width), projection_bias: bias == Bias::Yes, ..config })
-            }
-            other => other,
-        }
+        each!(self, config => config.experts())
     }
 
     /// Positions that are added to the tokens, and the grid that they are for; `None` for a family that has others.
     pub(crate) fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
-        match self {
-            Self::Vit(config) => Some((config.positions.absolute, config.stored_grid())),
-            Self::LvVit(config) => Some((CLASS_AND_GRID, config.grid())),
-            Self::T2tVit(config) => Some((CLASS_AND_GRID, config.grid())),
-            Self::SamVit(config) => Some((config.absolute_positions(), config.grid())),
-        }
-    }
-
-    /// The same, of weights as they are saved: what was resampled when they were loaded is so in the file.
-    pub(crate) fn saved(mut self) -> Self {
-        if let Self::Vit(config) = &mut self {
-            config.positions.table_grid = None;
-        }
-        self
+        each!(self, config => config.absolute_positions())
     }
 
     /// The grid that tables of distances are stored for and the model's own, where they are resampled.
     pub(crate) fn table_grids(&self) -> Option<[(usize, usize); 2]> {
-        match self {
-            Self::Vit(config) => config.positions.table_grid.map(|stored| [stored, config.grid()]),
-            _ => None,
-        }
+        each!(self, config => config.table_grids())
     }
 
     /// A network with random weights. At [`Precision::Int8`] the stem, the head and attention itself are bf16.

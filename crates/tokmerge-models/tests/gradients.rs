@@ -6,7 +6,7 @@ mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
-use common::{images, noise, predict, random, random_but, vit};
+use common::{images, noise, predict, random, random_but};
 use std::collections::BTreeMap;
 use tokmerge_merge::{BindError, Method, Reduction, Trace, Wants};
 use tokmerge_models::{
@@ -17,8 +17,11 @@ use tokmerge_models::{
 /// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing.
 const DIFFERENCE_F32: f64 = 1e-3;
 
-/// Lengths of a step along a gradient, far above the rounding of the loss. The first that leaves the matching as it
-/// is counts: with the matching, the loss would jump.
+/// The same where every step crosses kinks: of the stem's ReLU and of a maximum over patches.
+const KINKED_F32: f64 = 1e-2;
+
+/// Lengths of a step along a gradient, far above the rounding of the loss. Those that leave the matching as it is count:
+/// with the matching, the loss would jump.
 const STEPS: [f64; 4] = [8e-3, 4e-3, 2e-3, 1e-3];
 
 /// Gradients shorter than this are compared as if they had this length: the loss is rounded.
@@ -39,6 +42,12 @@ const SPECS: &[&str] = &[
     "atm:theta=0.5",
     "atm:alpha=0.9,beta=0.2,min=0.3,last=keep",
 ];
+
+/// Of the examples of all families, which have many parameters.
+const FEW_SPECS: &[&str] = &["none", "tome:r=3", "atm:theta=0.5"];
+
+/// A shorter gradient is nothing but rounding.
+const NOTHING: f64 = 1e-4;
 
 fn configs() -> [VitConfig; 3] {
     let mut plain = VitConfig { num_classes: 5, img_size: (12, 20), ..VitConfig::new(4, 16, 2, 2) };
@@ -68,7 +77,7 @@ fn configs() -> [VitConfig; 3] {
 
 /// Logits under random weights, and the plans behind them.
 fn forward(model: &Network, reduction: &Reduction, device: &Device) -> (Tensor<2>, Trace) {
-    let (height, width) = vit(model).img_size;
+    let (height, width) = model.config().shape().img_size();
     let shape = [ITEMS, 3, height, width];
     let images = images(&noise(shape.iter().product(), 23), shape, device);
     let classified = common::forward(model, images, reduction);
@@ -129,17 +138,29 @@ fn gradients(model: &Network, reduction: &Reduction) -> BTreeMap<String, Vec<f32
     found
 }
 
-/// Parameters of a model.
-fn parameter_count(model: &Network) -> usize {
-    struct Counter(usize);
-    impl ModuleVisitor for Counter {
-        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
-            self.0 += 1;
+/// Parameters of a model by their paths, and how many values each has.
+fn parameters_of(model: &Network) -> BTreeMap<String, usize> {
+    #[derive(Default)]
+    struct Lister {
+        path: Vec<String>,
+        found: BTreeMap<String, usize>,
+    }
+    impl ModuleVisitor for Lister {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.found.insert(self.path.join("."), param.lazy_shape().iter().product());
         }
     }
-    let mut counter = Counter(0);
-    model.visit(&mut counter);
-    counter.0
+    let mut lister = Lister::default();
+    model.visit(&mut lister);
+    lister.found
 }
 
 fn norm(values: &[f32]) -> f64 {
@@ -148,7 +169,7 @@ fn norm(values: &[f32]) -> f64 {
 
 /// The loss after one parameter has moved by `step` along `direction`.
 fn loss_beside(
-    config: &VitConfig,
+    config: &Config,
     reduction: &Reduction,
     name: &str,
     direction: &[f32],
@@ -165,45 +186,89 @@ fn loss_beside(
     loss(&model, reduction)
 }
 
-/// Along its gradient the loss rises by the gradient's length: for every parameter of the model.
+/// How far the slope of the loss along a direction is from what it must be, by the best of the steps that leave the
+/// matching as it is: long ones see the third derivative, short ones the rounding of the loss.
+fn error_along(
+    config: &Config,
+    reduction: &Reduction,
+    trace: &Trace,
+    (name, direction): (&str, &[f32]),
+    expected: f64,
+) -> Option<f64> {
+    let mut best = None;
+    for step in STEPS {
+        let (after, there) = loss_beside(config, reduction, name, direction, step);
+        let (before, back) = loss_beside(config, reduction, name, direction, -step);
+        if there == *trace && back == *trace {
+            let slope = (after - before) / (2.0 * step);
+            let error = (slope - expected).abs() / expected.max(SHORT);
+            best = Some(best.map_or(error, |best: f64| best.min(error)));
+            if error <= DIFFERENCE_F32 / 2.0 {
+                break;
+            }
+        }
+    }
+    best
+}
+
+/// Parameters that are not learned by gradients: frequencies of rotary positions stay as they were loaded
+/// (docs/training.md), statistics of batch norms and the sinusoids of T2T-ViT too.
+fn is_fixed(name: &str, config: &Config) -> bool {
+    let sinusoids = matches!(config, Config::T2tVit(_)) && name == "pos_embed";
+    sinusoids || name == "rope.freqs" || name.ends_with(".running_mean") || name.ends_with(".running_var")
+}
+
+/// Compares every parameter's gradient with finite differences: along it the loss rises by its length, and along noise not
+/// at all where it is nothing. Returns the largest error, and whose it is.
+fn compare(config: &Config, spec: &str, reduction: &Reduction) -> (f64, String) {
+    let frozen = random(config, SEED, &Device::flex());
+    let learning = random(config, SEED, &Device::flex().autodiff());
+    let (_, trace) = loss(&frozen, reduction);
+    let mut found = gradients(&learning, reduction);
+    // What a loss does not depend on has no gradient, and must have none.
+    for (name, values) in parameters_of(&frozen).into_iter().filter(|(name, _)| !is_fixed(name, config)) {
+        found.entry(name).or_insert_with(|| vec![0.0; values]);
+    }
+    let (mut worst, mut stepped) = ((0.0, String::new()), 0);
+    let count = found.len();
+    for (name, gradient) in found {
+        let expected = norm(&gradient);
+        assert!(expected.is_finite(), "{spec}, {name}: gradient of length {expected}");
+        let (direction, expected) = match expected > NOTHING {
+            true => (gradient, expected),
+            false => (noise(gradient.len(), 31), 0.0),
+        };
+        let along = (name.as_str(), direction.as_slice());
+        let Some(error) = error_along(config, reduction, &trace, along, expected) else { continue };
+        stepped += 1;
+        if error > worst.0 {
+            worst = (error, name);
+        }
+    }
+    assert!(2 * stepped > count, "{spec}: steps change the matching for {} of {count}", count - stepped);
+    worst
+}
+
+/// For every parameter of plain models and of the examples of all families: a new family is under contract by being
+/// listed.
 #[test]
 fn gradients_flow_through_merging_and_equal_finite_differences() {
-    for config in configs() {
-        let frozen = random(&config, SEED, &Device::flex());
-        let learning = random(&config, SEED, &Device::flex().autodiff());
-        for spec in SPECS {
-            let method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+    let plain = configs().into_iter().map(Config::from).map(|config| (config, SPECS));
+    // A step may send tokens to other experts, whose gradients are compared in tests of their own.
+    let listed = Config::examples().into_iter().filter(|config| config.experts().is_none());
+    let listed = listed.map(|config| (config, FEW_SPECS));
+    for (config, specs) in plain.chain(listed) {
+        for spec in specs {
+            let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+            if !can(&method, &config) {
+                continue;
+            }
             let reduction =
                 Reduction::bind(method, &config.facts()).unwrap_or_else(|error| panic!("{error}"));
-            let (_, trace) = loss(&frozen, &reduction);
-            let mut worst = (0.0, String::new());
-            let found = gradients(&learning, &reduction);
-            assert_eq!(found.len(), parameter_count(&learning), "every parameter has a gradient");
-            for (name, gradient) in found {
-                let expected = norm(&gradient);
-                if name.ends_with("k_norm.bias") {
-                    // A shift of all keys alike changes no softmax.
-                    assert!(expected < 1e-4, "{spec}, {name}: gradient of length {expected}");
-                    continue;
-                }
-                assert!(
-                    expected.is_finite() && expected > 1e-3,
-                    "{spec}, {name}: gradient of length {expected}"
-                );
-                let difference = STEPS.iter().find_map(|&step| {
-                    let (after, there) = loss_beside(&config, &reduction, &name, &gradient, step);
-                    let (before, back) = loss_beside(&config, &reduction, &name, &gradient, -step);
-                    (there == trace && back == trace).then_some((after - before) / (2.0 * step))
-                });
-                let difference =
-                    difference.unwrap_or_else(|| panic!("{spec}, {name}: every step changes the matching"));
-                let error = (difference - expected).abs() / expected.max(SHORT);
-                if error > worst.0 {
-                    worst = (error, name);
-                }
-            }
-            println!("{spec:40} prefix {}: largest error {:.1e} in {}", config.prefix(), worst.0, worst.1);
-            assert!(worst.0 <= DIFFERENCE_F32, "{spec} on {config:?}: {worst:?}");
+            let (error, name) = compare(&config, spec, &reduction);
+            println!("{spec:40} prefix {}: largest error {error:.1e} in {name}", config.facts().prefix);
+            let allowed = if matches!(config, Config::LvVit(_)) { KINKED_F32 } else { DIFFERENCE_F32 };
+            assert!(error <= allowed, "{spec} on {config:?}: {error} in {name}");
         }
     }
 }

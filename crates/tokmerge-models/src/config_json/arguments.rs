@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 /// More than any size of a model by orders of magnitude.
 const MOST: usize = 1 << 20;
 
+/// The longest side of an image or a patch.
+const MOST_SIDE: usize = 1 << 14;
+
 /// Arguments by name. A `null` counts as left out, as Python's `None` does. Whoever reads them asks for each argument that has a
 /// meaning; [`finish`](Self::finish) refuses the others.
 pub(crate) struct Arguments<'a> {
@@ -61,8 +64,8 @@ impl<'a> Arguments<'a> {
         &self,
         name: &'static str,
     ) -> Result<Option<(usize, usize)>, ConfigureError> {
-        let side = |value: &Value| whole(value).filter(|side| *side > 0);
-        self.read(name, "a whole number above 0 or [height, width]", |value| {
+        let side = |value: &Value| whole(value).filter(|side| (1..=MOST_SIDE).contains(side));
+        self.read(name, "a whole number from 1 to 16384 or [height, width]", |value| {
             match value.as_array().map(Vec::as_slice) {
                 Some([height, width]) => side(height).zip(side(width)),
                 Some(_) => None,

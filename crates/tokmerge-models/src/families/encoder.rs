@@ -3,8 +3,13 @@
 use crate::blocks::{BlockConfig, QkvBias};
 use crate::config_json::{Arguments, ConfigureError};
 use crate::family::ShapeOverrides;
+use crate::positions::{Absolute, Resampling};
 use serde_json::{Map, Value, json};
 use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, Training};
+
+/// Positions of a class token and of a grid, resampled as LV-ViT and T2T-ViT do it.
+pub(super) const CLASS_AND_GRID: Absolute =
+    Absolute::Learned { prefix: 1, resampling: Resampling::Bicubic, grid: None };
 
 /// What a reduction needs to know of such a model, with a class token in front of its patches.
 pub(super) fn facts(depth: usize, (rows, columns): (usize, usize), readout: Readout) -> ModelFacts {

@@ -9,6 +9,7 @@ use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOve
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::heads::{largest, prefix_rows};
 use crate::input::{Input, InputShape};
+use crate::positions::Absolute;
 use crate::stems::{ConvStem, ConvStemShape, with_class_token};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
@@ -175,6 +176,10 @@ impl FamilyConfig for LvVitConfig {
         };
         config.check()?;
         Ok(config)
+    }
+
+    fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
+        Some((encoder::CLASS_AND_GRID, self.grid()))
     }
 }
 

@@ -88,12 +88,6 @@ impl SamVitConfig {
         (self.img_size.0 / side, self.img_size.1 / side)
     }
 
-    /// Positions that are added to the patches.
-    pub(crate) fn absolute_positions(&self) -> Absolute {
-        let resampling = Resampling::BicubicAntialias;
-        if self.absolute { Absolute::Learned { prefix: 0, resampling, grid: None } } else { Absolute::None }
-    }
-
     /// The windows of a block.
     fn windows(&self, layer: usize) -> Windows {
         let side = self.window.filter(|_| !self.global_blocks.contains(&layer));
@@ -247,6 +241,11 @@ impl FamilyConfig for SamVitConfig {
         };
         config.check()?;
         Ok(config)
+    }
+
+    fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
+        let resampling = Resampling::BicubicAntialias;
+        self.absolute.then(|| (Absolute::Learned { prefix: 0, resampling, grid: None }, self.grid()))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOve
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::heads::prefix_rows;
 use crate::input::{Input, InputShape};
+use crate::positions::Absolute;
 use crate::stems::tokens_to_token::{TokensToToken, grids, sinusoids, widths};
 use crate::stems::with_class_token;
 use burn::module::{Module, Param, ParamId};
@@ -159,6 +160,10 @@ impl FamilyConfig for T2tVitConfig {
         };
         config.check()?;
         Ok(config)
+    }
+
+    fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
+        Some((encoder::CLASS_AND_GRID, self.grid()))
     }
 }
 

@@ -4,12 +4,14 @@ use super::{
     AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, Sizes, Vit, VitConfig, Wiring,
 };
 use crate::blocks::{BlockConfig, Gate};
+use crate::experts::ExpertsConfig;
 use crate::family::{FamilyConfig, ImageSizeError, PoolOverride, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, ExpertCost, HeadCost, Work};
 use crate::input::InputShape;
 use crate::positions::{Absolute, PositionConfig, Relative};
 use burn::tensor::Device;
 use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, Training};
+use tokmerge_nn::Bias;
 use tokmerge_ops::Precision;
 
 impl VitConfig {
@@ -346,5 +348,34 @@ impl FamilyConfig for VitConfig {
         }
         self.check()?;
         Ok(self)
+    }
+
+    fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
+        Some((self.positions.absolute, self.stored_grid()))
+    }
+
+    fn table_grids(&self) -> Option<[(usize, usize); 2]> {
+        self.positions.table_grid.map(|stored| [stored, self.grid()])
+    }
+
+    fn experts(&self) -> Option<ExpertsConfig> {
+        self.experts
+    }
+
+    fn saved(mut self) -> Self {
+        self.positions.table_grid = None;
+        self
+    }
+
+    fn normalised_after_pooling(self) -> Self {
+        Self { pool: Pool::Average, norm_place: NormPlace::AfterPool, ..self }
+    }
+
+    fn pooled_like(self, other: &Self) -> Self {
+        Self { pool: other.pool, ..self }
+    }
+
+    fn with_projection(self, width: usize, bias: Bias) -> Self {
+        Self { projection: Some(width), projection_bias: bias == Bias::Yes, ..self }
     }
 }
