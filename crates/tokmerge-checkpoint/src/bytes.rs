@@ -72,13 +72,17 @@ impl Bytes {
     }
 }
 
-/// Reads a small text file whole, refusing one that is larger than `limit`.
-pub(crate) fn read_text(path: &Path, limit: u64) -> std::io::Result<String> {
+/// Reads a small text file whole, refusing one that is larger than `limit` bytes, and what is no file: a named pipe would
+/// keep its reader waiting, a device has no end.
+///
+/// # Errors
+/// When it is refused, cannot be read, or is no UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> std::io::Result<String> {
     let mut text = String::new();
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("not a regular file"));
     }
+    let file = File::open(path)?;
     file.take(limit + 1).read_to_string(&mut text)?;
     if text.len() as u64 > limit {
         return Err(std::io::Error::other(format!("larger than the limit of {limit} bytes")));

@@ -1,11 +1,12 @@
 //! An open weights file of any supported format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::bytes::{Bytes, OpenMode};
+use crate::error::quoted;
 use crate::{CheckpointError, Dtype, TensorView, pth, safetensors_file, sharded};
 
 /// The file formats read here.
@@ -31,10 +32,10 @@ pub struct Provenance {
     /// The format recognised by content.
     pub format: Format,
     /// `state_dict`, `model`, `model_ema`, … where the tensors lay under such a key of a `.pth`; `None` at top level.
-    pub state_dict_key: Option<&'static str>,
+    pub state_dict_key: Option<String>,
     /// The key of the raw weights where averaged ones lay beside them and were taken: `model` beside `model_ema`,
     /// `student` beside `teacher`.
-    pub raw_weights_key: Option<&'static str>,
+    pub raw_weights_key: Option<String>,
     /// What every tensor name began with and was dropped, such as `module.` or `_orig_mod.module.`.
     pub stripped_prefix: Option<String>,
     /// Keys of a `.pth` that hold something else than a tensor to load: optimiser state, arguments, counters.
@@ -75,6 +76,32 @@ pub(crate) struct Contents {
 const WRAPPER_PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
 impl Contents {
+    /// Keeps the tensors of one module, named as inside it.
+    fn keep_module(&mut self, path: &Path, module: &str) -> Result<(), CheckpointError> {
+        let prefix = format!("{}.", module.trim_end_matches('.'));
+        let inside = |name: &str| name.len() > prefix.len() && name.starts_with(&prefix);
+        if !self.entries.keys().any(|name| inside(name)) {
+            let modules: BTreeSet<&str> =
+                self.entries.keys().map(|name| name.split('.').next().unwrap_or_default()).collect();
+            let shown: Vec<_> = modules.iter().take(10).map(|module| quoted(module)).collect();
+            let found = format!("names begin with {}", shown.join(", "));
+            return Err(CheckpointError::NoStateDict {
+                path: path.to_owned(),
+                wanted: module.to_owned(),
+                found,
+            });
+        }
+        let entries = std::mem::take(&mut self.entries).into_iter();
+        let (kept, left): (Vec<_>, Vec<_>) = entries.partition(|(name, _)| inside(name));
+        self.entries =
+            kept.into_iter().map(|(name, entry)| (name[prefix.len()..].to_owned(), entry)).collect();
+        self.provenance.state_dict_key = Some(module.to_owned());
+        let left: BTreeSet<String> =
+            left.iter().map(|(name, _)| name.split('.').next().unwrap_or_default().to_owned()).collect();
+        self.provenance.ignored.extend(left);
+        Ok(())
+    }
+
     /// Drops the prefixes of wrappers that all tensors share.
     fn unwrap_names(&mut self) {
         let mut dropped = String::new();
@@ -112,13 +139,32 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn open_with(path: impl AsRef<Path>, mode: OpenMode) -> Result<Self, CheckpointError> {
+        Self::open_part(path, mode, None)
+    }
+
+    /// As [`Checkpoint::open_with`], of a file that holds several sets of weights those that are called `state_dict`: a key
+    /// of a PyTorch file (`model_ema`, or `checkpoint.model` for a dict in a dict), or what all their names begin with
+    /// (`teacher` of `teacher.blocks.0.…`).
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and when the file has none of that name.
+    pub fn open_part(
+        path: impl AsRef<Path>,
+        mode: OpenMode,
+        state_dict: Option<&str>,
+    ) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
         let bytes = Bytes::open(path, mode)?;
         let mut contents = match recognise(path, &bytes)? {
             Content::Safetensors => safetensors_file::read(path, bytes)?,
             Content::Index => sharded::read(path, &bytes, mode)?,
-            Content::Zip => pth::read(path, bytes)?,
+            Content::Zip => pth::read(path, bytes, state_dict)?,
         };
+        if let Some(state_dict) = state_dict
+            && contents.provenance.state_dict_key.as_deref() != Some(state_dict)
+        {
+            contents.keep_module(path, state_dict)?;
+        }
         contents.unwrap_names();
         Ok(Self { path: path.to_owned(), contents })
     }

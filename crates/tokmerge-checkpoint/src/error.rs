@@ -85,6 +85,16 @@ pub enum CheckpointError {
         /// The rule that was broken, with the values.
         reason: String,
     },
+    /// The file has no set of weights of the name asked for.
+    #[error("{}: there is no `state_dict` {}; its {found}", path.display(), quoted(wanted))]
+    NoStateDict {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        wanted: String,
+        /// What there is.
+        found: String,
+    },
     /// No weights in a folder.
     #[error("{}: no weights found; looked for {looked_for}", dir.display())]
     NoWeights {

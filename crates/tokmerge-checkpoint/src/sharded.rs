@@ -40,7 +40,7 @@ pub(crate) fn read(path: &Path, index: &[u8], mode: OpenMode) -> Result<Contents
         let shard_path = folder.join(shard_name);
         let bytes = Bytes::open(&shard_path, mode)?;
         let shard = match format {
-            Format::ShardedPytorch => pth::read(&shard_path, bytes)?,
+            Format::ShardedPytorch => pth::read(&shard_path, bytes, None)?,
             _ => safetensors_file::read(&shard_path, bytes)?,
         };
         let blob = all.blobs.len();

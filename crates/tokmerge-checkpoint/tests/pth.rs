@@ -29,7 +29,10 @@ fn a_plain_state_dict_is_read() {
         assert_eq!(f32s(&checkpoint, "bias"), (vec![2], ramp(2)));
         assert_eq!(checkpoint.provenance().format, Format::Pytorch);
         let provenance = checkpoint.provenance();
-        assert_eq!((provenance.state_dict_key, provenance.stripped_prefix.as_deref()), (None, None));
+        assert_eq!(
+            (provenance.state_dict_key.as_deref(), provenance.stripped_prefix.as_deref()),
+            (None, None)
+        );
     }
 }
 
@@ -45,7 +48,11 @@ fn f32_is_borrowed_from_the_mapped_file() {
 /// Where the tensors lay, the raw weights beside them, what was dropped from every name.
 fn origin(checkpoint: &Checkpoint) -> (Option<&str>, Option<&str>, Option<&str>) {
     let provenance = checkpoint.provenance();
-    (provenance.state_dict_key, provenance.raw_weights_key, provenance.stripped_prefix.as_deref())
+    (
+        provenance.state_dict_key.as_deref(),
+        provenance.raw_weights_key.as_deref(),
+        provenance.stripped_prefix.as_deref(),
+    )
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,14 +11,28 @@ use tokmerge::{AtomicFile, Method, Model, Reduction, Spread};
 /// Prints a line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_ref().as_bytes())?;
+    out.write_all(visible(text.as_ref()).as_bytes())?;
     out.write_all(b"\n")?;
     Ok(out.flush()?)
 }
 
 /// Prints a line on standard error, settings by their flags; a closed standard error is nobody's problem.
 pub(crate) fn note(text: impl AsRef<str>) {
-    let _ = writeln!(io::stderr().lock(), "{}", with_flags(text.as_ref()));
+    let _ = writeln!(io::stderr().lock(), "{}", visible(&with_flags(text.as_ref())));
+}
+
+/// The text with control characters, and those that turn the direction of writing, escaped: names of files hold what they
+/// like, and terminals obey.
+fn visible(text: &str) -> Cow<'_, str> {
+    let commands = |c: char| {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        (c.is_control() && c != '\n' && c != '\t') || turns
+    };
+    if !text.contains(commands) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| if commands(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escape).collect())
 }
 
 /// Prints a result as a line of JSON on standard output.
@@ -26,13 +41,19 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 24] = [
+    "class_order",
+    "crop_pct",
+    "extend",
     "gmacs",
+    "ignore_unused",
+    "interpolation",
     "labels",
     "latency",
     "limit",
     "max_drop",
     "max_pixels",
+    "mean",
     "merge",
     "min_agreement",
     "model",
@@ -42,6 +63,8 @@ const SETTINGS: [&str; 16] = [
     "seed",
     "set",
     "speedup",
+    "state_dict",
+    "std",
     "weights",
 ];
 
@@ -81,20 +104,103 @@ pub(crate) fn error(error: &anyhow::Error) {
             shown = if shown.is_empty() { cause } else { format!("{shown}: {cause}") };
         }
     }
-    note(format!("error: {}", shown.replace('\n', " ")));
+    note(format!("error: {}", shortened(&shown.replace('\n', " "))));
 }
 
-/// Creates a CSV file: before the work whose results it is for, so that a mistyped path costs nothing.
-pub(crate) fn csv_file(path: &Path) -> Result<csv::Writer<File>> {
-    csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))
+/// At most so many characters of a message are shown: a name from a file may be as long as it likes.
+const LONGEST: usize = 1500;
+
+/// A message without its middle, where it is longer than anybody reads: the rule stands in front, the way out behind.
+fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= LONGEST {
+        return text.to_owned();
+    }
+    let front: String = text.chars().take(LONGEST * 2 / 3).collect();
+    let back: String = text.chars().skip(count - LONGEST / 3).collect();
+    format!("{front} [{} characters left out] {back}", count - LONGEST)
 }
 
-/// Writes rows below the names of their columns.
-pub(crate) fn csv_rows(mut file: csv::Writer<File>, rows: impl IntoIterator<Item: Serialize>) -> Result<()> {
+/// A file of results: made before the work whose results it is for, so that a mistyped path costs nothing, and put in the
+/// place of an older one when it is whole.
+#[derive(Debug)]
+pub(crate) enum ResultFile {
+    /// Written aside.
+    Whole(AtomicFile),
+    /// A pipe or a device.
+    Stream(File),
+}
+
+impl ResultFile {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let cannot = || format!("cannot write {}", path.display());
+        let is_stream = std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        if is_stream {
+            return Ok(Self::Stream(OpenOptions::new().write(true).open(path).with_context(cannot)?));
+        }
+        check_writable(path)?;
+        Ok(Self::Whole(AtomicFile::create(path).with_context(cannot)?))
+    }
+
+    /// Puts the file in its place.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self {
+            Self::Whole(file) => Ok(file.finish()?),
+            Self::Stream(mut file) => Ok(file.flush()?),
+        }
+    }
+}
+
+impl Write for ResultFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Whole(file) => file.write(bytes),
+            Self::Stream(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Whole(file) => file.flush(),
+            Self::Stream(file) => file.flush(),
+        }
+    }
+}
+
+/// A CSV file of results.
+pub(crate) type CsvFile = csv::Writer<ResultFile>;
+
+/// Creates a CSV file.
+pub(crate) fn csv_file(path: &Path) -> Result<CsvFile> {
+    Ok(csv::Writer::from_writer(ResultFile::create(path)?))
+}
+
+/// Puts a CSV file in its place.
+pub(crate) fn finish_csv(file: CsvFile) -> Result<()> {
+    file.into_inner().map_err(|error| error.into_error())?.finish()
+}
+
+/// Writes rows below the names of their columns, and puts the file in its place.
+pub(crate) fn csv_rows(mut file: CsvFile, rows: impl IntoIterator<Item: Serialize>) -> Result<()> {
     for row in rows {
         file.serialize(row)?;
     }
-    Ok(file.flush()?)
+    finish_csv(file)
+}
+
+/// Refuses an output that is one of the inputs: the flag, the output, the inputs.
+pub(crate) fn refuse_inputs<'p>(
+    flag: &str,
+    output: &Path,
+    inputs: impl IntoIterator<Item = &'p Path>,
+) -> Result<()> {
+    let Ok(real) = output.canonicalize() else { return Ok(()) };
+    for input in inputs {
+        if input.canonicalize().is_ok_and(|input| input == real) {
+            bail!("{flag} {} would overwrite what is read; give another file", output.display());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a chart that is to be anything but SVG.

@@ -196,14 +196,10 @@ impl Drop for Downloads {
     }
 }
 
-/// Says that images beside the class folders of `dir` are not looked at.
-pub(crate) fn note_stray(folder: &ImageFolder, dir: &Path) {
-    if folder.stray() > 0 {
-        output::note(format!(
-            "note: images beside the class folders of {} are left out: {}",
-            dir.display(),
-            folder.stray()
-        ));
+/// Says what lies in `dir` and is not looked at.
+pub(crate) fn note_left_out(folder: &ImageFolder, dir: &Path) {
+    if !folder.left_out().is_empty() {
+        output::note(format!("note: left out in {}: {}", dir.display(), folder.left_out()));
     }
 }
 

@@ -31,7 +31,6 @@ pub mod augment;
 mod choices;
 mod dataset;
 mod decode;
-mod labelled;
 mod labels;
 mod loader;
 mod metadata;
@@ -39,15 +38,16 @@ mod naflex;
 mod overrides;
 mod processor;
 mod resample;
-mod training;
 mod transform;
 
 pub use choices::{
     CLIP_MEAN, CLIP_STD, Colour, CropMode, CropRounding, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD,
 };
-pub use dataset::{DatasetError, EXTENSIONS, ImageFolder, Sample};
-pub use decode::{ImageError, Limits, Rgb, decode_image, open_image};
-pub use labelled::Labelled;
+pub use dataset::{
+    Broken, ClassOrder, DatasetError, EXTENSIONS, ImageFolder, Labelled, LabelledBy, LeftOut, Sample,
+    epoch_order,
+};
+pub use decode::{ImageError, Limits, Rgb, decode_image, open_image, read_image};
 pub use labels::{ClassNames, LabelsError};
 pub use loader::{Batch, BatchLoader, LoaderError};
 pub use metadata::ConfigError;
@@ -55,5 +55,4 @@ pub use naflex::{NaflexPreprocess, Patches};
 pub use overrides::PreprocessOverrides;
 pub use processor::ImageProcessor;
 pub use resample::{Interpolation, resize};
-pub use training::{Broken, epoch_order};
 pub use transform::{Preprocess, PreprocessError};

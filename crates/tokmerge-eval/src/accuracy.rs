@@ -3,9 +3,10 @@
 use crate::batches::{Reading, each_batch};
 use serde::Serialize;
 use std::path::Path;
-use tokmerge_data::{ImageError, Limits, LoaderError, Sample};
+use std::time::Instant;
+use tokmerge_data::{Batch, ImageError, Limits, LoaderError, Sample};
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_models::{Convention, Measured, Model};
+use tokmerge_models::{Convention, Measured, Model, NotFinite};
 
 /// How to evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +34,10 @@ pub struct Accuracy {
     pub top5: Option<f64>,
     /// Percent of images whose first prediction is the unmerged model's.
     pub agreement: f64,
-    /// Images over the time of the forward passes, reading not included.
-    pub images_per_second: f64,
+    /// Images over the time of this method's forward passes, reading not included.
+    pub model_images_per_second: f64,
+    /// Images over the time of the whole run: reading, all methods, and the unmerged model that they are compared with.
+    pub run_images_per_second: f64,
     /// Mean over the images, in billions.
     pub gmacs: f64,
     /// Mean tokens after the last block.
@@ -113,6 +116,14 @@ pub enum EvalError {
         /// Why the first did.
         first: String,
     },
+    /// An output that is no number.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// A model of one class is always right.
+    #[error(
+        "the model has one class, so every answer is right and nothing can be measured; give a model of at least two classes"
+    )]
+    OneClass,
     /// The observer refused a prediction.
     #[error("{0}")]
     Observer(String),
@@ -131,6 +142,19 @@ fn best(logits: &[f32]) -> Option<usize> {
     top(logits, 1).first().map(|(class, _)| *class)
 }
 
+/// Runs a batch of images; an output that is no number is named by the image's file.
+pub(crate) fn measured(
+    model: &Model,
+    batch: &Batch,
+    reduction: &Reduction,
+    convention: Convention,
+) -> Result<Measured, NotFinite> {
+    model.measure(batch, reduction, convention).map_err(|wrong| {
+        let path = batch.samples.get(wrong.position).map(|sample| sample.path.clone());
+        path.map_or(wrong.clone(), |path| wrong.in_file(&path))
+    })
+}
+
 #[derive(Default)]
 struct Tally {
     images: usize,
@@ -147,7 +171,8 @@ struct Tally {
 /// machine's speed hits all alike. The unmerged model runs too, for the agreement.
 ///
 /// # Errors
-/// When a label is out of range, no image could be read, or the observer refuses a prediction.
+/// When a label is out of range, no image could be read, an output is not finite, the model has a single class, or the
+/// observer refuses a prediction.
 pub fn evaluate(
     model: &Model,
     reductions: &[Reduction],
@@ -156,18 +181,22 @@ pub fn evaluate(
     options: EvalOptions,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Accuracy>, EvalError> {
+    if model.classes() == 1 {
+        return Err(EvalError::OneClass);
+    }
     model.warm_up();
+    let start = Instant::now();
     let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
     let EvalOptions { batch_size, workers, limits, convention } = options;
     let mut tallies: Vec<Tally> = reductions.iter().map(|_| Tally::default()).collect();
     let reading = Reading { batch_size, workers, limits };
     each_batch(model, samples, reading, observer, |batch, observer| {
-        let run = |reduction: &Reduction| model.measure(batch, reduction, convention);
-        let passes: Vec<Measured> = reductions.iter().map(run).collect();
+        let run = |reduction: &Reduction| measured(model, batch, reduction, convention);
+        let passes: Vec<Measured> = reductions.iter().map(run).collect::<Result<_, _>>()?;
         let answers = |pass: &Measured| pass.logits.iter().map(|logits| best(logits)).collect::<Vec<_>>();
         let reference = match unmerged {
             Some(index) => answers(&passes[index]),
-            None => answers(&run(&Reduction::none())),
+            None => answers(&run(&Reduction::none())?),
         };
         for (method, (pass, tally)) in passes.iter().zip(&mut tallies).enumerate() {
             tally.seconds += pass.seconds;
@@ -193,11 +222,13 @@ pub fn evaluate(
         }
         Ok(())
     })?;
-    Ok(reductions.iter().zip(tallies).map(|(reduction, tally)| tally.result(reduction.method())).collect())
+    let seconds = start.elapsed().as_secs_f64();
+    let result = |(reduction, tally): (&Reduction, Tally)| tally.result(reduction.method(), seconds);
+    Ok(reductions.iter().zip(tallies).map(result).collect())
 }
 
 impl Tally {
-    fn result(self, method: &Method) -> Accuracy {
+    fn result(self, method: &Method, run_seconds: f64) -> Accuracy {
         let percent = |hits: usize, of: usize| 100.0 * hits as f64 / of.max(1) as f64;
         let images = self.images.max(1) as f64;
         let labelled = |hits| (self.labelled > 0).then(|| percent(hits, self.labelled));
@@ -207,7 +238,8 @@ impl Tally {
             top1: labelled(self.top1),
             top5: labelled(self.top5),
             agreement: percent(self.agree, self.images),
-            images_per_second: self.images as f64 / self.seconds.max(f64::MIN_POSITIVE),
+            model_images_per_second: self.images as f64 / self.seconds.max(f64::MIN_POSITIVE),
+            run_images_per_second: self.images as f64 / run_seconds.max(f64::MIN_POSITIVE),
             gmacs: self.gmacs / images,
             mean_tokens: self.tokens as f64 / images,
         }

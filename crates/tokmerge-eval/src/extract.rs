@@ -1,5 +1,6 @@
 //! Features of images, as the head of a model would get them.
 
+use crate::accuracy::measured;
 use crate::batches::each_batch;
 use crate::few_shot::Features;
 use crate::{EvalError, Observer, Reading};
@@ -35,7 +36,7 @@ impl Extracted {
 /// Features of the images at several ways of merging. Images without a label, or that cannot be read, are left out.
 ///
 /// # Errors
-/// When no image could be read.
+/// When no image could be read, or a feature is not finite.
 pub fn extract(
     model: &Model,
     reductions: &[Reduction],
@@ -56,7 +57,7 @@ pub fn extract(
     let samples = samples.into_iter().filter(|sample| sample.label.is_some()).collect();
     each_batch(model, samples, reading, observer, |batch, _| {
         for (reduction, found) in reductions.iter().zip(&mut found) {
-            let measured = model.measure(batch, reduction, convention);
+            let measured = measured(model, batch, reduction, convention)?;
             found.values.extend(measured.embeddings.iter().flatten());
             found.labels.extend(batch.samples.iter().filter_map(|sample| sample.label));
             found.gmacs += measured.gmacs.iter().sum::<f64>();

@@ -41,7 +41,7 @@ fn bound(model: &Model, spec: &str) -> Reduction {
 fn losses(model: &Model, thresholds: &[f64], batch: usize) -> Vec<LayerLoss> {
     let mut study = InformationLoss::new(model, thresholds).expect("thresholds");
     for pixels in pixels().chunks(batch * 3 * SIDE * SIDE) {
-        study.measure(&pixels.to_vec().into());
+        study.measure(&pixels.to_vec().into()).expect("finite");
     }
     study.losses()
 }
@@ -50,7 +50,7 @@ fn profiles(model: &Model, specs: &[&str], batch: usize) -> Vec<MergeProfile> {
     let reductions: Vec<Reduction> = specs.iter().map(|spec| bound(model, spec)).collect();
     let mut study = MergedTokens::new(model, &reductions).expect("methods that merge");
     for pixels in pixels().chunks(batch * 3 * SIDE * SIDE) {
-        study.measure(&pixels.to_vec().into());
+        study.measure(&pixels.to_vec().into()).expect("finite");
     }
     study.profiles()
 }

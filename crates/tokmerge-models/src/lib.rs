@@ -22,6 +22,7 @@ mod embedded;
 mod experts;
 mod families;
 mod family;
+mod finite;
 mod flops;
 mod heads;
 mod input;
@@ -54,6 +55,7 @@ pub use families::vit::{
     VitConfig, Wiring,
 };
 pub use family::{Family, FamilyConfig, Heads, ImageSizeError, PoolOverride, Shape, ShapeOverrides};
+pub use finite::NotFinite;
 pub use flops::{BlockCost, Convention, Cost, ExpertCost, HeadCost, UnknownConvention, Work};
 pub use input::{Batch, Input, InputShape};
 pub use model::{Measured, Model};
@@ -73,4 +75,4 @@ pub use stems::{
 };
 pub use tokmerge_nn::{LayerScale, Linear, Mlp, Norm, parameters};
 pub use tokmerge_ops::{Activation, Isa, IsaError, Precision, UnknownPrecision, peak};
-pub use weights::{LoadError, LoadReport, load};
+pub use weights::{LoadError, LoadReport, Unused, load, load_with};

@@ -1,5 +1,6 @@
 //! A model that is ready to be used: network, preprocessing and class names.
 
+use crate::finite::{NotFinite, rows_of};
 use crate::flops::Convention;
 use crate::input::{Batch, InputShape};
 use crate::network::{Config, Network};
@@ -24,6 +25,7 @@ pub struct Model {
     /// What the weights were trained with.
     trained_with: Method,
     report: LoadReport,
+    notes: Vec<String>,
     device: Device,
 }
 
@@ -57,11 +59,18 @@ impl Model {
         device: &Device,
     ) -> Self {
         let report = LoadReport::default();
-        Self { network, architecture, class_names, trained_with, report, device: device.clone() }
+        let notes = Vec::new();
+        Self { network, architecture, class_names, trained_with, report, notes, device: device.clone() }
     }
 
-    pub(crate) fn with_report(self, report: LoadReport) -> Self {
-        Self { report, ..self }
+    pub(crate) fn with_report(self, report: LoadReport, notes: Vec<String>) -> Self {
+        Self { report, notes, ..self }
+    }
+
+    /// What a user should know of how it was opened, a line each: which of several weights were taken, what was assumed.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The method that the weights were trained with; [`Method::None`] if nobody says.
@@ -244,38 +253,38 @@ impl Model {
 
     /// Runs a batch, reads what comes out, and counts what that took.
     ///
+    /// # Errors
+    /// When an output is not finite.
+    ///
     /// # Panics
     /// When the batch is not a whole number of items of the model's input.
-    #[must_use]
     pub fn measure(
         &self,
         batch: impl Into<Batch>,
         reduction: &Reduction,
         convention: Convention,
-    ) -> Measured {
+    ) -> Result<Measured, NotFinite> {
         let start = Instant::now();
         let output = self.run(batch, Pass::head(reduction));
         let [items, _] = output.logits.dims();
         let pooled = output.pooled.clone();
         let (logits, trace) = output.into_logits();
-        let rows = |x: burn::tensor::Tensor<2>| -> Vec<Vec<f32>> {
-            let [_, width] = x.dims();
-            let flat: Vec<f32> = x.into_data().iter::<f32>().collect();
-            flat.chunks(width.max(1)).map(<[f32]>::to_vec).collect()
-        };
-        let logits = rows(logits);
+        let logits = rows_of(logits);
         let seconds = start.elapsed().as_secs_f64();
+        let embeddings = rows_of(pooled);
+        NotFinite::check(&logits)?;
+        NotFinite::check(&embeddings)?;
         let layers: Vec<_> = (0..items).map(|item| self.layer_tokens(&trace, item)).collect();
         let cost = self.config().cost();
-        Measured {
+        Ok(Measured {
             logits,
-            embeddings: rows(pooled),
+            embeddings,
             tokens: layers.iter().map(|layers| layers.iter().map(|layer| layer.fed).collect()).collect(),
             tokens_left: (0..items).map(|item| self.tokens_left(&trace, item)).collect(),
             gmacs: (0..items).map(|item| self.gmacs(&trace, item, reduction, convention)).collect(),
             mega_activations: layers.iter().map(|layers| cost.mega_activations(layers)).collect(),
             seconds,
-        }
+        })
     }
 
     /// Tokens that the blocks see of one item of a pass: what the method is counted by.

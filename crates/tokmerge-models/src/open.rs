@@ -10,13 +10,13 @@ use crate::model::Model;
 use crate::network::{Config, Network};
 use crate::registry::{Architecture, UnknownModel, architecture};
 use crate::weights::key_map::Spelling;
-use crate::weights::{LoadError, LoadReport, load, spelling};
+use crate::weights::{LoadError, LoadReport, Unused, load_with, spelling};
 use burn::tensor::Device;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tokmerge_checkpoint::{
     Checkpoint, CheckpointError, ConfigError, HfConfig, Hub, HubConfig, HubError, ModelConfig, ModelSource,
-    OpenClipConfig, Progress, Silent, SourceError, discover, discover_config,
+    OpenClipConfig, OpenMode, Progress, Silent, SourceError, discover, discover_config, read_text,
 };
 use tokmerge_data::{ImageProcessor, NaflexPreprocess, Preprocess};
 use tokmerge_merge::{Method, SpecError};
@@ -41,6 +41,11 @@ pub struct ModelOptions {
     pub model: String,
     /// Where the weights come from.
     pub weights: Weights,
+    /// Which of several sets of weights in a file: a key such as `model_ema`, or what the names begin with. Without it
+    /// averaged weights are taken where there are some.
+    pub state_dict: Option<String>,
+    /// What becomes of tensors that the model does not read.
+    pub unused: Unused,
     /// Height and width of the input, where not the model's own.
     pub img_size: Option<(usize, usize)>,
     /// What products are computed in.
@@ -55,7 +60,8 @@ impl ModelOptions {
     pub fn new(model: impl Into<String>) -> Self {
         let precision = Precision::F32;
         let (weights, routing) = (Weights::Pretrained, Routing::Free);
-        Self { model: model.into(), weights, img_size: None, precision, routing }
+        let (state_dict, unused) = (None, Unused::default());
+        Self { model: model.into(), weights, state_dict, unused, img_size: None, precision, routing }
     }
 }
 
@@ -123,6 +129,19 @@ pub enum ModelError {
     /// Nobody publishes weights of this name where they could be fetched.
     #[error("there are no weights of {0} on the Hugging Face Hub; give a weights file, or random weights")]
     NotPublished(String),
+    /// Names of the classes that are not the model's.
+    #[error(
+        "{}: it names {names} classes (label_names or id2label), but the model has {classes}; correct or remove the names",
+        path.display()
+    )]
+    ClassNames {
+        /// The file.
+        path: PathBuf,
+        /// How many it names.
+        names: usize,
+        /// Outputs of the model.
+        classes: usize,
+    },
     /// A preprocessor file cannot be read.
     #[error("{}: {reason}", path.display())]
     Preprocessor {
@@ -150,6 +169,8 @@ struct Found {
     checkpoint: Option<Checkpoint>,
     /// What says what the model is.
     named: Named,
+    /// What a user should know, a line each.
+    notes: Vec<String>,
 }
 
 /// What says what a model is.
@@ -185,8 +206,10 @@ pub fn describe_with_progress(
 }
 
 fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelError> {
+    let opened =
+        |path: &Path| Checkpoint::open_part(path, OpenMode::default(), options.state_dict.as_deref());
     let given = match &options.weights {
-        Weights::File(path) => Some(Checkpoint::open(path)?),
+        Weights::File(path) => Some(opened(path)?),
         Weights::Pretrained | Weights::Random => None,
     };
     let pretrained = options.weights == Weights::Pretrained;
@@ -194,21 +217,27 @@ fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelE
         ModelSource::Named { .. } if options.model == embedded::EMBEDDED => {
             let (architecture, class_names) = embedded::describe()?;
             let checkpoint = if pretrained { Some(embedded::weights()?) } else { given };
-            Found { architecture, class_names, checkpoint, named: Named::ByConfig }
+            Found { architecture, class_names, checkpoint, named: Named::ByConfig, notes: Vec::new() }
         }
         ModelSource::Named { .. } => {
             let architecture = architecture(&options.model)?;
-            Found { architecture, class_names: Vec::new(), checkpoint: given, named: Named::ByName }
+            Found {
+                architecture,
+                class_names: Vec::new(),
+                checkpoint: given,
+                named: Named::ByName,
+                notes: Vec::new(),
+            }
         }
         ModelSource::LocalDir(dir) => {
             let weights = pretrained.then(|| discover(&dir)).transpose()?.map(|files| files.weights);
-            let checkpoint = weights.map(Checkpoint::open).transpose()?.or(given);
+            let checkpoint = weights.as_deref().map(opened).transpose()?.or(given);
             from_dir(&dir, checkpoint)?
         }
         ModelSource::HfHub { repo, revision } => {
             let files = Hub::new(HubConfig::from_env()?)?.fetch_with_progress(&repo, &revision, progress)?;
             let dir = files.weights.parent().unwrap_or(Path::new(".")).to_owned();
-            let checkpoint = if pretrained { Some(Checkpoint::open(&files.weights)?) } else { given };
+            let checkpoint = if pretrained { Some(opened(&files.weights)?) } else { given };
             from_dir(&dir, checkpoint)?
         }
         _ => return Err(UnknownModel::new(&options.model).into()),
@@ -233,14 +262,20 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
     let existing = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
     let path = discover_config(dir).ok_or_else(|| ModelError::NoConfig(dir.to_owned()))?;
     let wrong = |source| ModelError::Configure { path: path.clone(), source };
-    let (architecture, class_names) = match ModelConfig::read(&path)? {
-        ModelConfig::Timm(config) => (config_json::timm(&config).map_err(wrong)?, config.label_names),
+    let mut silent = false;
+    let (architecture, class_names): (Architecture, Vec<String>) = match ModelConfig::read(&path)? {
+        ModelConfig::Timm(config) => {
+            let given = &config.pretrained_cfg;
+            silent = given.mean.is_none() && given.std.is_none() && given.crop_pct.is_none();
+            (config_json::timm(&config).map_err(wrong)?, config.label_names)
+        }
         ModelConfig::HuggingFace(config) => {
             config_json::hugging_face::check_type(&config).map_err(|error| wrong(error.into()))?;
             let spelling = checkpoint.as_ref().map(spelling).transpose()?;
             let processor =
                 ["preprocessor_config.json", "processor_config.json"].into_iter().find_map(existing);
             let processor = processor.as_deref().map(read_json).transpose()?;
+            silent = processor.is_none();
             let found = hugging_face(&config, spelling.as_ref(), processor.as_ref()).map_err(wrong)?;
             (found, config.id2label.into_values().collect())
         }
@@ -251,7 +286,23 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
         }
     };
     architecture.config.check().map_err(|reason| wrong(ConfigureError::Shape(reason)))?;
-    Ok(Found { architecture, class_names, checkpoint, named: Named::ByConfig })
+    let notes = if silent { vec![assumed(&path, &architecture.preprocess)] } else { Vec::new() };
+    let classes = architecture.config.shape().classes;
+    if !class_names.is_empty() && classes > 0 && class_names.len() != classes {
+        return Err(ModelError::ClassNames { path, names: class_names.len(), classes });
+    }
+    Ok(Found { architecture, class_names, checkpoint, named: Named::ByConfig, notes })
+}
+
+/// Says that a folder does not say how images are prepared.
+fn assumed(config: &Path, preprocess: &Preprocess) -> String {
+    let Preprocess { mean, std, crop_pct, interpolation, .. } = preprocess;
+    format!(
+        "{} and the files beside it do not say how images are prepared; assumed are `mean` {mean:?}, `std` {std:?}, \
+         `crop_pct` {crop_pct} and `interpolation` {}",
+        config.display(),
+        interpolation.name()
+    )
 }
 
 /// The model of a `config.json` of transformers, with what its image processor says.
@@ -316,9 +367,12 @@ fn open_clip(config: &OpenClipConfig) -> Result<Architecture, ConfigureError> {
     }
 }
 
+/// A preprocessor file has a few hundred bytes, beside a tokenizer's settings some thousands.
+const MAX_JSON: u64 = 16 << 20;
+
 fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
     let wrong = |reason: String| ModelError::Preprocessor { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = read_text(path, MAX_JSON).map_err(|error| wrong(error.to_string()))?;
     serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
 }
 
@@ -340,16 +394,20 @@ impl Model {
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self, ModelError> {
-        let Found { mut architecture, class_names, mut checkpoint, named } = find(options, progress)?;
+        let Found { mut architecture, class_names, mut checkpoint, named, mut notes } =
+            find(options, progress)?;
         if checkpoint.is_none() && options.weights == Weights::Pretrained {
-            checkpoint = Some(Checkpoint::open(weights_of(&architecture, progress)?)?);
+            let (path, mode) = (weights_of(&architecture, progress)?, OpenMode::default());
+            checkpoint = Some(Checkpoint::open_part(path, mode, options.state_dict.as_deref())?);
         }
         let (network, trained_with, report) = match &checkpoint {
             Some(checkpoint) => {
                 architecture.config = fitted(architecture.config, checkpoint, named)?;
                 let method = trained_with(checkpoint)?;
                 let network = architecture.config.init(options.precision, device);
-                let (network, report) = load(network.with_fresh_mergers(&method, device), checkpoint)?;
+                let network = network.with_fresh_mergers(&method, device);
+                let (network, report) = load_with(network, checkpoint, options.unused)?;
+                notes.extend(weights_taken(checkpoint, &report)?);
                 (network, method, report)
             }
             None => {
@@ -360,8 +418,37 @@ impl Model {
             }
         };
         let network = network.with_routing(options.routing);
-        Ok(Self::from_parts(network, architecture, class_names, trained_with, device).with_report(report))
+        Ok(Self::from_parts(network, architecture, class_names, trained_with, device)
+            .with_report(report, notes))
     }
+}
+
+/// Says which of several weights were taken, and what was left aside.
+fn weights_taken(checkpoint: &Checkpoint, report: &LoadReport) -> Result<Vec<String>, ModelError> {
+    let (file, provenance) = (checkpoint.path().display(), checkpoint.provenance());
+    let spelling = spelling(checkpoint)?;
+    let mut notes = Vec::new();
+    match (&provenance.state_dict_key, &provenance.raw_weights_key) {
+        (Some(taken), Some(raw)) => notes.push(format!(
+            "{file}: the averaged weights {taken} are taken and not the raw ones {raw}; choose with `state_dict`"
+        )),
+        (Some(taken), None) if taken.contains('.') => {
+            notes.push(format!("{file}: the weights were found below {taken}"));
+        }
+        _ => {}
+    }
+    if let Some((taken, raw)) = spelling.averaged() {
+        notes.push(format!(
+            "{file}: the averaged weights {taken} are taken and not the raw ones {raw}; choose with `state_dict`"
+        ));
+    }
+    if !report.unused.is_empty() {
+        let shown: Vec<&str> = report.unused.iter().take(4).map(String::as_str).collect();
+        let more = report.unused.len().saturating_sub(shown.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        notes.push(format!("{file}: the model does not read {}{more}", shown.join(", ")));
+    }
+    Ok(notes)
 }
 
 /// The shape that the weights have, where a name alone leaves that open: with the number of classes in the file, and

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use tokmerge_eval::{BenchOptions, Rounds, Speed};
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Model, Network, StochasticDepth};
+use tokmerge_models::{Model, Network, NotFinite, StochasticDepth};
 use tokmerge_nn::parameters::assign;
 
 /// Rounds before any counts.
@@ -26,13 +26,15 @@ struct Learner {
 
 /// Times steps of training (forward, backward, AdamW) at several ways of merging in turn, one step each per round, on
 /// random normal images. Each way trains a copy of the model of its own.
-#[must_use]
+///
+/// # Errors
+/// When an output of the model is not finite.
 pub fn bench_training(
     model: &Model,
     reductions: &[Reduction],
     options: BenchOptions,
     recompute: Recompute,
-) -> Vec<Speed> {
+) -> Result<Vec<Speed>, NotFinite> {
     let (shape, classes) = (model.input(), model.classes());
     let device = model.device().clone().autodiff();
     let batch = shape.random(options.batch_size, 1);
@@ -53,8 +55,8 @@ pub fn bench_training(
     let passes: Vec<Pass> =
         reductions.iter().map(|reduction| Pass { reduction: reduction.clone(), drop, recompute }).collect();
     // What a forward pass costs is counted once, untimed.
-    let counts: Vec<[f64; 3]> =
-        reductions.iter().map(|reduction| count(model, reduction, &options)).collect();
+    let counts = reductions.iter().map(|reduction| count(model, reduction, &options));
+    let counts = counts.collect::<Result<Vec<[f64; 3]>, _>>()?;
     // Operations of a forward pass say no share of what a step does.
     let timing = BenchOptions { peak: None, ..options };
     let rounds = Rounds::measure(reductions.len(), WARM_UP, &timing, |_, index| {
@@ -69,11 +71,11 @@ pub fn bench_training(
         learner.network = learner.optimizer.step(learner.groups.rates(1e-4), network, gradients);
         now.elapsed().as_secs_f64()
     });
-    rounds.speeds(reductions, &counts, options.batch_size)
+    Ok(rounds.speeds(reductions, &counts, options.batch_size))
 }
 
 /// Operations, tokens left and activations of one item of a forward pass.
-fn count(model: &Model, reduction: &Reduction, options: &BenchOptions) -> [f64; 3] {
-    let measured = model.measure(model.input().random(1, 2), reduction, options.convention);
-    [measured.gmacs[0], measured.tokens_left[0] as f64, measured.mega_activations[0]]
+fn count(model: &Model, reduction: &Reduction, options: &BenchOptions) -> Result<[f64; 3], NotFinite> {
+    let measured = model.measure(model.input().random(1, 2), reduction, options.convention)?;
+    Ok([measured.gmacs[0], measured.tokens_left[0] as f64, measured.mega_activations[0]])
 }

@@ -15,16 +15,24 @@
 use crate::error::TrainError;
 use crate::recipe::Recipe;
 use crate::start::{Setup, Start};
+use crate::trainer::Begin;
 use crate::weights::all_finite;
+use burn::tensor::Bytes;
 use burn_optim::{ModuleOptimizer, OptimizerRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use tokmerge_checkpoint::{AtomicFile, Checkpoint, Dtype, TensorView, save_safetensors};
+use std::sync::Arc;
+use tokmerge_checkpoint::{AtomicFile, Checkpoint, Dtype, OutputLock, TensorView, save_safetensors};
 use tokmerge_models::{TRAINED_WITH, timm_config};
 use tokmerge_nn::parameters::{self, Values};
+
+/// Checkpoints, below the folder of a run.
+const FOLDER: &str = "checkpoints";
+/// Held by the process that writes to the folder.
+const LOCK: &str = ".lock";
 
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -36,6 +44,8 @@ const APART: &str = "apart.safetensors";
 const EMA: &str = "ema.safetensors";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
+/// The recipe of a run, which says that a run wrote the folder.
+pub(crate) const RECIPE: &str = "recipe.toml";
 
 /// How far a run is. With the recipe's seed it is the state of everything that is random.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +57,26 @@ pub struct Position {
     pub images: usize,
     /// The recipe, as TOML.
     pub recipe: String,
+    /// Checksum (CRC-32) of the file of the optimiser beside it; none in checkpoints of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<u32>,
+}
+
+impl Checkpoints {
+    /// Refuses a folder that holds a model which no run wrote there, least of all the one that a run begins with.
+    ///
+    /// # Errors
+    /// When it does.
+    pub(crate) fn check_free(dir: &Path) -> Result<(), TrainError> {
+        let theirs = [WEIGHTS, CONFIG].into_iter().find(|name| dir.join(name).exists());
+        match theirs {
+            Some(name) if !dir.join(RECIPE).exists() => Err(TrainError::Occupied {
+                path: dir.to_owned(),
+                reason: format!("holds a model ({name}) that no training wrote; give another `output`"),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The weights that validated best so far.
@@ -60,6 +90,8 @@ pub(crate) struct Best {
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
     dir: PathBuf,
+    /// Held as long as the run goes on.
+    _lock: Arc<OutputLock>,
 }
 
 /// What a checkpoint holds.
@@ -74,11 +106,13 @@ impl Checkpoints {
     /// The folder of a run, created if need be.
     ///
     /// # Errors
-    /// When it cannot be created.
+    /// When it cannot be created, or another process writes to it.
     pub fn new(dir: &Path) -> Result<Self, TrainError> {
-        let this = Self { dir: dir.to_owned() };
-        let folder = this.folder();
-        fs::create_dir_all(&folder).map_err(|error| this.cannot_write(&folder, &error))?;
+        let folder = dir.join(FOLDER);
+        fs::create_dir_all(&folder)
+            .map_err(|error| TrainError::Output { path: dir.to_owned(), reason: error.to_string() })?;
+        let lock = OutputLock::hold(dir, &dir.join(LOCK))?;
+        let this = Self { dir: dir.to_owned(), _lock: Arc::new(lock) };
         // A kill between two renames may have left the best weights under their old name.
         let (best, old) = (this.best_folder(), this.dir.join(".best.old"));
         if old.is_dir() && !best.exists() {
@@ -94,7 +128,7 @@ impl Checkpoints {
     }
 
     fn folder(&self) -> PathBuf {
-        self.dir.join("checkpoints")
+        self.dir.join(FOLDER)
     }
 
     fn best_folder(&self) -> PathBuf {
@@ -152,8 +186,9 @@ impl Checkpoints {
             }
             let bytes = optimizer.into_bytes().map_err(|error| (dir.join(OPTIMIZER), error.to_string()))?;
             write(&dir.join(OPTIMIZER), &bytes)?;
+            let position = Position { optimizer: Some(crc32fast::hash(&bytes)), ..position.clone() };
             let state =
-                serde_json::to_vec_pretty(position).map_err(|error| (dir.join(STATE), error.to_string()))?;
+                serde_json::to_vec_pretty(&position).map_err(|error| (dir.join(STATE), error.to_string()))?;
             write(&dir.join(STATE), &state)
         })?;
         let all = self.all();
@@ -165,7 +200,7 @@ impl Checkpoints {
     }
 
     /// Reads a checkpoint of this recipe.
-    pub(crate) fn read(&self, path: &Path, start: &Start) -> Result<Saved, TrainError> {
+    pub(crate) fn read(&self, path: &Path, start: &Start, begin: Begin) -> Result<Saved, TrainError> {
         let failed = |file: &str, reason: String| TrainError::Read {
             path: path.join(file),
             reason: format!("{reason}; remove {} to go on from the checkpoint before it", path.display()),
@@ -173,7 +208,7 @@ impl Checkpoints {
         let text = fs::read_to_string(path.join(STATE)).map_err(|error| failed(STATE, error.to_string()))?;
         let position: Position =
             serde_json::from_str(&text).map_err(|error| failed(STATE, error.to_string()))?;
-        self.check(&position, &start.setup)?;
+        self.check(&position, &start.setup, begin)?;
         let file = if start.setup.recipe.lora.is_some() { APART } else { WEIGHTS };
         let weights = read_weights(&path.join(file))?;
         let expected = parameters::shapes(&start.network);
@@ -199,17 +234,38 @@ impl Checkpoints {
             Some(_) => Some(read_weights(&path.join(EMA))?),
             None => None,
         };
-        let optimizer = OptimizerRecord::load(path.join(OPTIMIZER))
+        // Read as a whole: the file may be gone a moment later.
+        let bytes = fs::read(path.join(OPTIMIZER)).map_err(|error| failed(OPTIMIZER, error.to_string()))?;
+        if position.optimizer.is_some_and(|saved| saved != crc32fast::hash(&bytes)) {
+            return Err(failed(OPTIMIZER, "it is not as it was saved: its checksum is another".to_owned()));
+        }
+        let optimizer = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(bytes))
             .map_err(|error| failed(OPTIMIZER, error.to_string()))?;
         Ok(Saved { position, weights, ema, optimizer })
     }
 
     /// Whether a checkpoint is of this run.
-    fn check(&self, position: &Position, setup: &Setup) -> Result<(), TrainError> {
+    fn check(&self, position: &Position, setup: &Setup, begin: Begin) -> Result<(), TrainError> {
         let occupied = |reason: String| Err(TrainError::Occupied { path: self.dir.clone(), reason });
         let place = "recipe of the checkpoint";
         let theirs = Recipe::parse(&position.recipe, place, &[])?;
-        if let Some((key, here, there)) = setup.recipe.differences(&theirs).into_iter().next() {
+        let (now, then) = (setup.recipe.train.epochs, theirs.train.epochs);
+        let is_epochs = |key: &str| key == "train.epochs";
+        let mut differences = setup.recipe.differences(&theirs);
+        if begin == Begin::Extend {
+            if now <= then {
+                return occupied(format!(
+                    "its run has {then} epochs and the recipe {now}, and `extend` adds epochs; give more as train.epochs"
+                ));
+            }
+            differences.retain(|(key, ..)| !is_epochs(key));
+        } else if now > then && differences.iter().all(|(key, ..)| is_epochs(key)) {
+            return occupied(format!(
+                "its run has {then} epochs and the recipe {now}; give `extend` to go on with more (from there on the learning \
+                 rate is that of the schedule of all {now}), or train.epochs as it was"
+            ));
+        }
+        if let Some((key, here, there)) = differences.into_iter().next() {
             return occupied(format!(
                 "its checkpoint was made by another recipe: {key} is {there} there and {here} here; give the recipe as it was, or another `output`"
             ));
@@ -288,12 +344,7 @@ impl Checkpoints {
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), (PathBuf, String)> {
-    let write = || {
-        let mut file = fs::File::create(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().map_err(|error: io::Error| (path.to_owned(), error.to_string()))
+    AtomicFile::replace(path, content).map_err(|error| (path.to_owned(), error.to_string()))
 }
 
 /// `config.json` and `model.safetensors`, as `local-dir:` opens them.

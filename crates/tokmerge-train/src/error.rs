@@ -2,7 +2,7 @@
 
 use crate::recipe::RecipeError;
 use std::path::PathBuf;
-use tokmerge_checkpoint::CheckpointError;
+use tokmerge_checkpoint::{CheckpointError, LockError};
 use tokmerge_data::{DatasetError, LabelsError, PreprocessError};
 use tokmerge_eval::EvalError;
 use tokmerge_merge::BindError;
@@ -92,6 +92,17 @@ pub enum TrainError {
     /// A weights file cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The folder of the run cannot be made.
+    #[error("{}: cannot be made or written ({reason}); give another `output`", path.display())]
+    Output {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Another process writes to the folder.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The folder holds another run.
     #[error("{}: {reason}", path.display())]
     Occupied {

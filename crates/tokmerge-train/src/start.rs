@@ -125,10 +125,10 @@ impl Start {
         (self.setup.images.train.len(), self.setup.images.val.len())
     }
 
-    /// Images beside the class folders, which are left out.
+    /// What a user should know of the images, a line each: what was left out, which classes are not validated.
     #[must_use]
-    pub fn stray(&self) -> usize {
-        self.setup.images.stray
+    pub fn notes(&self) -> &[String] {
+        &self.setup.images.notes
     }
 }
 

@@ -1,6 +1,6 @@
 //! The loop.
 
-use crate::checkpoint::{Best, Checkpoints, Position, Saved};
+use crate::checkpoint::{Best, Checkpoints, Position, RECIPE, Saved};
 use crate::data::{BatchOptions, Batches, TrainBatch, View};
 use crate::distill::Teacher;
 use crate::ema::Ema;
@@ -99,9 +99,11 @@ pub struct Trainer {
 
 /// Whether a run begins or goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begin {
+pub(crate) enum Begin {
     New,
     Resume,
+    /// With more epochs.
+    Extend,
 }
 
 impl Trainer {
@@ -120,6 +122,15 @@ impl Trainer {
     /// As [`new`](Self::new); when there is no checkpoint, or it is of another recipe, other images or another model.
     pub fn resume(start: Start, dir: &Path) -> Result<Self, TrainError> {
         Self::open(start, dir, Begin::Resume)
+    }
+
+    /// The same with more epochs (`train.epochs`) than the run began with, whether it has ended or not. From here on the
+    /// learning rate is that of the schedule of all epochs at this step: it may rise again.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume); when there are not more epochs.
+    pub fn extend(start: Start, dir: &Path) -> Result<Self, TrainError> {
+        Self::open(start, dir, Begin::Extend)
     }
 
     fn open(start: Start, dir: &Path, begin: Begin) -> Result<Self, TrainError> {
@@ -145,8 +156,11 @@ impl Trainer {
         let occupied =
             |reason: &str| TrainError::Occupied { path: dir.to_owned(), reason: reason.to_owned() };
         // Nothing is created for a run that cannot be resumed.
-        if begin == Begin::Resume && !dir.join("checkpoints").is_dir() {
+        if begin != Begin::New && !dir.join("checkpoints").is_dir() {
             return Err(occupied("there is no checkpoint to resume from; leave out `resume` to begin"));
+        }
+        if begin == Begin::New {
+            Checkpoints::check_free(dir)?;
         }
         let checkpoints = Checkpoints::new(dir)?;
         let saved = match (begin, checkpoints.latest()) {
@@ -156,10 +170,10 @@ impl Trainer {
                     "holds the checkpoints of a run; give `resume` to go on with it, or another `output`",
                 ));
             }
-            (Begin::Resume, None) => {
+            (Begin::Resume | Begin::Extend, None) => {
                 return Err(occupied("there is no checkpoint to resume from; leave out `resume` to begin"));
             }
-            (Begin::Resume, Some(path)) => Some(checkpoints.read(&path, &start)?),
+            (Begin::Resume | Begin::Extend, Some(path)) => Some(checkpoints.read(&path, &start, begin)?),
         };
         let Start { setup, network } = start;
         let recipe = &setup.recipe;
@@ -187,7 +201,7 @@ impl Trainer {
         if let Some(record) = record {
             optimizer = optimizer.load_record(record);
         }
-        checkpoints.write_file("recipe.toml", recipe.to_toml().as_bytes())?;
+        checkpoints.write_file(RECIPE, recipe.to_toml().as_bytes())?;
         let log = Log::open(&checkpoints, step)?;
         let schedule = Schedule::new(recipe, steps_per_epoch);
         let saved = (step > 0).then_some(step);
@@ -418,6 +432,7 @@ impl Trainer {
             step: self.step,
             images: self.setup.images.train.len(),
             recipe: self.setup.recipe.to_toml(),
+            optimizer: None,
         };
         let ema = self.ema.as_ref().map(|ema| read(ema.model()));
         let weights = read(&lora::merged(&self.network));
@@ -456,7 +471,16 @@ impl Trainer {
         let averages = self.ema.as_ref().map(|ema| (Averaging::Ema, ema.model()));
         for (of, network) in [(Averaging::Model, &self.network)].into_iter().chain(averages) {
             observer.event(Event::Validating);
-            let accuracies = validate(&self.setup, network, &self.validate, &mut |reason| told.push(reason))?;
+            let accuracies = validate(&self.setup, network, &self.validate, &mut |reason| told.push(reason));
+            let accuracies = accuracies.map_err(|error| match error {
+                TrainError::Validation(tokmerge_eval::EvalError::NotFinite(_)) => TrainError::NotFinite {
+                    what: "an output of the model",
+                    step: self.step,
+                    lr: self.schedule.lr(self.step.saturating_sub(1)),
+                    kept: self.checkpoints.kept(),
+                },
+                error => error,
+            })?;
             let epoch = self.step.div_ceil(self.steps_per_epoch);
             let validation = Validation { epoch, step: self.step, of, accuracies };
             let best = self.checkpoints.best();

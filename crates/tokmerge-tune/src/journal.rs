@@ -3,8 +3,8 @@
 use crate::Point;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// What measurements depend on: a journal is only worth something for the same model on the same images.
@@ -44,6 +44,12 @@ pub enum JournalError {
         /// Here.
         now: String,
     },
+    /// Another search writes to it.
+    #[error("{path}: another search is writing to it; wait for it, or give another `output`")]
+    Held {
+        /// The journal.
+        path: String,
+    },
     /// Its first line is not that of a journal.
     #[error("{path} is not a journal of tokmerge tune; give another `output`, or delete the file")]
     NotOne {
@@ -60,19 +66,20 @@ pub enum JournalError {
     },
 }
 
-/// Measurements by method: in memory, and in a file where one is given. A line that was cut off by a crash is
-/// dropped; all lines before it count.
+/// Measurements by method: in memory, and in a file where one is given, which is locked as long as it is open. A line that
+/// cannot be read, such as one that was cut off by a crash, does not count; all others do.
 #[derive(Debug)]
 pub struct Journal {
     points: HashMap<String, Point>,
     file: Option<(File, PathBuf)>,
+    lost: usize,
 }
 
 impl Journal {
     /// A journal that is forgotten with the process.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { points: HashMap::new(), file: None }
+        Self { points: HashMap::new(), file: None, lost: 0 }
     }
 
     /// Opens a journal, or starts one.
@@ -83,36 +90,65 @@ impl Journal {
         let path = path.as_ref();
         let shown = path.display().to_string();
         let io = |source| JournalError::Io { path: shown.clone(), source };
-        let mut points = HashMap::new();
-        let mut good = 0;
-        if path.exists() {
-            let mut reader = BufReader::new(File::open(path).map_err(io)?);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).map_err(io)? > 0 {
-                if good == 0 {
-                    let found: Fingerprint = serde_json::from_slice(&line)
-                        .map_err(|_| JournalError::NotOne { path: shown.clone() })?;
-                    compare(&shown, &found, fingerprint)?;
-                } else {
-                    let Ok(point) = serde_json::from_slice::<Point>(&line) else { break };
-                    if !line.ends_with(b"\n") {
-                        // What is written next would be glued to it.
-                        break;
-                    }
-                    points.insert(point.merge.clone(), point);
-                }
-                good += line.len() as u64;
-                line.clear();
-            }
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(io(std::io::Error::other("not a regular file")));
         }
-        let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path).map_err(io)?;
-        file.set_len(good).map_err(io)?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(io)?;
-        let mut journal = Self { points, file: Some((file, path.to_owned())) };
-        if good == 0 {
+        let mut options = OpenOptions::new();
+        let mut file = options.create(true).read(true).write(true).truncate(false).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Held { path: shown }),
+            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        let mut journal = Self { points: HashMap::new(), file: None, lost: 0 };
+        let mut reader = BufReader::new(&file);
+        let (mut line, mut began, mut whole, mut end) = (Vec::new(), false, true, 0);
+        while (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).map_err(io)? > 0 {
+            whole = line.ends_with(b"\n");
+            if !began {
+                let ours = serde_json::to_vec(fingerprint).map_err(|error| io(error.into()))?;
+                if !whole && ours.starts_with(&line) {
+                    // A kill came into the very first line: nothing is lost by beginning anew.
+                    break;
+                }
+                let found = serde_json::from_slice::<Fingerprint>(&line);
+                let found = found.map_err(|_| JournalError::NotOne { path: shown.clone() })?;
+                compare(&shown, &found, fingerprint)?;
+                began = true;
+            } else {
+                match serde_json::from_slice::<Point>(&line) {
+                    Ok(point) if is_sound(&point) => {
+                        journal.points.insert(point.merge.clone(), point);
+                    }
+                    // What a kill cut off is no loss: it is measured anew.
+                    _ if !whole => break,
+                    _ => journal.lost += 1,
+                }
+            }
+            end += line.len() as u64;
+            line.clear();
+        }
+        if end < file.metadata().map_err(io)?.len() {
+            file.set_len(end).map_err(io)?;
+            whole = true;
+        }
+        file.seek(SeekFrom::End(0)).map_err(io)?;
+        if began && !whole {
+            // What is written next would be glued to it.
+            file.write_all(b"\n").map_err(io)?;
+        }
+        journal.file = Some((file, path.to_owned()));
+        if !began {
             journal.write(fingerprint)?;
         }
         Ok(journal)
+    }
+
+    /// Lines of the file that are no measurement, and do not count.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.lost
     }
 
     /// Measurements that are known.
@@ -147,6 +183,32 @@ impl Journal {
         line.push(b'\n');
         file.write_all(&line).and_then(|()| file.flush()).map_err(wrong)
     }
+}
+
+/// Longer lines are no measurements.
+const MAX_LINE: u64 = 64 << 20;
+
+/// Whether a measurement can have been made: whatever stands in a file.
+fn is_sound(point: &Point) -> bool {
+    let Point { images, gmacs, tokens, agreement, expected_agreement, agreement_error, .. } = point;
+    let percents = [Some(*agreement), Some(*expected_agreement), point.top1];
+    let is_percent = |percent: f64| (-1e-6..=100.0 + 1e-6).contains(&percent);
+    let finite = [Some(*agreement_error), point.expected_drop, point.drop_error];
+    let positive = [*gmacs, *tokens, point.seconds, point.unmerged_seconds];
+    let raw = point.raw.as_ref().is_none_or(|raw| {
+        let is_empty = raw.label.margin.is_empty() && raw.label.change.is_empty();
+        let lengths = [raw.own.margin.len(), raw.own.change.len(), raw.gaps.len()];
+        let labels = [raw.label.margin.len(), raw.label.change.len()];
+        lengths.iter().all(|length| length == images)
+            && (is_empty || labels.iter().all(|length| length == images))
+            && raw.gmacs.is_finite()
+            && raw.gmacs > 0.0
+    });
+    *images > 0
+        && percents.into_iter().flatten().all(is_percent)
+        && finite.into_iter().flatten().all(f64::is_finite)
+        && positive.iter().all(|value| value.is_finite() && *value > 0.0)
+        && raw
 }
 
 /// Rounds figures to 14 digits: JSON gives these back to the last bit, and all 17 it does not. A search that goes on

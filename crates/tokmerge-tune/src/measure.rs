@@ -5,7 +5,7 @@ use crate::{Family, Images, Journal, JournalError, Shifts};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tokmerge_merge::{BindError, Method, Reduction};
-use tokmerge_models::{Convention, Model, Pass, top2_margin};
+use tokmerge_models::{Convention, Model, NotFinite, Pass, top2_margin};
 
 /// One method on the images of a search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,19 +74,21 @@ impl<'a> Tuner<'a> {
     /// Runs the unmerged model on the images, which must not be none. With `labelled` the images' labels are the
     /// model's classes.
     ///
+    /// # Errors
+    /// When an output is not finite.
+    ///
     /// # Panics
     /// When there are no images, or a label is none of the model's classes.
-    #[must_use]
     pub fn new(
         model: &'a Model,
         images: Images,
         labelled: bool,
         convention: Convention,
         journal: Journal,
-    ) -> Self {
+    ) -> Result<Self, NotFinite> {
         assert!(!images.is_empty(), "tuning needs images");
         model.warm_up();
-        let pass = pass(model, &images, &Reduction::none(), convention);
+        let pass = pass(model, &images, &Reduction::none(), convention)?;
         let classes: Vec<usize> = pass.logits.iter().map(|logits| best(logits)).collect();
         let margins: Vec<f32> =
             pass.logits.iter().zip(&classes).map(|(logits, &class)| margin(logits, class)).collect();
@@ -116,7 +118,7 @@ impl<'a> Tuner<'a> {
             unmerged_seconds: pass.seconds,
             raw: None,
         };
-        Self { model, images, journal, convention, classes, margins, label_margins, unmerged }
+        Ok(Self { model, images, journal, convention, classes, margins, label_margins, unmerged })
     }
 
     /// The model.
@@ -178,7 +180,7 @@ impl<'a> Tuner<'a> {
     fn run(&self, method: &Method, merge: String, family: Family) -> Result<Point, MeasureError> {
         let reduction = self.model.bind(method)?;
         let unmerged_seconds = self.unmerged_now();
-        let pass = pass(self.model, &self.images, &reduction, self.convention);
+        let pass = pass(self.model, &self.images, &reduction, self.convention)?;
         let change = |class_of: &dyn Fn(usize) -> usize, before: &[f32]| Shifts {
             margin: before.to_vec(),
             change: pass
@@ -267,6 +269,9 @@ pub enum MeasureError {
     /// It could not be written down.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// An output is no number.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
 }
 
 /// All images of a search, by one way of merging.
@@ -278,10 +283,15 @@ struct Searched {
     seconds: f64,
 }
 
-fn pass(model: &Model, images: &Images, reduction: &Reduction, convention: Convention) -> Searched {
+fn pass(
+    model: &Model,
+    images: &Images,
+    reduction: &Reduction,
+    convention: Convention,
+) -> Result<Searched, NotFinite> {
     let mut found = Searched { logits: Vec::new(), gmacs: 0.0, tokens: 0.0, seconds: 0.0 };
     for batch in images.batches() {
-        let measured = model.measure(batch.clone(), reduction, convention);
+        let measured = model.measure(batch.clone(), reduction, convention)?;
         found.seconds += measured.seconds;
         found.gmacs += measured.gmacs.iter().sum::<f64>();
         found.tokens += measured.tokens_left.iter().sum::<usize>() as f64;
@@ -291,7 +301,7 @@ fn pass(model: &Model, images: &Images, reduction: &Reduction, convention: Conve
     found.gmacs /= count;
     found.tokens /= count;
     found.seconds /= count;
-    found
+    Ok(found)
 }
 
 fn best(logits: &[f32]) -> usize {

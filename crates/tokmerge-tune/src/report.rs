@@ -504,7 +504,8 @@ mod tests {
             top1: None,
             top5: None,
             agreement,
-            images_per_second: 100.0,
+            model_images_per_second: 100.0,
+            run_images_per_second: 50.0,
             gmacs,
             mean_tokens: 80.0,
         }

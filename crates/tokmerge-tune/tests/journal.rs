@@ -61,7 +61,8 @@ fn measurements_are_there_when_the_journal_is_opened_again() {
     assert_eq!(fs::read_to_string(desk.path()).expect("the journal"), text);
 }
 
-/// Wherever a crash cuts the last line, the lines before it count, and what follows is readable.
+/// Wherever a crash cuts the last line, the lines before it count, and what follows is readable. Without its end alone
+/// the line counts too.
 #[test]
 fn a_line_that_was_cut_off_is_dropped() {
     let desk = Desk::new();
@@ -70,12 +71,41 @@ fn a_line_that_was_cut_off_is_dropped() {
     let last = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').expect("lines") + 1;
     for cut in [last + 1, (last + whole.len()) / 2, whole.len() - 2, whole.len() - 1] {
         fs::write(desk.path(), &whole[..cut]).expect("a cut journal");
-        assert_eq!(desk.open().expect("a cut journal").len(), 2, "cut at {cut} of {}", whole.len());
+        let left = if cut + 1 == whole.len() { 3 } else { 2 };
+        assert_eq!(desk.open().expect("a cut journal").len(), left, "cut at {cut} of {}", whole.len());
         let again = desk.measure(&SPECS);
         assert_eq!(again[..2], fresh[..2]);
         assert_eq!((again[2].gmacs, again[2].agreement), (fresh[2].gmacs, fresh[2].agreement));
         assert_eq!(desk.open().expect("a mended journal").len(), 3);
     }
+}
+
+#[test]
+fn a_bad_line_costs_itself_alone() {
+    let desk = Desk::new();
+    desk.measure(&SPECS);
+    let text = fs::read_to_string(desk.path()).expect("the journal");
+    let lines: Vec<&str> = text.lines().collect();
+    let missing_margins = lines[2].replacen("\"gaps\":[", "\"gaps\":[1.0,", 1);
+    assert_ne!(missing_margins, lines[2]);
+    for bad in ["", "{}", "garbled \u{1}", &lines[2][1..], &missing_margins] {
+        fs::write(desk.path(), [lines[0], lines[1], bad, lines[3], ""].join("\n")).expect("written");
+        let journal = desk.open().expect("a journal");
+        assert_eq!((journal.len(), journal.lost()), (2, 1), "{bad:?}");
+    }
+    let first = &text[..20];
+    fs::write(desk.path(), first).expect("written");
+    assert!(desk.open().expect("a journal that was killed at once").is_empty());
+}
+
+#[test]
+fn one_search_writes_at_a_time() {
+    let desk = Desk::new();
+    let held = desk.open().expect("ours");
+    let error = desk.open().expect_err("held").to_string();
+    assert!(error.contains("another search is writing"), "{error}");
+    drop(held);
+    assert!(desk.open().is_ok());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokmerge_data::{ClassNames, PreprocessError, Rgb};
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Convention, Model};
+use tokmerge_models::{Convention, Model, NotFinite};
 
 /// One class, as a prediction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,16 +34,41 @@ pub struct Classification {
 /// Where class names come from.
 #[derive(Clone, Copy, Debug)]
 pub enum ClassNamesSource<'a> {
-    /// The model's metadata, where it has them.
+    /// The model's metadata, where it has them; ImageNet's for a model of 1000 classes without.
     Model,
     /// A file of the user's.
     File(&'a ClassNames),
 }
 
+/// Why images have no predictions.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClassifyError {
+    /// An image cannot be brought to the model's input size.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// An output is no number.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+}
+
+/// Classes of the ImageNet challenge.
+const IMAGENET: usize = 1000;
+
+/// What the classes of a model are called: as its metadata say, else as ImageNet's where there are 1000 of them.
+#[must_use]
+pub fn class_names(model: &Model) -> Option<ClassNames> {
+    match model.class_names() {
+        [] if model.classes() == IMAGENET => Some(ClassNames::imagenet_1k()),
+        [] => None,
+        names => Some(ClassNames::from_names(names.to_vec())),
+    }
+}
+
 /// Classifies images in one batch.
 ///
 /// # Errors
-/// When an image cannot be brought to the model's input size.
+/// When an image cannot be brought to the model's input size, or an output is not finite.
 pub fn classify(
     model: &Model,
     reduction: &Reduction,
@@ -51,17 +76,22 @@ pub fn classify(
     names: ClassNamesSource<'_>,
     topk: usize,
     convention: Convention,
-) -> Result<Vec<Classification>, PreprocessError> {
+) -> Result<Vec<Classification>, ClassifyError> {
     if images.is_empty() {
         return Ok(Vec::new());
     }
-    let measured = model.measure(model.prepare(images)?, reduction, convention);
+    let measured = model.measure(model.prepare(images)?, reduction, convention)?;
     let ms = measured.seconds * 1e3 / images.len() as f64;
+    let own = match names {
+        ClassNamesSource::File(_) => None,
+        ClassNamesSource::Model => class_names(model),
+    };
+    let names = match names {
+        ClassNamesSource::File(names) => Some(names),
+        ClassNamesSource::Model => own.as_ref(),
+    };
     let name = |index: usize| {
-        let known = match names {
-            ClassNamesSource::File(names) => names.name(index),
-            ClassNamesSource::Model => model.class_names().get(index).map(String::as_str),
-        };
+        let known = names.and_then(|names| names.name(index));
         known.map_or_else(|| format!("class {index}"), str::to_owned)
     };
     let classified = measured.logits.iter().enumerate().map(|(item, logits)| {

@@ -12,16 +12,18 @@ mod threads;
 
 pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};
-pub use classify::{ClassNamesSource, Classification, Ranked, classify};
+pub use classify::{ClassNamesSource, Classification, ClassifyError, Ranked, class_names, classify};
 pub use demo::demo_pictures;
 pub use picture::{Drawn, Membership, PictureError, picture, picture_sheet};
 pub use threads::{Affinity, ThreadsError, set_threads};
 pub use tokmerge_checkpoint::{
-    AtomicFile, Checkpoint, CheckpointError, Downloaded, ModelSource, Progress as DownloadProgress,
+    AtomicFile, Checkpoint, CheckpointError, Downloaded, LockError, ModelSource, OutputLock,
+    Progress as DownloadProgress, discover, read_text,
 };
 pub use tokmerge_data::{
-    BatchLoader, ClassNames, CropMode, DatasetError, ImageError, ImageFolder, Interpolation, Labelled,
-    Limits, Preprocess, PreprocessOverrides, Rgb, Sample, decode_image, open_image,
+    BatchLoader, ClassNames, ClassOrder, CropMode, DatasetError, ImageError, ImageFolder, Interpolation,
+    Labelled, LabelledBy, LeftOut, Limits, Preprocess, PreprocessOverrides, Rgb, Sample, decode_image,
+    open_image, read_image,
 };
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
@@ -34,9 +36,9 @@ pub use tokmerge_merge::{
 };
 pub use tokmerge_models::{
     Architecture, Batch, Buffers, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig, Group, Isa,
-    IsaError, LoadReport, Measured, Model, ModelError, ModelOptions, Network, Order, Output, Pass, Placement,
-    Precision, Probe, Routing, RoutingError, UnknownModel, VitConfig, Weights, architecture, architectures,
-    describe, describe_with_progress,
+    IsaError, LoadReport, Measured, Model, ModelError, ModelOptions, Network, NotFinite, Order, Output, Pass,
+    Placement, Precision, Probe, Routing, RoutingError, UnknownModel, Unused, VitConfig, Weights,
+    architecture, architectures, describe, describe_with_progress,
 };
 pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use tokmerge_data::{PreprocessError, Rgb};
 use tokmerge_merge::{Mixture, Reduction, Tokens};
-use tokmerge_models::{Model, Pass, Probe};
+use tokmerge_models::{Model, NotFinite, Pass, Probe};
 use tokmerge_viz::{Grid, Picture, Style, render, sheet, side_by_side};
 
 /// Why a picture cannot be made.
@@ -37,6 +37,9 @@ pub enum PictureError {
         /// The method.
         merge: String,
     },
+    /// An output is no number.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
     /// Every image has its own grid of patches.
     #[error(
         "images of this model have grids of their own sizes, which are not drawn yet; take a model of one image size"
@@ -167,9 +170,9 @@ fn merged(
     let mut pixels = vec![0.0; model.preprocess().output_len()];
     model.preprocess().normalise(&seen, &mut pixels)?;
     let found = if reduction.method().has_weights() {
-        mixed(model, reduction, pixels, layer)
+        mixed(model, reduction, pixels, layer)?
     } else {
-        grouped(model, reduction, pixels, layer)
+        grouped(model, reduction, pixels, layer)?
     };
     let (groups, tokens, membership) = found.ok_or_else(|| PictureError::NothingMerged {
         merge: reduction.method().to_string(),
@@ -183,18 +186,31 @@ fn merged(
 /// The token of every patch, the number of tokens, and how the ones went into the others; `None` if nothing merged.
 type Found = Option<(Vec<Option<u32>>, usize, Membership)>;
 
-fn grouped(model: &Model, reduction: &Reduction, pixels: Vec<f32>, layer: Option<usize>) -> Found {
+fn grouped(
+    model: &Model,
+    reduction: &Reduction,
+    pixels: Vec<f32>,
+    layer: Option<usize>,
+) -> Result<Found, NotFinite> {
     let prefix = model.facts().prefix;
-    let trace = model.run(pixels, Pass::new(reduction)).trace;
-    let plan = trace.plan_until(layer.map(|layer| layer - 1))?;
-    let groups = plan.groups(0)[prefix..].to_vec();
-    Some((groups, plan.output().rows() - prefix, Membership::Grouped))
+    let output = model.run(pixels, Pass::new(reduction));
+    NotFinite::check_tensor(&output.logits)?;
+    Ok(output.trace.plan_until(layer.map(|layer| layer - 1)).map(|plan| {
+        let groups = plan.groups(0)[prefix..].to_vec();
+        (groups, plan.output().rows() - prefix, Membership::Grouped)
+    }))
 }
 
-fn mixed(model: &Model, reduction: &Reduction, pixels: Vec<f32>, layer: Option<usize>) -> Found {
+fn mixed(
+    model: &Model,
+    reduction: &Reduction,
+    pixels: Vec<f32>,
+    layer: Option<usize>,
+) -> Result<Found, NotFinite> {
     let mut mixing = Mixing { reduction, until: layer.unwrap_or(usize::MAX), mixture: None };
-    let _ = model.run(pixels, Pass::new(reduction).probed(&mut mixing));
-    let mixture = mixing.mixture?;
+    let output = model.run(pixels, Pass::new(reduction).probed(&mut mixing));
+    NotFinite::check_tensor(&output.logits)?;
+    let Some(mixture) = mixing.mixture else { return Ok(None) };
     let patches = model.facts().prefix..mixture.inputs();
     // The rest is prefix.
     let tokens = (0..mixture.outputs())
@@ -205,7 +221,7 @@ fn mixed(model: &Model, reduction: &Reduction, pixels: Vec<f32>, layer: Option<u
     let shown = groups.iter().flatten().collect::<BTreeSet<_>>().len();
     let parts = largest.iter().flatten().map(|largest| f64::from(largest.part));
     let part = parts.sum::<f64>() / largest.len() as f64;
-    Some((groups, tokens, Membership::Mixed { shown, part }))
+    Ok(Some((groups, tokens, Membership::Mixed { shown, part })))
 }
 
 /// Sees what weights make of the tokens of the first image, block by block.

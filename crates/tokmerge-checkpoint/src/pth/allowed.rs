@@ -43,6 +43,7 @@ impl Global {
             | ("numpy", "dtype" | "ndarray")
             | ("_codecs", "encode") => Some(Self::Opaque),
             (module, _) if is_script_class(module) => Some(Self::ScriptClass),
+            (module, name) if is_harmless(module, name) => Some(Self::Opaque),
             ("torch", dtype) if DTYPES.contains(&dtype) => Some(Self::Opaque),
             ("torch", storage) => storage_dtype(storage).map(Self::Storage),
             _ => None,
@@ -52,6 +53,52 @@ impl Global {
 
 /// Element types of `torch`, which arguments may hold.
 const DTYPES: [&str; 7] = ["float32", "float16", "bfloat16", "float64", "int64", "int32", "bool"];
+
+/// Whether a class is one of settings, counters, dates or random states, such as training leaves beside weights. Its
+/// objects are never looked at, and nothing is called.
+fn is_harmless(module: &str, name: &str) -> bool {
+    /// Packages of settings, and the modules inside them.
+    const PACKAGES: [&str; 9] = [
+        "omegaconf",
+        "yacs",
+        "easydict",
+        "addict",
+        "ml_collections",
+        "pytorch_lightning",
+        "lightning",
+        "lightning_fabric",
+        "numpy",
+    ];
+    /// Types of plain values, which protocol 2 spells as functions.
+    const BUILTINS: [&str; 13] = [
+        "int",
+        "float",
+        "complex",
+        "bool",
+        "str",
+        "bytes",
+        "bytearray",
+        "list",
+        "tuple",
+        "dict",
+        "slice",
+        "range",
+        "object",
+    ];
+    let is_inside = |package: &str| {
+        module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    match module {
+        "collections" => matches!(name, "Counter" | "defaultdict" | "deque" | "ChainMap" | "UserDict"),
+        "types" => name == "SimpleNamespace",
+        "datetime" | "decimal" | "fractions" | "uuid" | "typing" | "enum" | "pathlib" => true,
+        "copyreg" | "copy_reg" => name == "_reconstructor",
+        "builtins" | "__builtin__" => BUILTINS.contains(&name),
+        "torch" => name == "Generator",
+        "torch.torch_version" => name == "TorchVersion",
+        _ => PACKAGES.into_iter().any(is_inside),
+    }
+}
 
 /// Whether a class was made by TorchScript: `__torch__.clip.model.VisionTransformer`.
 fn is_script_class(module: &str) -> bool {

@@ -27,7 +27,7 @@ const NAME: &str = "PyTorch";
 /// A state dict takes some 100 bytes per tensor; this allows for optimiser state beside it.
 const MAX_PICKLE: usize = 32 << 20;
 
-pub(crate) fn read(path: &Path, bytes: Bytes) -> Result<Contents, CheckpointError> {
+pub(crate) fn read(path: &Path, bytes: Bytes, state_dict: Option<&str>) -> Result<Contents, CheckpointError> {
     let malformed = |reason: String| CheckpointError::malformed(path, NAME, reason);
     let archive = Archive::open(path, &bytes)?;
     let heap = pickle::load(&bytes[archive.pickle.clone()]).map_err(|error| match error {
@@ -35,7 +35,7 @@ pub(crate) fn read(path: &Path, bytes: Bytes) -> Result<Contents, CheckpointErro
         PickleError::Malformed(reason) => malformed(reason),
     })?;
 
-    let found = StateDict::find(&heap).map_err(malformed)?;
+    let found = StateDict::find(&heap, state_dict).map_err(malformed)?;
     let mut entries = BTreeMap::new();
     let mut copies = layout::Copies::with_budget_for(bytes.len());
     for (name, tensor) in found.tensors {

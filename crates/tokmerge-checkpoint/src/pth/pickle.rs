@@ -163,6 +163,7 @@ impl<'p> Machine<'p> {
         let list = self.top()?;
         match self.heap.get_mut(list) {
             Object::List(existing) => existing.extend_from_slice(items),
+            Object::Opaque => {}
             _ => return Err("an item is appended to what is not a list".into()),
         }
         Ok(())
@@ -173,6 +174,7 @@ impl<'p> Machine<'p> {
         let dict = self.top()?;
         match self.heap.get_mut(dict) {
             Object::Dict(existing) => existing.extend(items),
+            Object::Opaque => {}
             _ => return Err("an item is set in what is not a dict".into()),
         }
         Ok(())
@@ -182,7 +184,7 @@ impl<'p> Machine<'p> {
         self.pop_mark()?;
         let set = self.top()?;
         match self.heap.get(set) {
-            Object::Set => Ok(()),
+            Object::Set | Object::Opaque => Ok(()),
             _ => Err("an item is added to what is not a set".into()),
         }
     }

@@ -35,15 +35,17 @@ const MAX_ATTRIBUTES: usize = 100_000;
 
 /// The tensors to load, and what lay beside them.
 pub(super) struct StateDict<'h, 'p> {
-    pub(super) key: Option<&'static str>,
+    /// Where they lay: `model`, or `checkpoint.model` in a dict of a dict.
+    pub(super) key: Option<String>,
     /// The key of raw weights that lay beside the averaged ones.
-    pub(super) raw_key: Option<&'static str>,
+    pub(super) raw_key: Option<String>,
     pub(super) tensors: Vec<(Cow<'p, str>, &'h Tensor<'p>)>,
     pub(super) ignored: Vec<String>,
 }
 
 impl<'h, 'p> StateDict<'h, 'p> {
-    pub(super) fn find(heap: &'h Heap<'p>) -> Result<Self, String> {
+    /// The tensors below `chosen`, or where training scripts put them, or else where they are found by their content.
+    pub(super) fn find(heap: &'h Heap<'p>, chosen: Option<&str>) -> Result<Self, String> {
         let mut found = Self { key: None, raw_key: None, tensors: Vec::new(), ignored: Vec::new() };
         let top = match heap.get(heap.root()) {
             Object::Dict(top) => top,
@@ -57,24 +59,62 @@ impl<'h, 'p> StateDict<'h, 'p> {
             }
         };
         let state_dict = |key: &str| match heap.get(last_of(heap, top, key)?) {
-            Object::Dict(items) if has_tensor(heap, items) => Some(items),
+            Object::Dict(items) if has_tensor(heap, items) => Some(&items[..]),
             _ => None,
         };
-        let nested = STATE_DICT_KEYS.into_iter().find_map(|(key, raw)| Some((key, raw, state_dict(key)?)));
+        let known = STATE_DICT_KEYS.into_iter().find_map(|(key, raw)| Some((key, raw, state_dict(key)?)));
+        let nested = match (chosen, known) {
+            (Some(chosen), _) => match below(heap, chosen) {
+                Some(items) => Some((chosen.to_owned(), items)),
+                None if has_prefix(heap, top, chosen) => None,
+                None => {
+                    let places = StateDicts::of(heap).places;
+                    return Err(match &places[..] {
+                        [] => format!(
+                            "there is no `state_dict` {}, and its tensors lie at top level",
+                            quoted(chosen)
+                        ),
+                        _ => format!(
+                            "there is no `state_dict` {}; there are: {}",
+                            quoted(chosen),
+                            shown(&places)
+                        ),
+                    });
+                }
+            },
+            (None, Some((key, raw, items))) => {
+                found.raw_key = raw.filter(|raw| state_dict(raw).is_some()).map(str::to_owned);
+                Some((key.to_owned(), items))
+            }
+            (None, None) if has_tensor(heap, top) => None,
+            (None, None) => {
+                let StateDicts { mut places, mut dicts } = StateDicts::of(heap);
+                match dicts.len() {
+                    0 => None,
+                    1 => Some((places.remove(0), dicts.remove(0))),
+                    _ => {
+                        return Err(format!(
+                            "it holds several dicts of tensors: {}; choose one as `state_dict`",
+                            shown(&places)
+                        ));
+                    }
+                }
+            }
+        };
         match nested {
-            Some((key, raw, items)) => {
-                found.key = Some(key);
-                found.raw_key = raw.filter(|raw| state_dict(raw).is_some());
-                let is_key = |name: Ref| matches!(heap.get(name), Object::Str(name) if *name == key);
+            Some((key, items)) => {
+                let outer = key.split('.').next().unwrap_or_default();
+                let is_key = |name: Ref| matches!(heap.get(name), Object::Str(name) if *name == outer);
                 found.ignore(heap, top.iter().map(|(name, _)| *name).filter(|name| !is_key(*name)));
+                found.key = Some(key);
                 found.collect(heap, items);
             }
-            None => found.collect(heap, top),
+            None => found.collect(heap, &top[..]),
         }
         if found.tensors.is_empty() {
             let keys: Vec<&str> = STATE_DICT_KEYS.iter().map(|(key, _)| *key).collect();
             return Err(format!(
-                "no dict of tensors at top level nor under {}; keys: {}",
+                "no dict of tensors at top level, under {} or any other key; keys: {}",
                 keys.join(", "),
                 shown(&found.ignored)
             ));
@@ -130,6 +170,69 @@ impl<'h, 'p> StateDict<'h, 'p> {
         let keys = keys.into_iter().filter(|key| seen.insert(*key));
         self.ignored.extend(keys.map(|key| key_text(heap, key)));
     }
+}
+
+/// Dicts of tensors below the top, wherever they are, except for the state of optimisers and the like.
+struct StateDicts<'h> {
+    places: Vec<String>,
+    dicts: Vec<&'h [(Ref, Ref)]>,
+}
+
+/// How the keys begin under which training keeps what is no weight.
+const NOT_WEIGHTS: [&str; 8] =
+    ["optim", "lr_sched", "sched", "scaler", "amp", "loss_scaler", "grad_scaler", "callbacks"];
+/// Dicts in dicts, and how many of them are looked at.
+const MAX_DICTS: usize = 10_000;
+const MAX_DICT_DEPTH: usize = 6;
+
+impl<'h> StateDicts<'h> {
+    fn of<'p>(heap: &'h Heap<'p>) -> Self {
+        let mut found = Self { places: Vec::new(), dicts: Vec::new() };
+        let (mut pending, mut seen) = (vec![(String::new(), heap.root(), 0)], HashSet::new());
+        while let Some((place, at, depth)) = pending.pop() {
+            let Object::Dict(items) = heap.get(at) else { continue };
+            if !seen.insert(at) || seen.len() > MAX_DICTS || depth > MAX_DICT_DEPTH || place.len() > MAX_NAME
+            {
+                continue;
+            }
+            if depth > 0 && has_named_tensor(heap, items) {
+                found.places.push(place);
+                found.dicts.push(items);
+                continue;
+            }
+            for (name, value) in items.iter().rev() {
+                let Object::Str(name) = heap.get(*name) else { continue };
+                if matches!(heap.get(*value), Object::Dict(_))
+                    && !NOT_WEIGHTS.iter().any(|other| name.starts_with(other))
+                {
+                    let place = if place.is_empty() { (*name).to_owned() } else { format!("{place}.{name}") };
+                    pending.push((place, *value, depth + 1));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The dict of tensors at a place such as `checkpoint.model`.
+fn below<'h>(heap: &'h Heap<'_>, place: &str) -> Option<&'h [(Ref, Ref)]> {
+    let StateDicts { places, dicts } = StateDicts::of(heap);
+    let at = places.iter().position(|found| found == place)?;
+    dicts.get(at).copied()
+}
+
+/// Whether tensors at the top are named as those of a module.
+fn has_prefix(heap: &Heap<'_>, items: &[(Ref, Ref)], module: &str) -> bool {
+    let inside = |name: &str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
+    items.iter().any(|(name, _)| matches!(heap.get(*name), Object::Str(name) if inside(name)))
+}
+
+/// Whether a dict holds a tensor that is named as parameters of modules are.
+fn has_named_tensor(heap: &Heap<'_>, items: &[(Ref, Ref)]) -> bool {
+    items.iter().any(|(name, value)| {
+        matches!(heap.get(*name), Object::Str(name) if name.contains('.'))
+            && matches!(heap.get(*value), Object::Tensor(_))
+    })
 }
 
 /// What a dict holds under a key: the last item of it, as in Python.

@@ -4,7 +4,7 @@ use crate::output;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::Path;
-use tokmerge::{MergeSpec, Method, Model, Reduction};
+use tokmerge::{MergeSpec, Method, Model, Reduction, read_text};
 
 /// `--merge` where several are compared.
 #[derive(Args, Debug)]
@@ -35,6 +35,9 @@ pub(crate) fn bind(model: &Model, methods: &[Method]) -> Result<Vec<Reduction>> 
     bound.collect()
 }
 
+/// A `merge.toml` has a few lines.
+const MAX_SPEC: u64 = 1 << 20;
+
 /// A method from a spec or from the path of a `merge.toml`.
 pub(crate) fn method(spec: &str) -> Result<Method> {
     let path = Path::new(spec);
@@ -42,7 +45,7 @@ pub(crate) fn method(spec: &str) -> Result<Method> {
     if !is_file {
         return Ok(spec.parse()?);
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read --merge {spec}"))?;
+    let text = read_text(path, MAX_SPEC).with_context(|| format!("cannot read --merge {spec}"))?;
     let read = || Method::from_spec(&MergeSpec::from_toml(&text)?);
     read().with_context(|| format!("--merge {spec}"))
 }

@@ -1,12 +1,16 @@
 //! Arguments that several commands share. Those of one command alone are beside it. Names are timm's where timm has the
 //! option.
 
+mod images;
+mod labels;
 mod merge;
 mod model;
 mod output;
 mod preprocess;
 mod values;
 
+pub(crate) use images::picture;
+pub(crate) use labels::ClassOrderArgs;
 pub(crate) use merge::{MergeArgs, bind, method};
 pub(crate) use model::{DeviceArgs, ModelArgs, ThreadArgs};
 pub(crate) use output::OutputArgs;

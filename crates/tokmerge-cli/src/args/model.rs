@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 use std::path::PathBuf;
 use std::str::FromStr;
-use tokmerge::{Affinity, Device, EMBEDDED, Model, ModelOptions, Precision, Routing, Weights};
+use tokmerge::{Affinity, Device, EMBEDDED, Model, ModelOptions, Precision, Routing, Unused, Weights};
 
 /// Which model, and how it runs.
 #[derive(Args, Debug)]
@@ -21,6 +21,13 @@ pub(crate) struct ModelArgs {
     /// Weights file, safetensors or PyTorch [default: those that --model points to]
     #[arg(short, long, value_name = "FILE", env = "TOKMERGE_WEIGHTS", conflicts_with = "random_weights")]
     pub(crate) weights: Option<PathBuf>,
+    /// Which weights of a file that holds several: a key such as model_ema, or what their names begin with, such as
+    /// student [default: averaged ones where there are some]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) state_dict: Option<String>,
+    /// Leave tensors aside that the model does not read, instead of refusing the file
+    #[arg(long)]
+    pub(crate) ignore_unused: bool,
     /// Use random weights: for measuring speed, not for predictions
     #[arg(long)]
     pub(crate) random_weights: bool,
@@ -75,6 +82,15 @@ impl ModelArgs {
         }
     }
 
+    /// Files that are read to open it, as far as they are on this machine.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.weights.iter().cloned().collect();
+        if let Some(dir) = self.model.as_deref().and_then(|name| name.strip_prefix("local-dir:")) {
+            files.extend(std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+        files
+    }
+
     fn open_named(&self, name: &str) -> Result<Model> {
         self.threads.start()?;
         let weights = match (&self.weights, self.random_weights) {
@@ -85,11 +101,15 @@ impl ModelArgs {
         let options = ModelOptions {
             model: name.to_owned(),
             weights,
+            state_dict: self.state_dict.clone(),
+            unused: if self.ignore_unused { Unused::Ignore } else { Unused::Refuse },
             img_size: self.img_size,
             precision: self.dtype,
             routing: self.routing,
         };
-        Ok(Model::open_with_progress(&options, &self.device.open(), &Downloads::default())?)
+        let model = Model::open_with_progress(&options, &self.device.open(), &Downloads::default())?;
+        model.notes().iter().for_each(|note| output::note(format!("note: {note}")));
+        Ok(model)
     }
 }
 

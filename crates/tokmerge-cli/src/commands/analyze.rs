@@ -3,15 +3,14 @@
 use crate::args::{
     MergeArgs, ModelArgs, PreprocessArgs, at_least_one, batch_size, bind, must_exist, threshold,
 };
-use crate::output;
-use crate::progress::{Progress, note_stray};
+use crate::output::{self, CsvFile, ResultFile};
+use crate::progress::{Progress, note_left_out};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokmerge::analysis::{
     InformationLoss, LayerLoss, MergeProfile, MergedTokens, exponential_fit, information_loss,
@@ -164,7 +163,7 @@ impl ImagesArgs {
     }
 
     fn samples(&self, folder: ImageFolder) -> Vec<Sample> {
-        note_stray(&folder, &self.dir);
+        note_left_out(&folder, &self.dir);
         let folder = match self.limit {
             Some(limit) => folder.limit(limit),
             None => folder,
@@ -179,8 +178,8 @@ impl ImagesArgs {
 
 /// The files of a report, open before the work begins.
 struct Files {
-    chart: File,
-    csv: Option<csv::Writer<File>>,
+    chart: ResultFile,
+    csv: Option<CsvFile>,
 }
 
 impl ReportArgs {
@@ -194,9 +193,10 @@ impl ReportArgs {
     }
 
     fn create(&self) -> Result<Files> {
-        let path: &Path = &self.output;
-        let chart = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Files { chart, csv: self.csv.as_deref().map(output::csv_file).transpose()? })
+        Ok(Files {
+            chart: ResultFile::create(&self.output)?,
+            csv: self.csv.as_deref().map(output::csv_file).transpose()?,
+        })
     }
 }
 
@@ -205,10 +205,12 @@ impl Files {
         mut self,
         args: &ReportArgs,
         chart: &Chart,
-        rows: impl FnOnce(csv::Writer<File>) -> Result<()>,
+        rows: impl FnOnce(CsvFile) -> Result<()>,
     ) -> Result<()> {
         let written = self.chart.write_all(chart.to_svg().as_bytes());
-        written.with_context(|| format!("cannot write {}", args.output.display()))?;
+        let cannot = || format!("cannot write {}", args.output.display());
+        written.with_context(cannot)?;
+        self.chart.finish().with_context(cannot)?;
         match self.csv {
             Some(csv) => rows(csv).context("cannot write the --csv file"),
             None => Ok(()),

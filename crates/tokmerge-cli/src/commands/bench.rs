@@ -64,7 +64,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let results = if args.train {
         model.require_head()?;
         memory::keep();
-        bench_training(&model, &reductions, options, args.recompute)
+        bench_training(&model, &reductions, options, args.recompute)?
     } else {
         bench(&model, &reductions, options)
     };

@@ -1,17 +1,18 @@
 //! `tokmerge classify`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, bind};
+use super::eval::check_count;
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, bind, picture};
 use crate::output;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokmerge::{ClassNames, ClassNamesSource, Classification, open_image};
+use tokmerge::{ClassNames, ClassNamesSource, Classification};
 
 #[derive(Args, Debug)]
 pub(crate) struct ClassifyArgs {
-    /// Images: JPEG, PNG, WebP or BMP
+    /// Images: JPEG, PNG, WebP or BMP; - reads one from standard input
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
     #[command(flatten)]
@@ -39,14 +40,8 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     let names = names.as_ref().map_or(ClassNamesSource::Model, ClassNamesSource::File);
     let model = args.preprocess.apply(args.model.open_or_demo()?)?;
     model.require_head()?;
-    if let ClassNamesSource::File(names) = names
-        && names.len() != model.classes()
-    {
-        bail!(
-            "--labels names {} classes but the model has {}; give the names of the classes it was trained on",
-            names.len(),
-            model.classes()
-        );
+    if let ClassNamesSource::File(names) = names {
+        check_count(names, &model)?;
     }
     let reductions = bind(&model, &methods)?;
     // So that the first image's time is like the others'.
@@ -57,13 +52,13 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     for paths in args.images.chunks(BATCH) {
         let (mut readable, mut images) = (Vec::new(), Vec::new());
         for path in paths {
-            match open_image(path, &limits) {
+            match picture(path, &limits) {
                 Ok(image) => {
                     readable.push(path.display().to_string());
                     images.push(image);
                 }
                 Err(error) => {
-                    output::error(&error.into());
+                    output::error(&error);
                     code = ExitCode::FAILURE;
                 }
             }

@@ -1,17 +1,17 @@
 //! `tokmerge embed`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, bind};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, bind, picture};
 use crate::output;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokmerge::{Measured, open_image};
+use tokmerge::Measured;
 
 #[derive(Args, Debug)]
 pub(crate) struct EmbedArgs {
-    /// Images: JPEG, PNG, WebP or BMP
+    /// Images: JPEG, PNG, WebP or BMP; - reads one from standard input
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
     #[command(flatten)]
@@ -40,13 +40,13 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     for paths in args.images.chunks(BATCH) {
         let (mut readable, mut images) = (Vec::new(), Vec::new());
         for path in paths {
-            match open_image(path, &limits) {
+            match picture(path, &limits) {
                 Ok(image) => {
                     readable.push(path.display().to_string());
                     images.push(image);
                 }
                 Err(error) => {
-                    output::error(&error.into());
+                    output::error(&error);
                     code = ExitCode::FAILURE;
                 }
             }
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
             continue;
         }
         for (method, reduction) in methods.iter().zip(&reductions) {
-            let found = model.measure(model.prepare(&images)?, reduction, convention);
+            let found = model.measure(model.prepare(&images)?, reduction, convention)?;
             for (item, path) in readable.iter().enumerate() {
                 output::line(if args.output.json {
                     json(path, &method.to_string(), &found, item).to_string()

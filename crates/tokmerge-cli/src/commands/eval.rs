@@ -1,24 +1,24 @@
 //! `tokmerge eval`.
 
 use crate::args::{
-    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind, must_exist,
+    ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind,
+    must_exist,
 };
-use crate::output;
-use crate::progress::{Progress, note_stray};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::output::{self, CsvFile};
+use crate::progress::{Progress, note_left_out};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::{
-    Accuracy, ClassNames, Convention, EvalOptions, ImageError, ImageFolder, Labelled, Labels, Model,
-    Observer, Prediction, Sample, evaluate, wilson,
+    Accuracy, ClassNames, ClassOrder, Convention, EvalOptions, ImageError, ImageFolder, Labelled, LabelledBy,
+    Labels, Model, Observer, Prediction, Sample, class_names, evaluate, wilson,
 };
 
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
-    /// Folder of images, one sub-folder per class in the order of the model's classes; or unlabelled images
+    /// Folder of images, one sub-folder per class, named as the model's classes or in their order; or unlabelled images
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
@@ -34,9 +34,11 @@ pub(crate) struct EvalArgs {
     /// Evaluate on this many images, spread evenly over the folder
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
-    /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name
+    /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name [default: the model's own names, or ImageNet's]
     #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
     pub(crate) labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) class_order: ClassOrderArgs,
     /// Write the path, label and top five classes of every image, with logits
     #[arg(long, value_name = "FILE")]
     pub(crate) predictions: Option<PathBuf>,
@@ -52,19 +54,29 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
-    let folder = ImageFolder::open(&args.dir)?;
+    let folder = ImageFolder::open_in(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let model = args.preprocess.apply(args.model.open()?)?;
     model.require_head()?;
     let reductions = bind(&model, &methods)?;
-    note_stray(&folder, &args.dir);
+    note_left_out(&folder, &args.dir);
     let folder = match args.limit {
         Some(limit) => folder.limit(limit),
         None => folder,
     };
-    let (samples, labels) = labelled(&folder, names.as_ref(), &model, args.labels.is_some())?;
+    let (samples, labels) = labelled(&folder, names.as_ref(), &model)?;
     if args.predictions.is_some() && args.predictions == args.results_file {
         bail!("--predictions and --results-file name the same file; give each its own");
+    }
+    for (flag, path) in [("--predictions", &args.predictions), ("--results-file", &args.results_file)] {
+        if let Some(path) = path {
+            let inputs = args.model.files();
+            let inputs = inputs.iter().chain(&args.labels).map(PathBuf::as_path);
+            output::refuse_inputs(flag, path, inputs)?;
+            let name = path.file_name();
+            let images = samples.iter().map(|sample| sample.path.as_path());
+            output::refuse_inputs(flag, path, images.filter(|image| image.file_name() == name))?;
+        }
     }
     let predictions = args.predictions.as_deref().map(PredictionFile::create).transpose()?;
     let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
@@ -122,18 +134,55 @@ impl Observer for Watcher {
 /// Samples whose labels are the model's classes, as far as that can be known.
 pub(crate) fn labelled(
     folder: &ImageFolder,
-    names: Option<&ClassNames>,
+    given: Option<&ClassNames>,
     model: &Model,
-    asked: bool,
 ) -> Result<(Vec<Sample>, Labels)> {
-    match folder.labelled(names, model.classes()).map_err(|error| anyhow!("{error} (--labels)"))? {
-        Labelled::Classes(samples) => Ok((samples, Labels::Trusted)),
+    if let Some(names) = given {
+        check_count(names, model)?;
+        if names.has_ids() && !folder.class_names().is_empty() {
+            return Ok((folder.labelled_by(names)?, Labels::Trusted));
+        }
+    }
+    let known = class_names(model);
+    match folder.labelled(given.or(known.as_ref()), model.classes())? {
+        Labelled::Classes { samples, by } => {
+            note_order(folder, by);
+            Ok((samples, Labels::Trusted))
+        }
         Labelled::Unknown(samples) => {
-            if asked {
+            if given.is_some() {
                 output::note("note: the images lie in no class folders, so --labels has nothing to map");
             }
             Ok((samples, Labels::Ignored))
         }
+    }
+}
+
+/// Refuses names of another number of classes.
+pub(crate) fn check_count(names: &ClassNames, model: &Model) -> Result<()> {
+    if names.len() != model.classes() {
+        bail!(
+            "--labels names {} classes but the model has {}; give the names of the classes it was trained on",
+            names.len(),
+            model.classes()
+        );
+    }
+    Ok(())
+}
+
+/// Says in which order folders became classes, where that is not plain.
+fn note_order(folder: &ImageFolder, by: LabelledBy) {
+    if let LabelledBy::Order(order) = by
+        && folder.orders_differ()
+    {
+        let example = match order {
+            ClassOrder::Natural => "2 before 10; --class-order plain for 10 before 2",
+            ClassOrder::Plain => "10 before 2; --class-order natural for 2 before 10",
+        };
+        output::note(format!(
+            "note: the class folders are taken as classes in {} order ({example})",
+            order.name()
+        ));
     }
 }
 
@@ -158,8 +207,16 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
     ))?;
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
     let gmacs = format!("GMACs ({})", args.output.convention);
-    let header =
-        ["merge", "top-1 %", "top-5 %", "agreement %", "(95 % interval)", &gmacs, "tokens left", "img/s"];
+    let header = [
+        "merge",
+        "top-1 %",
+        "top-5 %",
+        "agreement %",
+        "(95 % interval)",
+        &gmacs,
+        "tokens left",
+        "model img/s",
+    ];
     let rows: Vec<Vec<String>> = results
         .iter()
         .map(|result| {
@@ -173,11 +230,18 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
                 format!("{low:.1}-{high:.1}"),
                 format!("{:.2}", result.gmacs),
                 format!("{:.1}", result.mean_tokens),
-                format!("{:.1}", result.images_per_second),
+                format!("{:.1}", result.model_images_per_second),
             ]
         })
         .collect();
-    output::line(output::table(&header, &rows))
+    output::line(output::table(&header, &rows))?;
+    if let Some(result) = results.first() {
+        output::line(format!(
+            "model img/s: forward passes alone; the whole run, reading and all methods: {:.1} img/s",
+            result.run_images_per_second
+        ))?;
+    }
+    Ok(())
 }
 
 /// A result with its setting.
@@ -207,6 +271,8 @@ struct CsvRow<'a> {
     agreement: String,
     gmacs: String,
     mean_tokens: String,
+    model_images_per_second: String,
+    run_images_per_second: String,
     convention: Convention,
 }
 
@@ -228,6 +294,8 @@ impl<'a> CsvRow<'a> {
             agreement: format!("{:.3}", result.agreement),
             gmacs: format!("{:.4}", result.gmacs),
             mean_tokens: format!("{:.2}", result.mean_tokens),
+            model_images_per_second: format!("{:.2}", result.model_images_per_second),
+            run_images_per_second: format!("{:.2}", result.run_images_per_second),
             convention,
         }
     }
@@ -235,7 +303,7 @@ impl<'a> CsvRow<'a> {
 
 /// `--predictions`: one row per image, and per method where there are several.
 struct PredictionFile {
-    writer: csv::Writer<File>,
+    writer: CsvFile,
     path: String,
     header_written: bool,
 }
@@ -264,7 +332,8 @@ impl PredictionFile {
         self.writer.write_record(row).with_context(|| format!("cannot write {}", self.path))
     }
 
-    fn finish(mut self) -> Result<()> {
-        self.writer.flush().with_context(|| format!("cannot write {}", self.path))
+    fn finish(self) -> Result<()> {
+        let path = self.path;
+        output::finish_csv(self.writer).with_context(|| format!("cannot write {path}"))
     }
 }

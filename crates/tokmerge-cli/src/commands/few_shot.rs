@@ -4,7 +4,7 @@ use crate::args::{
     MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind, must_exist,
 };
 use crate::output;
-use crate::progress::{Progress, note_stray};
+use crate::progress::{Progress, note_left_out};
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
     check(args, &folder)?;
     let model = args.preprocess.apply(args.model.open()?)?;
     let reductions = bind(&model, &methods)?;
-    note_stray(&folder, &args.dir);
+    note_left_out(&folder, &args.dir);
     let mut progress = Progress::of(folder.samples().len());
     let limits = args.preprocess.limits();
     let reading = Reading { batch_size: args.batch_size, workers: args.workers, limits };

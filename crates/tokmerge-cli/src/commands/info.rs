@@ -3,7 +3,7 @@
 use crate::args::{MergeArgs, OutputArgs, at_least_one, epochs, images, img_size};
 use crate::output;
 use crate::progress::Downloads;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -64,6 +64,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     let mut architecture = describe_with_progress(&options, &Downloads::default())?.architecture;
     if let Some(classes) = args.num_classes {
         architecture.config = architecture.config.with_num_classes(classes);
+        architecture.config.check().map_err(|reason| anyhow!("--num-classes {classes}: {reason}"))?;
     }
     let training = Training::of(&args.training, &architecture)?;
     let config = &architecture.config;

@@ -2,7 +2,7 @@
 
 use crate::args::one_of;
 use crate::output;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +33,15 @@ pub(crate) struct ScenesArgs {
 
 pub(crate) fn run(args: &ScenesArgs) -> Result<ExitCode> {
     let scenes = Scenes::of(args.split).with_side(args.side)?;
-    write(&scenes, &args.dir, args.first..args.first.saturating_add(args.images))?;
+    let Some(end) = args.first.checked_add(args.images) else {
+        bail!(
+            "--first {} and --images {} go beyond the last picture, {}",
+            args.first,
+            args.images,
+            u64::MAX - 1
+        );
+    };
+    write(&scenes, &args.dir, args.first..end)?;
     let (images, classes, dir) = (args.images, CLASSES.len(), args.dir.display());
     output::note(format!("{images} pictures of {classes} classes are in {dir}"));
     Ok(ExitCode::SUCCESS)

@@ -23,6 +23,9 @@ pub(crate) struct TrainArgs {
     /// Resume from the last checkpoint in the folder
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Resume with more epochs than the run began with; the learning rate goes on as in the schedule of all of them
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) extend: bool,
     /// Change a value of the recipe, e.g. train.epochs=5; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -55,7 +58,11 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
     let dir = args.output.clone().unwrap_or_else(|| default_output(&args.recipe));
     let start = Start::open_with_progress(recipe.clone(), &args.device.open(), &Downloads::default())?;
     let description = describe(&recipe, &start, &dir);
-    let trainer = if args.resume { Trainer::resume(start, &dir)? } else { Trainer::new(start, &dir)? };
+    let trainer = match (args.resume, args.extend) {
+        (_, true) => Trainer::extend(start, &dir)?,
+        (true, false) => Trainer::resume(start, &dir)?,
+        (false, false) => Trainer::new(start, &dir)?,
+    };
     description.into_iter().for_each(output::note);
     if recipe.lora.is_some() {
         let (trained, all) = trainer.trained();
@@ -97,9 +104,7 @@ fn describe(recipe: &Recipe, start: &Start, dir: &Path) -> Vec<String> {
         recipe.merge,
         dir.display()
     )];
-    if start.stray() > 0 {
-        lines.push(format!("note: images beside the class folders are left out: {}", start.stray()));
-    }
+    lines.extend(start.notes().iter().map(|note| format!("note: {note}")));
     lines
 }
 

@@ -1,9 +1,11 @@
 //! `tokmerge tune`.
 
-use crate::args::{ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, duration, must_exist};
+use crate::args::{
+    ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, duration, must_exist,
+};
 use crate::commands::eval::labelled;
 use crate::output;
-use crate::progress::{Progress, SearchProgress, note_stray};
+use crate::progress::{Progress, SearchProgress, note_left_out};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -51,6 +53,8 @@ pub(crate) struct TuneArgs {
     /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name
     #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
     pub(crate) labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) class_order: ClassOrderArgs,
     /// Where to write the result, a .toml file for --merge; a chart, tables and the search journal are written beside it
     /// (.svg, .csv, .json, .journal.jsonl)
     #[arg(short, long, value_name = "FILE", default_value = "merge.toml")]
@@ -107,13 +111,15 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     let kind = args.kind(goal)?;
     let files = Files::of(&args.output)?;
     must_exist(&args.dir, "folder")?;
-    let folder = ImageFolder::open(&args.dir)?;
+    let folder = ImageFolder::open_in(&args.dir, args.class_order.order())?;
     if matches!(goal, Some(Goal::MaxDrop(_))) && folder.class_names().is_empty() {
         return Err(GoalError::NoLabels.into());
     }
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
-    files.check()?;
-    note_stray(&folder, &args.dir);
+    let inputs = args.model.files();
+    let inputs = || inputs.iter().chain(&args.labels).map(PathBuf::as_path);
+    files.check(inputs)?;
+    note_left_out(&folder, &args.dir);
     let folder = match args.limit {
         Some(limit) => folder.limit(limit),
         None => folder,
@@ -123,7 +129,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
 
     let model = args.preprocess.apply(args.model.open()?)?;
     model.require_head()?;
-    let (samples, labels) = labelled(&folder, names.as_ref(), &model, args.labels.is_some())?;
+    let (samples, labels) = labelled(&folder, names.as_ref(), &model)?;
     check_labels(&samples, labels, &model)?;
     let Split { search: searched, held_out } = Split::new(samples, kind, args.search_images, args.seed)?;
     if held_out.is_empty() && goal.is_some() {
@@ -136,10 +142,17 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     let convention = args.shown.convention;
     let fingerprint = Fingerprint::of(&model, args.model.dtype.name(), convention, &images, &args.dir);
     let journal = Journal::open(&files.journal, &fingerprint)?;
+    if journal.lost() > 0 {
+        output::note(format!(
+            "note: {} lines of {} are no measurements",
+            journal.lost(),
+            files.journal.display()
+        ));
+    }
     if !journal.is_empty() {
         output::note(format!("{} measurements taken over from {}", journal.len(), files.journal.display()));
     }
-    let mut tuner = Tuner::new(&model, images, labels == Labels::Trusted, convention, journal);
+    let mut tuner = Tuner::new(&model, images, labels == Labels::Trusted, convention, journal)?;
     let options = SearchOptions {
         goal,
         search: kind,
@@ -311,10 +324,20 @@ impl Files {
     }
 
     /// A mistyped path must not cost a search.
-    fn check(&self) -> Result<()> {
-        [&self.toml, &self.svg, &self.csv, &self.json, &self.journal]
-            .into_iter()
-            .try_for_each(|path| output::check_writable(path))
+    fn check<'p, I: Iterator<Item = &'p Path>>(&self, inputs: impl Fn() -> I) -> Result<()> {
+        for path in [&self.toml, &self.svg, &self.csv, &self.json, &self.journal] {
+            output::refuse_inputs("--output", path, inputs())?;
+            output::check_writable(path)?;
+        }
+        // What tune writes has a journal beside it.
+        if self.json.exists() && !self.journal.exists() {
+            bail!(
+                "{}: is there, and no tuning wrote it (there is no {} beside it); give --output another name",
+                self.json.display(),
+                self.journal.display()
+            );
+        }
+        Ok(())
     }
 
     fn write(&self, outcome: &Outcome, setting: &report::Setting) -> Result<()> {

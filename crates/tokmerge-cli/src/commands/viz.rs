@@ -1,16 +1,16 @@
 //! `tokmerge viz`.
 
-use crate::args::{ModelArgs, PreprocessArgs, at_least_one, method};
+use crate::args::{ModelArgs, PreprocessArgs, at_least_one, method, picture};
 use crate::output;
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokmerge::{Format, Style, open_image};
+use tokmerge::{Format, Style};
 
 #[derive(Args, Debug)]
 pub(crate) struct VizArgs {
-    /// Image: JPEG, PNG, WebP or BMP
+    /// Image: JPEG, PNG, WebP or BMP; - reads it from standard input
     #[arg(value_name = "IMAGE")]
     pub(crate) image: PathBuf,
     #[command(flatten)]
@@ -34,8 +34,9 @@ pub(crate) struct VizArgs {
 pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     // Cheap mistakes first: the ending, the spec, the photograph, then the model.
     Format::from_path(&args.output)?;
+    output::refuse_inputs("--output", &args.output, [args.image.as_path()])?;
     let method = method(&args.merge)?;
-    let image = open_image(&args.image, &args.preprocess.limits())?;
+    let image = picture(&args.image, &args.preprocess.limits())?;
     let model = args.preprocess.apply(args.model.open_or_demo()?)?;
     let reduction = model.bind(&method)?;
     output::note_kept_patches(&model.name(), &reduction);

@@ -63,6 +63,11 @@ impl Desk {
 
     /// Runs `tokmerge` with arguments that may hold spaces.
     pub(crate) fn run_with(&self, arguments: &[&str]) -> Run {
+        self.run_from(arguments, None)
+    }
+
+    /// The same with a file of the desk as standard input.
+    pub(crate) fn run_from(&self, arguments: &[&str], stdin: Option<&str>) -> Run {
         let mut command = assert_cmd::cargo::cargo_bin_cmd!("tokmerge");
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -72,6 +77,9 @@ impl Desk {
             }
         }
         command.current_dir(self.dir.path()).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(stdin) = stdin {
+            command.pipe_stdin(self.path(stdin)).expect("a file for standard input");
+        }
         let output = command.args(arguments).output().expect("tokmerge starts");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         Run {

@@ -174,6 +174,16 @@ pub fn open_image(path: impl AsRef<Path>, limits: &Limits) -> Result<Rgb, ImageE
     read_file(path, limits).and_then(|bytes| decode_image(&bytes, limits)).map_err(|e| e.in_file(path))
 }
 
+/// Reads to the end and decodes an image that comes as a stream.
+///
+/// # Errors
+/// When it cannot be read, has more bytes than [`Limits::max_bytes`], or is no image.
+pub fn read_image(source: impl Read, limits: &Limits) -> Result<Rgb, ImageError> {
+    let mut bytes = Vec::new();
+    source.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    decode_image(&bytes, limits)
+}
+
 fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
     // Asked before opening: opening a named pipe would wait for a writer.
     let found = std::fs::metadata(path)?;

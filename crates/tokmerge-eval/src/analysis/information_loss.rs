@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 use tokmerge_data::Sample;
 use tokmerge_merge::{Atm, Common, Evidence, LastLayer, Method, Reduction, Threshold, Tokens, Trace, Wants};
-use tokmerge_models::{Batch, Heads, Model, Network, Pass, Probe};
+use tokmerge_models::{Batch, Heads, Model, Network, NotFinite, Pass, Probe};
 
 /// What merging in one layer alone, at one threshold, does to the output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -93,14 +93,18 @@ impl<'a> InformationLoss<'a> {
 
     /// Measures a batch, `pixels: [B, 3, H, W]`, preprocessed.
     ///
+    /// # Errors
+    /// When an output of the unmerged model is not finite.
+    ///
     /// # Panics
     /// When `pixels` is not a whole number of images of the model's size.
-    pub fn measure(&mut self, batch: &Batch) {
+    pub fn measure(&mut self, batch: &Batch) -> Result<(), NotFinite> {
         let network = self.model.network();
         let none = Reduction::none();
         let mut branching = Branching { network, branches: &self.branches, outcomes: Vec::new() };
         let output = self.model.run(batch.clone(), Pass::new(&none).probed(&mut branching));
         let outcomes = branching.outcomes;
+        NotFinite::check_tensor(&output.logits)?;
         let reference = Outcome::of(Heads { pooled: output.pooled, logits: output.logits }, &output.trace);
         for (branch, outcome) in self.branches.iter_mut().zip(&outcomes) {
             let rows = outcome.pooled.iter().zip(&reference.pooled);
@@ -109,6 +113,7 @@ impl<'a> InformationLoss<'a> {
             branch.agree += outcome.answers.iter().zip(&reference.answers).filter(|(a, b)| a == b).count();
         }
         self.images += reference.pooled.len();
+        Ok(())
     }
 
     /// What was found so far, by layer and then by threshold in the order given.
@@ -219,10 +224,7 @@ pub fn information_loss(
     observer: &mut dyn Observer,
 ) -> Result<Vec<LayerLoss>, AnalysisError> {
     let mut study = InformationLoss::new(model, thresholds)?;
-    each_batch(model, samples, reading, observer, |batch, _| {
-        study.measure(&Batch::from(batch));
-        Ok(())
-    })?;
+    each_batch(model, samples, reading, observer, |batch, _| Ok(study.measure(&Batch::from(batch))?))?;
     Ok(study.losses())
 }
 

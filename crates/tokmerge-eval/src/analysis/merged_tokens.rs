@@ -6,7 +6,7 @@ use crate::{Moments, Observer};
 use serde::Serialize;
 use tokmerge_data::Sample;
 use tokmerge_merge::{Amount, DROPPED, MergePlan, Reduction, Step, Tokens};
-use tokmerge_models::{Batch, Model, Pass, Probe};
+use tokmerge_models::{Batch, Model, NotFinite, Pass, Probe};
 
 /// What one method merges in every layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -80,20 +80,25 @@ impl<'a> MergedTokens<'a> {
 
     /// Measures a batch, `pixels: [B, 3, H, W]`, preprocessed.
     ///
+    /// # Errors
+    /// When an output is not finite.
+    ///
     /// # Panics
     /// When `pixels` is not a whole number of images of the model's size.
-    pub fn measure(&mut self, batch: &Batch) {
+    pub fn measure(&mut self, batch: &Batch) -> Result<(), NotFinite> {
         let mut items = 0;
         for Subject { reduction, layers } in &mut self.subjects {
             items = {
                 let mut counting = Counting { layers };
                 let output = self.model.run(batch.clone(), Pass::new(reduction).probed(&mut counting));
+                NotFinite::check_tensor(&output.logits)?;
                 output.tokens.layout.items()
             };
             // Layers in which nothing merged were not reported.
             layers.iter_mut().for_each(|layer| layer.merged.resize(self.images + items, 0.0));
         }
         self.images += items;
+        Ok(())
     }
 
     /// What was found so far, one profile per method.
@@ -164,9 +169,6 @@ pub fn merged_tokens(
     observer: &mut dyn Observer,
 ) -> Result<Vec<MergeProfile>, AnalysisError> {
     let mut study = MergedTokens::new(model, reductions)?;
-    each_batch(model, samples, reading, observer, |batch, _| {
-        study.measure(&Batch::from(batch));
-        Ok(())
-    })?;
+    each_batch(model, samples, reading, observer, |batch, _| Ok(study.measure(&Batch::from(batch))?))?;
     Ok(study.profiles())
 }

@@ -143,9 +143,9 @@ pub fn architectures() -> impl Iterator<Item = Architecture> {
 /// # Errors
 /// When the name follows none of the known patterns; the message suggests the nearest name.
 pub fn architecture(name: &str) -> Result<Architecture, UnknownModel> {
-    let (base, tag) = match name.split_once('.') {
-        Some((base, tag)) => (base, Some(tag)),
-        None => (name, None),
+    let (base, tag) = match (table::renamed(name), name.split_once('.')) {
+        (Some((base, tag)), _) | (None, Some((base, tag))) => (base, Some(tag)),
+        (None, None) => (name, None),
     };
     let unknown = || UnknownModel::new(name);
     let row = find(base).ok_or_else(unknown)?;

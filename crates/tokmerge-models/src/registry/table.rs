@@ -127,11 +127,21 @@ pub(super) fn all_lines() -> impl Iterator<Item = &'static str> {
 
 /// The row of a name, or of the nearest listed one of the same pattern with the patch and image sizes of the given name.
 pub(crate) fn find(name: &str) -> Option<Row> {
+    let name = renamed(name).map_or(name, |(base, _)| base);
     let listed = lines().find(|(_, line)| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('\t')));
     match listed {
         Some(line) => Row::of(line),
         None => unlisted::find(name, lines().filter_map(Row::of)),
     }
+}
+
+/// Old name and today's, a line each.
+const RENAMED: &str = include_str!("renamed.tsv");
+
+/// What the weights of an old name of timm are called today: name and tag.
+pub(crate) fn renamed(name: &str) -> Option<(&'static str, &'static str)> {
+    let line = RENAMED.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
+    line?.split_once('.')
 }
 
 /// Why a name of timm is not listed, if a table says so.

@@ -21,6 +21,20 @@ fn tokens(name: &str) -> usize {
 }
 
 #[test]
+fn old_names_are_the_same_weights() {
+    let same = [
+        ("vit_base_patch16_224_in21k", "vit_base_patch16_224.augreg_in21k"),
+        ("vit_small_patch8_224_dino", "vit_small_patch8_224.dino"),
+        ("vit_deit_small_distilled_patch16_224", "deit_small_distilled_patch16_224.fb_in1k"),
+        ("deit3_base_patch16_384_in21ft1k", "deit3_base_patch16_384.fb_in22k_ft_in1k"),
+    ];
+    for (old, new) in same {
+        assert_eq!(found(old), found(new), "{old}");
+        assert_eq!(found(old).full_name(), new);
+    }
+}
+
+#[test]
 fn every_line_of_the_tables_makes_a_model() {
     let mut seen = BTreeSet::new();
     for name in table::names() {

@@ -1,6 +1,6 @@
 //! Weights into a model: a load is a report, not a yes or no.
 
-use super::key_map::{Role, Spelling, SpellingError};
+use super::key_map::{Role, Source, Spelling, SpellingError};
 use crate::network::{Config, Network};
 use crate::positions::{Absolute, resample, resample_relative_positions};
 use std::collections::BTreeSet;
@@ -66,7 +66,10 @@ impl fmt::Display for LoadReport {
 #[non_exhaustive]
 pub enum LoadError {
     /// Tensors are missing, left over or of another shape.
-    #[error("{path} does not hold weights of this model: {report}; check `model`, or give other `weights`")]
+    #[error(
+        "{path} does not hold weights of this model: {report}; check `model`, or give other `weights`{}",
+        if report.missing.is_empty() && report.mismatched.is_empty() { "; or `ignore_unused` leaves aside what is not used" } else { "" }
+    )]
     Mismatch {
         /// The file.
         path: String,
@@ -84,6 +87,31 @@ pub enum LoadError {
     /// A tensor cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A weight that is no number.
+    #[error(
+        "{path}: tensor {name} holds {value} at element {index}, and weights are finite numbers; the training has diverged or \
+         the file is damaged: take an earlier checkpoint"
+    )]
+    NotFinite {
+        /// The file.
+        path: String,
+        /// The first such tensor, by its name in the file.
+        name: String,
+        /// Which of its elements.
+        index: usize,
+        /// The element.
+        value: f32,
+    },
+}
+
+/// What becomes of tensors that no parameter asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unused {
+    /// They are an error: most often the weights are of another model.
+    #[default]
+    Refuse,
+    /// They are left aside, and reported.
+    Ignore,
 }
 
 /// The spelling of a checkpoint.
@@ -105,6 +133,18 @@ pub(crate) fn spelling(checkpoint: &Checkpoint) -> Result<Spelling, LoadError> {
 /// # Errors
 /// When the checkpoint is not one of this network, with the whole report.
 pub fn load(network: Network, checkpoint: &Checkpoint) -> Result<(Network, LoadReport), LoadError> {
+    load_with(network, checkpoint, Unused::Refuse)
+}
+
+/// The same, saying what becomes of tensors that no parameter asks for.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    network: Network,
+    checkpoint: &Checkpoint,
+    unused: Unused,
+) -> Result<(Network, LoadReport), LoadError> {
     let spelling = spelling(checkpoint)?;
     let config = network.config().clone();
     let mut loader = Loader {
@@ -118,7 +158,7 @@ pub fn load(network: Network, checkpoint: &Checkpoint) -> Result<(Network, LoadR
     let network = parameters::load(network, |path, wanted| loader.values(path, wanted));
     let Loader { used, mut report, failure, .. } = loader;
     if let Some(failure) = failure {
-        return Err(failure.into());
+        return Err(failure);
     }
     let left = checkpoint.names().filter(|name| !used.contains(*name)).map(str::to_owned);
     // A model without a classifier leaves that of its checkpoint behind.
@@ -128,11 +168,12 @@ pub fn load(network: Network, checkpoint: &Checkpoint) -> Result<(Network, LoadR
         Role::Head => headless,
         Role::Weight => false,
     });
-    let unused = report.unused.clone();
-    for (name, near) in &mut report.missing {
-        *near = nearest(name, &unused);
+    // Of a wrong file thousands of names would be compared with thousands.
+    for (name, near) in report.missing.iter_mut().take(SHOWN) {
+        *near = nearest(name, &report.unused);
     }
-    if report.missing.is_empty() && report.unused.is_empty() && report.mismatched.is_empty() {
+    let all_used = report.unused.is_empty() || unused == Unused::Ignore;
+    if report.missing.is_empty() && all_used && report.mismatched.is_empty() {
         Ok((network, report))
     } else {
         let path = checkpoint.path().display().to_string();
@@ -141,8 +182,13 @@ pub fn load(network: Network, checkpoint: &Checkpoint) -> Result<(Network, LoadR
 }
 
 fn nearest(name: &str, candidates: &[String]) -> Option<String> {
+    /// Names longer than those of any model, and more than it has, are not compared.
+    const LONGEST: usize = 200;
+    const MOST: usize = 5000;
     candidates
         .iter()
+        .filter(|candidate| candidate.len() <= LONGEST && name.len() <= LONGEST)
+        .take(MOST)
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= name.len() / 2)
         .min()
@@ -155,7 +201,7 @@ struct Loader<'a> {
     config: &'a Config,
     used: BTreeSet<String>,
     report: LoadReport,
-    failure: Option<CheckpointError>,
+    failure: Option<LoadError>,
 }
 
 impl Loader<'_> {
@@ -173,12 +219,15 @@ impl Loader<'_> {
         };
         let (values, shape) = match source.values(read) {
             Ok(Some(found)) => found,
-            Ok(None) => return missing(&mut self.report),
+            Ok(None) => return self.without_values(path, &source, wanted),
             Err(error) => {
-                self.failure.get_or_insert(error);
+                self.failure.get_or_insert(LoadError::Checkpoint(error));
                 return None;
             }
         };
+        if self.failure.is_none() {
+            self.failure = self.not_finite(&source);
+        }
         self.used.extend(source.names().map(str::to_owned));
         let tables = self.config.table_grids().filter(|_| path.ends_with("relative_position_bias_table"));
         let table = tables.and_then(|[from, to]| resample_relative_positions(&values, from, to));
@@ -197,6 +246,38 @@ impl Loader<'_> {
             };
         self.report.applied.push(path.to_owned());
         Some(values)
+    }
+
+    /// Says why a parameter has no values although the file is thought to have it: tensors are absent, or do not fit
+    /// together.
+    fn without_values(&mut self, path: &str, source: &Source, wanted: &[usize]) -> Option<Vec<f32>> {
+        let shapes: Option<Vec<_>> = source
+            .names()
+            .map(|name| self.checkpoint.get(name).map(|view| (name.to_owned(), view.shape.to_vec())))
+            .collect();
+        match shapes {
+            Some(shapes) if !shapes.is_empty() => {
+                let mut part = wanted.to_vec();
+                if let Some(rows) = part.first_mut() {
+                    *rows /= source.parts.len().max(1);
+                }
+                self.used.extend(source.names().map(str::to_owned));
+                let others = shapes.into_iter().filter(|(_, shape)| *shape != part);
+                self.report.mismatched.extend(others.map(|(name, shape)| (name, shape, part.clone())));
+            }
+            _ => self.report.missing.push((path.to_owned(), None)),
+        }
+        None
+    }
+
+    /// The first of a parameter's tensors that is not finite.
+    fn not_finite(&self, source: &Source) -> Option<LoadError> {
+        source.names().find_map(|name| {
+            let values = self.checkpoint.get(name)?.to_f32().ok()?;
+            let index = values.iter().position(|value| !value.is_finite())?;
+            let path = self.checkpoint.path().display().to_string();
+            Some(LoadError::NotFinite { path, name: name.to_owned(), index, value: values[index] })
+        })
     }
 
     /// Absolute positions for this network's grid, from those of the grid that its configuration names, or of a square.

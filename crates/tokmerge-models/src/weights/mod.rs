@@ -4,4 +4,4 @@ pub mod key_map;
 mod load;
 
 pub(crate) use load::spelling;
-pub use load::{LoadError, LoadReport, load};
+pub use load::{LoadError, LoadReport, Unused, load, load_with};

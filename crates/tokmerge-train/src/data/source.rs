@@ -4,7 +4,7 @@ use crate::error::TrainError;
 use crate::recipe::DataRecipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokmerge_data::{ClassNames, ImageFolder, Limits, Rgb, Sample, open_image};
+use tokmerge_data::{ClassNames, ClassOrder, ImageFolder, Limits, Rgb, Sample, open_image};
 use tokmerge_nn::Random;
 use tokmerge_scenes::{CLASSES, Scenes, Split};
 
@@ -80,8 +80,8 @@ pub(crate) struct Images {
     pub(crate) val: Source,
     /// Names of the classes, in order.
     pub(crate) class_names: Vec<String>,
-    /// Images beside the class folders, which are left out.
-    pub(crate) stray: usize,
+    /// What a user should know of them, a line each.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Opens the images of a recipe.
@@ -90,14 +90,20 @@ pub(crate) fn open(recipe: &DataRecipe, seed: u64) -> Result<Images, TrainError>
         return drawn(recipe, count);
     }
     let names = recipe.labels.as_ref().map(ClassNames::open).transpose()?;
-    let train = labelled(&recipe.train, names.as_ref())?;
+    let train = labelled(&recipe.train, names.as_ref(), recipe.class_order)?;
+    if let [only] = &train.class_names[..] {
+        return Err(TrainError::Data(format!(
+            "{}: holds one class ({only}), and there is nothing to tell it from; put the images of each class into a \
+             folder of its own",
+            recipe.train.display()
+        )));
+    }
+    let mut notes = train.notes.clone();
     let (train_samples, val) = match (&recipe.val, recipe.split) {
         (Some(dir), _) => {
-            let val = labelled(dir, names.as_ref())?;
-            if val.class_names != train.class_names {
-                return Err(other_classes(&recipe.train, &train, dir, &val));
-            }
-            (train.samples, val.source())
+            let mut val = labelled(dir, names.as_ref(), recipe.class_order)?;
+            notes.append(&mut val.notes);
+            (train.samples, val.source_of(&recipe.train, names.is_none().then_some(&train.class_names))?)
         }
         (None, part) => {
             let (kept, held_out) = split(&train.samples, part.unwrap_or(0.0), seed);
@@ -118,7 +124,8 @@ pub(crate) fn open(recipe: &DataRecipe, seed: u64) -> Result<Images, TrainError>
         None => train.class_names,
     };
     let train_source = Source::Folder { root: recipe.train.clone(), samples: train_samples.into() };
-    Ok(Images { train: train_source, val, class_names, stray: train.stray })
+    notes.extend(one_sided(&train_source, &val, &class_names));
+    Ok(Images { train: train_source, val, class_names, notes })
 }
 
 /// In front of a number of pictures, in place of a folder.
@@ -136,7 +143,7 @@ fn drawn(recipe: &DataRecipe, count: &str) -> Result<Images, TrainError> {
             "data.val is missing: drawn pictures are validated on a folder; make one with tokmerge scenes DIR and give it".to_owned(),
         ));
     };
-    let val = labelled(dir, None)?;
+    let val = labelled(dir, None, None)?;
     let class_names = CLASSES.map(str::to_owned).to_vec();
     if val.class_names != class_names {
         return Err(TrainError::Data(format!(
@@ -146,24 +153,49 @@ fn drawn(recipe: &DataRecipe, count: &str) -> Result<Images, TrainError> {
         )));
     }
     let train = Source::Scenes { scenes: Scenes::of(Split::Train), count };
-    Ok(Images { train, val: val.source(), class_names, stray: 0 })
+    Ok(Images { train, val: val.source(), class_names, notes: Vec::new() })
 }
 
 struct Labelled {
     root: PathBuf,
     samples: Vec<Sample>,
     class_names: Vec<String>,
-    stray: usize,
+    notes: Vec<String>,
 }
 
 impl Labelled {
+    /// As images of the classes that the training images have, which every folder must be one of; `None` where labels have
+    /// said which class it is.
+    fn source_of(mut self, train: &Path, classes: Option<&Vec<String>>) -> Result<Source, TrainError> {
+        if let Some(classes) = classes {
+            let class_of = |name: &String| {
+                classes.iter().position(|class| class == name).ok_or_else(|| {
+                    TrainError::Data(format!(
+                        "{}: its class folder {name} is none of {}; both must have the same class folders",
+                        self.root.display(),
+                        train.display()
+                    ))
+                })
+            };
+            let class_of: Vec<usize> = self.class_names.iter().map(class_of).collect::<Result<_, _>>()?;
+            self.samples
+                .iter_mut()
+                .for_each(|sample| sample.label = sample.label.map(|label| class_of[label]));
+        }
+        Ok(self.source())
+    }
+
     fn source(self) -> Source {
         Source::Folder { root: self.root, samples: self.samples.into() }
     }
 }
 
-fn labelled(dir: &Path, names: Option<&ClassNames>) -> Result<Labelled, TrainError> {
-    let folder = ImageFolder::open(dir)?;
+fn labelled(
+    dir: &Path,
+    names: Option<&ClassNames>,
+    order: Option<ClassOrder>,
+) -> Result<Labelled, TrainError> {
+    let folder = ImageFolder::open_in(dir, order)?;
     let shown = dir.display();
     let class_names = folder.class_names().to_vec();
     if class_names.is_empty() {
@@ -171,30 +203,44 @@ fn labelled(dir: &Path, names: Option<&ClassNames>) -> Result<Labelled, TrainErr
             "{shown}: its images lie in no class folders, so there is nothing to learn; put those of each class into a folder of its own"
         )));
     }
+    let mut notes = Vec::new();
+    if !folder.left_out().is_empty() {
+        notes.push(format!("left out in {shown}: {}", folder.left_out()));
+    }
+    if names.is_none() && folder.orders_differ() {
+        let order = folder.order().name();
+        notes.push(format!("the class folders of {shown} are numbered in {order} order (data.class_order)"));
+    }
     let samples = match names {
         None => folder.samples().to_vec(),
         Some(names) => {
             folder.labelled_by(names).map_err(|error| TrainError::Data(format!("{error} (data.labels)")))?
         }
     };
-    Ok(Labelled { root: dir.to_owned(), samples, class_names, stray: folder.stray() })
+    Ok(Labelled { root: dir.to_owned(), samples, class_names, notes })
 }
 
-fn other_classes(train_dir: &Path, train: &Labelled, val_dir: &Path, val: &Labelled) -> TrainError {
-    let only = |these: &Labelled, those: &Labelled| {
-        these.class_names.iter().find(|name| !those.class_names.contains(name)).cloned()
+/// Says which of the classes that have images have none to train on, and which have none to be validated on.
+fn one_sided(train: &Source, val: &Source, class_names: &[String]) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let has = |source: &Source| {
+        let mut has = vec![false; class_names.len()];
+        (0..source.len()).for_each(|index| has[source.label(index)] = true);
+        has
     };
-    let (name, dir) = match (only(train, val), only(val, train)) {
-        (Some(name), _) => (name, train_dir),
-        (None, Some(name)) => (name, val_dir),
-        (None, None) => (String::new(), train_dir),
+    let (trained, validated) = (has(train), has(val));
+    let say = |here: &[bool], there: &[bool], what: &str| {
+        let missing = (0..class_names.len()).filter(|class| here[*class] && !there[*class]);
+        let missing: Vec<&str> = missing.map(|class| class_names[class].as_str()).collect();
+        let shown = missing.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let more = if missing.len() > SHOWN { ", ..." } else { "" };
+        let (count, all) = (missing.len(), class_names.len());
+        (count > 0).then(|| format!("{count} of {all} classes have no image to {what} on: {shown}{more}"))
     };
-    TrainError::Data(format!(
-        "{} and {} must have the same class folders, and {name} is in {} only",
-        train_dir.display(),
-        val_dir.display(),
-        dir.display()
-    ))
+    [say(&trained, &validated, "validate"), say(&validated, &trained, "train")]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Holds out a part, spread evenly over the classes; the same seed holds out the same images.

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use tokmerge_checkpoint::read_text;
 use tokmerge_data::augment::{Augment, AugmentError, Mix, RandomErasing, RandomResizedCrop};
-use tokmerge_data::{CropMode, Interpolation, PreprocessOverrides};
+use tokmerge_data::{ClassOrder, CropMode, Interpolation, PreprocessOverrides};
 use tokmerge_models::{PoolOverride, Precision, RouterTraining, RoutingError};
 
 /// A run, as written in a TOML file.
@@ -121,10 +122,13 @@ pub struct DataRecipe {
     /// Part of the training images that is held out to validate on, where there is no `val`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<f64>,
-    /// Maps the class folders to the model's classes by their ids: index, wnid, name lines. Without it the folders,
-    /// sorted by name, are the classes.
+    /// Maps the class folders to the model's classes by their ids or names: index, wnid, name lines. Without it the
+    /// sorted folders are the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
+    /// How the folders are sorted: `natural` (2 before 10) unless it is `plain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_order: Option<ClassOrder>,
     /// The part of the resized picture that the crop keeps, where not the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_pct: Option<f64>,
@@ -554,13 +558,16 @@ pub enum RecipeError {
     },
 }
 
+/// Recipes have a hundred lines.
+const MAX_RECIPE: u64 = 1 << 20;
+
 impl Recipe {
     /// Reads a recipe, with `KEY=VALUE` changes to it, and checks every value.
     ///
     /// # Errors
     /// When the file is no recipe, or a value makes no sense.
     pub fn open(path: &Path, changes: &[String]) -> Result<Self, RecipeError> {
-        let text = std::fs::read_to_string(path)
+        let text = read_text(path, MAX_RECIPE)
             .map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
         Self::parse(&text, &path.display().to_string(), changes)
     }

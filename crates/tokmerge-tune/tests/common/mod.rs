@@ -98,7 +98,8 @@ pub(crate) fn images(model: &Model, samples: Vec<Sample>) -> Images {
 }
 
 pub(crate) fn tuner(model: &Model, samples: Vec<Sample>, journal: Journal) -> Tuner<'_> {
-    Tuner::new(model, images(model, samples), false, CONVENTION, journal)
+    let tuner = Tuner::new(model, images(model, samples), false, CONVENTION, journal);
+    tuner.unwrap_or_else(|error| panic!("{error}"))
 }
 
 pub(crate) fn fingerprint(model: &Model, samples: Vec<Sample>, root: &Path) -> Fingerprint {

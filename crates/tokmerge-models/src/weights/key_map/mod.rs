@@ -85,7 +85,21 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
 pub struct Spelling {
     map: &'static dyn KeyMap,
     names: Names,
+    /// What the names of another model in the file begin with, which is left aside.
+    raw: Option<String>,
 }
+
+/// Modules of averaged weights and of the raw ones beside them, by the last word before the names of the model: the
+/// reference evaluates the former.
+const AVERAGED: &[(&str, &[&str])] = &[
+    ("teacher", &["student"]),
+    ("teacher_model", &["student_model", "model"]),
+    ("model_ema", &["model"]),
+    ("ema_model", &["model", "online_model"]),
+    ("ema", &["model", "net"]),
+    ("module_ema", &["module"]),
+    ("target_encoder", &["encoder", "context_encoder"]),
+];
 
 /// Why the names of a file are not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,7 +117,9 @@ pub enum SpellingError {
         known: String,
     },
     /// Several models in one file.
-    #[error("the file holds several models, below {wrappers}; save one of them on its own")]
+    #[error(
+        "the file holds several models, below {wrappers}; choose one as `state_dict`, or save it on its own"
+    )]
     Several {
         /// What precedes the names of each.
         wrappers: String,
@@ -124,8 +140,13 @@ impl Spelling {
             seen.retain(|names| map.recognises(names));
             match seen.len() {
                 0 => {}
-                1 => return Ok(Self { map: *map, names: seen.remove(0) }),
+                1 => return Ok(Self { map: *map, names: seen.remove(0), raw: None }),
                 _ => {
+                    if let [one, other] = &seen[..]
+                        && let Some((averaged, raw)) = averaged(one, other)
+                    {
+                        return Ok(Self { map: *map, names: averaged.clone(), raw: Some(raw) });
+                    }
                     let wrappers = seen.iter().map(|names| format!("{}{}", names.wrapper(), names.base()));
                     return Err(SpellingError::Several { wrappers: shown(wrappers, " and ") });
                 }
@@ -134,6 +155,13 @@ impl Spelling {
         let examples = shown(all.iter().map(str::to_owned), ", ");
         let known: Vec<_> = KEY_MAPS.iter().map(|map| map.name()).collect();
         Err(SpellingError::Unknown { examples, known: known.join(", ") })
+    }
+
+    /// What precedes the names of averaged weights and of the raw ones beside them, where the file holds both and the
+    /// averaged ones are taken.
+    #[must_use]
+    pub fn averaged(&self) -> Option<(&str, &str)> {
+        self.raw.as_deref().map(|raw| (self.names.wrapper(), raw))
     }
 
     /// What the spelling is called.
@@ -165,6 +193,9 @@ impl Spelling {
     pub fn role(&self, on_disk: &str) -> Role {
         // transformers writes the registers of a model without any.
         let is_empty = self.names.shape_on_disk(on_disk).is_some_and(|shape| shape.contains(&0));
+        if self.raw.as_ref().is_some_and(|raw| on_disk.starts_with(raw.as_str())) {
+            return Role::Ignored;
+        }
         match self.names.inside(on_disk) {
             _ if is_empty || is_ignored(on_disk) => Role::Ignored,
             Some(name) => self.map.role(name, &self.names),
@@ -198,6 +229,18 @@ impl std::fmt::Debug for Spelling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Spelling").field("map", &self.name()).field("wrapper", &self.names.wrapper()).finish()
     }
+}
+
+/// Of two models in a file the one of averaged weights, and what the names of the other begin with.
+fn averaged<'n>(one: &'n Names, other: &'n Names) -> Option<(&'n Names, String)> {
+    let modules = |names: &'n Names| names.wrapper().split('.').collect::<Vec<_>>();
+    let (ones, others) = (modules(one), modules(other));
+    // The first module in which they differ says what they are: `teacher.backbone.` and `student.backbone.`.
+    let at = ones.iter().zip(&others).position(|(a, b)| a != b)?;
+    [(one, &ones, &others), (other, &others, &ones)].into_iter().find_map(|(names, own, raw)| {
+        let known = AVERAGED.iter().any(|(averaged, raws)| *averaged == own[at] && raws.contains(&raw[at]));
+        known.then(|| (names, format!("{}.", raw[..=at].join("."))))
+    })
 }
 
 /// A few names for a message.

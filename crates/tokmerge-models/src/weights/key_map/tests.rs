@@ -282,10 +282,26 @@ fn files_of_no_image_model_or_of_several_are_refused_with_their_names() {
     let text = message(&[("bert.embeddings.word_embeddings.weight", &[10, 4])]);
     assert!(text.contains("`bert.embeddings.word_embeddings.weight`") && text.contains("timm"), "{text}");
     let two = message(&[
-        ("student.backbone.patch_embed.proj.weight", &[4, 3, 2, 2]),
-        ("teacher.backbone.patch_embed.proj.weight", &[4, 3, 2, 2]),
+        ("one.backbone.patch_embed.proj.weight", &[4, 3, 2, 2]),
+        ("two.backbone.patch_embed.proj.weight", &[4, 3, 2, 2]),
     ]);
-    assert!(two.contains("`student.backbone.` and `teacher.backbone.`"), "{two}");
+    assert!(two.contains("`one.backbone.` and `two.backbone.`") && two.contains("`state_dict`"), "{two}");
+}
+
+#[test]
+fn of_averaged_and_raw_weights_the_averaged_are_taken() {
+    let both = |averaged: &str, raw: &str| {
+        let names = [averaged, raw].map(|module| format!("{module}patch_embed.proj.weight"));
+        let head = format!("{raw}head.weight");
+        detect(&[(&names[0], &[4, 3, 2, 2]), (&names[1], &[4, 3, 2, 2]), (&head, &[7, 4])])
+    };
+    for (averaged, raw) in [("teacher.backbone.", "student.backbone."), ("a.model_ema.", "a.model.")] {
+        let found = both(averaged, raw).expect("the averaged");
+        assert_eq!((found.names().wrapper(), found.head()), (averaged, None));
+        assert_eq!(found.role(&format!("{raw}head.weight")), Role::Ignored);
+        assert!(found.averaged().is_some_and(|(taken, left)| taken == averaged && raw.starts_with(left)));
+    }
+    assert!(both("momentum.", "base.").is_err());
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Names of classes, by index, from the files in which they usually come.
 
+mod find;
+
+pub(crate) use find::{NameIndex, NamedClass};
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +15,8 @@ pub struct ClassNames {
     names: Vec<String>,
     /// As long as `names`, or empty.
     wnids: Vec<String>,
+    /// Other words for a class.
+    synonyms: Vec<(String, usize)>,
 }
 
 /// Why a file holds no class names.
@@ -62,11 +68,35 @@ pub enum LabelsError {
     },
 }
 
+/// `wnid<TAB>word, word`, in the order of the classes.
+const IMAGENET_1K: &str = include_str!("imagenet1k.tsv");
+
 impl ClassNames {
+    /// The 1000 classes of the ImageNet challenge: ids, and the first of WordNet's words for each; the others are known to
+    /// [`ImageFolder::labelled`](crate::ImageFolder::labelled).
+    #[must_use]
+    pub fn imagenet_1k() -> Self {
+        let (mut names, mut wnids, mut synonyms) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, line) in IMAGENET_1K.lines().enumerate() {
+            let (wnid, words) = line.split_once('\t').unwrap_or((line, line));
+            let mut words = words.split(", ").map(str::to_owned);
+            wnids.push(wnid.to_owned());
+            names.push(words.next().unwrap_or_default());
+            synonyms.extend(words.map(|word| (word, index)));
+        }
+        Self { names, wnids, synonyms }
+    }
+
+    /// These names, without ids.
+    #[must_use]
+    pub fn from_names(names: Vec<String>) -> Self {
+        Self { names, wnids: Vec::new(), synonyms: Vec::new() }
+    }
+
     /// Reads a file; the form is found from the content, see [`parse`](Self::parse).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LabelsError> {
         let path = path.as_ref().to_path_buf();
-        match std::fs::read_to_string(&path) {
+        match read(&path) {
             Err(source) => Err(LabelsError::Io { path, source }),
             Ok(text) => {
                 Self::parse(&text).map_err(|source| LabelsError::InFile { path, source: Box::new(source) })
@@ -85,7 +115,7 @@ impl ClassNames {
             Some(_) if text.contains('\t') => Self::from_table(text)?,
             Some(_) => {
                 let names: Vec<String> = text.trim_end().lines().map(|l| l.trim().to_string()).collect();
-                Self { names, wnids: Vec::new() }
+                Self { names, wnids: Vec::new(), synonyms: Vec::new() }
             }
         };
         if names.is_empty() { Err(LabelsError::Empty) } else { Ok(names) }
@@ -108,7 +138,7 @@ impl ClassNames {
             rows.push((index, (wnid.to_string(), fields[fields.len() - 1].to_string())));
         }
         let (wnids, names) = in_order(rows)?.into_iter().unzip();
-        Ok(Self { names, wnids: if width == Some(3) { wnids } else { Vec::new() } })
+        Ok(Self { names, wnids: if width == Some(3) { wnids } else { Vec::new() }, synonyms: Vec::new() })
     }
 
     fn from_json(text: &str) -> Result<Self, LabelsError> {
@@ -131,7 +161,7 @@ impl ClassNames {
             }
             other => return Err(json(format!("found {}", shortened(other)))),
         };
-        Ok(Self { names, wnids: Vec::new() })
+        Ok(Self { names, wnids: Vec::new(), synonyms: Vec::new() })
     }
 
     /// Number of classes.
@@ -149,6 +179,11 @@ impl ClassNames {
         self.names.get(index).map(String::as_str)
     }
 
+    /// Whether the classes have ids.
+    pub fn has_ids(&self) -> bool {
+        !self.wnids.is_empty()
+    }
+
     /// All names, in order.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -164,6 +199,22 @@ impl ClassNames {
     pub fn index_of_wnid(&self) -> HashMap<&str, usize> {
         self.wnids.iter().enumerate().map(|(index, wnid)| (wnid.as_str(), index)).collect()
     }
+}
+
+/// Names of more classes than any model has are shorter.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Reads a file of text; a named pipe would keep its reader waiting, a device has no end.
+fn read(path: &Path) -> std::io::Result<String> {
+    let other = |reason: String| Err(std::io::Error::other(reason));
+    let found = std::fs::metadata(path)?;
+    if !found.is_file() {
+        return other("not a regular file".to_owned());
+    }
+    if found.len() > MAX_BYTES {
+        return other(format!("{} bytes are more than the {MAX_BYTES} that are read", found.len()));
+    }
+    std::fs::read_to_string(path)
 }
 
 fn wrong_line(line: usize, found: &str) -> LabelsError {
@@ -213,6 +264,18 @@ mod tests {
         }
         let table = ClassNames::parse("0\tn01440764\ttench\n").unwrap();
         assert_eq!((table.wnid(0), table.index_of_wnid()["n01440764"]), (Some("n01440764"), 0));
+    }
+
+    #[test]
+    fn imagenets_classes_are_found_by_all_that_they_are_called() {
+        let names = ClassNames::imagenet_1k();
+        assert_eq!((names.len(), names.name(281), names.wnid(281)), (1000, Some("tabby"), Some("n02123045")));
+        let index = NameIndex::of(&names);
+        for name in ["n02123045", "N02123045", "Tabby", "tabby_cat", "tabby-cat", " tabby cat"] {
+            assert_eq!(index.find(name), Some(NamedClass::One(281)), "{name}");
+        }
+        assert_eq!(index.find("crane"), Some(NamedClass::Several(134, 517)));
+        assert_eq!(index.find("cat"), None);
     }
 
     #[test]
