@@ -438,6 +438,7 @@ fn weights_taken(checkpoint: &Checkpoint, report: &LoadReport) -> Result<Vec<Str
         _ => {}
     }
     if let Some((taken, raw)) = spelling.averaged() {
+        let (taken, raw) = (taken.trim_end_matches('.'), raw.trim_end_matches('.'));
         notes.push(format!(
             "{file}: the averaged weights {taken} are taken and not the raw ones {raw}; choose with `state_dict`"
         ));

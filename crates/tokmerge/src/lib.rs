@@ -1,7 +1,7 @@
 //! tokmerge makes pretrained Vision Transformers faster by merging their redundant tokens.
 //!
 //! The public API: re-exports from the crates behind it, and what takes several of them at once.
-#![doc = include_str!("../../../README.md")]
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 mod charts;
