@@ -274,9 +274,9 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
             let spelling = checkpoint.as_ref().map(spelling).transpose()?;
             let processor =
                 ["preprocessor_config.json", "processor_config.json"].into_iter().find_map(existing);
-            let processor = processor.as_deref().map(read_json).transpose()?;
+            let processor = processor.as_deref().map(read_processor).transpose()?;
             silent = processor.is_none();
-            let found = hugging_face(&config, spelling.as_ref(), processor.as_ref()).map_err(wrong)?;
+            let found = hugging_face(&config, spelling.as_ref(), processor).map_err(wrong)?;
             (found, config.id2label.into_values().collect())
         }
         ModelConfig::OpenClip(config) => (open_clip(&config).map_err(wrong)?, Vec::new()),
@@ -309,9 +309,8 @@ fn assumed(config: &Path, preprocess: &Preprocess) -> String {
 fn hugging_face(
     config: &HfConfig,
     weights: Option<&Spelling>,
-    processor: Option<&serde_json::Value>,
+    given: Option<ImageProcessor>,
 ) -> Result<Architecture, ConfigureError> {
-    let given = processor.map(ImageProcessor::from_hf).transpose()?;
     let size = match &given {
         Some(ImageProcessor::Fixed(given)) => Some(given.input_size),
         _ => None,
@@ -369,6 +368,12 @@ fn open_clip(config: &OpenClipConfig) -> Result<Architecture, ConfigureError> {
 
 /// A preprocessor file has a few hundred bytes, beside a tokenizer's settings some thousands.
 const MAX_JSON: u64 = 16 << 20;
+
+/// How images are prepared, by a file of transformers.
+fn read_processor(path: &Path) -> Result<ImageProcessor, ModelError> {
+    ImageProcessor::from_hf(&read_json(path)?)
+        .map_err(|error| ModelError::Preprocessor { path: path.to_owned(), reason: error.to_string() })
+}
 
 fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
     let wrong = |reason: String| ModelError::Preprocessor { path: path.to_owned(), reason };

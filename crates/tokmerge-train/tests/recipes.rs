@@ -125,3 +125,14 @@ fn the_recipes_that_ship_are_understood() {
     }
     assert!(count >= 5);
 }
+
+#[test]
+fn settings_of_the_optimiser_alone_are_those_of_adamw() {
+    let base = "[data]\ntrain = \"x\"\nsplit = 0.1\n[schedule]\nlr = 1e-3\n[train]\nepochs = 1\nbatch_size = 8\n[model]\nname = \"vit_tiny_patch16_224\"\n";
+    let read = |text: &str, set: &[String]| Recipe::parse(text, "a test", set).unwrap_or_else(|error| panic!("{error}"));
+    let named = read(&format!("{base}[optimizer]\nname = \"adamw\"\nweight_decay = 0.1\n"), &[]);
+    let nameless = read(&format!("{base}[optimizer]\nweight_decay = 0.1\n"), &[]);
+    let set = read(base, &["optimizer.weight_decay=0.1".to_owned()]);
+    assert_eq!(nameless, named);
+    assert_eq!(set, named);
+}

@@ -581,12 +581,13 @@ impl Recipe {
             place: place.to_owned(),
             reason: error.to_string().trim().to_owned(),
         };
-        let recipe: Self = if changes.is_empty() {
+        let table = overrides::apply(toml::from_str(text).map_err(wrong)?, changes)?;
+        let nameless = table.get("optimizer").is_some_and(|section| section.get("name").is_none());
+        let recipe: Self = if changes.is_empty() && !nameless {
             // Read directly, so that errors name the line.
             toml::from_str(text).map_err(wrong)?
         } else {
-            let table = overrides::apply(toml::from_str(text).map_err(wrong)?, changes)?;
-            toml::Value::Table(table).try_into().map_err(wrong)?
+            toml::Value::Table(overrides::with_optimizer(table)).try_into().map_err(wrong)?
         };
         recipe.check()?;
         Ok(recipe)

@@ -36,6 +36,14 @@ pub(super) fn apply(mut table: Table, changes: &[String]) -> Result<Table, Recip
     Ok(table)
 }
 
+/// The same with the name of the default optimiser where a section changes its settings alone.
+pub(super) fn with_optimizer(mut table: Table) -> Table {
+    if let Some(Value::Table(section)) = table.get_mut("optimizer") {
+        section.entry("name").or_insert_with(|| Value::String("adamw".to_owned()));
+    }
+    table
+}
+
 /// A value as TOML has it; whatever is none is a text, so that paths and specs need no quotes.
 fn read(text: &str) -> Value {
     let parsed = toml::from_str::<Table>(&format!("value = {text}"));
