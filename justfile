@@ -21,6 +21,19 @@ test:
 miri:
     RUST_BACKTRACE=0 MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" CARGO_TARGET_DIR=target/miri-kernels cargo +nightly miri test -p tokmerge-kernels --lib --test lengths --test random_shapes
 
+# Look for input that a reader cannot stand, with libFuzzer; `just fuzz image 10`, targets are in fuzz/Cargo.toml; once:
+# rustup toolchain install nightly --profile minimal && cargo install cargo-fuzz
+fuzz target minutes:
+    cargo build --release --workspace --example seeds
+    {{env("CARGO_TARGET_DIR", "target") / "release/examples/seeds"}} {{target}} fuzz/corpus/{{target}}
+    cp Cargo.lock fuzz/Cargo.lock
+    cargo +nightly fuzz run {{target}} -- -max_total_time=$(({{minutes}} * 60)) -max_len=65536 -timeout=1 -rss_limit_mb=2048
+
+# The same without libFuzzer, on damaged seeds: `just hostile image 1000000`; a case can be repeated from its number
+hostile target count:
+    cargo build --release --workspace --example hostile
+    {{env("CARGO_TARGET_DIR", "target") / "release/examples/hostile"}} {{target}} 0 {{count}}
+
 # Kernels one by one, then a whole model with and without merging
 bench: build
     cargo bench --workspace --bench kernels

@@ -180,6 +180,23 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), contents })
     }
 
+    /// A weights file that is in memory already; `name` stands for its path in messages. The index of a sharded file is
+    /// checked and then refused: its shards lie in a folder.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and for an index.
+    pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        let path = name.as_ref();
+        let bytes = Bytes::Owned(bytes);
+        let mut contents = match recognise(path, &bytes)? {
+            Content::Safetensors => safetensors_file::read(path, bytes)?,
+            Content::Index => return Err(sharded::without_folder(path, &bytes)),
+            Content::Zip => pth::read(path, bytes, None)?,
+        };
+        contents.unwrap_names();
+        Ok(Self { path: path.to_owned(), contents })
+    }
+
     /// The path it was opened from.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -127,12 +127,44 @@ impl CheckpointError {
     }
 }
 
-/// A name from a file, made safe for one line of a terminal: escaped, and cut after 120 characters.
-pub(crate) fn quoted(name: &str) -> String {
+/// A name from outside in backticks, made safe for one line of a terminal: escaped, and cut after 120 characters.
+///
+/// ```
+/// use tokmerge_checkpoint::quoted;
+///
+/// assert_eq!(quoted("head.weight"), "`head.weight`");
+/// assert_eq!(quoted("a\n\u{1b}[31m"), "`a\\n\\u{1b}[31m`");
+/// ```
+#[must_use]
+pub fn quoted(name: &str) -> String {
     const SHOWN: usize = 120;
     let ellipsis = if name.chars().nth(SHOWN).is_some() { "…" } else { "" };
     let shown: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     format!("`{shown}{ellipsis}`")
+}
+
+/// A text that holds words from outside, made safe for one line of a terminal: control characters and those that turn the
+/// direction of writing are escaped, and it is cut after 400 characters.
+///
+/// ```
+/// use tokmerge_checkpoint::shortened;
+///
+/// assert_eq!(shortened("a \"b\" c\u{1b}"), "a \"b\" c\\u{1b}");
+/// assert_eq!(shortened(&"x".repeat(1000)).chars().count(), 401);
+/// ```
+#[must_use]
+pub fn shortened(text: &str) -> String {
+    const SHOWN: usize = 400;
+    let mut shown = String::new();
+    for (at, c) in text.chars().enumerate() {
+        if at == SHOWN {
+            shown.push('…');
+            break;
+        }
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub use bytes::{OpenMode, read_text};
 pub use checkpoint::{Checkpoint, Format, Provenance};
 pub use config::{ConfigError, Fields, HfConfig, ModelConfig, OpenClipConfig, PretrainedConfig, TimmConfig};
 pub use discover::{Files, discover, discover_config};
-pub use error::CheckpointError;
+pub use error::{CheckpointError, quoted, shortened};
 pub use hub::{Connectivity, Downloaded, Hub, HubConfig, HubError, Progress, Silent, Token};
 pub use lock::{LockError, OutputLock};
 pub use nearest::{did_you_mean, nearest};

@@ -14,7 +14,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 
 use crate::bytes::Bytes;
 use crate::checkpoint::{Contents, Entry, Format, Provenance};
-use crate::error::quoted;
+use crate::error::{quoted, shortened};
 use crate::{CheckpointError, Dtype};
 
 /// The format allows 100 MB; ViT headers have some 20 kB and those of the largest language models a few MB.
@@ -27,8 +27,10 @@ pub(crate) const NAME: &str = "safetensors";
 pub(crate) fn read(path: &Path, bytes: Bytes) -> Result<Contents, CheckpointError> {
     let malformed = |reason: String| CheckpointError::malformed(path, NAME, reason);
     let header_end = header_end(&bytes).map_err(malformed)?;
-    let header: Header = serde_json::from_slice(&bytes[LENGTH_BYTES..header_end])
-        .map_err(|error| malformed(format!("the header is not valid JSON of this format: {error}")))?;
+    let header: Header = serde_json::from_slice(&bytes[LENGTH_BYTES..header_end]).map_err(|error| {
+        let error = shortened(&error.to_string());
+        malformed(format!("the header is not valid JSON of this format: {error}"))
+    })?;
     let data_len = bytes.len() - header_end;
 
     let mut expected_start = 0;
@@ -47,7 +49,7 @@ pub(crate) fn read(path: &Path, bytes: Bytes) -> Result<Contents, CheckpointErro
             "the tensors end at byte {expected_start} of the data, but the file has {data_len} bytes of it"
         )));
     }
-    SafeTensors::read_metadata(&bytes).map_err(|error| malformed(error.to_string()))?;
+    SafeTensors::read_metadata(&bytes).map_err(|error| malformed(shortened(&error.to_string())))?;
 
     let provenance = Provenance::new(Format::Safetensors);
     Ok(Contents { blobs: vec![bytes], entries, metadata: header.metadata, provenance })

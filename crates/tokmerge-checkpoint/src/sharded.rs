@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::bytes::{Bytes, OpenMode};
 use crate::checkpoint::{Contents, Format, Provenance};
-use crate::error::quoted;
+use crate::error::{quoted, shortened};
 use crate::{CheckpointError, pth, safetensors_file};
 
 pub(crate) const MAX_INDEX: usize = 16 << 20;
@@ -68,6 +68,17 @@ pub(crate) fn read(path: &Path, index: &[u8], mode: OpenMode) -> Result<Contents
     }
 }
 
+/// Why an index cannot be opened from its bytes alone.
+pub(crate) fn without_folder(path: &Path, index: &[u8]) -> CheckpointError {
+    match shard_names(index) {
+        Ok(shards) => {
+            let found = format!("an index of {} shards, which are read from its folder alone", shards.len());
+            CheckpointError::Unrecognised { path: path.to_owned(), found }
+        }
+        Err(reason) => CheckpointError::malformed(path, NAME, reason),
+    }
+}
+
 /// The shard files that an index names: plain names in the index's own folder, sorted.
 pub(crate) fn shard_names(index: &[u8]) -> Result<Vec<String>, String> {
     let weight_map = weight_map(index)?;
@@ -78,8 +89,8 @@ fn weight_map(index: &[u8]) -> Result<BTreeMap<String, String>, String> {
     if index.len() > MAX_INDEX {
         return Err(format!("it has {} bytes; at most {MAX_INDEX} are read", index.len()));
     }
-    let index: Index =
-        serde_json::from_slice(index).map_err(|error| format!("no usable weight_map: {error}"))?;
+    let index: Index = serde_json::from_slice(index)
+        .map_err(|error| format!("no usable weight_map: {}", shortened(&error.to_string())))?;
     if index.weight_map.is_empty() {
         return Err("its weight_map is empty".to_owned());
     }

@@ -262,7 +262,7 @@ fn a_tensor_cannot_reach_outside_its_storage() {
     }
     let message = refused(&tensor_pickle(5, b"K\0K\x05\x85K\x01\x85"));
     assert!(
-        message.contains("tensor `w`: its storage is said to hold 5 elements of F32, but data/0 has 16"),
+        message.contains("tensor `w`: its storage is said to hold 5 elements of F32, but `data/0` has 16"),
         "{message}"
     );
 }
@@ -348,5 +348,5 @@ fn zips_outside_the_rules_are_refused() {
     assert!(refused(swallowing).contains("`a/data.pkl` and `a/data/0` overlap"));
     let no_storage =
         StoredZip::default().entry("a/data.pkl", &tensor_pickle(4, b"K\0K\x04\x85K\x01\x85")).finish();
-    assert!(refused(no_storage).contains("tensor `w`: its storage data/0 is missing"));
+    assert!(refused(no_storage).contains("tensor `w`: its storage `data/0` is missing"));
 }

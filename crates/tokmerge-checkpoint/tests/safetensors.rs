@@ -235,3 +235,33 @@ fn shards_are_joined_and_checked_against_the_index() {
         assert!(message.contains(expected), "{weight_map}: {message}");
     }
 }
+
+#[test]
+fn bytes_in_memory_open_as_a_file_does_and_an_index_alone_is_refused() {
+    let header = r#"{"module.a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#;
+    let checkpoint = Checkpoint::from_bytes("a.safetensors", safetensors(header, &[1, 2])).unwrap();
+    assert_eq!(checkpoint.get("a").unwrap().bytes(), [1, 2]);
+    assert_eq!(checkpoint.path(), Path::new("a.safetensors"));
+    let index = r#"{"weight_map": {"a": "s-1.safetensors"}}"#;
+    let message = Checkpoint::from_bytes("index.json", index.into()).unwrap_err().to_string();
+    assert!(message.contains("index.json: not a weights file: an index of 1 shards"), "{message}");
+    let message = Checkpoint::from_bytes("x", vec![]).unwrap_err().to_string();
+    assert!(message.contains("the file is empty"), "{message}");
+}
+
+#[test]
+fn words_from_a_header_are_cut_and_escaped_in_messages() {
+    let long = "\\u001b".repeat(100_000);
+    for header in [
+        format!(r#"{{"a":"{long}"}}"#),
+        format!(r#"{{"a":{{"dtype":"{long}","shape":[0],"data_offsets":[0,0]}}}}"#),
+        format!(r#"{{"{long}":{{"dtype":"U8","shape":[1],"data_offsets":[0,0]}}}}"#),
+        format!(r#"{{"__metadata__":{{"a":["{long}"]}}}}"#),
+    ] {
+        let message = refused(safetensors(&header, &[]));
+        assert!(message.len() < 1500 && !message.contains(char::is_control), "{message}");
+    }
+    let shards = format!(r#"{{"weight_map": {{"a": {{"{long}": 1}}}}}}"#);
+    let message = Checkpoint::from_bytes("index.json", shards.into_bytes()).unwrap_err().to_string();
+    assert!(message.len() < 1500 && !message.contains(char::is_control), "{message}");
+}

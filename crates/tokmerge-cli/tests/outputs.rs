@@ -51,8 +51,11 @@ fn no_command_writes_over_what_it_reads() {
     for file in ["tiny/model.safetensors", "tiny/config.json", "data/bee/x.png"] {
         let before = std::fs::read(desk.path(file)).expect("a file");
         for flag in ["--predictions", "--results-file"] {
-            desk.run(&format!("eval data --model local-dir:tiny {flag} {file}"))
-                .fails(&[flag, file, "overwrite what is read"]);
+            desk.run(&format!("eval data --model local-dir:tiny {flag} {file}")).fails(&[
+                flag,
+                file,
+                "overwrite what is read",
+            ]);
         }
         assert_eq!(std::fs::read(desk.path(file)).expect("a file"), before);
     }

@@ -2,6 +2,7 @@
 
 use crate::mergers::{Mergers, MergersHeld};
 use crate::methods::At;
+use crate::spec::shown;
 use crate::{
     Amount, BindError, Evidence, How, KeyBias, LastBlockSkip, LastLayer, Layout, MergePlan, MergerShape,
     Method, Mixture, ModelFacts, PositionUse, Prefix, Readout, Record, Site, Step, Tokens, Trace, Wants,
@@ -42,7 +43,7 @@ impl Reduction {
     /// merging cannot be right in the model. Asking for more than half of what is left in a later layer is allowed: a
     /// layer removes what it can.
     pub fn bind(method: Method, facts: &ModelFacts) -> Result<Self, BindError> {
-        let merge = || method.to_string();
+        let merge = || shown(&method.to_string());
         match facts.positions {
             PositionUse::Fixed(reason) if method != Method::None => {
                 return Err(BindError::Unmergeable { merge: merge(), reason });

@@ -34,3 +34,10 @@ fn where_blocks_follow_positions_methods_that_lose_them_are_refused() {
     let error = bind("patchmerger:m=8", PositionUse::Followed).unwrap_err().to_string();
     assert!(error.contains("have no positions") && error.contains("e.g. tome:r=8"), "{error}");
 }
+
+#[test]
+fn a_schedule_of_any_length_is_refused_in_one_short_line() {
+    let spec = format!("tome:r=[{}1]", "1,".repeat(100_000));
+    let error = bind(&spec, PositionUse::Free).unwrap_err().to_string();
+    assert!(error.contains("100001 layers") && error.len() < 500, "{error}");
+}

@@ -20,7 +20,8 @@ pub struct MergeSpec {
 pub enum SpecError {
     /// Not of the form `name:option=value,...`.
     #[error(
-        "cannot read merge spec '{spec}': {reason}; write name or name:option=value,option=value, e.g. tome:r=8"
+        "cannot read merge spec '{}': {reason}; write name or name:option=value,option=value, e.g. tome:r=8",
+        shown(spec)
     )]
     Syntax {
         /// The whole spec.
@@ -29,7 +30,7 @@ pub enum SpecError {
         reason: String,
     },
     /// No such method.
-    #[error("unknown merging method '{given}'{hint}; known methods: {known}")]
+    #[error("unknown merging method '{}'{hint}; known methods: {known}", shown(given))]
     Method {
         /// The name given.
         given: String,
@@ -39,7 +40,7 @@ pub enum SpecError {
         known: String,
     },
     /// No such option.
-    #[error("{method} has no option '{option}'{hint}; its options: {known}")]
+    #[error("{method} has no option '{}'{hint}; its options: {known}", shown(option))]
     Option {
         /// The method.
         method: String,
@@ -51,7 +52,7 @@ pub enum SpecError {
         known: String,
     },
     /// A value outside what the option allows.
-    #[error("{method}: {option}={value} is not allowed; {option} takes {allowed}")]
+    #[error("{method}: {option}={} is not allowed; {option} takes {allowed}", shown(value))]
     Value {
         /// The method.
         method: String,
@@ -82,8 +83,21 @@ pub enum SpecError {
     },
 }
 
-/// ` (did you mean X?)` for the nearest name, or nothing if none is near.
+/// The beginning of a text from outside, fit for one line of a terminal: control characters are escaped.
+pub(crate) fn shown(text: &str) -> String {
+    const SHOWN: usize = 120;
+    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    let ellipsis = if text.chars().nth(SHOWN).is_some() { "…" } else { "" };
+    text.chars().take(SHOWN).map(escaped).chain([ellipsis.to_owned()]).collect()
+}
+
+/// ` (did you mean X?)` for the nearest name, or nothing if none is near. Longer names than any are nobody's slip, and the
+/// distance takes time and memory of the product of both lengths.
 pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    const LONGEST: usize = 200;
+    if given.len() > LONGEST {
+        return String::new();
+    }
     let given = given.to_lowercase();
     known
         .into_iter()
@@ -93,6 +107,9 @@ pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a 
         .map(|(_, name)| format!(" (did you mean {name}?)"))
         .unwrap_or_default()
 }
+
+/// More than any method has.
+const MAX_OPTIONS: usize = 64;
 
 impl FromStr for MergeSpec {
     type Err = SpecError;
@@ -128,16 +145,22 @@ impl FromStr for MergeSpec {
         } else if spec.contains(':') {
             return Err(syntax("nothing follows the ':'"));
         }
+        if parts.len() > MAX_OPTIONS {
+            return Err(syntax(&format!(
+                "it has {} options; no method has more than {MAX_OPTIONS}",
+                parts.len()
+            )));
+        }
         for part in parts {
             let (option, value) = part
                 .split_once('=')
-                .ok_or_else(|| syntax(&format!("'{part}' is not of the form option=value")))?;
+                .ok_or_else(|| syntax(&format!("'{}' is not of the form option=value", shown(part))))?;
             let (option, value) = (option.trim().to_owned(), value.trim().to_owned());
             if option.is_empty() || value.is_empty() {
-                return Err(syntax(&format!("'{part}' lacks an option or a value")));
+                return Err(syntax(&format!("'{}' lacks an option or a value", shown(part))));
             }
             if options.iter().any(|(given, _)| *given == option) {
-                return Err(syntax(&format!("option '{option}' is given twice")));
+                return Err(syntax(&format!("option '{}' is given twice", shown(&option))));
             }
             options.push((option, value));
         }
@@ -154,7 +177,7 @@ impl MergeSpec {
     pub fn from_toml(text: &str) -> Result<Self, SpecError> {
         let syntax = |reason: String| SpecError::Syntax { spec: "merge.toml".to_owned(), reason };
         let table: toml::Table =
-            text.parse().map_err(|error: toml::de::Error| syntax(error.message().to_owned()))?;
+            text.parse().map_err(|error: toml::de::Error| syntax(shown(error.message())))?;
         let mut method = None;
         let mut options = BTreeMap::new();
         for (key, value) in table {
@@ -263,6 +286,29 @@ mod tests {
                 other => panic!("{spec}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn messages_stay_one_short_line_whatever_the_length_of_a_spec() {
+        let long = "x".repeat(1 << 20);
+        let many = (0..200_000).map(|option| format!("o{option}=1")).collect::<Vec<_>>().join(",");
+        let started = std::time::Instant::now();
+        for spec in [
+            long.clone(),
+            format!("tome:{long}"),
+            format!("tome:{long}=1"),
+            format!("tome:r={long}"),
+            format!("tome:{many}"),
+            "to\u{1b}[31mme:r=1".to_owned(),
+            "tome:r=1\u{1b}[31m".to_owned(),
+            "tome:r\nx=1".to_owned(),
+        ] {
+            let message = spec.parse::<crate::Method>().unwrap_err().to_string();
+            assert!(message.len() < 1000 && !message.contains(char::is_control), "{message}");
+        }
+        let message = MergeSpec::from_toml(&format!("{long} = {{ {long}")).unwrap_err().to_string();
+        assert!(message.len() < 1000 && !message.contains(char::is_control), "{message}");
+        assert!(started.elapsed().as_secs() < 2, "took {:?}", started.elapsed());
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub use input::{Batch, Input, InputShape};
 pub use model::{Measured, Model};
 pub use network::{Body, Config, Network};
 pub use open::{
-    Described, ModelError, ModelOptions, TRAINED_WITH, Weights, describe, describe_with_progress,
+    Described, ModelError, ModelOptions, TRAINED_WITH, Weights, configured, describe, describe_with_progress,
 };
 pub use pass::{Output, Pass, Probe, Read, StochasticDepth};
 pub use positions::{

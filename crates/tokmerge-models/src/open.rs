@@ -352,6 +352,27 @@ fn hugging_face(
     Ok(Architecture { name, tag: String::new(), config: shape.into(), preprocess, own_sizes })
 }
 
+/// What a `config.json` or an `open_clip_config.json` describes, without weights that could say what it leaves open;
+/// `processor` is the `preprocessor_config.json` beside one of transformers.
+///
+/// # Errors
+/// When it is no model that is known here, or makes no sense.
+pub fn configured(
+    config: &ModelConfig,
+    processor: Option<&serde_json::Value>,
+) -> Result<Architecture, ConfigureError> {
+    let architecture = match config {
+        ModelConfig::Timm(config) => config_json::timm(config)?,
+        ModelConfig::HuggingFace(config) => {
+            hugging_face(config, None, processor.map(ImageProcessor::from_hf).transpose()?)?
+        }
+        ModelConfig::OpenClip(config) => open_clip(config)?,
+        other => return Err(ConfigureError::Shape(format!("{other:?} is of a kind that is not understood"))),
+    };
+    architecture.config.check().map_err(ConfigureError::Shape)?;
+    Ok(architecture)
+}
+
 /// The image tower of an `open_clip_config.json`.
 fn open_clip(config: &OpenClipConfig) -> Result<Architecture, ConfigureError> {
     match config_json::open_clip::describe(config)? {
@@ -367,7 +388,7 @@ fn open_clip(config: &OpenClipConfig) -> Result<Architecture, ConfigureError> {
 }
 
 /// A preprocessor file has a few hundred bytes, beside a tokenizer's settings some thousands.
-const MAX_JSON: u64 = 16 << 20;
+const MAX_JSON: u64 = 1 << 20;
 
 /// How images are prepared, by a file of transformers.
 fn read_processor(path: &Path) -> Result<ImageProcessor, ModelError> {

@@ -129,10 +129,28 @@ fn the_recipes_that_ship_are_understood() {
 #[test]
 fn settings_of_the_optimiser_alone_are_those_of_adamw() {
     let base = "[data]\ntrain = \"x\"\nsplit = 0.1\n[schedule]\nlr = 1e-3\n[train]\nepochs = 1\nbatch_size = 8\n[model]\nname = \"vit_tiny_patch16_224\"\n";
-    let read = |text: &str, set: &[String]| Recipe::parse(text, "a test", set).unwrap_or_else(|error| panic!("{error}"));
+    let read = |text: &str, set: &[String]| {
+        Recipe::parse(text, "a test", set).unwrap_or_else(|error| panic!("{error}"))
+    };
     let named = read(&format!("{base}[optimizer]\nname = \"adamw\"\nweight_decay = 0.1\n"), &[]);
     let nameless = read(&format!("{base}[optimizer]\nweight_decay = 0.1\n"), &[]);
     let set = read(base, &["optimizer.weight_decay=0.1".to_owned()]);
     assert_eq!(nameless, named);
     assert_eq!(set, named);
+}
+
+#[test]
+fn a_mistake_stays_one_short_line_whatever_the_length_of_the_file() {
+    let long = "x".repeat(1 << 20);
+    for text in [
+        format!("[model]\n{long} = 1\n"),
+        format!("[model]\nname = 1 {long}"),
+        format!("merge = \"{long}\"\n{PLAIN}"),
+        format!("merge = \"tome:r=\\u001b[31m\"\n{PLAIN}"),
+        PLAIN.replace("split = 0.1", &format!("split = \"{long}\"")),
+        PLAIN.replace("vit_small_patch16_224", &long).replace("[data]", "weights = \"a\"\ndepth = 3\n[data]"),
+    ] {
+        let message = Recipe::parse(&text, "my.toml", &[]).unwrap_err().to_string();
+        assert!(message.len() < 2000 && !message.contains(char::is_control), "{message}");
+    }
 }

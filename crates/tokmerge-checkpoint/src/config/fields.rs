@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use crate::error::shortened;
 
 /// More than any class count, feature count or image side of the field by orders of magnitude, and small enough for
 /// products of three to stay within 64 bits.
@@ -287,12 +288,7 @@ impl<'a> Fields<'a> {
     /// The error for a value of this field that breaks a rule; `rule` completes "must be".
     #[must_use]
     pub fn wrong(&self, field: &str, rule: &str, value: &Value) -> ConfigError {
-        const SHOWN: usize = 60;
-        let mut shown: String = value.to_string().chars().take(SHOWN + 1).collect();
-        if shown.chars().count() > SHOWN {
-            shown = shown.chars().take(SHOWN).chain(['…']).collect();
-        }
-        self.refuse(field, format!("must be {rule}, not {shown}"))
+        self.refuse(field, format!("must be {rule}, not {}", beginning(value)))
     }
 
     /// The error for a field that is needed and absent.
@@ -312,6 +308,30 @@ impl<'a> From<&'a Map<String, Value>> for Fields<'a> {
     fn from(object: &'a Map<String, Value>) -> Self {
         Self { object, place: String::new() }
     }
+}
+
+/// The first characters of a value as JSON, which may be of any length.
+fn beginning(value: &Value) -> String {
+    const SHOWN: usize = 60;
+    /// Refuses what is beyond its end.
+    struct Start(Vec<u8>);
+    impl std::io::Write for Start {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.extend_from_slice(&bytes[..bytes.len().min(8 * SHOWN)]);
+            if self.0.len() > 8 * SHOWN { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(bytes.len()) }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut start = Start(Vec::new());
+    // An error says that there is more than is shown.
+    let _ = serde_json::to_writer(&mut start, value);
+    let text = String::from_utf8_lossy(&start.0);
+    let ellipsis = if text.chars().nth(SHOWN).is_some() { "…" } else { "" };
+    let shown: String = text.chars().take(SHOWN).collect();
+    format!("{}{ellipsis}", shortened(&shown))
 }
 
 #[cfg(test)]

@@ -124,5 +124,13 @@ mod tests {
         assert!(message.contains("neither `architecture`, `model_type` nor `model_cfg`"), "{message}");
         assert!(read("[]").is_err() && read("{}").is_err() && read("{").is_err());
         assert!(read(&"[".repeat(100_000)).is_err(), "nesting is limited");
+        let many = format!(r#"{{"model_type": "vit", "x": [{}0]}}"#, "0,".repeat(1 << 20));
+        assert!(read(&many).unwrap_err().contains("more than 524288 values"));
+        let long = format!(
+            r#"{{"model_type": "vit", "architectures": ["{}", 3, {}]}}"#,
+            "x".repeat(1 << 20),
+            "\u{7f}"
+        );
+        assert!(read(&long).unwrap_err().len() < 300);
     }
 }

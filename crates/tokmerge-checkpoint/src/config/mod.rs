@@ -19,6 +19,8 @@ pub use timm::{PretrainedConfig, TimmConfig};
 
 /// A thousand labels take 50 kB; ImageNet-21k's fit as well.
 const MAX_CONFIG: u64 = 16 << 20;
+/// ImageNet-21k has twice as many names as classes, by index and back.
+const MAX_VALUES: usize = 1 << 19;
 
 /// A model's configuration, checked for nonsense.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,13 +54,16 @@ pub enum ConfigError {
     #[error("the configuration is not valid JSON: {0}")]
     Json(serde_json::Error),
     /// A field is missing, of another type, or nonsense.
-    #[error("the configuration's field `{field}` {reason}")]
+    #[error("the configuration's field {} {reason}", quoted(field))]
     Field {
         /// Which one, after the objects it lies in: `vision_config.hidden_size`.
         field: String,
         /// The rule and the value.
         reason: String,
     },
+    /// It holds more values than any configuration.
+    #[error("the configuration holds more than {0} values, far more than that of any model; write it again")]
+    TooManyValues(usize),
     /// No form that is read here.
     #[error(
         "the configuration is {}; read are timm's form (`architecture`), transformers' (`model_type`) and \
@@ -94,6 +99,10 @@ impl ModelConfig {
     /// # Errors
     /// When it is not JSON, of an unknown form, or a field that all of a form have is missing or nonsense.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        // In memory a value takes up to a hundred times as many bytes as in a file.
+        if text.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MAX_VALUES {
+            return Err(ConfigError::TooManyValues(MAX_VALUES));
+        }
         let raw: Value = serde_json::from_str(text).map_err(ConfigError::Json)?;
         let fields = Fields::of(&raw)?;
         if fields.get("architecture").is_some() {

@@ -19,6 +19,7 @@ use std::path::Path;
 use crate::CheckpointError;
 use crate::bytes::Bytes;
 use crate::checkpoint::{Contents, Entry, Format, Provenance};
+use crate::error::quoted;
 use layout::Placed;
 use object::{PickleError, Storage};
 use state_dict::StateDict;
@@ -118,14 +119,14 @@ impl<'a> Archive<'a> {
         let range = self
             .storages
             .get(key)
-            .ok_or_else(|| format!("its storage data/{} is missing", key.escape_debug()))?;
+            .ok_or_else(|| format!("its storage {} is missing", quoted(&format!("data/{key}"))))?;
         match wanted.dtype.bytes_of(&[wanted.len]) {
             Some(bytes) if bytes <= range.len() => Ok(range.start..range.start + bytes),
             _ => Err(format!(
-                "its storage is said to hold {} elements of {}, but data/{} has {} bytes; truncated?",
+                "its storage is said to hold {} elements of {}, but {} has {} bytes; truncated?",
                 wanted.len,
                 wanted.dtype,
-                key.escape_debug(),
+                quoted(&format!("data/{key}")),
                 range.len()
             )),
         }

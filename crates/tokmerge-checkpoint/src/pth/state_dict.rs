@@ -191,8 +191,7 @@ impl<'h> StateDicts<'h> {
         let (mut pending, mut seen) = (vec![(String::new(), heap.root(), 0)], HashSet::new());
         while let Some((place, at, depth)) = pending.pop() {
             let Object::Dict(items) = heap.get(at) else { continue };
-            if !seen.insert(at) || seen.len() > MAX_DICTS || depth > MAX_DICT_DEPTH || place.len() > MAX_NAME
-            {
+            if !seen.insert(at) || seen.len() > MAX_DICTS || depth > MAX_DICT_DEPTH {
                 continue;
             }
             if depth > 0 && has_named_tensor(heap, items) {
@@ -202,7 +201,10 @@ impl<'h> StateDicts<'h> {
             }
             for (name, value) in items.iter().rev() {
                 let Object::Str(name) = heap.get(*name) else { continue };
-                if matches!(heap.get(*value), Object::Dict(_))
+                // One long name and one dict may stand in a dict a million times.
+                let is_bounded = place.len() + name.len() < MAX_NAME && pending.len() < MAX_DICTS;
+                if is_bounded
+                    && matches!(heap.get(*value), Object::Dict(_))
                     && !NOT_WEIGHTS.iter().any(|other| name.starts_with(other))
                 {
                     let place = if place.is_empty() { (*name).to_owned() } else { format!("{place}.{name}") };

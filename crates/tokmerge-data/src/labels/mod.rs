@@ -42,6 +42,11 @@ pub enum LabelsError {
     /// No names at all.
     #[error("holds no class names; write one name per line, index<TAB>wnid<TAB>name, or a JSON list")]
     Empty,
+    /// More names than there are classes anywhere.
+    #[error(
+        "holds more than {0} names or values, and no model has as many classes; give the file of its class names"
+    )]
+    TooMany(usize),
     /// A line of a table that is no row of it.
     #[error("line {line} is {found:?}, and each line must be index<TAB>wnid<TAB>name or index<TAB>name")]
     Line {
@@ -109,7 +114,16 @@ impl ClassNames {
     /// object from index to name, alone or as `id2label` of a Hugging Face `config.json`.
     pub fn parse(text: &str) -> Result<Self, LabelsError> {
         let text = text.trim_start_matches('\u{feff}');
-        let names = match text.trim_start().chars().next() {
+        let begins = text.trim_start().chars().next();
+        // In memory a name or a value takes up to a hundred times as many bytes as in a file.
+        let divides = |byte: &u8| match begins {
+            Some('[' | '{') => matches!(byte, b',' | b'[' | b'{'),
+            _ => *byte == b'\n',
+        };
+        if text.bytes().filter(divides).count() > MAX_VALUES {
+            return Err(LabelsError::TooMany(MAX_VALUES));
+        }
+        let names = match begins {
             None => return Err(LabelsError::Empty),
             Some('[' | '{') => Self::from_json(text)?,
             Some(_) if text.contains('\t') => Self::from_table(text)?,
@@ -145,7 +159,7 @@ impl ClassNames {
         let json = |reason: String| LabelsError::Json { reason };
         let name = |value: &Value, at: &str| match value {
             Value::String(name) => Ok(name.clone()),
-            other => Err(json(format!("the name of {at} is {}", shortened(other)))),
+            other => Err(json(format!("the name of {} is {}", beginning(at), shortened(other)))),
         };
         let value: Value = serde_json::from_str(text).map_err(|e| json(e.to_string()))?;
         let names = match value.get("id2label").unwrap_or(&value) {
@@ -155,7 +169,7 @@ impl ClassNames {
             Value::Object(map) => {
                 let row = |(key, value): (&String, &Value)| match key.parse::<usize>() {
                     Ok(index) => Ok((index, name(value, key)?)),
-                    Err(_) => Err(json(format!("the key {key:?} is no index"))),
+                    Err(_) => Err(json(format!("the key \"{}\" is no index", beginning(key)))),
                 };
                 in_order(map.iter().map(row).collect::<Result<_, _>>()?)?
             }
@@ -203,6 +217,8 @@ impl ClassNames {
 
 /// Names of more classes than any model has are shorter.
 const MAX_BYTES: u64 = 16 << 20;
+/// Twenty times the classes of ImageNet-21k.
+const MAX_VALUES: usize = 1 << 19;
 
 /// Reads a file of text; a named pipe would keep its reader waiting, a device has no end.
 fn read(path: &Path) -> std::io::Result<String> {
@@ -222,7 +238,13 @@ fn wrong_line(line: usize, found: &str) -> LabelsError {
 }
 
 fn shortened(value: &Value) -> String {
-    value.to_string().chars().take(60).collect()
+    beginning(&value.to_string())
+}
+
+/// Fit for one line of a terminal: control characters are escaped.
+fn beginning(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().take(60).map(escaped).collect()
 }
 
 /// Puts rows into the order of their indices, which must be 0 to n - 1.
@@ -293,6 +315,12 @@ mod tests {
         assert!(text(r#"{"0": 5}"#).contains("name of 0 is 5"));
         assert!(text(r#"{"zero": "a"}"#).contains("zero"));
         assert!(text("[1, ").contains("JSON"));
+        for many in ["a\n", "0,", "[],"] {
+            let form =
+                if many == "a\n" { many.repeat(1 << 20) } else { format!("[{}0]", many.repeat(1 << 20)) };
+            assert!(text(&form).contains("more than 524288 names"));
+        }
+        assert!(text(&format!("{{\"{}\": \"a\"}}", "x".repeat(100_000))).len() < 300);
         let path = std::path::Path::new("/nowhere/labels.tsv");
         assert!(ClassNames::open(path).unwrap_err().to_string().starts_with("/nowhere/labels.tsv"));
     }

@@ -45,6 +45,12 @@ pub enum ConfigError {
     Preprocess(#[from] PreprocessError),
 }
 
+/// The beginning of a value, fit for one line of a terminal: control characters are escaped.
+fn beginning(value: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    value.chars().take(80).map(escaped).collect()
+}
+
 /// An object and what to call it.
 struct Keys<'a> {
     object: &'a Value,
@@ -58,7 +64,7 @@ impl<'a> Keys<'a> {
     }
 
     fn wrong(&self, key: &'static str, value: &Value, allowed: &'static str) -> ConfigError {
-        let found = value.to_string().chars().take(80).collect();
+        let found = beginning(&value.to_string());
         ConfigError::Value { key, found, file: self.file, allowed }
     }
 

@@ -118,6 +118,8 @@ mod tests {
         assert!(with("crop_rounding", json!("up")).contains("\"down\""));
         assert!(with("fill", json!([1, 2, 300])).contains("0 to 255"));
         assert!(with("crop_mode", json!("middle")).contains("\"squash\""));
+        let odd = with("crop_mode", json!(format!("bor\u{7f}er\u{9b}31m{}", "x".repeat(100_000))));
+        assert!(!odd.contains(char::is_control) && odd.len() < 300, "{odd}");
         assert!(with("crop_pct", json!(0)).contains("crop_pct is 0"));
         assert!(with("crop_pct", json!("0.9")).contains("a number above 0"));
         assert!(with("mean", json!([0.5, 0.5])).contains("one or three numbers"));

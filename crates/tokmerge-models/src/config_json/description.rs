@@ -1,7 +1,7 @@
 //! What the configurations of other libraries come to.
 
 use crate::families::vit::VitConfig;
-use tokmerge_checkpoint::ConfigError;
+use tokmerge_checkpoint::{ConfigError, quoted};
 use tokmerge_data::Preprocess;
 
 /// What a configuration says of a model.
@@ -27,8 +27,9 @@ pub enum DescribeError {
     Preprocess(#[from] tokmerge_data::ConfigError),
     /// A type of models that is not understood.
     #[error(
-        "`model_type` is `{model_type}`, {kind}; understood are the image models {known}; open one of these, or a \
-         folder in timm's form"
+        "`model_type` is {}, {kind}; understood are the image models {known}; open one of these, or a folder in timm's \
+         form",
+        quoted(model_type)
     )]
     ModelType {
         /// The type, as the file has it.
@@ -40,8 +41,10 @@ pub enum DescribeError {
     },
     /// A class that does something else with such a model.
     #[error(
-        "`architectures` is `{class}`, which is neither an encoder of images nor a classifier; open a folder of \
-         `{model_type}` saved as its model or its `...ForImageClassification`"
+        "`architectures` is {}, which is neither an encoder of images nor a classifier; open a folder of {} saved as its \
+         model or its `...ForImageClassification`",
+        quoted(class),
+        quoted(model_type)
     )]
     Class {
         /// The class, as the file has it.

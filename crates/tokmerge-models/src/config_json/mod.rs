@@ -19,6 +19,7 @@ pub use timm::timm_config;
 pub(crate) use timm::{timm, timm_tower};
 
 use crate::registry::UnknownModel;
+use tokmerge_checkpoint::shortened;
 use tokmerge_data::ConfigError as PreprocessConfigError;
 
 /// A `config.json` that describes no model known here.
@@ -29,7 +30,7 @@ pub enum ConfigureError {
     #[error(transparent)]
     Unknown(#[from] UnknownModel),
     /// An argument whose value is not understood: guessing would give wrong predictions.
-    #[error("the argument {name} is {value}, and only {allowed} can be built")]
+    #[error("the argument {name} is {}, and only {allowed} can be built", shortened(value))]
     Argument {
         /// The argument.
         name: String,
@@ -40,8 +41,10 @@ pub enum ConfigureError {
     },
     /// An argument that has no meaning.
     #[error(
-        "the argument {name} is {value}, and {class} has no such argument here; leave it out if it does not change what \
-         the model computes"
+        "the argument {} is {}, and {class} has no such argument here; leave it out if it does not change what the model \
+         computes",
+        shortened(name),
+        shortened(value)
     )]
     Meaningless {
         /// The argument.

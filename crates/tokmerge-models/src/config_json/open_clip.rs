@@ -6,7 +6,7 @@ use crate::blocks::{BlockConfig, NormConfig, NormKind};
 use crate::families::vit::{NormPlace, Pool, VitConfig};
 use crate::positions::PositionConfig;
 use serde_json::{Value, json};
-use tokmerge_checkpoint::{ConfigError, Fields, OpenClipConfig};
+use tokmerge_checkpoint::{ConfigError, Fields, OpenClipConfig, quoted};
 use tokmerge_data::Preprocess;
 use tokmerge_nn::Bias;
 use tokmerge_ops::Activation;
@@ -81,7 +81,7 @@ pub(crate) fn describe(config: &OpenClipConfig) -> Result<Tower, DescribeError> 
 }
 
 fn tower(name: &str, library: &'static str, way_out: &'static str) -> DescribeError {
-    DescribeError::Tower { tower: format!("`{}`", name.escape_debug()), library, way_out }
+    DescribeError::Tower { tower: quoted(name), library, way_out }
 }
 
 fn timm_tower(name: &str, config: &OpenClipConfig, vision: &Reader<'_>) -> Result<TimmTower, DescribeError> {

@@ -106,7 +106,8 @@ impl Group {
 /// A routing that is none.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{reason}; a routing is free (no token is dropped), or capacity=FACTOR with group=IMAGES, group=NUMBERtokens or group=batch and order=position or order=gate, e.g. capacity=1.05,group=8"
+    "{}; a routing is free (no token is dropped), or capacity=FACTOR with group=IMAGES, group=NUMBERtokens or group=batch and order=position or order=gate, e.g. capacity=1.05,group=8",
+    tokmerge_checkpoint::shortened(reason)
 )]
 pub struct RoutingError {
     reason: String,

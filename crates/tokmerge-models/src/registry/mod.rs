@@ -11,6 +11,7 @@ mod timm_shapes;
 use crate::config_json::{Arguments, ConfigureError};
 use crate::network::{Config, SPELLINGS};
 use serde_json::{Map, Value};
+use tokmerge_checkpoint::shortened;
 use tokmerge_data::{NaflexPreprocess, Preprocess};
 
 pub(crate) use table::find;
@@ -114,9 +115,15 @@ pub struct UnknownModel {
 impl UnknownModel {
     /// The error for a name, with the nearest known one as a hint.
     pub(crate) fn new(given: &str) -> Self {
+        /// Longer names are nobody's slip, and looking for their neighbours would take long.
+        const LONGEST: usize = 200;
+        let shown = shortened(given);
+        if given.len() > LONGEST {
+            return Self { given: shown, hint: String::new() };
+        }
         let name = given.split('.').next().unwrap_or(given).to_lowercase();
         if given.contains('/') {
-            return Self { given: given.to_owned(), hint: format!(" (did you mean hf-hub:{given}?)") };
+            return Self { hint: format!(" (did you mean hf-hub:{shown}?)"), given: shown };
         }
         let nearest = table::names().map(|known| (strsim::damerau_levenshtein(&name, known), known)).min();
         let hint = match (table::left_out(&name), nearest) {
@@ -128,7 +135,7 @@ impl UnknownModel {
             }
             _ => String::new(),
         };
-        Self { given: given.to_owned(), hint }
+        Self { given: shown, hint }
     }
 }
 

@@ -216,3 +216,19 @@ fn names_of_v_moe_carry_experts_and_their_blocks() {
     assert_eq!(vit("vmoe_base_patch32_last1_384").experts.unwrap().placement, Placement::Last(1));
     assert!(vit("vmoe_base_patch32_last1_384").pre_logits.is_some());
 }
+
+#[test]
+fn a_very_long_name_is_refused_at_once_and_in_one_short_line() {
+    let started = std::time::Instant::now();
+    for name in [
+        "vit_".repeat(100_000),
+        format!("vit_tiny.{}", "x".repeat(100_000)),
+        format!("a/{}", "b".repeat(1 << 20)),
+    ] {
+        let message = architecture(&name).unwrap_err().to_string();
+        assert!(message.len() < 1000 && !message.contains("did you mean"), "{message}");
+    }
+    let message = architecture("vit\u{1b}[31m_x").unwrap_err().to_string();
+    assert!(!message.contains(char::is_control), "{message}");
+    assert!(started.elapsed().as_secs() < 2);
+}

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use tokmerge_checkpoint::read_text;
+use tokmerge_checkpoint::{read_text, shortened};
 use tokmerge_data::augment::{Augment, AugmentError, Mix, RandomErasing, RandomResizedCrop};
 use tokmerge_data::{ClassOrder, CropMode, Interpolation, PreprocessOverrides};
 use tokmerge_models::{PoolOverride, Precision, RouterTraining, RoutingError};
@@ -544,10 +544,10 @@ pub enum RecipeError {
         reason: String,
     },
     /// A change is no assignment.
-    #[error("`set` {0}: it must be KEY=VALUE with the key as in the recipe, e.g. train.epochs=5")]
+    #[error("`set` {}: it must be KEY=VALUE with the key as in the recipe, e.g. train.epochs=5", shortened(.0))]
     Override(String),
     /// A value that makes no sense.
-    #[error("{key} is {value}: {rule}")]
+    #[error("{key} is {}: {}", shortened(value), shortened(rule))]
     Value {
         /// Where, with dots between section and key.
         key: &'static str,
@@ -556,6 +556,18 @@ pub enum RecipeError {
         /// What it must be, and what to write instead.
         rule: String,
     },
+}
+
+/// What is wrong with a text and where, in one line.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let in_one_line = |message: &str| shortened(&message.trim().replace('\n', "; "));
+    // A change has no place in the text, and its error names the key instead.
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return in_one_line(&error.to_string());
+    };
+    let line = before.lines().count().max(1) + usize::from(before.ends_with('\n'));
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {}", in_one_line(error.message()))
 }
 
 /// Recipes have a hundred lines.
@@ -579,7 +591,7 @@ impl Recipe {
     pub fn parse(text: &str, place: &str, changes: &[String]) -> Result<Self, RecipeError> {
         let wrong = |error: toml::de::Error| RecipeError::Toml {
             place: place.to_owned(),
-            reason: error.to_string().trim().to_owned(),
+            reason: located(text, &error),
         };
         let table = overrides::apply(toml::from_str(text).map_err(wrong)?, changes)?;
         let nameless = table.get("optimizer").is_some_and(|section| section.get("name").is_none());

@@ -120,10 +120,7 @@ impl Given<'_> {
         ];
         match self.config.architectures.first() {
             Some(class) if !ENDINGS.iter().any(|ending| class.ends_with(ending)) => {
-                Err(DescribeError::Class {
-                    class: class.escape_debug().to_string(),
-                    model_type: self.config.model_type.clone(),
-                })
+                Err(DescribeError::Class { class: class.clone(), model_type: self.config.model_type.clone() })
             }
             _ => Ok(()),
         }

@@ -158,7 +158,7 @@ pub(super) fn error(model_type: &str, known: impl Iterator<Item = &'static str>)
     let kind = KINDS.iter().find(|(_, names)| names.contains(&model_type));
     let known = known.filter(|name| !name.ends_with("_vision_model")).collect::<Vec<_>>().join(", ");
     DescribeError::ModelType {
-        model_type: model_type.escape_debug().to_string(),
+        model_type: model_type.to_owned(),
         kind: kind.map_or("which is not known here", |(kind, _)| kind),
         known,
     }

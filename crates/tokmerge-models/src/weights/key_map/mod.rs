@@ -25,6 +25,7 @@ pub(crate) mod tests;
 
 pub use names::Names;
 pub use source::{Part, Source, Transform, Values};
+use tokmerge_checkpoint::quoted;
 
 /// A way to spell names.
 ///
@@ -246,7 +247,7 @@ fn averaged<'n>(one: &'n Names, other: &'n Names) -> Option<(&'n Names, String)>
 /// A few names for a message.
 fn shown(names: impl Iterator<Item = String>, between: &str) -> String {
     const SHOWN: usize = 3;
-    let shown: Vec<_> = names.take(SHOWN).map(|name| format!("`{}`", name.escape_debug())).collect();
+    let shown: Vec<_> = names.take(SHOWN).map(|name| quoted(&name)).collect();
     shown.join(between)
 }
 

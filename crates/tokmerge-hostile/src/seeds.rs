@@ -1,0 +1,198 @@
+//! Inputs to begin with: the fixtures of the other crates, and a few of each form written by hand.
+
+use std::path::{Path, PathBuf};
+use tokmerge_checkpoint::Checkpoint;
+
+/// Larger files cost time and show nothing more.
+const LARGEST: usize = 16 << 10;
+
+/// A place in the repository.
+fn place(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// The files below a folder that end so, in the order of their names.
+fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut pending = vec![place(folder)];
+    while let Some(folder) = pending.pop() {
+        let entries =
+            std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for entry in entries {
+            let path = entry.expect("a readable folder").path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if path.is_dir() {
+                pending.push(path);
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What those files hold.
+fn contents(folder: &str, endings: &[&str]) -> Vec<Vec<u8>> {
+    let read =
+        |path: PathBuf| std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    files(folder, endings).into_iter().map(read).filter(|bytes| bytes.len() <= LARGEST).collect()
+}
+
+fn bytes<const N: usize>(texts: [&str; N]) -> impl Iterator<Item = Vec<u8>> {
+    texts.into_iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>().into_iter()
+}
+
+pub(crate) fn images() -> Vec<Vec<u8>> {
+    const BEGINNINGS: [&[u8]; 4] = [b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM"];
+    let fixture =
+        Checkpoint::open(place("crates/tokmerge-data/fixtures/decode.safetensors")).expect("a fixture");
+    let files =
+        fixture.tensors().filter(|tensor| tensor.name.ends_with(".file")).map(|tensor| tensor.bytes());
+    let images = files.filter(|file| BEGINNINGS.iter().any(|beginning| file.starts_with(beginning)));
+    images.filter(|file| file.len() <= LARGEST / 4).map(<[u8]>::to_vec).collect()
+}
+
+pub(crate) fn safetensors() -> Vec<Vec<u8>> {
+    let file = |header: &str, data: usize| {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0x3f; data]].concat()
+    };
+    let mut seeds = vec![
+        file(
+            r#"{"__metadata__":{"format":"pt"},"blocks.0.attn.qkv.weight":{"dtype":"F32","shape":[6,2],"data_offsets":[0,48]},"blocks.0.attn.qkv.bias":{"dtype":"BF16","shape":[6],"data_offsets":[48,60]}}"#,
+            60,
+        ),
+        file(r#"{"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[0,3],"data_offsets":[8,8]}}  "#, 8),
+        file("{}", 0),
+        br#"{"metadata":{"total_size":96},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}"#
+            .to_vec(),
+    ];
+    seeds.extend(contents("crates/tokmerge-models/fixtures/folders", &[".safetensors"]));
+    seeds
+}
+
+pub(crate) fn pytorch() -> Vec<Vec<u8>> {
+    contents("crates/tokmerge-checkpoint/fixtures", &[".pth", ".pt", ".bin", ".index.json"])
+}
+
+pub(crate) fn pickles() -> Vec<Vec<u8>> {
+    let archives = pytorch();
+    archives.iter().filter_map(|file| crate::zip::contents(file, "data.pkl")).map(<[u8]>::to_vec).collect()
+}
+
+pub(crate) fn configs() -> Vec<Vec<u8>> {
+    let by_hand = bytes([
+        r#"{"architecture":"vit_tiny_patch16_224","num_classes":1000,"num_features":192,"global_pool":"token","pretrained_cfg":{"tag":"augreg_in21k_ft_in1k","input_size":[3,224,224],"test_input_size":null,"mean":[0.5,0.5,0.5],"std":[0.5,0.5,0.5],"interpolation":"bicubic","crop_pct":0.9,"crop_mode":"center"},"model_args":{"img_size":64,"depth":2}}"#,
+        r#"{"architecture":"vit_small_patch14_reg4_dinov2","num_classes":2,"label_names":["a","b"],"input_size":[3,28,42],"model_args":{"img_size":[28,42],"embed_dim":48,"depth":1,"num_heads":3,"mlp_ratio":2.5,"init_values":1e-5,"qkv_bias":false,"reg_tokens":4,"act_layer":"gelu_tanh","class_token":true}}"#,
+        r#"{"architecture":"beit_base_patch16_224","num_classes":10,"pretrained_cfg":{"input_size":[3,32,32]},"model_args":{"img_size":32,"embed_dim":24,"depth":1,"num_heads":2}}"#,
+        r#"{"architecture":"eva02_tiny_patch14_224","num_classes":3,"pretrained_cfg":{"input_size":[3,28,28]},"model_args":{"img_size":28,"embed_dim":24,"depth":1,"num_heads":2}}"#,
+        r#"{"architecture":"vit_tiny_patch16_384","num_classes":1,"label_names":{"0":"one"}}"#,
+        r#"{"model_type":"vit","architectures":["ViTForImageClassification"],"hidden_size":24,"image_size":[32,48],"intermediate_size":40,"layer_norm_eps":1e-12,"num_attention_heads":3,"num_channels":3,"num_hidden_layers":2,"patch_size":8,"hidden_act":"gelu","id2label":{"0":"a","1":"b","2":"c"},"label2id":{"a":0,"b":1,"c":2}}"#,
+        r#"{"model_type":"clip","architectures":["CLIPModel"],"projection_dim":16,"vision_config":{"hidden_size":24,"image_size":32,"patch_size":8,"num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":48,"hidden_act":"quick_gelu"},"text_config":{}}"#,
+        r#"{"model_type":"bert","hidden_size":768}"#,
+        r#"{"model_cfg":{"embed_dim":16,"quick_gelu":true,"vision_cfg":{"image_size":32,"layers":2,"width":24,"head_width":8,"patch_size":8,"norm_kwargs":{"eps":1e-6},"act_kwargs":{"approximate":"tanh"}},"text_cfg":{}},"preprocess_cfg":{"mean":[0.5,0.5,0.5],"std":[0.5,0.5,0.5],"interpolation":"bicubic","resize_mode":"shortest"}}"#,
+        r#"{"model_cfg":{"embed_dim":192,"vision_cfg":{"timm_model_name":"vit_tiny_patch16_224","timm_pool":"","timm_proj":"linear","image_size":224}}}"#,
+    ]);
+    by_hand
+        .chain(contents("crates/tokmerge-models/fixtures/folders", &["/config.json", "config.json"]))
+        .collect()
+}
+
+pub(crate) fn preprocessors() -> Vec<Vec<u8>> {
+    let by_hand = bytes([
+        r#"{"input_size":[3,224,196],"interpolation":"bicubic","crop_pct":0.9,"crop_mode":"border","mean":[0.5,0.5,0.5],"std":[0.5,0.5,0.5],"crop_rounding":"down","fill":[1,2,3]}"#,
+        r#"{"image_processor_type":"CLIPImageProcessor","size":{"shortest_edge":224},"crop_size":{"height":224,"width":224},"do_center_crop":true,"do_normalize":true,"resample":3,"image_mean":[0.48,0.45,0.4],"image_std":[0.26,0.26,0.27],"rescale_factor":0.00392156862745098}"#,
+        r#"{"image_processor_type":"Siglip2ImageProcessor","patch_size":16,"max_num_patches":256,"resample":2,"do_rescale":true}"#,
+        r#"{"processor_class":"P","image_processor":{"image_processor_type":"ViTImageProcessor","size":224,"resample":2}}"#,
+        r#"{"model_cfg":{"vision_cfg":{"image_size":[32,48]}},"preprocess_cfg":{"resize_mode":"longest","fill_color":7,"mean":0.5,"std":[0.5,0.5,0.5],"interpolation":"bilinear"}}"#,
+    ]);
+    let files = contents("crates/tokmerge-models/fixtures/folders", &["preprocessor_config.json"]);
+    by_hand.chain(files).collect()
+}
+
+pub(crate) fn labels() -> Vec<Vec<u8>> {
+    bytes([
+        "index\twnid\tname\n1\tn01443537\tgoldfish, Carassius auratus\n0\tn01440764\ttench\n",
+        "0\ttench\r\n1\tgoldfish\r\n2\tgreat white shark\r\n",
+        "tench\ngoldfish, Carassius auratus\n\nhen\n",
+        r#"["tench", "goldfish, Carassius auratus", "hen"]"#,
+        r#"{"1": "goldfish", "0": "tench", "2": "hen"}"#,
+        r#"{"id2label": {"0": "tench", "1": "goldfish"}, "hidden_size": 4}"#,
+        "\u{feff}a\tb\n0\tx\ty\n",
+    ])
+    .collect()
+}
+
+pub(crate) fn sources() -> Vec<Vec<u8>> {
+    bytes([
+        "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+        "local-dir:./some/folder",
+        "hf-hub:timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k@main",
+        "hf-hub:org/name@0123456789abcdef0123456789abcdef01234567",
+        "demo",
+    ])
+    .collect()
+}
+
+#[cfg(feature = "models")]
+pub(crate) use of_models::{merge_files, recipes, specs, tensor_names};
+
+#[cfg(feature = "models")]
+mod of_models {
+    use super::{Checkpoint, bytes, contents, files};
+    use std::fmt::Write as _;
+    use tokmerge_merge::{METHODS, Method};
+
+    pub(crate) fn tensor_names() -> Vec<Vec<u8>> {
+        let paths = [
+            files("crates/tokmerge-models/fixtures", &[".safetensors"]),
+            files("crates/tokmerge-checkpoint/fixtures", &[".pth"]),
+        ];
+        let lines = |checkpoint: Checkpoint| {
+            let mut text = String::new();
+            for tensor in checkpoint.tensors() {
+                let sides: String = tensor.shape.iter().map(|side| format!(" {side}")).collect();
+                let _ = writeln!(text, "{}{sides}", tensor.name);
+            }
+            text.into_bytes()
+        };
+        let open = |path: std::path::PathBuf| Checkpoint::open(path).ok();
+        paths
+            .into_iter()
+            .flatten()
+            .filter_map(open)
+            .map(lines)
+            .filter(|text| text.len() <= super::LARGEST)
+            .collect()
+    }
+
+    pub(crate) fn specs() -> Vec<Vec<u8>> {
+        let by_hand = bytes([
+            "none",
+            "tome:r=[16,8],feature=k,similarity=cosine",
+            "tome:r=13,inflect=-0.5,rounding=exact",
+            "tome:r=8,recheck=0.5,last=cls",
+            "atm:threshold=[0.9,0.95],split=2",
+            "patchmerger:m=8,layers=[3,6]",
+        ]);
+        METHODS.iter().map(|info| info.example.as_bytes().to_vec()).chain(by_hand).collect()
+    }
+
+    pub(crate) fn merge_files() -> Vec<Vec<u8>> {
+        let written = METHODS.iter().filter_map(|info| info.example.parse::<Method>().ok());
+        let written = written.map(|method| method.spec().to_toml().into_bytes());
+        let by_hand = bytes([
+            "method = \"tome\"\nr = [3, 2]\n\n[measured]\ntop1 = 80.0\nimages = 1000\n",
+            "# chosen by tune\nmethod = 'atm'\nthreshold = 0.9\nsplit = 2\n[model]\nname = \"vit_tiny_patch16_224\"\n",
+        ]);
+        written.chain(by_hand).collect()
+    }
+
+    pub(crate) fn recipes() -> Vec<Vec<u8>> {
+        let by_hand = bytes([
+            "merge = \"tome:r=2\"\n[model]\npatch_size = 8\nimg_size = 32\nembed_dim = 32\ndepth = 3\nnum_heads = 2\n[data]\ntrain = \"a\"\nsplit = 0.2\n[schedule]\nlr = 1e-3\n[train]\nepochs = 4\nbatch_size = 16\nema = 0.9\nclip_grad = 1.0\n",
+            "[model]\nname = \"vit_tiny_patch16_224\"\nweights = \"pretrained\"\n[data]\ntrain = \"a\"\nval = \"b\"\n[lora]\nrank = 4\ntargets = [\"qkv\", \"blocks.11\"]\n[distill]\nweight = 0.5\n[routing]\nplaces = \"capacity=1.05,group=8\"\n[optimizer]\nname = \"sgd\"\nmomentum = 0.9\n[schedule]\nlr = 0.01\n[regularisation]\nrandaugment = \"rand-m9-mstd0.5-inc1\"\nmixup = 0.8\n[train]\nepochs = 1\nvalidate = [\"none\", \"tome:r=8\"]\n",
+        ]);
+        by_hand.chain(contents("recipes", &[".toml"])).collect()
+    }
+}
