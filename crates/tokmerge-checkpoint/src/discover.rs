@@ -29,6 +29,9 @@ pub(crate) const PREPROCESSOR_NAME: &str = "preprocessor_config.json";
 /// Where recent versions of transformers put the image processor, beside the tokenizer's settings.
 pub(crate) const PROCESSOR_NAME: &str = "processor_config.json";
 
+/// Files of the image processor, the preferred first.
+const PROCESSOR_NAMES: [&str; 2] = [PREPROCESSOR_NAME, PROCESSOR_NAME];
+
 /// Whether a weights file is the index of shards.
 pub(crate) fn is_index(name: &str) -> bool {
     name.ends_with(".index.json")
@@ -61,7 +64,7 @@ impl Files {
     pub(crate) fn around(weights: PathBuf, present: impl Fn(&str) -> Option<PathBuf>) -> Self {
         let name = weights.file_name().unwrap_or_default().to_string_lossy();
         let config = config_names(&name).into_iter().find_map(&present);
-        let preprocessor = [PREPROCESSOR_NAME, PROCESSOR_NAME].into_iter().find_map(&present);
+        let preprocessor = PROCESSOR_NAMES.into_iter().find_map(&present);
         Self { weights, config, preprocessor }
     }
 }
@@ -88,6 +91,13 @@ pub fn discover(dir: impl AsRef<Path>) -> Result<Files, CheckpointError> {
 pub fn discover_config(dir: impl AsRef<Path>) -> Option<PathBuf> {
     let present = |name: &str| Some(dir.as_ref().join(name)).filter(|path| path.is_file());
     [CONFIG_NAME, OPEN_CLIP_CONFIG_NAME].into_iter().find_map(present)
+}
+
+/// How images are prepared, in a folder of transformers: `preprocessor_config.json`, else `processor_config.json`.
+#[must_use]
+pub fn discover_processor(dir: impl AsRef<Path>) -> Option<PathBuf> {
+    let present = |name: &str| Some(dir.as_ref().join(name)).filter(|path| path.is_file());
+    PROCESSOR_NAMES.into_iter().find_map(present)
 }
 
 fn by_ending(dir: &Path) -> Result<PathBuf, CheckpointError> {

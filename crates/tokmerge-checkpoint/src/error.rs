@@ -143,6 +143,13 @@ pub fn quoted(name: &str) -> String {
     format!("`{shown}{ellipsis}`")
 }
 
+/// Whether terminals do something at a character instead of showing it: control characters, line ends, and those that turn
+/// the direction of writing.
+#[must_use]
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A text that holds words from outside, made safe for one line of a terminal: control characters and those that turn the
 /// direction of writing are escaped, and it is cut after 400 characters.
 ///
@@ -161,8 +168,7 @@ pub fn shortened(text: &str) -> String {
             shown.push('…');
             break;
         }
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || turns { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+        if is_obeyed(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     shown
 }

@@ -35,6 +35,20 @@ pub enum LockError {
 /// What a holder says of itself is not longer.
 const LONGEST: u64 = 100;
 
+/// Locks a file until it is closed; `false` where another process holds it. Where a file system knows no locks, nothing is
+/// locked.
+///
+/// # Errors
+/// When the system refuses for another reason.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 impl OutputLock {
     /// Takes the lock `lock` of `output`. The file stays when the lock is gone: removed, it could not be held.
     ///
@@ -45,17 +59,11 @@ impl OutputLock {
         let mut options = OpenOptions::new();
         let mut file =
             options.create(true).read(true).write(true).truncate(false).open(lock).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = (&file).take(LONGEST).read_to_string(&mut holder);
-                let holder =
-                    if holder.trim().is_empty() { "it does not say which".to_owned() } else { holder };
-                return Err(LockError::Held { output: output.to_owned(), holder: holder.trim().to_owned() });
-            }
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        if !try_lock(&file).map_err(failed)? {
+            let mut holder = String::new();
+            let _ = (&file).take(LONGEST).read_to_string(&mut holder);
+            let holder = if holder.trim().is_empty() { "it does not say which".to_owned() } else { holder };
+            return Err(LockError::Held { output: output.to_owned(), holder: holder.trim().to_owned() });
         }
         // What it says is for people; the lock holds without it.
         let _ = file.set_len(0);

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use tokmerge::{AtomicFile, Method, Model, Reduction, Spread};
+use tokmerge::{AtomicFile, Method, Model, Reduction, Spread, is_obeyed};
 
 /// Prints a line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
@@ -24,10 +24,7 @@ pub(crate) fn note(text: impl AsRef<str>) {
 /// The text with control characters, and those that turn the direction of writing, escaped: names of files hold what they
 /// like, and terminals obey.
 fn visible(text: &str) -> Cow<'_, str> {
-    let commands = |c: char| {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        (c.is_control() && c != '\n' && c != '\t') || turns
-    };
+    let commands = |c: char| is_obeyed(c) && c != '\n' && c != '\t';
     if !text.contains(commands) {
         return Cow::Borrowed(text);
     }

@@ -160,16 +160,10 @@ fn mend_png(file: &mut [u8]) {
         if file.len() < end + 4 {
             return;
         }
-        let sum = crc32(&file[at + 4..end]);
+        let sum = crc32fast::hash(&file[at + 4..end]);
         file[end..end + 4].copy_from_slice(&sum.to_be_bytes());
         at = end + 4;
     }
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0_u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
-    })
 }
 
 /// The length in front of a header that ends with the last brace.

@@ -8,7 +8,7 @@ use crate::positions::Absolute;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use tokmerge_merge::{ModelFacts, Readout, Tokens};
-use tokmerge_nn::Bias;
+use tokmerge_nn::{Bias, Linear};
 use tokmerge_ops::Precision;
 
 /// A network of a family: a stem, blocks with a seam, a head.
@@ -48,6 +48,15 @@ pub struct Heads {
     pub pooled: Tensor<2>,
     /// `[B, classes]`; the embedding again where the model has no classifier.
     pub logits: Tensor<2>,
+}
+
+impl Heads {
+    /// What a classifier says of the embedding; the embedding again without one.
+    #[must_use]
+    pub(crate) fn classified(pooled: Tensor<2>, classifier: Option<&Linear>) -> Self {
+        let logits = classifier.map_or_else(|| pooled.clone(), |head| head.forward(pooled.clone()));
+        Self { pooled, logits }
+    }
 }
 
 /// The shape of a network, without weights.

@@ -28,6 +28,17 @@ impl Input {
         }
     }
 
+    /// The images of a batch, `[B, channels, height, width]`, for a model that takes them at one size.
+    ///
+    /// # Panics
+    /// When it is anything else.
+    pub(crate) fn images_of(self, size: (usize, usize)) -> Tensor<4> {
+        let Self::Images(images) = self else { panic!("the model takes images of one size") };
+        let [_, _, height, width] = images.dims();
+        assert_eq!((height, width), size, "images of the size that the model was made for");
+        images
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn device(&self) -> Device {

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tokmerge_checkpoint::{
     Checkpoint, CheckpointError, ConfigError, HfConfig, Hub, HubConfig, HubError, ModelConfig, ModelSource,
-    OpenClipConfig, OpenMode, Progress, Silent, SourceError, discover, discover_config, read_text,
+    OpenClipConfig, OpenMode, Progress, Silent, SourceError, discover, discover_config, discover_processor,
+    read_text,
 };
 use tokmerge_data::{ImageProcessor, NaflexPreprocess, Preprocess};
 use tokmerge_merge::{Method, SpecError};
@@ -259,33 +260,25 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
         // Says what is wrong with the folder itself.
         discover(dir)?;
     }
-    let existing = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
     let path = discover_config(dir).ok_or_else(|| ModelError::NoConfig(dir.to_owned()))?;
     let wrong = |source| ModelError::Configure { path: path.clone(), source };
-    let mut silent = false;
-    let (architecture, class_names): (Architecture, Vec<String>) = match ModelConfig::read(&path)? {
+    let config = ModelConfig::read(&path)?;
+    let (mut weights, mut processor) = (None, None);
+    let (silent, class_names) = match &config {
         ModelConfig::Timm(config) => {
             let given = &config.pretrained_cfg;
-            silent = given.mean.is_none() && given.std.is_none() && given.crop_pct.is_none();
-            (config_json::timm(&config).map_err(wrong)?, config.label_names)
+            let silent = given.mean.is_none() && given.std.is_none() && given.crop_pct.is_none();
+            (silent, config.label_names.clone())
         }
         ModelConfig::HuggingFace(config) => {
-            config_json::hugging_face::check_type(&config).map_err(|error| wrong(error.into()))?;
-            let spelling = checkpoint.as_ref().map(spelling).transpose()?;
-            let processor =
-                ["preprocessor_config.json", "processor_config.json"].into_iter().find_map(existing);
-            let processor = processor.as_deref().map(read_processor).transpose()?;
-            silent = processor.is_none();
-            let found = hugging_face(&config, spelling.as_ref(), processor).map_err(wrong)?;
-            (found, config.id2label.into_values().collect())
+            config_json::hugging_face::check_type(config).map_err(|error| wrong(error.into()))?;
+            weights = checkpoint.as_ref().map(spelling).transpose()?;
+            processor = discover_processor(dir).as_deref().map(read_processor).transpose()?;
+            (processor.is_none(), config.id2label.values().cloned().collect())
         }
-        ModelConfig::OpenClip(config) => (open_clip(&config).map_err(wrong)?, Vec::new()),
-        other => {
-            let reason = format!("{other:?} is of a kind that is not understood");
-            return Err(wrong(ConfigureError::Shape(reason)));
-        }
+        _ => (false, Vec::new()),
     };
-    architecture.config.check().map_err(|reason| wrong(ConfigureError::Shape(reason)))?;
+    let architecture = described(&config, weights.as_ref(), processor).map_err(wrong)?;
     let notes = if silent { vec![assumed(&path, &architecture.preprocess)] } else { Vec::new() };
     let classes = architecture.config.shape().classes;
     if !class_names.is_empty() && classes > 0 && class_names.len() != classes {
@@ -361,11 +354,18 @@ pub fn configured(
     config: &ModelConfig,
     processor: Option<&serde_json::Value>,
 ) -> Result<Architecture, ConfigureError> {
+    described(config, None, processor.map(ImageProcessor::from_hf).transpose()?)
+}
+
+/// The same, with weights that say what a configuration of transformers leaves open.
+fn described(
+    config: &ModelConfig,
+    weights: Option<&Spelling>,
+    processor: Option<ImageProcessor>,
+) -> Result<Architecture, ConfigureError> {
     let architecture = match config {
         ModelConfig::Timm(config) => config_json::timm(config)?,
-        ModelConfig::HuggingFace(config) => {
-            hugging_face(config, None, processor.map(ImageProcessor::from_hf).transpose()?)?
-        }
+        ModelConfig::HuggingFace(config) => hugging_face(config, weights, processor)?,
         ModelConfig::OpenClip(config) => open_clip(config)?,
         other => return Err(ConfigureError::Shape(format!("{other:?} is of a kind that is not understood"))),
     };

@@ -62,23 +62,6 @@ pub struct Position {
     pub optimizer: Option<u32>,
 }
 
-impl Checkpoints {
-    /// Refuses a folder that holds a model which no run wrote there, least of all the one that a run begins with.
-    ///
-    /// # Errors
-    /// When it does.
-    pub(crate) fn check_free(dir: &Path) -> Result<(), TrainError> {
-        let theirs = [WEIGHTS, CONFIG].into_iter().find(|name| dir.join(name).exists());
-        match theirs {
-            Some(name) if !dir.join(RECIPE).exists() => Err(TrainError::Occupied {
-                path: dir.to_owned(),
-                reason: format!("holds a model ({name}) that no training wrote; give another `output`"),
-            }),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// The weights that validated best so far.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Best {
@@ -103,6 +86,21 @@ pub(crate) struct Saved {
 }
 
 impl Checkpoints {
+    /// Refuses a folder that holds a model which no run wrote there, least of all the one that a run begins with.
+    ///
+    /// # Errors
+    /// When it does.
+    pub(crate) fn check_free(dir: &Path) -> Result<(), TrainError> {
+        let theirs = [WEIGHTS, CONFIG].into_iter().find(|name| dir.join(name).exists());
+        match theirs {
+            Some(name) if !dir.join(RECIPE).exists() => Err(TrainError::Occupied {
+                path: dir.to_owned(),
+                reason: format!("holds a model ({name}) that no training wrote; give another `output`"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The folder of a run, created if need be.
     ///
     /// # Errors

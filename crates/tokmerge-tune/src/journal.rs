@@ -3,9 +3,10 @@
 use crate::Point;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use tokmerge_checkpoint::try_lock;
 
 /// What measurements depend on: a journal is only worth something for the same model on the same images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,11 +96,8 @@ impl Journal {
         }
         let mut options = OpenOptions::new();
         let mut file = options.create(true).read(true).write(true).truncate(false).open(path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(JournalError::Held { path: shown }),
-            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(io(error)),
+        if !try_lock(&file).map_err(io)? {
+            return Err(JournalError::Held { path: shown });
         }
         let mut journal = Self { points: HashMap::new(), file: None, lost: 0 };
         let mut reader = BufReader::new(&file);

@@ -59,7 +59,7 @@ const IMAGENET: usize = 1000;
 #[must_use]
 pub fn class_names(model: &Model) -> Option<ClassNames> {
     match model.class_names() {
-        [] if model.classes() == IMAGENET => Some(ClassNames::imagenet_1k()),
+        [] if model.classes() == IMAGENET => Some(ClassNames::imagenet_1k().clone()),
         [] => None,
         names => Some(ClassNames::from_names(names.to_vec())),
     }
@@ -82,16 +82,14 @@ pub fn classify(
     }
     let measured = model.measure(model.prepare(images)?, reduction, convention)?;
     let ms = measured.seconds * 1e3 / images.len() as f64;
-    let own = match names {
-        ClassNamesSource::File(_) => None,
-        ClassNamesSource::Model => class_names(model),
-    };
-    let names = match names {
-        ClassNamesSource::File(names) => Some(names),
-        ClassNamesSource::Model => own.as_ref(),
-    };
     let name = |index: usize| {
-        let known = names.and_then(|names| names.name(index));
+        let known = match (names, model.class_names()) {
+            (ClassNamesSource::File(names), _) => names.name(index),
+            (ClassNamesSource::Model, []) if model.classes() == IMAGENET => {
+                ClassNames::imagenet_1k().name(index)
+            }
+            (ClassNamesSource::Model, names) => names.get(index).map(String::as_str),
+        };
         known.map_or_else(|| format!("class {index}"), str::to_owned)
     };
     let classified = measured.logits.iter().enumerate().map(|(item, logits)| {

@@ -18,7 +18,7 @@ pub use picture::{Drawn, Membership, PictureError, picture, picture_sheet};
 pub use threads::{Affinity, ThreadsError, set_threads};
 pub use tokmerge_checkpoint::{
     AtomicFile, Checkpoint, CheckpointError, Downloaded, LockError, ModelSource, OutputLock,
-    Progress as DownloadProgress, discover, read_text,
+    Progress as DownloadProgress, discover, is_obeyed, read_text,
 };
 pub use tokmerge_data::{
     BatchLoader, ClassNames, ClassOrder, CropMode, DatasetError, ImageError, ImageFolder, Interpolation,

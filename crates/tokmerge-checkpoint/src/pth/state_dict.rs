@@ -64,24 +64,20 @@ impl<'h, 'p> StateDict<'h, 'p> {
         };
         let known = STATE_DICT_KEYS.into_iter().find_map(|(key, raw)| Some((key, raw, state_dict(key)?)));
         let nested = match (chosen, known) {
-            (Some(chosen), _) => match below(heap, chosen) {
-                Some(items) => Some((chosen.to_owned(), items)),
-                None if has_prefix(heap, top, chosen) => None,
-                None => {
-                    let places = StateDicts::of(heap).places;
-                    return Err(match &places[..] {
-                        [] => format!(
-                            "there is no `state_dict` {}, and its tensors lie at top level",
-                            quoted(chosen)
-                        ),
-                        _ => format!(
-                            "there is no `state_dict` {}; there are: {}",
-                            quoted(chosen),
-                            shown(&places)
-                        ),
-                    });
+            (Some(chosen), _) => {
+                let StateDicts { places, dicts } = StateDicts::of(heap);
+                match places.iter().position(|place| place == chosen) {
+                    Some(at) => Some((chosen.to_owned(), dicts[at])),
+                    None if has_prefix(heap, top, chosen) => None,
+                    None => {
+                        let found = match &places[..] {
+                            [] => ", and its tensors lie at top level".to_owned(),
+                            _ => format!("; there are: {}", shown(&places)),
+                        };
+                        return Err(format!("there is no `state_dict` {}{found}", quoted(chosen)));
+                    }
                 }
-            },
+            }
             (None, Some((key, raw, items))) => {
                 found.raw_key = raw.filter(|raw| state_dict(raw).is_some()).map(str::to_owned);
                 Some((key.to_owned(), items))
@@ -214,13 +210,6 @@ impl<'h> StateDicts<'h> {
         }
         found
     }
-}
-
-/// The dict of tensors at a place such as `checkpoint.model`.
-fn below<'h>(heap: &'h Heap<'_>, place: &str) -> Option<&'h [(Ref, Ref)]> {
-    let StateDicts { places, dicts } = StateDicts::of(heap);
-    let at = places.iter().position(|found| found == place)?;
-    dicts.get(at).copied()
 }
 
 /// Whether tensors at the top are named as those of a module.

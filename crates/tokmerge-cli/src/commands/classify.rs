@@ -1,7 +1,7 @@
 //! `tokmerge classify`.
 
 use super::eval::check_count;
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, bind, picture};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, bind, pictures};
 use crate::output;
 use anyhow::Result;
 use clap::Args;
@@ -50,18 +50,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     let convention = args.output.convention;
     let mut code = ExitCode::SUCCESS;
     for paths in args.images.chunks(BATCH) {
-        let (mut readable, mut images) = (Vec::new(), Vec::new());
-        for path in paths {
-            match picture(path, &limits) {
-                Ok(image) => {
-                    readable.push(path.display().to_string());
-                    images.push(image);
-                }
-                Err(error) => {
-                    output::error(&error);
-                    code = ExitCode::FAILURE;
-                }
-            }
+        let (readable, images) = pictures(paths, &limits);
+        if images.len() < paths.len() {
+            code = ExitCode::FAILURE;
         }
         for (method, reduction) in methods.iter().zip(&reductions) {
             let merge = method.to_string();

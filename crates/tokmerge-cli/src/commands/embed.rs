@@ -1,6 +1,6 @@
 //! `tokmerge embed`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, bind, picture};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, bind, pictures};
 use crate::output;
 use anyhow::Result;
 use clap::Args;
@@ -38,18 +38,9 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     let convention = args.output.convention;
     let mut code = ExitCode::SUCCESS;
     for paths in args.images.chunks(BATCH) {
-        let (mut readable, mut images) = (Vec::new(), Vec::new());
-        for path in paths {
-            match picture(path, &limits) {
-                Ok(image) => {
-                    readable.push(path.display().to_string());
-                    images.push(image);
-                }
-                Err(error) => {
-                    output::error(&error);
-                    code = ExitCode::FAILURE;
-                }
-            }
+        let (readable, images) = pictures(paths, &limits);
+        if images.len() < paths.len() {
+            code = ExitCode::FAILURE;
         }
         if images.is_empty() {
             continue;

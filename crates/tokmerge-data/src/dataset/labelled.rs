@@ -35,7 +35,10 @@ impl ImageFolder {
     /// # Errors
     /// When a folder's name is none of them, or that of several.
     pub fn labelled_by(&self, names: &ClassNames) -> Result<Vec<Sample>, DatasetError> {
-        let index = NameIndex::of(names);
+        self.labelled_in(&NameIndex::of(names), names)
+    }
+
+    fn labelled_in(&self, index: &NameIndex, names: &ClassNames) -> Result<Vec<Sample>, DatasetError> {
         let class_of = |name: &String| match index.find(name) {
             Some(NamedClass::One(class)) => Ok(class),
             Some(NamedClass::Several(first, second)) => Err(DatasetError::AmbiguousClass {
@@ -68,8 +71,12 @@ impl ImageFolder {
             return Ok(Labelled::Unknown(self.samples().to_vec()));
         }
         if self.order.is_none() {
-            if let Some(names) = names.filter(|names| self.is_named_after(names)) {
-                return Ok(Labelled::Classes { samples: self.labelled_by(names)?, by: LabelledBy::Name });
+            if let Some(names) = names {
+                let index = NameIndex::of(names);
+                if self.class_names().iter().any(|name| index.find(name).is_some()) {
+                    let samples = self.labelled_in(&index, names)?;
+                    return Ok(Labelled::Classes { samples, by: LabelledBy::Name });
+                }
             }
             if let Some(indices) = self.indices().filter(|indices| indices.len() <= classes) {
                 return Ok(Labelled::Classes { samples: self.relabelled(&indices), by: LabelledBy::Index });
@@ -80,13 +87,6 @@ impl ImageFolder {
         }
         let by = LabelledBy::Order(self.order());
         Ok(Labelled::Classes { samples: self.samples().to_vec(), by })
-    }
-
-    /// Whether the folders are called by ids or names of classes.
-    fn is_named_after(&self, names: &ClassNames) -> bool {
-        let index = NameIndex::of(names);
-        let known = |name: &String| index.find(name).is_some();
-        self.class_names().iter().any(known)
     }
 
     /// The folders' names as indices, where they are the numbers from 0, each once.
@@ -193,7 +193,7 @@ mod tests {
         let pets = names("dog\ncat\nant\n");
         let error = labels(&["dog/a.png", "catt/b.png"], None, Some(&pets), 3);
         assert!(error.contains("folder catt") && error.contains("did you mean cat?"), "{error}");
-        let cranes = labels(&["crane/a.png"], None, Some(&ClassNames::imagenet_1k()), 1000);
+        let cranes = labels(&["crane/a.png"], None, Some(ClassNames::imagenet_1k()), 1000);
         assert!(cranes.contains("classes 134 and 517"), "{cranes}");
         let count = labels(&["x/a.png", "y/a.png"], None, None, 1000);
         assert!(count.contains("has 2 classes but the model 1000"), "{count}");

@@ -6,6 +6,7 @@ pub(crate) use find::{NameIndex, NamedClass};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -80,7 +81,12 @@ impl ClassNames {
     /// The 1000 classes of the ImageNet challenge: ids, and the first of WordNet's words for each; the others are known to
     /// [`ImageFolder::labelled`](crate::ImageFolder::labelled).
     #[must_use]
-    pub fn imagenet_1k() -> Self {
+    pub fn imagenet_1k() -> &'static Self {
+        static NAMES: LazyLock<ClassNames> = LazyLock::new(ClassNames::read_imagenet_1k);
+        &NAMES
+    }
+
+    fn read_imagenet_1k() -> Self {
         let (mut names, mut wnids, mut synonyms) = (Vec::new(), Vec::new(), Vec::new());
         for (index, line) in IMAGENET_1K.lines().enumerate() {
             let (wnid, words) = line.split_once('\t').unwrap_or((line, line));
@@ -292,7 +298,7 @@ mod tests {
     fn imagenets_classes_are_found_by_all_that_they_are_called() {
         let names = ClassNames::imagenet_1k();
         assert_eq!((names.len(), names.name(281), names.wnid(281)), (1000, Some("tabby"), Some("n02123045")));
-        let index = NameIndex::of(&names);
+        let index = NameIndex::of(names);
         for name in ["n02123045", "N02123045", "Tabby", "tabby_cat", "tabby-cat", " tabby cat"] {
             assert_eq!(index.find(name), Some(NamedClass::One(281)), "{name}");
         }

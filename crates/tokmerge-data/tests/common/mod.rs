@@ -79,13 +79,6 @@ pub(crate) fn image_of(case: &Value) -> Rgb {
     Rgb { width, height, data }
 }
 
-pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    let table: Vec<u32> = (0..256_u32)
-        .map(|i| (0..8).fold(i, |c, _| (c >> 1) ^ (0xEDB8_8320 & (c & 1).wrapping_neg())))
-        .collect();
-    !bytes.iter().fold(!0_u32, |crc, &b| (crc >> 8) ^ table[((crc ^ u32::from(b)) & 0xFF) as usize])
-}
-
 /// Where the first difference lies, and how many there are.
 pub(crate) fn assert_same(got: &[u8], expected: &[u8], what: &dyn std::fmt::Display) {
     assert_eq!(got.len(), expected.len(), "length of {what}");

@@ -3,6 +3,7 @@
 use super::key_map::{Role, Source, Spelling, SpellingError};
 use crate::network::{Config, Network};
 use crate::positions::{Absolute, resample, resample_relative_positions};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use tokmerge_checkpoint::{Checkpoint, CheckpointError};
@@ -195,6 +196,21 @@ fn nearest(name: &str, candidates: &[String]) -> Option<String> {
         .map(|(_, candidate)| candidate.clone())
 }
 
+/// The values of a tensor, unless one of them is no number.
+fn finite<'v>(
+    checkpoint: &Checkpoint,
+    name: &str,
+    values: Cow<'v, [f32]>,
+) -> Result<Cow<'v, [f32]>, LoadError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(values),
+        Some(index) => {
+            let path = checkpoint.path().display().to_string();
+            Err(LoadError::NotFinite { path, name: name.to_owned(), index, value: values[index] })
+        }
+    }
+}
+
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     spelling: &'a Spelling,
@@ -215,19 +231,17 @@ impl Loader<'_> {
         let checkpoint = self.checkpoint;
         let read = |name: &str| {
             let view = checkpoint.get(name);
-            view.map(|view| Ok((view.to_f32()?, view.shape.to_vec()))).transpose()
+            view.map(|view| Ok((finite(checkpoint, view.name, view.to_f32()?)?, view.shape.to_vec())))
+                .transpose()
         };
         let (values, shape) = match source.values(read) {
             Ok(Some(found)) => found,
             Ok(None) => return self.without_values(path, &source, wanted),
             Err(error) => {
-                self.failure.get_or_insert(LoadError::Checkpoint(error));
+                self.failure.get_or_insert(error);
                 return None;
             }
         };
-        if self.failure.is_none() {
-            self.failure = self.not_finite(&source);
-        }
         self.used.extend(source.names().map(str::to_owned));
         let tables = self.config.table_grids().filter(|_| path.ends_with("relative_position_bias_table"));
         let table = tables.and_then(|[from, to]| resample_relative_positions(&values, from, to));
@@ -268,16 +282,6 @@ impl Loader<'_> {
             _ => self.report.missing.push((path.to_owned(), None)),
         }
         None
-    }
-
-    /// The first of a parameter's tensors that is not finite.
-    fn not_finite(&self, source: &Source) -> Option<LoadError> {
-        source.names().find_map(|name| {
-            let values = self.checkpoint.get(name)?.to_f32().ok()?;
-            let index = values.iter().position(|value| !value.is_finite())?;
-            let path = self.checkpoint.path().display().to_string();
-            Some(LoadError::NotFinite { path, name: name.to_owned(), index, value: values[index] })
-        })
     }
 
     /// Absolute positions for this network's grid, from those of the grid that its configuration names, or of a square.

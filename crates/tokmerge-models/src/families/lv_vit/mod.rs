@@ -201,9 +201,7 @@ impl Family for LvVit {
     type Block = Block;
 
     fn stem(&self, input: Input) -> Tokens {
-        let Input::Images(images) = input else { panic!("an LV-ViT takes images of one size") };
-        let [_, _, height, width] = images.dims();
-        assert_eq!((height, width), self.config.img_size, "images of the size that the model was made for");
+        let images = input.images_of(self.config.img_size);
         with_class_token(self.patch_embed.forward(images), self.cls_token.val(), self.pos_embed.val())
     }
 

@@ -296,9 +296,7 @@ impl Family for SamVit {
     type Block = WindowBlock;
 
     fn stem(&self, input: Input) -> Tokens {
-        let Input::Images(images) = input else { panic!("SAM's ViT takes images of one size") };
-        let [items, _, height, width] = images.dims();
-        assert_eq!((height, width), self.config.img_size, "images of the size that the model was made for");
+        let (items, images) = (input.items(), input.images_of(self.config.img_size));
         let (rows, columns) = self.config.grid();
         let mut x = self.patch_embed.forward(images);
         if let Some(positions) = &self.pos_embed {
@@ -322,12 +320,7 @@ impl Family for SamVit {
             Some(neck) => neck.forward(tokens.x.clone(), self.config.grid()),
             None => normalised(tokens.x.clone(), self.norm.as_ref()),
         };
-        let pooled = average(&tokens.clone().with(x));
-        let logits = match &self.head {
-            Some(head) => head.forward(pooled.clone()),
-            None => pooled.clone(),
-        };
-        Heads { pooled, logits }
+        Heads::classified(average(&tokens.clone().with(x)), self.head.as_ref())
     }
 }
 

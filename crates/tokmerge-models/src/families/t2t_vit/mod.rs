@@ -198,10 +198,7 @@ impl Family for T2tVit {
     type Block = Block;
 
     fn stem(&self, input: Input) -> Tokens {
-        let Input::Images(images) = input else { panic!("a T2T-ViT takes images of one size") };
-        let [_, _, height, width] = images.dims();
-        assert_eq!((height, width), self.config.img_size, "images of the size that the model was made for");
-        let patches = self.tokens_to_token.forward(images);
+        let patches = self.tokens_to_token.forward(input.images_of(self.config.img_size));
         // Training leaves the positions as they are.
         with_class_token(patches, self.cls_token.val(), self.pos_embed.val().detach())
     }
@@ -215,12 +212,7 @@ impl Family for T2tVit {
     }
 
     fn head(&self, tokens: &Tokens) -> Heads {
-        let pooled = self.norm.forward(prefix_rows(tokens, 0));
-        let logits = match &self.head {
-            Some(head) => head.forward(pooled.clone()),
-            None => pooled.clone(),
-        };
-        Heads { pooled, logits }
+        Heads::classified(self.norm.forward(prefix_rows(tokens, 0)), self.head.as_ref())
     }
 }
 

@@ -105,19 +105,17 @@ impl Family for Vit {
             Some(projection) => projection.forward(pooled),
             None => pooled,
         };
-        let classify = |x: Tensor<2>, head: Option<&Linear>| match head {
-            Some(head) => head.forward(x),
-            None => x,
-        };
-        let logits = classify(pooled.clone(), self.head.as_ref());
+        let token = Heads::classified(pooled, self.head.as_ref());
         if (self.config.pool, self.config.class_token)
             != (Pool::Token, ClassToken::Distilled(DistillationHead::Averaged))
         {
-            return Heads { pooled, logits };
+            return token;
         }
-        let distilled = self.pooled_token(tokens, 1);
-        let logits = (logits + classify(distilled.clone(), self.head_dist.as_ref())) / 2.0;
-        Heads { pooled: (pooled + distilled) / 2.0, logits }
+        let distilled = Heads::classified(self.pooled_token(tokens, 1), self.head_dist.as_ref());
+        Heads {
+            pooled: (token.pooled + distilled.pooled) / 2.0,
+            logits: (token.logits + distilled.logits) / 2.0,
+        }
     }
 }
 
