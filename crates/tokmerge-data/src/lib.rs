@@ -9,6 +9,7 @@
 //! | list | [`ImageFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
 //! | split, verify, shuffle | [`ImageFolder::split`], [`ImageFolder::verify`], [`epoch_order`] | |
 //! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
+//! | decode and resize in one | [`ImageProcessor::open_fitted`]; [`Decode::Fast`] decodes large JPEGs smaller | the same, or Pillow's `draft` |
 //! | load | [`BatchLoader`] | order of the samples, whatever the number of workers |
 //!
 //! A preprocessing is read from a checkpoint's metadata by [`Preprocess::from_timm_config`],
@@ -47,7 +48,7 @@ pub use dataset::{
     Broken, ClassOrder, DatasetError, EXTENSIONS, ImageFolder, Labelled, LabelledBy, LeftOut, Sample,
     epoch_order,
 };
-pub use decode::{ImageError, Limits, Rgb, decode_image, open_image, read_image};
+pub use decode::{Decode, ImageError, Limits, Rgb, decode_image, open_image, read_image};
 pub use labels::{ClassNames, LabelsError};
 pub use loader::{Batch, BatchLoader, LoaderError};
 pub use metadata::ConfigError;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::{ImageError, ImageProcessor, Limits, PreprocessError, Rgb, Sample, open_image};
+use crate::{Decode, ImageError, ImageProcessor, Limits, PreprocessError, Rgb, Sample};
 
 type Load = dyn Fn(&Sample) -> Result<Rgb, ImageError> + Send + Sync;
 
@@ -103,13 +103,11 @@ impl BatchLoader {
         batch_size: usize,
         workers: usize,
         limits: Limits,
+        decode: Decode,
     ) -> Result<Self, LoaderError> {
         let processor = processor.into();
-        let fit = processor.clone();
-        let load = move |sample: &Sample| {
-            let image = open_image(&sample.path, &limits)?;
-            fit.fit(&image).map_err(|e| ImageError::from(e).in_file(&sample.path))
-        };
+        let opener = processor.clone();
+        let load = move |sample: &Sample| opener.open_fitted(&sample.path, &limits, decode);
         Self::with_load(samples, processor, batch_size, workers, Arc::new(load))
     }
 
@@ -312,7 +310,7 @@ mod tests {
             }
             samples.push(Sample { path, label: None });
         }
-        let mut loader = BatchLoader::new(samples, tiny(), 2, 2, Limits::default()).unwrap();
+        let mut loader = BatchLoader::new(samples, tiny(), 2, 2, Limits::default(), Decode::Exact).unwrap();
         let batch = loader.next().unwrap();
         assert_eq!((batch.len(), batch.pixels.len()), (2, 36));
         assert!(batch.failed[0].0.ends_with("b.png") && batch.failed[0].1.to_string().contains("b.png"));
@@ -322,7 +320,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_and_nothing_is_fine() {
         let new = |batch_size, workers, preprocess| {
-            BatchLoader::new(Vec::new(), preprocess, batch_size, workers, Limits::default())
+            BatchLoader::new(Vec::new(), preprocess, batch_size, workers, Limits::default(), Decode::Exact)
         };
         assert!(new(0, 1, tiny()).unwrap_err().to_string().contains("batch_size"));
         assert!(new(1, usize::MAX, tiny()).unwrap_err().to_string().contains("workers"));

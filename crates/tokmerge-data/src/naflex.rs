@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resample::resize;
-use crate::transform::{MAX_PATCH, MAX_PATCHES, check_normalisation, normalised};
+use crate::transform::{Frame, MAX_PATCH, MAX_PATCHES, check_normalisation, normalised};
 use crate::{HALF_MEAN, HALF_STD, Interpolation, PreprocessError, Rgb};
 
 /// From a picture to patches: it is resized to about its own shape, to as many whole patches as `max_num_patches`
@@ -92,8 +92,15 @@ impl NaflexPreprocess {
     pub fn fit(&self, image: &Rgb) -> Result<Rgb, PreprocessError> {
         self.validate()?;
         image.check()?;
-        let (rows, columns) = self.grid(image.height, image.width);
-        Ok(resize(image, columns * self.patch_size, rows * self.patch_size, self.interpolation))
+        let Frame { size: [width, height], interpolation, .. } = self.frame([image.width, image.height]);
+        Ok(resize(image, width, height, interpolation))
+    }
+
+    /// What a picture of that width and height is resized to.
+    pub(crate) fn frame(&self, [width, height]: [usize; 2]) -> Frame {
+        let (rows, columns) = self.grid(height, width);
+        let size = [columns * self.patch_size, rows * self.patch_size];
+        Frame { size, window: size.map(|side| 0..side), offset: [0, 0], interpolation: self.interpolation }
     }
 
     /// Normalises a picture of whole patches, and cuts it. What is left beyond whole patches is not looked at.

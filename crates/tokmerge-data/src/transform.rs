@@ -165,6 +165,16 @@ pub enum PreprocessError {
     },
 }
 
+/// What a picture is resized to, the part of that which is made (columns, rows), and where it goes (x, y).
+#[derive(Clone)]
+pub(crate) struct Frame {
+    /// Width and height.
+    pub(crate) size: [usize; 2],
+    pub(crate) window: [Range<usize>; 2],
+    pub(crate) offset: [usize; 2],
+    pub(crate) interpolation: Interpolation,
+}
+
 /// Along one axis: the size resized to, the part of it that is kept, and where that part goes.
 struct Axis {
     resized: usize,
@@ -270,25 +280,40 @@ impl Preprocess {
     pub fn crop(&self, image: &Rgb) -> Result<Rgb, PreprocessError> {
         self.validate()?;
         image.check()?;
-        let (height, width) = self.input_size;
-        let [resized_height, resized_width] = self.resized(image.height, image.width);
-        let axis = |resized, crop| Axis::new(resized, crop, self.crop_rounding);
-        let (down, across) = (axis(resized_height, height), axis(resized_width, width));
-        let size = [across.resized, down.resized];
-        let window = [across.kept.clone(), down.kept.clone()];
+        let frame = self.frame([image.width, image.height]);
+        let Frame { size, window, interpolation, .. } = frame.clone();
         let picture = match self.colour {
-            Colour::Rgb => resize_window(image, size, window, self.interpolation),
-            Colour::Grey => resize_window(&image.grey(), size, window, self.interpolation),
+            Colour::Rgb => resize_window(image, size, window, interpolation),
+            Colour::Grey => resize_window(&image.grey(), size, window, interpolation),
         };
+        Ok(self.filled(picture, &frame))
+    }
+
+    /// What a picture of that width and height is resized to. The fields must be valid.
+    pub(crate) fn frame(&self, [width, height]: [usize; 2]) -> Frame {
+        let [resized_height, resized_width] = self.resized(height, width);
+        let across = Axis::new(resized_width, self.input_size.1, self.crop_rounding);
+        let down = Axis::new(resized_height, self.input_size.0, self.crop_rounding);
+        Frame {
+            size: [across.resized, down.resized],
+            window: [across.kept, down.kept],
+            offset: [across.offset, down.offset],
+            interpolation: self.interpolation,
+        }
+    }
+
+    /// The picture that was made of a frame, with colour around it where it is smaller than the input.
+    pub(crate) fn filled(&self, picture: Rgb, frame: &Frame) -> Rgb {
+        let (height, width) = self.input_size;
         if (picture.width, picture.height) == (width, height) {
-            return Ok(picture);
+            return picture;
         }
         let mut data = self.fill().repeat(width * height);
         for (y, row) in picture.data.chunks_exact(picture.width * 3).enumerate() {
-            let at = ((y + down.offset) * width + across.offset) * 3;
+            let at = ((y + frame.offset[1]) * width + frame.offset[0]) * 3;
             data[at..at + row.len()].copy_from_slice(row);
         }
-        Ok(Rgb { width, height, data })
+        Rgb { width, height, data }
     }
 
     /// Resizes, crops and normalises into `out`: `[channels, height, width]`, channel by channel.

@@ -4,7 +4,7 @@ use crate::batches::{Reading, each_batch};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
-use tokmerge_data::{Batch, ImageError, Limits, LoaderError, Sample};
+use tokmerge_data::{Batch, Decode, ImageError, Limits, LoaderError, Sample};
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_models::{Convention, Measured, Model, NotFinite};
 
@@ -17,6 +17,8 @@ pub struct EvalOptions {
     pub workers: usize,
     /// What an image may cost.
     pub limits: Limits,
+    /// How much of a JPEG is decoded.
+    pub decode: Decode,
     /// What counts as an operation.
     pub convention: Convention,
 }
@@ -187,9 +189,9 @@ pub fn evaluate(
     model.warm_up();
     let start = Instant::now();
     let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
-    let EvalOptions { batch_size, workers, limits, convention } = options;
+    let EvalOptions { batch_size, workers, limits, decode, convention } = options;
     let mut tallies: Vec<Tally> = reductions.iter().map(|_| Tally::default()).collect();
-    let reading = Reading { batch_size, workers, limits };
+    let reading = Reading { batch_size, workers, limits, decode };
     each_batch(model, samples, reading, observer, |batch, observer| {
         let run = |reduction: &Reduction| measured(model, batch, reduction, convention);
         let passes: Vec<Measured> = reductions.iter().map(run).collect::<Result<_, _>>()?;

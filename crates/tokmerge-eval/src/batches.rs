@@ -1,7 +1,7 @@
 //! From a list of images to batches that a model can run.
 
 use crate::{EvalError, Observer};
-use tokmerge_data::{Batch, BatchLoader, Limits, Sample};
+use tokmerge_data::{Batch, BatchLoader, Decode, Limits, Sample};
 use tokmerge_models::Model;
 
 /// How images are read.
@@ -13,6 +13,8 @@ pub struct Reading {
     pub workers: usize,
     /// What an image may cost.
     pub limits: Limits,
+    /// How much of a JPEG is decoded.
+    pub decode: Decode,
 }
 
 /// Hands the images, batch by batch, to `run`. Images that cannot be read are told to the observer and left out.
@@ -26,8 +28,8 @@ pub(crate) fn each_batch(
     observer: &mut dyn Observer,
     mut run: impl FnMut(&Batch, &mut dyn Observer) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let Reading { batch_size, workers, limits } = reading;
-    let loader = BatchLoader::new(samples, model.processor(), batch_size, workers, limits)?;
+    let Reading { batch_size, workers, limits, decode } = reading;
+    let loader = BatchLoader::new(samples, model.processor(), batch_size, workers, limits, decode)?;
     let (mut read, mut failed, mut first) = (0, 0, String::new());
     for batch in loader {
         for (path, error) in &batch.failed {

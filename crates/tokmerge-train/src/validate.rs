@@ -5,7 +5,7 @@ use crate::lora::merged;
 use crate::start::Setup;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use tokmerge_data::{ImageError, Limits};
+use tokmerge_data::{Decode, ImageError, Limits};
 use tokmerge_eval::{Accuracy, EvalOptions, Labels, Observer, evaluate};
 use tokmerge_merge::Method;
 use tokmerge_models::{Convention, Network};
@@ -73,6 +73,7 @@ pub(crate) fn validate(
         batch_size: setup.recipe.train.batch_size,
         workers: setup.recipe.data.workers,
         limits: Limits::default(),
+        decode: Decode::Exact,
         convention: Convention::Fvcore,
     };
     let samples = setup.images.val.samples();

@@ -4,6 +4,7 @@ use crate::{Fingerprint, Images};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::path::Path;
+use tokmerge_data::Decode;
 use tokmerge_models::{Convention, Model};
 
 impl Fingerprint {
@@ -35,7 +36,8 @@ fn describe(images: &Images, root: &Path) -> String {
         sum.number(sample.label.map_or(u64::MAX, |label| label as u64));
     }
     let labelled = images.samples().iter().all(|sample| sample.label.is_some());
-    format!("{} {} ({sum})", images.len(), if labelled { "labelled images" } else { "images" })
+    let decoded = if images.decode() == Decode::Fast { ", decoded fast" } else { "" };
+    format!("{} {}{decoded} ({sum})", images.len(), if labelled { "labelled images" } else { "images" })
 }
 
 /// The 64-bit FNV-1a checksum (Fowler, Noll and Vo), in words: for telling files apart, not for safety.

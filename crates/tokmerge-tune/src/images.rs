@@ -1,6 +1,6 @@
 //! The images of a search, read once and kept.
 
-use tokmerge_data::{BatchLoader, ImageError, Limits, LoaderError, Sample};
+use tokmerge_data::{BatchLoader, Decode, ImageError, Limits, LoaderError, Sample};
 use tokmerge_models::{Batch, Model};
 
 /// Prepared images in memory, in batches.
@@ -8,24 +8,27 @@ use tokmerge_models::{Batch, Model};
 pub struct Images {
     batches: Vec<Batch>,
     samples: Vec<Sample>,
+    decode: Decode,
 }
 
 /// Images per batch in memory. Results do not depend on it, so it is not the user's concern.
 const BATCH: usize = 32;
 
 impl Images {
-    /// Reads and prepares images; tells `failed` of those that cannot be read, which are left out.
+    /// Reads and prepares images on `workers` threads; tells `failed` of those that cannot be read, which are left out.
     ///
     /// # Errors
     /// When the reading cannot start.
     pub fn load(
         model: &Model,
         samples: Vec<Sample>,
+        workers: usize,
         limits: Limits,
+        decode: Decode,
         mut failed: impl FnMut(&std::path::Path, &ImageError),
     ) -> Result<Self, LoaderError> {
-        let mut images = Self { batches: Vec::new(), samples: Vec::new() };
-        for batch in BatchLoader::new(samples, model.processor(), BATCH, 1, limits)? {
+        let mut images = Self { batches: Vec::new(), samples: Vec::new(), decode };
+        for batch in BatchLoader::new(samples, model.processor(), BATCH, workers, limits, decode)? {
             for (path, error) in &batch.failed {
                 failed(path, error);
             }
@@ -40,7 +43,7 @@ impl Images {
     /// Images from memory, `pixels: [B, 3, H, W]`, with the samples that they come from.
     #[must_use]
     pub fn from_pixels(pixels: Vec<f32>, samples: Vec<Sample>) -> Self {
-        Self { batches: vec![pixels.into()], samples }
+        Self { batches: vec![pixels.into()], samples, decode: Decode::Exact }
     }
 
     /// Pixels, batch by batch.
@@ -53,6 +56,12 @@ impl Images {
     #[must_use]
     pub fn samples(&self) -> &[Sample] {
         &self.samples
+    }
+
+    /// How they were decoded.
+    #[must_use]
+    pub fn decode(&self) -> Decode {
+        self.decode
     }
 
     /// Number of images.

@@ -5,7 +5,7 @@ mod common;
 use common::{CONVENTION, Pictures, fingerprint, model, tuner};
 use std::path::Path;
 use std::time::Duration;
-use tokmerge_data::{ImageError, Limits, Sample};
+use tokmerge_data::{Decode, ImageError, Limits, Sample};
 use tokmerge_eval::{EvalOptions, Labels, Observer, Prediction, evaluate};
 use tokmerge_merge::Method;
 use tokmerge_models::Model;
@@ -18,6 +18,7 @@ const EVAL: EvalOptions = EvalOptions {
     batch_size: 4,
     workers: 0,
     limits: Limits { max_pixels: 1 << 20, max_bytes: 1 << 20 },
+    decode: Decode::Exact,
     convention: CONVENTION,
 };
 

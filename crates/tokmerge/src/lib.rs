@@ -21,9 +21,9 @@ pub use tokmerge_checkpoint::{
     Progress as DownloadProgress, discover, is_obeyed, read_text,
 };
 pub use tokmerge_data::{
-    BatchLoader, ClassNames, ClassOrder, CropMode, DatasetError, ImageError, ImageFolder, Interpolation,
-    Labelled, LabelledBy, LeftOut, Limits, Preprocess, PreprocessOverrides, Rgb, Sample, decode_image,
-    open_image, read_image,
+    BatchLoader, ClassNames, ClassOrder, CropMode, DatasetError, Decode, ImageError, ImageFolder,
+    Interpolation, Labelled, LabelledBy, LeftOut, Limits, Preprocess, PreprocessOverrides, Rgb, Sample,
+    decode_image, open_image, read_image,
 };
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,

@@ -4,22 +4,25 @@ use crate::output;
 use anyhow::{Context, Result};
 use std::io;
 use std::path::{Path, PathBuf};
-use tokmerge::{Limits, Rgb, open_image, read_image};
+use tokmerge::{Model, Rgb};
+
+use super::PreprocessArgs;
 
 /// Stands for standard input.
 const STDIN: &str = "-";
 
-/// Reads a picture; `-` is standard input.
-pub(crate) fn picture(path: &Path, limits: &Limits) -> Result<Rgb> {
+/// Reads a picture for a model; `-` is standard input.
+pub(crate) fn picture(path: &Path, model: &Model, args: &PreprocessArgs) -> Result<Rgb> {
+    let (processor, limits) = (model.processor(), args.limits());
     if path == Path::new(STDIN) {
-        return read_image(io::stdin().lock(), limits).context("standard input (-)");
+        return processor.read(io::stdin().lock(), &limits, args.decode).context("standard input (-)");
     }
-    Ok(open_image(path, limits)?)
+    Ok(processor.open(path, &limits, args.decode)?)
 }
 
-/// Reads pictures, each with its name; those that cannot be read are told, and left out.
-pub(crate) fn pictures(paths: &[PathBuf], limits: &Limits) -> (Vec<String>, Vec<Rgb>) {
-    let read = |path: &PathBuf| match picture(path, limits) {
+/// Reads pictures for a model, each with its name; those that cannot be read are told, and left out.
+pub(crate) fn pictures(paths: &[PathBuf], model: &Model, args: &PreprocessArgs) -> (Vec<String>, Vec<Rgb>) {
+    let read = |path: &PathBuf| match picture(path, model, args) {
         Ok(image) => Some((path.display().to_string(), image)),
         Err(error) => {
             output::error(&error);

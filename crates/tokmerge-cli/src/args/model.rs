@@ -130,6 +130,12 @@ impl ThreadArgs {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
+    /// How many threads read images where the user does not say: as many as compute, so that either kind has all cores
+    /// whenever the other waits.
+    pub(crate) fn workers(&self, asked: Option<usize>) -> usize {
+        asked.unwrap_or_else(|| self.count())
+    }
+
     /// Starts them, unless the user is content with the default.
     pub(crate) fn start(&self) -> Result<()> {
         if self.threads.is_none() && !self.pin {

@@ -1,9 +1,9 @@
 //! How images are prepared.
 
-use super::values::{crop_mode, crop_pct, interpolation};
+use super::values::{crop_mode, crop_pct, decode, interpolation};
 use anyhow::Result;
 use clap::Args;
-use tokmerge::{CropMode, Interpolation, Limits, Model, PreprocessOverrides};
+use tokmerge::{CropMode, Decode, Interpolation, Limits, Model, PreprocessOverrides};
 
 /// Preprocessing that replaces the model's own.
 #[derive(Args, Debug)]
@@ -23,6 +23,10 @@ pub(crate) struct PreprocessArgs {
     /// Standard deviation of each colour channel, by which the difference is divided
     #[arg(long, value_name = "R", num_args = 3)]
     pub(crate) std: Option<Vec<f32>>,
+    /// How JPEGs are decoded: exact, to the pixels of Pillow; or fast, large ones to a half, a quarter or an eighth, never
+    /// below the size that they are resized to
+    #[arg(long, value_name = "HOW", default_value = "exact", value_parser = decode)]
+    pub(crate) decode: Decode,
     /// Largest number of pixels in an image; larger images are refused before they are decoded
     #[arg(long, value_name = "PIXELS", default_value_t = Limits::default().max_pixels)]
     pub(crate) max_pixels: u64,

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
-use tokmerge::{CropMode, Interpolation};
+use tokmerge::{CropMode, Decode, Interpolation};
 
 /// One of some names.
 pub(crate) fn one_of<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
@@ -95,6 +95,10 @@ pub(crate) fn threshold(text: &str) -> Result<f64, String> {
 
 pub(crate) fn crop_mode(text: &str) -> Result<CropMode, String> {
     CropMode::from_name(text).ok_or_else(|| "it must be center, squash, border or shortest".to_owned())
+}
+
+pub(crate) fn decode(text: &str) -> Result<Decode, String> {
+    Decode::from_name(text).ok_or_else(|| "it must be exact or fast".to_owned())
 }
 
 pub(crate) fn interpolation(text: &str) -> Result<Interpolation, String> {

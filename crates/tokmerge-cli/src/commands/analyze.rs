@@ -17,7 +17,7 @@ use tokmerge::analysis::{
     loss_per_layer, merged_tokens,
 };
 use tokmerge::plot::{Chart, Scale};
-use tokmerge::{ImageFolder, Limits, Model, Reading, Sample, loss_chart, merges_chart};
+use tokmerge::{ImageFolder, Model, Reading, Sample, loss_chart, merges_chart};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AnalyzeCommand {
@@ -75,9 +75,9 @@ pub(crate) struct ImagesArgs {
     /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
     pub(crate) batch_size: usize,
-    /// Threads that read images; 0 reads between forward passes
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) workers: usize,
+    /// Threads that read images; 0 reads between forward passes [default: one per thread that computes]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
     /// Use this many images, spread evenly over the folder
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
@@ -107,7 +107,7 @@ pub(crate) fn layers(args: &LayersArgs) -> Result<ExitCode> {
     let files = args.report.create()?;
     let samples = args.images.samples(folder);
     let mut progress = Progress::of(samples.len());
-    let reading = args.images.reading(args.preprocess.limits());
+    let reading = args.images.reading(&args.model, &args.preprocess);
     let losses = information_loss(&model, &args.thresholds, samples, reading, &mut progress);
     progress.clear();
     let losses = losses?;
@@ -139,7 +139,7 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<ExitCode> {
     let files = args.report.create()?;
     let samples = args.images.samples(folder);
     let mut progress = Progress::of(samples.len());
-    let reading = args.images.reading(args.preprocess.limits());
+    let reading = args.images.reading(&args.model, &args.preprocess);
     let profiles = merged_tokens(&model, &reductions, samples, reading, &mut progress);
     progress.clear();
     let profiles = profiles?;
@@ -171,8 +171,13 @@ impl ImagesArgs {
         folder.samples().to_vec()
     }
 
-    fn reading(&self, limits: Limits) -> Reading {
-        Reading { batch_size: self.batch_size, workers: self.workers, limits }
+    fn reading(&self, model: &ModelArgs, preprocess: &PreprocessArgs) -> Reading {
+        Reading {
+            batch_size: self.batch_size,
+            workers: model.threads.workers(self.workers),
+            limits: preprocess.limits(),
+            decode: preprocess.decode,
+        }
     }
 }
 

@@ -46,11 +46,10 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     let reductions = bind(&model, &methods)?;
     // So that the first image's time is like the others'.
     model.warm_up();
-    let limits = args.preprocess.limits();
     let convention = args.output.convention;
     let mut code = ExitCode::SUCCESS;
     for paths in args.images.chunks(BATCH) {
-        let (readable, images) = pictures(paths, &limits);
+        let (readable, images) = pictures(paths, &model, &args.preprocess);
         if images.len() < paths.len() {
             code = ExitCode::FAILURE;
         }

@@ -34,11 +34,10 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     let model = args.preprocess.apply(args.model.open_or_demo()?)?;
     let reductions = bind(&model, &methods)?;
-    let limits = args.preprocess.limits();
     let convention = args.output.convention;
     let mut code = ExitCode::SUCCESS;
     for paths in args.images.chunks(BATCH) {
-        let (readable, images) = pictures(paths, &limits);
+        let (readable, images) = pictures(paths, &model, &args.preprocess);
         if images.len() < paths.len() {
             code = ExitCode::FAILURE;
         }

@@ -28,9 +28,9 @@ pub(crate) struct EvalArgs {
     /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
     pub(crate) batch_size: usize,
-    /// Threads that read images; 0 reads between forward passes
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) workers: usize,
+    /// Threads that read images; 0 reads between forward passes [default: one per thread that computes]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
     /// Evaluate on this many images, spread evenly over the folder
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
@@ -85,8 +85,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let mut watcher = Watcher { progress: Progress::of(samples.len()), predictions, merges };
     let options = EvalOptions {
         batch_size: args.batch_size,
-        workers: args.workers,
+        workers: args.model.threads.workers(args.workers),
         limits: args.preprocess.limits(),
+        decode: args.preprocess.decode,
         convention: args.output.convention,
     };
     let results = evaluate(&model, &reductions, samples, labels, options, &mut watcher);

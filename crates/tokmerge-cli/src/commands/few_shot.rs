@@ -39,9 +39,9 @@ pub(crate) struct FewShotArgs {
     /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
     pub(crate) batch_size: usize,
-    /// Threads that read images; 0 reads between forward passes
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) workers: usize,
+    /// Threads that read images; 0 reads between forward passes [default: one per thread that computes]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
     #[command(flatten)]
     pub(crate) preprocess: PreprocessArgs,
     #[command(flatten)]
@@ -78,8 +78,12 @@ pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
     let reductions = bind(&model, &methods)?;
     note_left_out(&folder, &args.dir);
     let mut progress = Progress::of(folder.samples().len());
-    let limits = args.preprocess.limits();
-    let reading = Reading { batch_size: args.batch_size, workers: args.workers, limits };
+    let reading = Reading {
+        batch_size: args.batch_size,
+        workers: args.model.threads.workers(args.workers),
+        limits: args.preprocess.limits(),
+        decode: args.preprocess.decode,
+    };
     let samples = folder.samples().to_vec();
     let found = extract(&model, &reductions, samples, reading, args.output.convention, &mut progress);
     progress.clear();

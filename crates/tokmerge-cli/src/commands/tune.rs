@@ -161,8 +161,13 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
         batch_size: args.batch_size,
         recheck: !args.no_recheck,
     };
-    let eval =
-        EvalOptions { batch_size: args.batch_size, workers: 1, limits: args.preprocess.limits(), convention };
+    let eval = EvalOptions {
+        batch_size: args.batch_size,
+        workers: args.model.threads.workers(None),
+        limits: args.preprocess.limits(),
+        decode: args.preprocess.decode,
+        convention,
+    };
     let mut progress = SearchProgress::new(options, tuner.unmerged(), held_out.len());
     let outcome = search(&mut tuner, held_out, eval, options, &mut progress);
     progress.clear();
@@ -209,7 +214,9 @@ impl TuneArgs {
         }
         let mut progress = Progress::of(wanted);
         let mut first = None;
-        let images = Images::load(model, samples, self.preprocess.limits(), |path, error| {
+        let workers = self.model.threads.workers(None);
+        let (limits, decode) = (self.preprocess.limits(), self.preprocess.decode);
+        let images = Images::load(model, samples, workers, limits, decode, |path, error| {
             first.get_or_insert_with(|| error.to_string());
             tokmerge::Observer::failed(&mut progress, path, error);
         })?;

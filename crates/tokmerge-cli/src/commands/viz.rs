@@ -36,7 +36,7 @@ pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     Format::from_path(&args.output)?;
     output::refuse_inputs("--output", &args.output, [args.image.as_path()])?;
     let method = method(&args.merge)?;
-    let image = picture(&args.image, &args.preprocess.limits())?;
+    let image = picture(&args.image, &model, &args.preprocess)?;
     let model = args.preprocess.apply(args.model.open_or_demo()?)?;
     let reduction = model.bind(&method)?;
     output::note_kept_patches(&model.name(), &reduction);

@@ -17,7 +17,10 @@
 //! announces. Pillow lets pass a JPEG that lacks nothing but that marker; this module does not.
 
 mod cmyk;
+mod fast;
 mod jpeg;
+mod planes;
+mod turn;
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -25,7 +28,14 @@ use std::path::{Path, PathBuf};
 
 use image::codecs::{bmp::BmpDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, RgbImage};
+use image::{ColorType, ImageDecoder, ImageFormat};
+
+use crate::resample::resize_window;
+use crate::transform::Frame;
+
+use turn::turned;
+
+pub use fast::Decode;
 
 /// An 8-bit RGB picture: rows from the top, `data[(y * width + x) * 3 + channel]`.
 #[derive(Clone, PartialEq, Eq)]
@@ -179,12 +189,17 @@ pub fn open_image(path: impl AsRef<Path>, limits: &Limits) -> Result<Rgb, ImageE
 /// # Errors
 /// When it cannot be read, has more bytes than [`Limits::max_bytes`], or is no image.
 pub fn read_image(source: impl Read, limits: &Limits) -> Result<Rgb, ImageError> {
-    let mut bytes = Vec::new();
-    source.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-    decode_image(&bytes, limits)
+    decode_image(&read_to_end(source, limits)?, limits)
 }
 
-fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
+/// No more than a byte beyond the limit, so that what is too long is seen.
+pub(crate) fn read_to_end(source: impl Read, limits: &Limits) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::new();
+    source.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(crate) fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
     // Asked before opening: opening a named pipe would wait for a writer.
     let found = std::fs::metadata(path)?;
     if found.is_dir() {
@@ -199,9 +214,8 @@ fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
     if found.len() > limits.max_bytes {
         return Err(too_large(found.len()));
     }
-    let mut bytes = Vec::new();
     // The file may grow while it is read.
-    File::open(path)?.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    let bytes = read_to_end(File::open(path)?, limits)?;
     if bytes.len() as u64 > limits.max_bytes {
         return Err(too_large(bytes.len() as u64));
     }
@@ -213,13 +227,7 @@ fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
 /// Damage is an error where it shows: in a JPEG, a changed bit may well lead to other valid data, and there is
 /// no checksum. Memory stays within a small multiple of [`Limits::max_bytes`].
 pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
-    if bytes.is_empty() {
-        return Err(ImageError::Empty);
-    }
-    if bytes.len() as u64 > limits.max_bytes {
-        let (bytes, max_bytes) = (bytes.len() as u64, limits.max_bytes);
-        return Err(ImageError::TooManyBytes { bytes, what: "as a file", max_bytes });
-    }
+    check_file(bytes, limits)?;
     let reader = Cursor::new(bytes);
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, limits),
@@ -249,6 +257,51 @@ pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
             Err(ImageError::UnknownFormat { found: format!("first bytes {}", first.join(" ")) })
         }
     }
+}
+
+fn check_file(bytes: &[u8], limits: &Limits) -> Result<(), ImageError> {
+    if bytes.is_empty() {
+        return Err(ImageError::Empty);
+    }
+    if bytes.len() as u64 > limits.max_bytes {
+        let (bytes, max_bytes) = (bytes.len() as u64, limits.max_bytes);
+        return Err(ImageError::TooManyBytes { bytes, what: "as a file", max_bytes });
+    }
+    Ok(())
+}
+
+fn is_jpeg(bytes: &[u8]) -> bool {
+    matches!(image::guess_format(bytes), Ok(ImageFormat::Jpeg))
+}
+
+/// An image that will be resized to what `wanted` says of its width and height.
+pub(crate) fn decode_for(
+    bytes: &[u8],
+    limits: &Limits,
+    decode: Decode,
+    wanted: &dyn Fn([usize; 2]) -> [usize; 2],
+) -> Result<Rgb, ImageError> {
+    check_file(bytes, limits)?;
+    if decode == Decode::Fast && is_jpeg(bytes) {
+        return jpeg::decode_for(bytes, limits, decode, wanted);
+    }
+    decode_image(bytes, limits)
+}
+
+/// An image, resized to the frame of its width and height.
+pub(crate) fn decode_framed(
+    bytes: &[u8],
+    limits: &Limits,
+    decode: Decode,
+    frame: &dyn Fn([usize; 2]) -> Frame,
+) -> Result<(Rgb, Frame), ImageError> {
+    check_file(bytes, limits)?;
+    if is_jpeg(bytes) {
+        return jpeg::decode_framed(bytes, limits, decode, frame);
+    }
+    let picture = decode_image(bytes, limits)?;
+    let frame = frame([picture.width, picture.height]);
+    Ok((resize_window(&picture, frame.size, frame.window.clone(), frame.interpolation), frame))
 }
 
 fn decoder_limits(limits: &Limits) -> image::Limits {
@@ -288,7 +341,7 @@ fn decode(format: &'static str, mut decoder: impl ImageDecoder, limits: &Limits)
 
     let data = to_rgb8(data, color)
         .ok_or_else(|| ImageError::Decode { format, reason: format!("pixels of the type {color:?}") })?;
-    oriented(width, height, data, orientation)
+    turned(width as usize, height as usize, data, orientation)
         .ok_or_else(|| ImageError::Decode { format, reason: "pixels do not fill the picture".into() })
 }
 
@@ -308,13 +361,6 @@ fn to_rgb8(data: Vec<u8>, color: ColorType) -> Option<Vec<u8>> {
         }
         _ => return None,
     })
-}
-
-fn oriented(width: u32, height: u32, data: Vec<u8>, orientation: Orientation) -> Option<Rgb> {
-    let mut picture = DynamicImage::ImageRgb8(RgbImage::from_raw(width, height, data)?);
-    picture.apply_orientation(orientation);
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    Some(Rgb { width, height, data: picture.into_rgb8().into_raw() })
 }
 
 fn failed(format: &'static str, error: &image::ImageError) -> ImageError {
@@ -363,6 +409,7 @@ fn webp_holds_its_chunks(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::RgbImage;
     use proptest::prelude::*;
 
     fn reason(bytes: &[u8]) -> String {

@@ -19,6 +19,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::Rgb;
+use weights::Weights;
+
+pub(crate) use passes::Rows;
+
+mod passes;
+mod weights;
 
 /// How pixels between pixels are found; names as in Pillow and timm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -103,10 +109,6 @@ fn sinc(x: f64) -> f64 {
     if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) }
 }
 
-/// Bits after the point of a weight: an `i32` less 8 for the sample and 2 for overshoot.
-const PRECISION: u32 = 32 - 8 - 2;
-const HALF: i32 = 1 << (PRECISION - 1);
-
 /// Resizes to `width` x `height`, as `Image.resize((width, height), interpolation)` of Pillow does.
 ///
 /// # Panics
@@ -122,165 +124,41 @@ pub(crate) fn resize_window(
     window: [Range<usize>; 2],
     interpolation: Interpolation,
 ) -> Rgb {
-    let [columns, rows] = window;
     assert_eq!(image.data.len(), image.width * image.height * 3, "{image:?} does not hold its pixels");
-    assert!(image.width > 0 && image.height > 0, "{image:?} has no pixels");
+    resize_rows(&mut &*image, size, window, interpolation)
+}
+
+/// [`resize_window`] of a picture that is read row by row: of each, and of them all, no more than the window needs.
+pub(crate) fn resize_rows(
+    source: &mut impl Rows,
+    size: [usize; 2],
+    window: [Range<usize>; 2],
+    interpolation: Interpolation,
+) -> Rgb {
+    let [width, height] = source.size();
+    assert!(width > 0 && height > 0, "a picture of {width}x{height} has no pixels");
+    let [columns, rows] = &window;
     assert!(columns.end <= size[0] && rows.end <= size[1], "{columns:?} {rows:?} leave {size:?}");
     assert!(!columns.is_empty() && !rows.is_empty(), "{columns:?} {rows:?} of {size:?} have no pixels");
+    passes::window(source, size, window, interpolation)
+}
+
+/// The input rows that output rows `rows` of `size` (width, height) are made from.
+pub(crate) fn rows_used(
+    from: [usize; 2],
+    size: [usize; 2],
+    rows: Range<usize>,
+    interpolation: Interpolation,
+) -> Range<usize> {
     if interpolation == Interpolation::Nearest {
-        return nearest(image, size, columns, rows);
+        return 0..from[1];
     }
-    let across = Weights::new(image.width, size[0], columns, interpolation);
-    let down = Weights::new(image.height, size[1], rows, interpolation);
-    // What the second pass looks at is all that the first has to make.
-    if columns_first([image.width, image.height], size) {
-        let used = across.span();
-        let low = down.along_columns(image, used.clone(), 0);
-        across.along_rows(&low, 0..low.height, used.start)
-    } else {
-        let used = down.span();
-        let narrow = across.along_rows(image, used.clone(), 0);
-        down.along_columns(&narrow, 0..narrow.width, used.start)
-    }
+    Weights::new(from[1], size[1], rows, interpolation).span()
 }
 
 /// Whether the height (second) shrinks, by more than twice as many pixels as the width.
 fn columns_first(from: [usize; 2], to: [usize; 2]) -> bool {
     to[1] < from[1] && (from[1] - to[1]) as f64 > 2.0 * (from[0] as f64 - to[0] as f64)
-}
-
-fn nearest(image: &Rgb, size: [usize; 2], columns: Range<usize>, rows: Range<usize>) -> Rgb {
-    // Summed step by step: a product would round differently and pick other pixels on ties.
-    let centres = |input: usize, output: usize, window: Range<usize>| -> Vec<usize> {
-        let step = input as f64 / output as f64;
-        let positions = std::iter::successors(Some(step * 0.5), |x| Some(x + step));
-        positions.skip(window.start).take(window.len()).map(|x| (x as usize).min(input - 1)).collect()
-    };
-    let across = centres(image.width, size[0], columns);
-    let down = centres(image.height, size[1], rows);
-    let mut data = Vec::with_capacity(across.len() * down.len() * 3);
-    for &y in &down {
-        let row = &image.data[y * image.width * 3..][..image.width * 3];
-        for &x in &across {
-            data.extend_from_slice(&row[x * 3..x * 3 + 3]);
-        }
-    }
-    Rgb { width: across.len(), height: down.len(), data }
-}
-
-/// For each output position along one axis: where its input begins, and the weights from there on.
-struct Weights {
-    starts: Vec<usize>,
-    /// `ends[i]` is where the weights of output `i` end in `weights`.
-    ends: Vec<usize>,
-    weights: Vec<i32>,
-    /// The size stays: nothing is computed, positions are copied.
-    identity: bool,
-}
-
-impl Weights {
-    fn new(input: usize, output: usize, window: Range<usize>, interpolation: Interpolation) -> Self {
-        let (mut starts, mut ends, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        if input == output {
-            starts.extend(window);
-            return Self { starts, ends, weights, identity: true };
-        }
-        let scale = input as f64 / output as f64;
-        let stretch = scale.max(1.0);
-        let radius = interpolation.radius() * stretch;
-        let shrink = 1.0 / stretch;
-        let mut exact = Vec::new();
-        for position in window {
-            let centre = (position as f64 + 0.5) * scale;
-            // A float below zero becomes 0.
-            let start = (centre - radius + 0.5) as usize;
-            let end = ((centre + radius + 0.5) as usize).min(input);
-            exact.clear();
-            exact.extend(
-                (0..end.saturating_sub(start))
-                    .map(|i| interpolation.kernel(((i + start) as f64 - centre + 0.5) * shrink)),
-            );
-            let sum: f64 = exact.iter().sum();
-            weights.extend(exact.iter().map(|&w| {
-                let w = if sum == 0.0 { w } else { w / sum } * f64::from(1 << PRECISION);
-                (if w < 0.0 { w - 0.5 } else { w + 0.5 }) as i32
-            }));
-            starts.push(start);
-            ends.push(weights.len());
-        }
-        Self { starts, ends, weights, identity: false }
-    }
-
-    fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// The input positions used.
-    fn span(&self) -> Range<usize> {
-        let last = self.len() - 1;
-        let taps = if self.identity { 1 } else { self.taps(last).len() };
-        // Both bounds grow with the position.
-        self.starts[0]..self.starts[last] + taps
-    }
-
-    fn taps(&self, position: usize) -> &[i32] {
-        let from = if position == 0 { 0 } else { self.ends[position - 1] };
-        &self.weights[from..self.ends[position]]
-    }
-
-    /// Resizes each of the `rows` of an image whose first column is column `first` of the input.
-    fn along_rows(&self, image: &Rgb, rows: Range<usize>, first: usize) -> Rgb {
-        let (stride, width, height) = (image.width * 3, self.len(), rows.len());
-        let input = &image.data[rows.start * stride..rows.end * stride];
-        let mut data = vec![0; height * width * 3];
-        for (row, out) in input.chunks_exact(stride).zip(data.chunks_exact_mut(width * 3)) {
-            if self.identity {
-                out.copy_from_slice(&row[(self.starts[0] - first) * 3..][..width * 3]);
-                continue;
-            }
-            for (position, pixel) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-                let taps = self.taps(position);
-                let from = (self.starts[position] - first) * 3;
-                let mut sum = [HALF; 3];
-                for (p, &w) in row[from..from + taps.len() * 3].as_chunks::<3>().0.iter().zip(taps) {
-                    sum[0] += i32::from(p[0]) * w;
-                    sum[1] += i32::from(p[1]) * w;
-                    sum[2] += i32::from(p[2]) * w;
-                }
-                *pixel = sum.map(to_byte);
-            }
-        }
-        Rgb { width, height, data }
-    }
-
-    /// Resizes each of the `columns` of an image whose first row is row `first` of the input.
-    fn along_columns(&self, image: &Rgb, columns: Range<usize>, first: usize) -> Rgb {
-        let (width, height) = (columns.len(), self.len());
-        let row = |y: usize| &image.data[(y * image.width + columns.start) * 3..][..width * 3];
-        let mut data = vec![0; height * width * 3];
-        let mut sums = vec![HALF; width * 3];
-        for (position, out) in data.chunks_exact_mut(width * 3).enumerate() {
-            let from = self.starts[position] - first;
-            if self.identity {
-                out.copy_from_slice(row(from));
-                continue;
-            }
-            sums.fill(HALF);
-            for (y, &w) in (from..).zip(self.taps(position)) {
-                for (sum, &v) in sums.iter_mut().zip(row(y)) {
-                    *sum += i32::from(v) * w;
-                }
-            }
-            for (byte, &sum) in out.iter_mut().zip(&sums) {
-                *byte = to_byte(sum);
-            }
-        }
-        Rgb { width, height, data }
-    }
-}
-
-fn to_byte(sum: i32) -> u8 {
-    (sum >> PRECISION).clamp(0, 255) as u8
 }
 
 #[cfg(test)]
