@@ -154,11 +154,27 @@ impl<'a> Opened<'a> {
         if self.components == 4 || self.decoder.header().is_lossless {
             return None;
         }
+        // What is refused as a whole is refused.
+        self.factors()?;
         self.decoder.set_scale(scale);
         let reduced = self.decoder.decode_image();
         self.decoder.set_scale(ScalingFactor::default());
         let reduced = reduced.ok()?;
         upright([reduced.width, reduced.height], reduced.into_vec(), self.orientation).ok()
+    }
+
+    /// Pixels along each axis that share a sample, of each plane; the first must have a sample for every pixel.
+    fn factors(&self) -> Option<Vec<(usize, usize)>> {
+        let components = &self.decoder.header().components;
+        let sampling = components.iter().map(|c| (c.horizontal_sampling, c.vertical_sampling));
+        let most = sampling.clone().fold((1, 1), |(h, v), (h1, v1)| (h.max(h1), v.max(v1)));
+        let whole = sampling.clone().all(|(h, v)| most.0.is_multiple_of(h) && most.1.is_multiple_of(v));
+        if !whole {
+            return None;
+        }
+        let factors: Vec<_> =
+            sampling.map(|(h, v)| (usize::from(most.0 / h), usize::from(most.1 / v))).collect();
+        (factors.first() == Some(&(1, 1))).then_some(factors)
     }
 
     /// Progressive files may lack scans, and are smoothed then.
@@ -173,11 +189,7 @@ impl<'a> Opened<'a> {
             (3, ColorSpace::YCbCr) => Colours::Ycc,
             _ => return None,
         };
-        let sampling = frame.components.iter().map(|c| (c.horizontal_sampling, c.vertical_sampling));
-        let most = sampling.clone().fold((1, 1), |(h, v), (h1, v1)| (h.max(h1), v.max(v1)));
-        let whole = sampling.clone().all(|(h, v)| most.0 % h == 0 && most.1 % v == 0);
-        let factors: Vec<(usize, usize)> =
-            sampling.map(|(h, v)| (usize::from(most.0 / h), usize::from(most.1 / v))).collect();
+        let factors = self.factors()?;
         let known = match factors[..] {
             [(1, 1)] | [(1, 1), (1, 1), (1, 1)] => true,
             [(1, 1), blue, red] => {
@@ -188,7 +200,7 @@ impl<'a> Opened<'a> {
             }
             _ => false,
         };
-        (whole && known).then_some(Layout { colours, factors })
+        known.then_some(Layout { colours, factors })
     }
 
     /// The planes, of which only `rows` of the picture are sure to be decoded.

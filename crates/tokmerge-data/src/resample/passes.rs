@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use pulp::Arch;
 
-use super::weights::{COLUMNS, Weights};
+use super::weights::{LANES, Weights};
 use super::{Interpolation, columns_first};
 use crate::Rgb;
 
@@ -42,7 +42,7 @@ struct Strip {
 
 impl Strip {
     fn new(rows: usize, width: usize) -> Self {
-        let stride = width.next_multiple_of(COLUMNS);
+        let stride = width.next_multiple_of(LANES);
         Self { stride, data: vec![0; rows * 3 * stride] }
     }
 
@@ -129,15 +129,20 @@ fn narrow_then_low(source: &mut impl Rows, across: &Weights, down: &Weights, out
 #[inline(always)]
 fn low_then_narrow(source: &mut impl Rows, across: &Weights, down: &Weights, out: &mut [u8]) {
     let (columns, rows) = (across.span(), down.span());
-    let mut wide = Strip::new(rows.len(), columns.len() + across.slack());
+    // Perhaps a picture of one column and a million rows: nothing is added to these.
+    let mut wide = Strip::new(rows.len(), columns.len());
     for (row, y) in rows.clone().enumerate() {
         source.read(y, columns.clone(), wide.channels_mut(row));
     }
-    let mut low = Strip::new(1, columns.len() + across.slack());
+    let mut low = Strip::new(1, columns.len());
+    let mut line = Strip::new(1, columns.len() + across.slack());
     let mut narrow = Strip::new(1, across.len());
     for (position, out) in out.chunks_exact_mut(across.len() * 3).enumerate() {
         down.down(position, &wide.data, rows.start, &mut low.data);
-        along(across, low.channels(0), columns.start, narrow.channels_mut(0));
+        for (line, low) in line.channels_mut(0).into_iter().zip(low.channels(0)) {
+            line[..low.len()].copy_from_slice(low);
+        }
+        along(across, line.channels(0), columns.start, narrow.channels_mut(0));
         weave(narrow.channels(0), out);
     }
 }

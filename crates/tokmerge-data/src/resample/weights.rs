@@ -7,10 +7,8 @@ use super::Interpolation;
 /// Bits after the point of a weight: an `i32` less 8 for the sample and 2 for overshoot.
 const PRECISION: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION - 1);
-/// Samples and weights that are multiplied at a time.
-const LANES: usize = 8;
-/// Columns that are summed at a time; rows are padded to a multiple.
-pub(super) const COLUMNS: usize = 32;
+/// Samples and weights that are multiplied at a time; rows are padded to a multiple.
+pub(super) const LANES: usize = 8;
 
 /// For each output position along one axis: where its input begins, and the weights from there on.
 pub(super) struct Weights {
@@ -107,16 +105,27 @@ impl Weights {
         }
         let weights = &self.weights[position * self.taps..][..self.counts[position]];
         let rows = &rows[from * stride..(from + weights.len()) * stride];
-        for (at, out) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
-            let mut sums = [HALF; COLUMNS];
-            for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
-                for (sum, &sample) in sums.iter_mut().zip(&row.as_chunks::<COLUMNS>().0[at]) {
-                    *sum = sum.wrapping_add(i32::from(sample).wrapping_mul(weight));
-                }
-            }
-            *out = sums.map(to_byte);
+        let (wide, rest) = out.as_chunks_mut::<{ 4 * LANES }>();
+        let done = wide.len() * 4 * LANES;
+        for (at, out) in wide.iter_mut().enumerate() {
+            *out = column_sums(rows, stride, at * 4 * LANES, weights);
+        }
+        for (at, out) in rest.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            *out = column_sums(rows, stride, done + at * LANES, weights);
         }
     }
+}
+
+/// `N` columns from `column` on.
+#[inline(always)]
+fn column_sums<const N: usize>(rows: &[u8], stride: usize, column: usize, weights: &[i32]) -> [u8; N] {
+    let mut sums = [HALF; N];
+    for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
+        for (sum, &sample) in sums.iter_mut().zip(&row[column..][..N]) {
+            *sum = sum.wrapping_add(i32::from(sample).wrapping_mul(weight));
+        }
+    }
+    sums.map(to_byte)
 }
 
 /// Both have whole lanes.
