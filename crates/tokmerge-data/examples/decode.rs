@@ -33,6 +33,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         times.sort_by(f64::total_cmp);
         times.get(times.len() / 2).map_or(f64::NAN, |seconds| seconds * 1e3)
     });
-    println!("{{\"decode\": {decode:.3}, \"resize\": {resize:.3}, \"exact\": {exact:.3}, \"fast\": {fast:.3}}}");
+    println!(
+        "{{\"decode\": {decode:.3}, \"resize\": {resize:.3}, \"exact\": {exact:.3}, \"fast\": {fast:.3}}}"
+    );
     Ok(())
 }

@@ -86,12 +86,7 @@ impl ImageProcessor {
     ///
     /// # Errors
     /// Those of `decode`, or when the file cannot be read.
-    pub fn open(
-        &self,
-        path: impl AsRef<Path>,
-        limits: &Limits,
-        decode: Decode,
-    ) -> Result<Rgb, ImageError> {
+    pub fn open(&self, path: impl AsRef<Path>, limits: &Limits, decode: Decode) -> Result<Rgb, ImageError> {
         let path = path.as_ref();
         let bytes = read_file(path, limits);
         bytes.and_then(|bytes| self.decode(&bytes, limits, decode)).map_err(|e| e.in_file(path))

@@ -75,8 +75,15 @@ fn every_real_image_loads_and_every_class_has_a_name() {
     for (label, wnid) in folder.class_names().iter().enumerate() {
         assert_eq!(index[wnid.as_str()], label);
     }
-    let loader =
-        BatchLoader::new(folder.samples().to_vec(), Preprocess::default(), 16, 2, Limits::default(), Decode::Exact).unwrap();
+    let loader = BatchLoader::new(
+        folder.samples().to_vec(),
+        Preprocess::default(),
+        16,
+        2,
+        Limits::default(),
+        Decode::Exact,
+    )
+    .unwrap();
     let sizes: Vec<usize> = loader.map(|b| b.len() + 1000 * b.failed.len()).collect();
     assert_eq!(sizes, [16, 16, 16, 16, 16, 16, 4]);
 }

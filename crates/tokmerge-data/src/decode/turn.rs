@@ -8,7 +8,12 @@ use crate::Rgb;
 const BAND: usize = 16;
 
 /// The picture upright; `None` where the bytes do not fill it.
-pub(super) fn turned(width: usize, height: usize, mut data: Vec<u8>, orientation: Orientation) -> Option<Rgb> {
+pub(super) fn turned(
+    width: usize,
+    height: usize,
+    mut data: Vec<u8>,
+    orientation: Orientation,
+) -> Option<Rgb> {
     use Orientation as Turn;
     if width.checked_mul(height)?.checked_mul(3)? != data.len() || data.is_empty() {
         return None;

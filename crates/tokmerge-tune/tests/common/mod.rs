@@ -94,7 +94,8 @@ fn bitmap(width: u32, height: u32, seed: u32) -> Vec<u8> {
 
 pub(crate) fn images(model: &Model, samples: Vec<Sample>) -> Images {
     let refuse = |path: &Path, error: &tokmerge_data::ImageError| panic!("{}: {error}", path.display());
-    Images::load(model, samples, 1, Limits::default(), Decode::Exact, refuse).unwrap_or_else(|error| panic!("{error}"))
+    Images::load(model, samples, 1, Limits::default(), Decode::Exact, refuse)
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 pub(crate) fn tuner(model: &Model, samples: Vec<Sample>, journal: Journal) -> Tuner<'_> {
