@@ -10,6 +10,7 @@ use crate::commands::few_shot::FewShotArgs;
 use crate::commands::info::InfoArgs;
 use crate::commands::list::ListArgs;
 use crate::commands::scenes::ScenesArgs;
+use crate::commands::search::SearchArgs;
 use crate::commands::train::TrainArgs;
 use crate::commands::tune::TuneArgs;
 use crate::commands::viz::VizArgs;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Classify(ClassifyArgs),
     /// Turn images into embeddings, the vectors that a classifier would read
     Embed(EmbedArgs),
+    /// Find the images nearest to another, among embeddings in a file
+    Search(SearchArgs),
     /// Measure accuracy on a folder of images, with and without merging
     Eval(EvalArgs),
     /// Few-shot accuracy of a model's features, with a linear head fitted in closed form

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let result = tokmerge::Isa::from_env().map_err(anyhow::Error::from).and_then(|_| match cli.command {
         Command::Classify(args) => commands::classify::run(&args),
         Command::Embed(args) => commands::embed::run(&args),
+        Command::Search(args) => commands::search::run(args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::FewShot(args) => commands::few_shot::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

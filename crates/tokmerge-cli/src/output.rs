@@ -38,10 +38,16 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 24] = [
+const SETTINGS: [&str; 35] = [
+    "batch_size",
     "class_order",
+    "column",
     "crop_pct",
+    "dense",
+    "dtype",
     "extend",
+    "files",
+    "format",
     "gmacs",
     "ignore_unused",
     "interpolation",
@@ -54,15 +60,20 @@ const SETTINGS: [&str; 24] = [
     "merge",
     "min_agreement",
     "model",
+    "normalize",
     "output",
     "resume",
     "search_images",
     "seed",
     "set",
+    "shard",
+    "shard_size",
     "speedup",
     "state_dict",
     "std",
+    "vector_dtype",
     "weights",
+    "workers",
 ];
 
 /// A message of the library in the words of the command line: `` `max_drop` `` is `--max-drop`.

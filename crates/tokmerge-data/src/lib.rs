@@ -46,7 +46,7 @@ pub use choices::{
 };
 pub use dataset::{
     Broken, ClassOrder, DatasetError, EXTENSIONS, ImageFolder, Labelled, LabelledBy, LeftOut, Sample,
-    epoch_order,
+    begins_like_an_image, epoch_order, has_image_ending, images_in, is_left_behind, path_text,
 };
 pub use decode::{Decode, ImageError, Limits, Rgb, decode_image, open_image, read_image};
 pub use labels::{ClassNames, LabelsError};

@@ -8,6 +8,7 @@ mod charts;
 mod classify;
 mod demo;
 mod picture;
+mod sheet;
 mod threads;
 
 pub use burn::tensor::Device;
@@ -15,6 +16,7 @@ pub use charts::{loss_chart, merges_chart};
 pub use classify::{ClassNamesSource, Classification, ClassifyError, Ranked, class_names, classify};
 pub use demo::demo_pictures;
 pub use picture::{Drawn, Membership, PictureError, picture, picture_sheet};
+pub use sheet::contact_sheet;
 pub use threads::{Affinity, ThreadsError, set_threads};
 pub use tokmerge_checkpoint::{
     AtomicFile, Checkpoint, CheckpointError, Downloaded, LockError, ModelSource, OutputLock,
@@ -25,6 +27,7 @@ pub use tokmerge_data::{
     Interpolation, Labelled, LabelledBy, LeftOut, Limits, Preprocess, PreprocessOverrides, Rgb, Sample,
     decode_image, open_image, read_image,
 };
+pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
     FewShotError, Labels, LinearHead, Observer, PeakOf, Prediction, Reading, Speed, Spread, analysis, bench,

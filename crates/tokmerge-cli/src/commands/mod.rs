@@ -10,6 +10,7 @@ pub(crate) mod few_shot;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod scenes;
+pub(crate) mod search;
 pub(crate) mod train;
 pub(crate) mod tune;
 pub(crate) mod viz;

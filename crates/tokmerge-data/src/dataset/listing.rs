@@ -43,13 +43,13 @@ pub(super) fn list(dir: &Path, left_out: &mut LeftOut) -> Result<Listing, Datase
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
         } else if found.is_dir() {
-            if LEFTOVERS.iter().any(|leftover| name.eq_ignore_ascii_case(leftover)) {
+            if is_leftover(name) {
                 left_out.folders.insert(shown(name));
             } else {
                 listing.folders.push(path);
             }
         } else if found.is_file() {
-            if has_image_extension(&path) || begins_like_an_image(&path) {
+            if has_image_ending(&path) || holds_an_image(&path) {
                 listing.images.push(path);
             } else {
                 *left_out.files.entry(ending(&path)).or_default() += 1;
@@ -86,17 +86,56 @@ pub(super) fn shown(name: &OsStr) -> String {
     text
 }
 
-fn has_image_extension(path: &Path) -> bool {
+/// A path in which every byte that is no text shows: two different paths stay different.
+#[must_use]
+pub fn path_text(path: &Path) -> String {
+    shown(path.as_os_str())
+}
+
+/// All images in a folder and below it, by name (those of a folder first, then those of its sub-folders), and what was
+/// left out.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn images_in(dir: &Path) -> Result<(Vec<PathBuf>, LeftOut), DatasetError> {
+    let mut left_out = LeftOut::default();
+    let images = images_below(dir, &mut left_out)?;
+    Ok((images, left_out))
+}
+
+/// Whether something of that name is hidden, or left behind by an archive, a system or a network drive: it is never looked
+/// into.
+#[must_use]
+pub fn is_left_behind(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") || is_leftover(name)
+}
+
+fn is_leftover(name: &OsStr) -> bool {
+    LEFTOVERS.iter().any(|leftover| name.eq_ignore_ascii_case(leftover))
+}
+
+/// Whether the ending is one of [`EXTENSIONS`], in any case.
+#[must_use]
+pub fn has_image_ending(path: &Path) -> bool {
     let is = |extension: &OsStr| EXTENSIONS.iter().any(|e| extension.eq_ignore_ascii_case(e));
     path.extension().is_some_and(is)
 }
 
+/// Bytes of the beginning that [`begins_like_an_image`] looks at.
+const START: u64 = 12;
+
 /// Whether a file of another ending holds a JPEG, PNG or WebP (`.jfif`, `.jpe`, none at all).
-fn begins_like_an_image(path: &Path) -> bool {
+fn holds_an_image(path: &Path) -> bool {
     let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(12).read_to_end(&mut start));
+    let read = File::open(path).and_then(|file| file.take(START).read_to_end(&mut start));
+    read.is_ok() && begins_like_an_image(&start)
+}
+
+/// Whether the first bytes of a file, 12 or more, are those of a JPEG, PNG or WebP.
+#[must_use]
+pub fn begins_like_an_image(start: &[u8]) -> bool {
     let webp = || start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP");
-    read.is_ok() && (start.starts_with(b"\xFF\xD8\xFF") || start.starts_with(b"\x89PNG\r\n\x1A\n") || webp())
+    start.starts_with(b"\xFF\xD8\xFF") || start.starts_with(b"\x89PNG\r\n\x1A\n") || webp()
 }
 
 /// `.tiff`, in lower case.

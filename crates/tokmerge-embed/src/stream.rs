@@ -1,0 +1,138 @@
+//! Images read and decoded ahead by threads, in order.
+//!
+//! One thread lists, `workers` decode: image `i` goes to worker `i % workers` and comes back on that worker's channel, so
+//! the order never depends on timing. All channels are bounded, and pictures wait as bytes at the model's size.
+
+use crate::source::{Content, Encoded};
+use crate::{EmbedError, Inputs, Reading};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Builder;
+use tokmerge_data::{ImageError, ImageProcessor, Limits, Rgb, decode_image, open_image, read_image};
+
+/// An image, or why there is none.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its path or key.
+    pub key: String,
+    /// The picture as the model sees it.
+    pub picture: Result<Rgb, String>,
+}
+
+/// Images that come in order.
+pub struct Stream {
+    channels: Vec<Receiver<Loaded>>,
+    next: usize,
+}
+
+impl Iterator for Stream {
+    type Item = Loaded;
+
+    fn next(&mut self) -> Option<Loaded> {
+        let loaded = self.channels[self.next % self.channels.len()].recv().ok();
+        self.next += 1;
+        loaded
+    }
+}
+
+/// Hands the images of some ranges, one after the other, to `consume`.
+///
+/// # Errors
+/// When a thread cannot be started, or `consume` fails.
+pub fn stream<T>(
+    inputs: &Inputs,
+    ranges: &[Range<usize>],
+    processor: &ImageProcessor,
+    reading: Reading,
+    consume: impl FnOnce(&mut Stream) -> Result<T, EmbedError>,
+) -> Result<T, EmbedError> {
+    let images: usize = ranges.iter().map(Range::len).sum();
+    let workers = reading.workers.clamp(1, images.max(1));
+    let ahead = (2 * reading.batch_size.min(images)).div_ceil(workers).max(2);
+    std::thread::scope(|scope| {
+        let (mut feeds, mut channels) = (Vec::new(), Vec::new());
+        for worker in 0..workers {
+            // A few encoded images wait for each worker: they may be large.
+            let (feed, fed) = sync_channel::<Encoded>(2);
+            let (sender, receiver) = sync_channel(ahead);
+            let work = move || decode_all(&fed, &sender, processor, reading.limits);
+            let named = Builder::new().name(format!("tokmerge-decode-{worker}"));
+            named.spawn_scoped(scope, work).map_err(EmbedError::Thread)?;
+            feeds.push(feed);
+            channels.push(receiver);
+        }
+        let list = move || feed_all(inputs, ranges, &feeds);
+        Builder::new()
+            .name("tokmerge-list".to_owned())
+            .spawn_scoped(scope, list)
+            .map_err(EmbedError::Thread)?;
+        // The stream is gone when this returns; whoever waits to send to it then ends.
+        consume(&mut Stream { channels, next: 0 })
+    })
+}
+
+fn feed_all(inputs: &Inputs, ranges: &[Range<usize>], feeds: &[SyncSender<Encoded>]) {
+    let images = ranges.iter().flat_map(|range| inputs.read(range.clone()));
+    for (index, image) in images.enumerate() {
+        // The consumer is gone: nobody wants the rest.
+        if feeds[index % feeds.len()].send(image).is_err() {
+            return;
+        }
+    }
+}
+
+fn decode_all(
+    fed: &Receiver<Encoded>,
+    sender: &SyncSender<Loaded>,
+    processor: &ImageProcessor,
+    limits: Limits,
+) {
+    for Encoded { key, content } in fed {
+        let decode = || picture(&content, &limits).and_then(|image| Ok(processor.fit(&image)?));
+        let picture = match catch_unwind(AssertUnwindSafe(decode)) {
+            Ok(Ok(picture)) => Ok(picture),
+            Ok(Err(error)) => Err(reason(&key, &content, &error)),
+            Err(_) => {
+                Err(format!("{key}: made the decoder panic; leave it out, and report it with the file"))
+            }
+        };
+        if sender.send(Loaded { key, picture }).is_err() {
+            return;
+        }
+    }
+}
+
+fn picture(content: &Content, limits: &Limits) -> Result<Rgb, ImageError> {
+    match content {
+        Content::File(path) => open_image(path, limits),
+        Content::Member { archive, offset, size } => {
+            decode_image(&member(archive, *offset, *size, limits)?, limits)
+        }
+        Content::Bytes(bytes) => decode_image(bytes, limits),
+        Content::Stdin => read_image(io::stdin().lock(), limits),
+        Content::Broken(reason) => Err(io::Error::other(reason.clone()).into()),
+    }
+}
+
+fn member(archive: &Path, offset: u64, size: u64, limits: &Limits) -> io::Result<Vec<u8>> {
+    let mut file = File::open(archive)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    // One more than allowed, so that the decoder sees that there are too many.
+    file.take(size.min(limits.max_bytes.saturating_add(1))).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Why there is no picture, in one line that names the image.
+fn reason(key: &str, content: &Content, error: &ImageError) -> String {
+    match content {
+        Content::Broken(reason) => reason.clone(),
+        Content::File(_) if matches!(error, ImageError::InFile { .. }) => error.to_string(),
+        Content::Stdin => format!("standard input (-): {error}"),
+        Content::File(_) | Content::Bytes(_) | Content::Member { .. } => format!("{key}: {error}"),
+    }
+}

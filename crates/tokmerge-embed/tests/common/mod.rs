@@ -1,0 +1,44 @@
+//! Images for tests, and what becomes of them.
+
+use std::io::Cursor;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use tokmerge_data::{Limits, Preprocess};
+use tokmerge_embed::{Inputs, Reading, Sources, stream};
+
+/// A PNG of one colour.
+pub(crate) fn png(gray: u8) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let image = image::RgbImage::from_pixel(6, 4, image::Rgb([gray; 3]));
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+pub(crate) fn put(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+pub(crate) fn open(paths: &[PathBuf]) -> Inputs {
+    Sources { paths: paths.to_vec(), ..Sources::default() }.open().unwrap()
+}
+
+/// Key and gray of every image; the reason where there is none.
+pub(crate) fn loaded(
+    inputs: &Inputs,
+    ranges: &[Range<usize>],
+    workers: usize,
+) -> Vec<(String, Result<u8, String>)> {
+    let preprocess = Preprocess { input_size: (2, 2), crop_pct: 1.0, ..Preprocess::default() };
+    let reading = Reading { batch_size: 3, workers, limits: Limits::default() };
+    stream(inputs, ranges, &preprocess.into(), reading, |images| {
+        Ok(images.map(|image| (image.key, image.picture.map(|picture| picture.data[0]))).collect())
+    })
+    .unwrap()
+}
+
+pub(crate) fn all(inputs: &Inputs) -> Vec<(String, Result<u8, String>)> {
+    loaded(inputs, &[0..inputs.len()], 2)
+}
