@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             times[1].push(start.elapsed().as_secs_f64());
             for (times, decode) in times[2..].iter_mut().zip(Decode::ALL) {
                 let start = Instant::now();
-                processor.open_fitted(file, &limits, decode)?;
+                processor.open_fitted(file, &decode.into())?;
                 times.push(start.elapsed().as_secs_f64());
             }
         }

@@ -48,9 +48,11 @@ pub use dataset::{
     Broken, ClassOrder, DatasetError, EXTENSIONS, ImageFolder, Labelled, LabelledBy, LeftOut, Sample,
     begins_like_an_image, epoch_order, has_image_ending, images_in, is_left_behind, path_text,
 };
-pub use decode::{Decode, ImageError, Limits, Rgb, decode_image, open_image, read_image};
+pub use decode::{
+    Decode, DecodeOptions, ExifOrientation, ImageError, Limits, Rgb, decode_image, open_image, read_image,
+};
 pub use labels::{ClassNames, LabelsError};
-pub use loader::{Batch, BatchLoader, LoaderError};
+pub use loader::{Batch, BatchLoader, LoaderError, Reading};
 pub use metadata::ConfigError;
 pub use naflex::{NaflexPreprocess, Patches};
 pub use overrides::PreprocessOverrides;

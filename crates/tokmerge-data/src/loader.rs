@@ -3,7 +3,7 @@
 //! Worker `w` of `W` takes samples `w`, `w + W`, … and puts each picture into its own bounded channel; the
 //! consumer reads the channels in turn. So the order never depends on timing, no lock is shared, and at
 //! most two batches wait. Pictures wait as bytes; normalising them, four times as large, happens as the
-//! batch is filled. Memory while decoding is at most workers times [`Limits::max_bytes`] and its result.
+//! batch is filled. Memory while decoding is at most workers times [`Limits::max_bytes`](crate::Limits::max_bytes) and its result.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,9 +12,20 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::{Decode, ImageError, ImageProcessor, Limits, PreprocessError, Rgb, Sample};
+use crate::{DecodeOptions, ImageError, ImageProcessor, PreprocessError, Rgb, Sample};
 
 type Load = dyn Fn(&Sample) -> Result<Rgb, ImageError> + Send + Sync;
+
+/// How images are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Images per forward pass.
+    pub batch_size: usize,
+    /// Threads that read and prepare images; with 0 they are read between forward passes.
+    pub workers: usize,
+    /// How they are decoded.
+    pub decoding: DecodeOptions,
+}
 
 /// Preprocessed images.
 #[derive(Debug)]
@@ -96,18 +107,16 @@ impl std::fmt::Debug for BatchLoader {
 }
 
 impl BatchLoader {
-    /// Starts `workers` threads that decode ahead; with 0 the consumer's own thread decodes.
+    /// Starts the threads that decode ahead.
     pub fn new(
         samples: Vec<Sample>,
         processor: impl Into<ImageProcessor>,
-        batch_size: usize,
-        workers: usize,
-        limits: Limits,
-        decode: Decode,
+        reading: Reading,
     ) -> Result<Self, LoaderError> {
         let processor = processor.into();
         let opener = processor.clone();
-        let load = move |sample: &Sample| opener.open_fitted(&sample.path, &limits, decode);
+        let Reading { batch_size, workers, decoding } = reading;
+        let load = move |sample: &Sample| opener.open_fitted(&sample.path, &decoding);
         Self::with_load(samples, processor, batch_size, workers, Arc::new(load))
     }
 
@@ -297,6 +306,10 @@ mod tests {
         assert_eq!(sizes, [(2, 0), (0, 2)]);
     }
 
+    fn reading(batch_size: usize, workers: usize) -> Reading {
+        Reading { batch_size, workers, decoding: DecodeOptions::default() }
+    }
+
     #[test]
     fn files_are_read_and_bad_ones_named() {
         let dir = tempfile::tempdir().unwrap();
@@ -310,7 +323,7 @@ mod tests {
             }
             samples.push(Sample { path, label: None });
         }
-        let mut loader = BatchLoader::new(samples, tiny(), 2, 2, Limits::default(), Decode::Exact).unwrap();
+        let mut loader = BatchLoader::new(samples, tiny(), reading(2, 2)).unwrap();
         let batch = loader.next().unwrap();
         assert_eq!((batch.len(), batch.pixels.len()), (2, 36));
         assert!(batch.failed[0].0.ends_with("b.png") && batch.failed[0].1.to_string().contains("b.png"));
@@ -320,7 +333,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_and_nothing_is_fine() {
         let new = |batch_size, workers, preprocess| {
-            BatchLoader::new(Vec::new(), preprocess, batch_size, workers, Limits::default(), Decode::Exact)
+            BatchLoader::new(Vec::new(), preprocess, reading(batch_size, workers))
         };
         assert!(new(0, 1, tiny()).unwrap_err().to_string().contains("batch_size"));
         assert!(new(1, usize::MAX, tiny()).unwrap_err().to_string().contains("workers"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::choices::Colour;
 use crate::decode::{decode_for, decode_framed, read_file, read_to_end};
 use crate::transform::Frame;
-use crate::{Decode, ImageError, Limits, NaflexPreprocess, Preprocess, PreprocessError, Rgb};
+use crate::{DecodeOptions, ImageError, NaflexPreprocess, Preprocess, PreprocessError, Rgb};
 
 /// How pictures are prepared: all to one size, or each to its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,31 +65,31 @@ impl ImageProcessor {
     }
 
     /// Decodes an image held in memory as [`decode_image`](crate::decode_image) does, where that is
-    /// [`Decode::Exact`], or else only as large as [`fit`](Self::fit) needs it.
+    /// [`Decode::Exact`](crate::Decode::Exact), or else only as large as [`fit`](Self::fit) needs it.
     ///
     /// # Errors
     /// When it is no image, damaged or above the limits, or a field of the processor makes no sense.
-    pub fn decode(&self, bytes: &[u8], limits: &Limits, decode: Decode) -> Result<Rgb, ImageError> {
+    pub fn decode(&self, bytes: &[u8], options: &DecodeOptions) -> Result<Rgb, ImageError> {
         self.validate()?;
-        decode_for(bytes, limits, decode, &|size| self.frame(size).size)
+        decode_for(bytes, options, &|size| self.frame(size).size)
     }
 
     /// [`decode`](Self::decode) of what is read from a stream.
     ///
     /// # Errors
     /// Those of `decode`, or when it cannot be read.
-    pub fn read(&self, source: impl Read, limits: &Limits, decode: Decode) -> Result<Rgb, ImageError> {
-        self.decode(&read_to_end(source, limits)?, limits, decode)
+    pub fn read(&self, source: impl Read, options: &DecodeOptions) -> Result<Rgb, ImageError> {
+        self.decode(&read_to_end(source, &options.limits)?, options)
     }
 
     /// [`decode`](Self::decode) of a file. Every error names the path.
     ///
     /// # Errors
     /// Those of `decode`, or when the file cannot be read.
-    pub fn open(&self, path: impl AsRef<Path>, limits: &Limits, decode: Decode) -> Result<Rgb, ImageError> {
+    pub fn open(&self, path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Rgb, ImageError> {
         let path = path.as_ref();
-        let bytes = read_file(path, limits);
-        bytes.and_then(|bytes| self.decode(&bytes, limits, decode)).map_err(|e| e.in_file(path))
+        let bytes = read_file(path, &options.limits);
+        bytes.and_then(|bytes| self.decode(&bytes, options)).map_err(|e| e.in_file(path))
     }
 
     /// The same bytes as [`decode`](Self::decode) and then [`fit`](Self::fit), in less time and memory: no more pixels
@@ -97,19 +97,19 @@ impl ImageProcessor {
     ///
     /// # Errors
     /// Those of `decode`.
-    pub fn decode_fitted(&self, bytes: &[u8], limits: &Limits, decode: Decode) -> Result<Rgb, ImageError> {
+    pub fn decode_fitted(&self, bytes: &[u8], options: &DecodeOptions) -> Result<Rgb, ImageError> {
         match self {
             Self::Fixed(preprocess) if preprocess.colour == Colour::Grey => {
-                Ok(preprocess.crop(&self.decode(bytes, limits, decode)?)?)
+                Ok(preprocess.crop(&self.decode(bytes, options)?)?)
             }
             Self::Fixed(preprocess) => {
                 self.validate()?;
-                let framed = decode_framed(bytes, limits, decode, &|size| preprocess.frame(size));
+                let framed = decode_framed(bytes, options, &|size| preprocess.frame(size));
                 framed.map(|(picture, frame)| preprocess.filled(picture, &frame))
             }
             Self::Naflex(preprocess) => {
                 self.validate()?;
-                let framed = decode_framed(bytes, limits, decode, &|size| preprocess.frame(size));
+                let framed = decode_framed(bytes, options, &|size| preprocess.frame(size));
                 framed.map(|(picture, _)| picture)
             }
         }
@@ -122,12 +122,11 @@ impl ImageProcessor {
     pub fn open_fitted(
         &self,
         path: impl AsRef<Path>,
-        limits: &Limits,
-        decode: Decode,
+        options: &DecodeOptions,
     ) -> Result<Rgb, ImageError> {
         let path = path.as_ref();
-        let bytes = read_file(path, limits);
-        bytes.and_then(|bytes| self.decode_fitted(&bytes, limits, decode)).map_err(|e| e.in_file(path))
+        let bytes = read_file(path, &options.limits);
+        bytes.and_then(|bytes| self.decode_fitted(&bytes, options)).map_err(|e| e.in_file(path))
     }
 
     /// Adds the values of a picture that [`fit`](Self::fit) made to `values`, which stays as it is on an error. Rows and

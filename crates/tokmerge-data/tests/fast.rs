@@ -8,7 +8,7 @@ use common::{Tensors, material};
 use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress};
 use serde_json::Value;
 use tokmerge_data::{
-    Colour, CropMode, Decode, ImageFolder, ImageProcessor, Interpolation, Limits, NaflexPreprocess,
+    Colour, CropMode, Decode, DecodeOptions, ExifOrientation, ImageFolder, ImageProcessor, Interpolation, Limits, NaflexPreprocess,
     Preprocess, Rgb, decode_image, open_image, resize,
 };
 
@@ -46,11 +46,11 @@ fn what_is_fitted_while_it_is_decoded_equals_what_is_decoded_and_then_fitted() {
     for (name, bytes) in files(&fixture) {
         let whole = decode_image(bytes, &limits).unwrap();
         for processor in processors() {
-            let exact = processor.decode_fitted(bytes, &limits, Decode::Exact).unwrap();
+            let exact = processor.decode_fitted(bytes, &Decode::Exact.into()).unwrap();
             assert!(exact == processor.fit(&whole).unwrap(), "{name}, {processor:?}");
-            assert!(processor.decode(bytes, &limits, Decode::Exact).unwrap() == whole, "{name}");
-            let smaller = processor.decode(bytes, &limits, Decode::Fast).unwrap();
-            let fast = processor.decode_fitted(bytes, &limits, Decode::Fast).unwrap();
+            assert!(processor.decode(bytes, &Decode::Exact.into()).unwrap() == whole, "{name}");
+            let smaller = processor.decode(bytes, &Decode::Fast.into()).unwrap();
+            let fast = processor.decode_fitted(bytes, &Decode::Fast.into()).unwrap();
             assert!(fast == processor.fit(&smaller).unwrap(), "{name}, {processor:?}, fast");
             if matches!(processor, ImageProcessor::Fixed(_)) {
                 assert_eq!((fast.width, fast.height), (exact.width, exact.height), "{name}, {processor:?}");
@@ -74,7 +74,7 @@ fn decoding_smaller_equals_the_draft_of_pillow() {
         let ([width, height], size) = (pair(&case["wanted"]), pair(&case["size"]));
         let name = case["name"].as_str().unwrap();
         let bytes = fixture.bytes(&format!("{name}.file"));
-        let got = squash(width, height).decode(bytes, &Limits::default(), Decode::Fast).unwrap();
+        let got = squash(width, height).decode(bytes, &Decode::Fast.into()).unwrap();
         assert!(got.width >= width && got.height >= height, "{case}");
         if name.contains("cmyk") {
             assert!(got == decode_image(bytes, &Limits::default()).unwrap(), "{case}");
@@ -91,8 +91,29 @@ fn what_is_not_decoded_smaller_is_exact() {
     for (name, bytes) in files(&fixture) {
         let whole = decode_image(bytes, &Limits::default()).unwrap();
         let as_large = squash(whole.width.div_ceil(2) + 1, whole.height.div_ceil(2) + 1);
-        assert!(as_large.decode(bytes, &Limits::default(), Decode::Fast).unwrap() == whole, "{name}");
+        assert!(as_large.decode(bytes, &Decode::Fast.into()).unwrap() == whole, "{name}");
     }
+}
+
+#[test]
+fn the_turn_of_exif_can_be_ignored() {
+    let fixture = Tensors::fixture("decode.safetensors");
+    let processor = ImageProcessor::from(Preprocess { input_size: (4, 6), ..Preprocess::default() });
+    let stored = DecodeOptions { orientation: ExifOrientation::Ignored, ..DecodeOptions::default() };
+    let upright = fixture.bytes("jpeg_orientation_1.file");
+    let upright = decode_image(upright, &Limits::default()).unwrap();
+    let mut turned = 0;
+    for (name, bytes) in files(&fixture).iter().filter(|(name, _)| name.contains("orientation")) {
+        let ignoring = processor.decode(bytes, &stored).unwrap();
+        assert_eq!((ignoring.width, ignoring.height), (upright.width, upright.height), "{name}");
+        if name.contains("jpeg") {
+            assert!(ignoring == upright, "{name}");
+        }
+        let fitted = processor.decode_fitted(bytes, &stored).unwrap();
+        assert!(fitted == processor.fit(&ignoring).unwrap(), "{name}");
+        turned += usize::from(decode_image(bytes, &Limits::default()).unwrap() != ignoring);
+    }
+    assert!(turned >= 9, "{turned}");
 }
 
 #[test]
@@ -104,18 +125,18 @@ fn limits_and_damage_are_seen_whatever_is_decoded() {
             let bytes = fixture.bytes(&format!("{}.file", case["name"].as_str().unwrap()));
             if let Some(because) = case["refused"].as_str() {
                 for got in [
-                    processor.decode(bytes, &Limits::default(), decode),
-                    processor.decode_fitted(bytes, &Limits::default(), decode),
+                    processor.decode(bytes, &decode.into()),
+                    processor.decode_fitted(bytes, &decode.into()),
                 ] {
                     let error = got.err().unwrap_or_else(|| panic!("{case} {decode:?}")).to_string();
                     assert!(error.contains(because), "{case}: {error}");
                 }
             }
             let tight = Limits { max_pixels: 0, ..Limits::default() };
-            assert!(processor.decode_fitted(bytes, &tight, decode).is_err(), "{case}");
+            assert!(processor.decode_fitted(bytes, &DecodeOptions { decode, ..tight.into() }).is_err(), "{case}");
         }
-        assert!(processor.decode_fitted(b"", &Limits::default(), decode).is_err());
-        let missing = processor.open_fitted("no/such/file.jpg", &Limits::default(), decode);
+        assert!(processor.decode_fitted(b"", &decode.into()).is_err());
+        let missing = processor.open_fitted("no/such/file.jpg", &decode.into());
         assert!(missing.unwrap_err().to_string().contains("file.jpg: cannot be read"));
     }
 }
@@ -142,17 +163,17 @@ fn photographs_look_the_same_when_they_are_decoded_smaller() {
     for sample in folder.samples() {
         let photograph = open_image(&sample.path, &limits).unwrap();
         assert!(
-            processor.open_fitted(&sample.path, &limits, Decode::Exact).unwrap()
+            processor.open_fitted(&sample.path, &Decode::Exact.into()).unwrap()
                 == processor.fit(&photograph).unwrap()
         );
         let large = resize(&photograph, 1600, 1200, Interpolation::Bicubic);
         for sampling in [Subsampling::S444, Subsampling::S420] {
             let bytes = compress(&large.data, 1600, 1200, PixelFormat::Rgb, 88, sampling).unwrap();
-            let smaller = processor.decode(&bytes, &limits, Decode::Fast).unwrap();
+            let smaller = processor.decode(&bytes, &Decode::Fast.into()).unwrap();
             assert_eq!((smaller.width, smaller.height), (400, 300));
-            let exact = processor.decode_fitted(&bytes, &limits, Decode::Exact).unwrap();
+            let exact = processor.decode_fitted(&bytes, &Decode::Exact.into()).unwrap();
             assert!(exact == processor.fit(&decode_image(&bytes, &limits).unwrap()).unwrap());
-            let fast = processor.decode_fitted(&bytes, &limits, Decode::Fast).unwrap();
+            let fast = processor.decode_fitted(&bytes, &Decode::Fast.into()).unwrap();
             worst = worst.max(mean_difference(&exact, &fast));
         }
     }

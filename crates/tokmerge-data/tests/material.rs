@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Tensors, material};
-use tokmerge_data::{BatchLoader, ClassNames, Decode, ImageFolder, Limits, Preprocess, open_image};
+use tokmerge_data::{
+    BatchLoader, ClassNames, DecodeOptions, ImageFolder, Limits, Preprocess, Reading, open_image,
+};
 
 /// Mean difference, in 8-bit levels, between a photograph and its JPEG; measured 1.2 to 3.0 over the golden
 /// images, while any two different ones of them differ by 41 and more.
@@ -17,6 +19,10 @@ fn skipped(what: &str) {
 
 /// The golden images are the pixels *before* the JPEGs were written, so that equality is not to be had;
 /// what is compared is that label, order and place of every pixel agree.
+fn reading(batch_size: usize) -> Reading {
+    Reading { batch_size, workers: 2, decoding: DecodeOptions::default() }
+}
+
 #[test]
 fn the_golden_images_are_the_sample_jpegs() {
     let (Some(golden), Some(folder)) =
@@ -33,7 +39,7 @@ fn the_golden_images_are_the_sample_jpegs() {
     let samples: Vec<_> = labels.iter().map(|&label| folder.sample(label as usize)).collect();
     // A scale that turns the loader's output back into bytes: v / 255.
     let preprocess = Preprocess { crop_pct: 1.0, mean: [0.0; 3], std: [1.0; 3], ..Preprocess::default() };
-    let loader = BatchLoader::new(samples, preprocess, 7, 2, Limits::default(), Decode::Exact).unwrap();
+    let loader = BatchLoader::new(samples, preprocess, reading(7)).unwrap();
     let images = golden.bytes("images_u8").chunks_exact(224 * 224 * 3);
     let mut images = images.zip(&labels);
     let (mut different, mut worst, mut means) = (0, 0, Vec::new());
@@ -75,15 +81,7 @@ fn every_real_image_loads_and_every_class_has_a_name() {
     for (label, wnid) in folder.class_names().iter().enumerate() {
         assert_eq!(index[wnid.as_str()], label);
     }
-    let loader = BatchLoader::new(
-        folder.samples().to_vec(),
-        Preprocess::default(),
-        16,
-        2,
-        Limits::default(),
-        Decode::Exact,
-    )
-    .unwrap();
+    let loader = BatchLoader::new(folder.samples().to_vec(), Preprocess::default(), reading(16)).unwrap();
     let sizes: Vec<usize> = loader.map(|b| b.len() + 1000 * b.failed.len()).collect();
     assert_eq!(sizes, [16, 16, 16, 16, 16, 16, 4]);
 }

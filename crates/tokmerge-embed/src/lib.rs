@@ -25,7 +25,7 @@ mod target;
 pub use error::EmbedError;
 pub use run::{Observer, embed};
 pub use search::{Neighbour, Vectors};
-pub use settings::{Detail, Format, Length, Reading, Shard, VectorDtype, Writing};
+pub use settings::{Detail, Format, Length, Shard, VectorDtype, Writing};
 pub use source::{Inputs, Sources};
 pub use store::{Failure, Summary};
 pub use stream::{Loaded, Stream, stream};

@@ -4,11 +4,11 @@ use crate::dense::{self, DenseFile};
 use crate::output::{self, Kind, Rows};
 use crate::store::{Failure, Opened, Store, Summary};
 use crate::stream::{Stream, stream};
-use crate::{Detail, EmbedError, Format, Inputs, Length, Reading, Target, Writing};
+use crate::{Detail, EmbedError, Format, Inputs, Length, Target, Writing};
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 use std::path::Path;
-use tokmerge_data::ImageProcessor;
+use tokmerge_data::{ExifOrientation, ImageProcessor, Reading};
 use tokmerge_merge::Reduction;
 use tokmerge_models::{Batch, Convention, Model, NotFinite, Pass};
 
@@ -45,7 +45,7 @@ pub fn embed(
         Detail::Patches => Some(dense::shape(model, reduction)?),
     };
     let parts = inputs.len().div_ceil(writing.shard_size);
-    let settings = settings(model, reduction, inputs, writing);
+    let settings = settings(model, reduction, inputs, writing, reading);
     let store = match Store::open(target, &settings, writing.shard, parts)? {
         Opened::Finished(summary) => {
             observer.begin(inputs.len(), inputs.len());
@@ -89,7 +89,13 @@ fn check(setting: &'static str, value: usize) -> Result<(), EmbedError> {
 }
 
 /// Everything that the vectors depend on.
-fn settings(model: &Model, reduction: &Reduction, inputs: &Inputs, writing: &Writing) -> Map<String, Value> {
+fn settings(
+    model: &Model,
+    reduction: &Reduction,
+    inputs: &Inputs,
+    writing: &Writing,
+    reading: Reading,
+) -> Map<String, Value> {
     let preprocess = match model.processor() {
         ImageProcessor::Fixed(preprocess) => json!(preprocess),
         ImageProcessor::Naflex(preprocess) => json!(preprocess),
@@ -99,6 +105,8 @@ fn settings(model: &Model, reduction: &Reduction, inputs: &Inputs, writing: &Wri
     let own = [
         ("merge", json!(reduction.method().to_string())),
         ("preprocess", preprocess),
+        ("decode", json!(reading.decoding.decode.name())),
+        ("exif", json!(reading.decoding.orientation == ExifOrientation::Applied)),
         ("format", json!(writing.format.name())),
         ("vector_dtype", json!(writing.dtype.name())),
         ("normalize", json!(writing.length == Length::Unit)),

@@ -4,7 +4,6 @@ use crate::EmbedError;
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::str::FromStr;
-use tokmerge_data::Limits;
 
 /// A format of vectors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,17 +130,6 @@ impl FromStr for Shard {
             rule: "it is i/n with i below n and n at most 4096, for example 0/2 for the first of two processes",
         })
     }
-}
-
-/// How images are read.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading {
-    /// Images per forward pass.
-    pub batch_size: usize,
-    /// Threads that read and decode; at least 1.
-    pub workers: usize,
-    /// What an image may cost.
-    pub limits: Limits,
 }
 
 /// What is written.

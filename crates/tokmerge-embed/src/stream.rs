@@ -4,7 +4,7 @@
 //! the order never depends on timing. All channels are bounded, and pictures wait as bytes at the model's size.
 
 use crate::source::{Content, Encoded};
-use crate::{EmbedError, Inputs, Reading};
+use crate::{EmbedError, Inputs};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
-use tokmerge_data::{ImageError, ImageProcessor, Limits, Rgb, decode_image, open_image, read_image};
+use tokmerge_data::{DecodeOptions, ImageError, ImageProcessor, Limits, Reading, Rgb};
 
 /// An image, or why there is none.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub fn stream<T>(
             // A few encoded images wait for each worker: they may be large.
             let (feed, fed) = sync_channel::<Encoded>(2);
             let (sender, receiver) = sync_channel(ahead);
-            let work = move || decode_all(&fed, &sender, processor, reading.limits);
+            let work = move || decode_all(&fed, &sender, processor, reading.decoding);
             let named = Builder::new().name(format!("tokmerge-decode-{worker}"));
             named.spawn_scoped(scope, work).map_err(EmbedError::Thread)?;
             feeds.push(feed);
@@ -89,10 +89,10 @@ fn decode_all(
     fed: &Receiver<Encoded>,
     sender: &SyncSender<Loaded>,
     processor: &ImageProcessor,
-    limits: Limits,
+    decoding: DecodeOptions,
 ) {
     for Encoded { key, content } in fed {
-        let decode = || picture(&content, &limits).and_then(|image| Ok(processor.fit(&image)?));
+        let decode = || picture(&content, processor, &decoding);
         let picture = match catch_unwind(AssertUnwindSafe(decode)) {
             Ok(Ok(picture)) => Ok(picture),
             Ok(Err(error)) => Err(reason(&key, &content, &error)),
@@ -106,14 +106,18 @@ fn decode_all(
     }
 }
 
-fn picture(content: &Content, limits: &Limits) -> Result<Rgb, ImageError> {
+fn picture(
+    content: &Content,
+    processor: &ImageProcessor,
+    decoding: &DecodeOptions,
+) -> Result<Rgb, ImageError> {
     match content {
-        Content::File(path) => open_image(path, limits),
+        Content::File(path) => processor.open_fitted(path, decoding),
         Content::Member { archive, offset, size } => {
-            decode_image(&member(archive, *offset, *size, limits)?, limits)
+            processor.decode_fitted(&member(archive, *offset, *size, &decoding.limits)?, decoding)
         }
-        Content::Bytes(bytes) => decode_image(bytes, limits),
-        Content::Stdin => read_image(io::stdin().lock(), limits),
+        Content::Bytes(bytes) => processor.decode_fitted(bytes, decoding),
+        Content::Stdin => processor.fit(&processor.read(io::stdin().lock(), decoding)?).map_err(Into::into),
         Content::Broken(reason) => Err(io::Error::other(reason.clone()).into()),
     }
 }

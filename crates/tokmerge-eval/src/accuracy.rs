@@ -1,24 +1,18 @@
 //! Accuracy on labelled images, and agreement with the unmerged model on any.
 
-use crate::batches::{Reading, each_batch};
+use crate::batches::each_batch;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
-use tokmerge_data::{Batch, Decode, ImageError, Limits, LoaderError, Sample};
+use tokmerge_data::{Batch, ImageError, LoaderError, Reading, Sample};
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_models::{Convention, Measured, Model, NotFinite};
 
 /// How to evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvalOptions {
-    /// Images per forward pass.
-    pub batch_size: usize,
-    /// Threads that read and prepare images; 0 reads between forward passes.
-    pub workers: usize,
-    /// What an image may cost.
-    pub limits: Limits,
-    /// How much of a JPEG is decoded.
-    pub decode: Decode,
+    /// How the images are read.
+    pub reading: Reading,
     /// What counts as an operation.
     pub convention: Convention,
 }
@@ -189,9 +183,8 @@ pub fn evaluate(
     model.warm_up();
     let start = Instant::now();
     let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
-    let EvalOptions { batch_size, workers, limits, decode, convention } = options;
+    let EvalOptions { reading, convention } = options;
     let mut tallies: Vec<Tally> = reductions.iter().map(|_| Tally::default()).collect();
-    let reading = Reading { batch_size, workers, limits, decode };
     each_batch(model, samples, reading, observer, |batch, observer| {
         let run = |reduction: &Reduction| measured(model, batch, reduction, convention);
         let passes: Vec<Measured> = reductions.iter().map(run).collect::<Result<_, _>>()?;

@@ -1,21 +1,8 @@
 //! From a list of images to batches that a model can run.
 
 use crate::{EvalError, Observer};
-use tokmerge_data::{Batch, BatchLoader, Decode, Limits, Sample};
+use tokmerge_data::{Batch, BatchLoader, Reading, Sample};
 use tokmerge_models::Model;
-
-/// How images are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// Images per forward pass.
-    pub batch_size: usize,
-    /// Threads that read and prepare images; 0 reads between forward passes.
-    pub workers: usize,
-    /// What an image may cost.
-    pub limits: Limits,
-    /// How much of a JPEG is decoded.
-    pub decode: Decode,
-}
 
 /// Hands the images, batch by batch, to `run`. Images that cannot be read are told to the observer and left out.
 ///
@@ -28,8 +15,7 @@ pub(crate) fn each_batch(
     observer: &mut dyn Observer,
     mut run: impl FnMut(&Batch, &mut dyn Observer) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let Reading { batch_size, workers, limits, decode } = reading;
-    let loader = BatchLoader::new(samples, model.processor(), batch_size, workers, limits, decode)?;
+    let loader = BatchLoader::new(samples, model.processor(), reading)?;
     let (mut read, mut failed, mut first) = (0, 0, String::new());
     for batch in loader {
         for (path, error) in &batch.failed {

@@ -3,8 +3,8 @@
 use crate::accuracy::measured;
 use crate::batches::each_batch;
 use crate::few_shot::Features;
-use crate::{EvalError, Observer, Reading};
-use tokmerge_data::Sample;
+use crate::{EvalError, Observer};
+use tokmerge_data::{Reading, Sample};
 use tokmerge_merge::Reduction;
 use tokmerge_models::{Convention, Model};
 

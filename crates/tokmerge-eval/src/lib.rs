@@ -11,7 +11,6 @@ mod speed;
 mod statistics;
 
 pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Observer, Prediction, evaluate, top};
-pub use batches::Reading;
 pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};

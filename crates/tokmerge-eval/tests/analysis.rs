@@ -1,7 +1,7 @@
 //! The layer-wise studies against plain forward passes.
 
 use burn::tensor::Device;
-use tokmerge_eval::Reading;
+use tokmerge_data::{DecodeOptions, Reading};
 use tokmerge_eval::analysis::{
     AnalysisError, InformationLoss, LayerLoss, MergeProfile, MergedTokens, information_loss, loss_per_layer,
     merged_tokens,
@@ -205,7 +205,7 @@ fn what_cannot_be_studied_is_refused() {
 fn without_images_everything_is_zero() {
     let model = model();
     let reading =
-        Reading { batch_size: 2, workers: 0, limits: Default::default(), decode: Default::default() };
+        Reading { batch_size: 2, workers: 0, decoding: DecodeOptions::default() };
     let losses = information_loss(&model, &[0.9], Vec::new(), reading, &mut ()).expect("nothing to read");
     assert!(losses.iter().all(|loss| (loss.images, loss.distance, loss.merged) == (0, 0.0, 0.0)));
     let reductions = [bound(&model, "tome:r=3")];

@@ -5,7 +5,7 @@ use crate::lora::merged;
 use crate::start::Setup;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use tokmerge_data::{Decode, ImageError, Limits};
+use tokmerge_data::{DecodeOptions, ImageError, Reading};
 use tokmerge_eval::{Accuracy, EvalOptions, Labels, Observer, evaluate};
 use tokmerge_merge::Method;
 use tokmerge_models::{Convention, Network};
@@ -70,10 +70,11 @@ pub(crate) fn validate(
 ) -> Result<Vec<Accuracy>, TrainError> {
     let model = setup.model(merged(network));
     let options = EvalOptions {
-        batch_size: setup.recipe.train.batch_size,
-        workers: setup.recipe.data.workers,
-        limits: Limits::default(),
-        decode: Decode::Exact,
+        reading: Reading {
+            batch_size: setup.recipe.train.batch_size,
+            workers: setup.recipe.data.workers,
+            decoding: DecodeOptions::default(),
+        },
         convention: Convention::Fvcore,
     };
     let samples = setup.images.val.samples();

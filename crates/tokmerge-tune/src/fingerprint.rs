@@ -4,7 +4,7 @@ use crate::{Fingerprint, Images};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::path::Path;
-use tokmerge_data::Decode;
+use tokmerge_data::{Decode, ExifOrientation};
 use tokmerge_models::{Convention, Model};
 
 impl Fingerprint {
@@ -36,8 +36,11 @@ fn describe(images: &Images, root: &Path) -> String {
         sum.number(sample.label.map_or(u64::MAX, |label| label as u64));
     }
     let labelled = images.samples().iter().all(|sample| sample.label.is_some());
-    let decoded = if images.decode() == Decode::Fast { ", decoded fast" } else { "" };
-    format!("{} {}{decoded} ({sum})", images.len(), if labelled { "labelled images" } else { "images" })
+    let kind = if labelled { "labelled images" } else { "images" };
+    let decoding = images.decoding();
+    let decoded = if decoding.decode == Decode::Fast { ", decoded fast" } else { "" };
+    let turned = if decoding.orientation == ExifOrientation::Ignored { ", not turned upright" } else { "" };
+    format!("{} {kind}{decoded}{turned} ({sum})", images.len())
 }
 
 /// The 64-bit FNV-1a checksum (Fowler, Noll and Vo), in words: for telling files apart, not for safety.

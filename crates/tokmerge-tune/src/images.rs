@@ -1,6 +1,6 @@
 //! The images of a search, read once and kept.
 
-use tokmerge_data::{BatchLoader, Decode, ImageError, Limits, LoaderError, Sample};
+use tokmerge_data::{BatchLoader, DecodeOptions, ImageError, LoaderError, Reading, Sample};
 use tokmerge_models::{Batch, Model};
 
 /// Prepared images in memory, in batches.
@@ -8,7 +8,7 @@ use tokmerge_models::{Batch, Model};
 pub struct Images {
     batches: Vec<Batch>,
     samples: Vec<Sample>,
-    decode: Decode,
+    decoding: DecodeOptions,
 }
 
 /// Images per batch in memory. Results do not depend on it, so it is not the user's concern.
@@ -23,12 +23,12 @@ impl Images {
         model: &Model,
         samples: Vec<Sample>,
         workers: usize,
-        limits: Limits,
-        decode: Decode,
+        decoding: DecodeOptions,
         mut failed: impl FnMut(&std::path::Path, &ImageError),
     ) -> Result<Self, LoaderError> {
-        let mut images = Self { batches: Vec::new(), samples: Vec::new(), decode };
-        for batch in BatchLoader::new(samples, model.processor(), BATCH, workers, limits, decode)? {
+        let mut images = Self { batches: Vec::new(), samples: Vec::new(), decoding };
+        let reading = Reading { batch_size: BATCH, workers, decoding };
+        for batch in BatchLoader::new(samples, model.processor(), reading)? {
             for (path, error) in &batch.failed {
                 failed(path, error);
             }
@@ -43,7 +43,7 @@ impl Images {
     /// Images from memory, `pixels: [B, 3, H, W]`, with the samples that they come from.
     #[must_use]
     pub fn from_pixels(pixels: Vec<f32>, samples: Vec<Sample>) -> Self {
-        Self { batches: vec![pixels.into()], samples, decode: Decode::Exact }
+        Self { batches: vec![pixels.into()], samples, decoding: DecodeOptions::default() }
     }
 
     /// Pixels, batch by batch.
@@ -60,8 +60,8 @@ impl Images {
 
     /// How they were decoded.
     #[must_use]
-    pub fn decode(&self) -> Decode {
-        self.decode
+    pub fn decoding(&self) -> DecodeOptions {
+        self.decoding
     }
 
     /// Number of images.

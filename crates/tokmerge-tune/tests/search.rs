@@ -5,7 +5,7 @@ mod common;
 use common::{CONVENTION, Pictures, fingerprint, model, tuner};
 use std::path::Path;
 use std::time::Duration;
-use tokmerge_data::{Decode, ImageError, Limits, Sample};
+use tokmerge_data::{Decode, DecodeOptions, ExifOrientation, ImageError, Limits, Reading, Sample};
 use tokmerge_eval::{EvalOptions, Labels, Observer, Prediction, evaluate};
 use tokmerge_merge::Method;
 use tokmerge_models::Model;
@@ -15,10 +15,15 @@ use tokmerge_tune::{
 };
 
 const EVAL: EvalOptions = EvalOptions {
-    batch_size: 4,
-    workers: 0,
-    limits: Limits { max_pixels: 1 << 20, max_bytes: 1 << 20 },
-    decode: Decode::Exact,
+    reading: Reading {
+        batch_size: 4,
+        workers: 0,
+        decoding: DecodeOptions {
+            limits: Limits { max_pixels: 1 << 20, max_bytes: 1 << 20 },
+            decode: Decode::Exact,
+            orientation: ExifOrientation::Applied,
+        },
+    },
     convention: CONVENTION,
 };
 

@@ -9,8 +9,8 @@ use std::error::Error;
 use std::time::Instant;
 
 use tokmerge::{
-    Affinity, BatchLoader, Convention, Decode, Device, ImageFolder, Limits, Method, Model, ModelOptions,
-    Precision, Routing, Unused, Weights, set_threads,
+    Affinity, BatchLoader, Convention, Decode, Device, ImageFolder, Method, Model, ModelOptions, Precision,
+    Reading, Routing, Unused, Weights, set_threads,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,15 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Model::open(&options, &Device::flex())?;
     let reduction = model.bind(&merge.parse::<Method>()?)?;
     let decode = Decode::from_name(decode).ok_or("DECODE is exact or fast")?;
-    let (workers, batch) = (workers.parse()?, batch.parse()?);
+    let reading = Reading { batch_size: batch.parse()?, workers: workers.parse()?, decoding: decode.into() };
     let samples = ImageFolder::open(dir)?.samples().to_vec();
     model.warm_up();
     for line in std::io::stdin().lines() {
         line?;
         let start = Instant::now();
         let mut seconds = 0.0;
-        let limits = Limits::default();
-        for batch in BatchLoader::new(samples.clone(), model.processor(), batch, workers, limits, decode)? {
+        for batch in BatchLoader::new(samples.clone(), model.processor(), reading)? {
             if let Some((path, error)) = batch.failed.first() {
                 return Err(format!("{}: {error}", path.display()).into());
             }

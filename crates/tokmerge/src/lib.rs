@@ -23,14 +23,14 @@ pub use tokmerge_checkpoint::{
     Progress as DownloadProgress, discover, is_obeyed, read_text,
 };
 pub use tokmerge_data::{
-    BatchLoader, ClassNames, ClassOrder, CropMode, DatasetError, Decode, ImageError, ImageFolder,
-    Interpolation, Labelled, LabelledBy, LeftOut, Limits, Preprocess, PreprocessOverrides, Rgb, Sample,
-    decode_image, open_image, read_image,
+    BatchLoader, ClassNames, ClassOrder, CropMode, DatasetError, Decode, DecodeOptions, ExifOrientation,
+    ImageError, ImageFolder, Interpolation, Labelled, LabelledBy, LeftOut, Limits, Preprocess,
+    PreprocessOverrides, Reading, Rgb, Sample, decode_image, open_image, read_image,
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
-    FewShotError, Labels, LinearHead, Observer, PeakOf, Prediction, Reading, Speed, Spread, analysis, bench,
+    FewShotError, Labels, LinearHead, Observer, PeakOf, Prediction, Speed, Spread, analysis, bench,
     evaluate, extract, top, wilson,
 };
 pub use tokmerge_merge::{

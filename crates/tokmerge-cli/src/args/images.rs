@@ -13,11 +13,11 @@ const STDIN: &str = "-";
 
 /// Reads a picture for a model; `-` is standard input.
 pub(crate) fn picture(path: &Path, model: &Model, args: &PreprocessArgs) -> Result<Rgb> {
-    let (processor, limits) = (model.processor(), args.limits());
+    let (processor, decoding) = (model.processor(), args.decoding());
     if path == Path::new(STDIN) {
-        return processor.read(io::stdin().lock(), &limits, args.decode).context("standard input (-)");
+        return processor.read(io::stdin().lock(), &decoding).context("standard input (-)");
     }
-    Ok(processor.open(path, &limits, args.decode)?)
+    Ok(processor.open(path, &decoding)?)
 }
 
 /// Reads pictures for a model, each with its name; those that cannot be read are told, and left out.

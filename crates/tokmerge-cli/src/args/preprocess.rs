@@ -3,7 +3,7 @@
 use super::values::{crop_mode, crop_pct, decode, interpolation};
 use anyhow::Result;
 use clap::Args;
-use tokmerge::{CropMode, Decode, Interpolation, Limits, Model, PreprocessOverrides};
+use tokmerge::{CropMode, Decode, DecodeOptions, ExifOrientation, Interpolation, Limits, Model, PreprocessOverrides};
 
 /// Preprocessing that replaces the model's own.
 #[derive(Args, Debug)]
@@ -27,6 +27,9 @@ pub(crate) struct PreprocessArgs {
     /// below the size that they are resized to
     #[arg(long, value_name = "HOW", default_value = "exact", value_parser = decode)]
     pub(crate) decode: Decode,
+    /// Leave images as they are stored, and do not turn them upright as their EXIF data say; as tools do that ignore it
+    #[arg(long)]
+    pub(crate) no_exif: bool,
     /// Largest number of pixels in an image; larger images are refused before they are decoded
     #[arg(long, value_name = "PIXELS", default_value_t = Limits::default().max_pixels)]
     pub(crate) max_pixels: u64,
@@ -35,6 +38,11 @@ pub(crate) struct PreprocessArgs {
 impl PreprocessArgs {
     pub(crate) fn limits(&self) -> Limits {
         Limits { max_pixels: self.max_pixels, ..Limits::default() }
+    }
+
+    pub(crate) fn decoding(&self) -> DecodeOptions {
+        let orientation = if self.no_exif { ExifOrientation::Ignored } else { ExifOrientation::Applied };
+        DecodeOptions { limits: self.limits(), decode: self.decode, orientation }
     }
 
     fn overrides(&self) -> PreprocessOverrides {

@@ -175,8 +175,7 @@ impl ImagesArgs {
         Reading {
             batch_size: self.batch_size,
             workers: model.threads.workers(self.workers),
-            limits: preprocess.limits(),
-            decode: preprocess.decode,
+            decoding: preprocess.decoding(),
         }
     }
 }

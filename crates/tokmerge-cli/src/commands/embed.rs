@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use tokmerge::embedding::{
-    Detail, Failure, Format, Inputs, Length, Observer, Reading, Shard, Sources, Summary, Target, VectorDtype,
+    Detail, Failure, Format, Inputs, Length, Observer, Shard, Sources, Summary, Target, VectorDtype,
     Writing, embed, stream,
 };
-use tokmerge::{Batch, EMBEDDED, Measured, Model, Reduction};
+use tokmerge::{Batch, EMBEDDED, Measured, Model, Reading, Reduction};
 
 #[derive(Args, Debug)]
 pub(crate) struct EmbedArgs {
@@ -37,7 +37,7 @@ pub(crate) struct EmbedArgs {
     /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
     pub(crate) batch_size: usize,
-    /// Threads that read and decode images [default: one per core]
+    /// Threads that read and decode images [default: the number of computing threads]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) workers: Option<usize>,
     #[command(flatten)]
@@ -111,8 +111,9 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     inputs.notes().iter().for_each(|text| output::note(format!("note: {text}")));
     let model = args.preprocess.apply(args.model.open_or_demo()?)?;
     let reductions = bind(&model, &methods)?;
-    let workers = args.workers.unwrap_or_else(|| args.model.threads.count());
-    let reading = Reading { batch_size: args.batch_size, workers, limits: args.preprocess.limits() };
+    let workers = args.model.threads.workers(args.workers);
+    let decoding = args.preprocess.decoding();
+    let reading = Reading { batch_size: args.batch_size, workers, decoding };
     match (&target, reductions.as_slice()) {
         (Some(target), [reduction]) => write(args, &model, reduction, &inputs, target, reading),
         _ => print(args, &model, &reductions, &inputs, reading),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::{
     Accuracy, ClassNames, ClassOrder, Convention, EvalOptions, ImageError, ImageFolder, Labelled, LabelledBy,
-    Labels, Model, Observer, Prediction, Sample, class_names, evaluate, wilson,
+    Labels, Model, Observer, Prediction, Reading, Sample, class_names, evaluate, wilson,
 };
 
 #[derive(Args, Debug)]
@@ -84,10 +84,11 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         if methods.len() > 1 { methods.iter().map(ToString::to_string).collect() } else { Vec::new() };
     let mut watcher = Watcher { progress: Progress::of(samples.len()), predictions, merges };
     let options = EvalOptions {
-        batch_size: args.batch_size,
-        workers: args.model.threads.workers(args.workers),
-        limits: args.preprocess.limits(),
-        decode: args.preprocess.decode,
+        reading: Reading {
+            batch_size: args.batch_size,
+            workers: args.model.threads.workers(args.workers),
+            decoding: args.preprocess.decoding(),
+        },
         convention: args.output.convention,
     };
     let results = evaluate(&model, &reductions, samples, labels, options, &mut watcher);

@@ -81,8 +81,7 @@ pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
     let reading = Reading {
         batch_size: args.batch_size,
         workers: args.model.threads.workers(args.workers),
-        limits: args.preprocess.limits(),
-        decode: args.preprocess.decode,
+        decoding: args.preprocess.decoding(),
     };
     let samples = folder.samples().to_vec();
     let found = extract(&model, &reductions, samples, reading, args.output.convention, &mut progress);

@@ -4,6 +4,7 @@ use crate::args::{ModelArgs, PreprocessArgs, at_least_one, bind, img_size, metho
 use crate::output;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::embedding::{Neighbour, Vectors};
@@ -57,8 +58,8 @@ pub(crate) fn run(mut args: SearchArgs) -> Result<ExitCode> {
     let (query, image) = if args.key {
         (vectors.vector(&args.query)?, open_image(&args.query, &limits).ok())
     } else {
-        let image = picture(Path::new(&args.query), &limits)?;
-        (embedding(&mut args, &vectors, &image)?, Some(image))
+        let (vector, image) = embedding(&mut args, &vectors)?;
+        (vector, Some(image))
     };
     let nearest = vectors.nearest(&query, args.k)?;
     if args.json {
@@ -82,13 +83,14 @@ pub(crate) fn run(mut args: SearchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The image's vector, by the model that the others are from unless another is asked for.
-fn embedding(args: &mut SearchArgs, vectors: &Vectors, image: &Rgb) -> Result<Vec<f32>> {
+/// The image that is searched for and its vector, by the model that the others are from unless another is asked for.
+fn embedding(args: &mut SearchArgs, vectors: &Vectors) -> Result<(Vec<f32>, Rgb)> {
     let own = args.model.model.is_none() && args.model.weights.is_none();
     if own {
         take_over(&mut args.model, vectors).with_context(|| {
             format!("{} does not say which model it is from; give --model", args.file.display())
         })?;
+        args.preprocess.no_exif |= vectors.setting("exif").and_then(Value::as_bool) == Some(false);
     }
     let mut model = args.model.open()?;
     let preprocess = vectors.setting("preprocess").filter(|_| own);
@@ -100,9 +102,10 @@ fn embedding(args: &mut SearchArgs, vectors: &Vectors, image: &Rgb) -> Result<Ve
     let model: Model = args.preprocess.apply(model)?;
     let merge = args.merge.as_deref().or_else(|| vectors.setting("merge")?.as_str()).unwrap_or("none");
     let reductions = bind(&model, &[method(merge)?])?;
-    let batch = model.prepare(std::slice::from_ref(image))?;
+    let image = picture(Path::new(&args.query), &model, &args.preprocess)?;
+    let batch = model.prepare(std::slice::from_ref(&image))?;
     let mut measured = model.measure(batch, &reductions[0], Convention::Fvcore)?;
-    Ok(measured.embeddings.swap_remove(0))
+    Ok((measured.embeddings.swap_remove(0), image))
 }
 
 /// Takes over the model that the vectors are from; `None` where they do not say it.
@@ -111,7 +114,7 @@ fn take_over(args: &mut ModelArgs, vectors: &Vectors) -> Option<()> {
     args.model = Some(text("model")?);
     args.weights = text("weights").map(PathBuf::from);
     args.random_weights =
-        vectors.setting("random_weights").and_then(serde_json::Value::as_bool) == Some(true);
+        vectors.setting("random_weights").and_then(Value::as_bool) == Some(true);
     args.state_dict = text("state_dict");
     args.img_size = text("img_size").and_then(|size| img_size(&size).ok());
     args.dtype = text("dtype").and_then(|dtype| dtype.parse().ok()).unwrap_or(args.dtype);

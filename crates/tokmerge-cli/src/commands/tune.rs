@@ -15,7 +15,7 @@ use tokmerge::tune::{
     Decision, FEWEST_IMAGES, Fingerprint, Goal, GoalError, Images, Journal, Outcome, Search, SearchOptions,
     Split, Tuner, report, search,
 };
-use tokmerge::{ClassNames, EvalError, EvalOptions, ImageFolder, Labels, Model, Precision, Sample};
+use tokmerge::{ClassNames, EvalError, EvalOptions, ImageFolder, Labels, Model, Precision, Reading, Sample};
 
 #[derive(Args, Debug)]
 pub(crate) struct TuneArgs {
@@ -162,10 +162,11 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
         recheck: !args.no_recheck,
     };
     let eval = EvalOptions {
-        batch_size: args.batch_size,
-        workers: args.model.threads.workers(None),
-        limits: args.preprocess.limits(),
-        decode: args.preprocess.decode,
+        reading: Reading {
+            batch_size: args.batch_size,
+            workers: args.model.threads.workers(None),
+            decoding: args.preprocess.decoding(),
+        },
         convention,
     };
     let mut progress = SearchProgress::new(options, tuner.unmerged(), held_out.len());
@@ -215,8 +216,8 @@ impl TuneArgs {
         let mut progress = Progress::of(wanted);
         let mut first = None;
         let workers = self.model.threads.workers(None);
-        let (limits, decode) = (self.preprocess.limits(), self.preprocess.decode);
-        let images = Images::load(model, samples, workers, limits, decode, |path, error| {
+        let decoding = self.preprocess.decoding();
+        let images = Images::load(model, samples, workers, decoding, |path, error| {
             first.get_or_insert_with(|| error.to_string());
             tokmerge::Observer::failed(&mut progress, path, error);
         })?;

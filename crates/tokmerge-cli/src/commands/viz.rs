@@ -32,12 +32,12 @@ pub(crate) struct VizArgs {
 }
 
 pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
-    // Cheap mistakes first: the ending, the spec, the photograph, then the model.
+    // Cheap mistakes first: the ending, the spec, then the model.
     Format::from_path(&args.output)?;
     output::refuse_inputs("--output", &args.output, [args.image.as_path()])?;
     let method = method(&args.merge)?;
-    let image = picture(&args.image, &model, &args.preprocess)?;
     let model = args.preprocess.apply(args.model.open_or_demo()?)?;
+    let image = picture(&args.image, &model, &args.preprocess)?;
     let reduction = model.bind(&method)?;
     output::note_kept_patches(&model.name(), &reduction);
     let style = Style { upscale: args.upscale, ..Style::default() };

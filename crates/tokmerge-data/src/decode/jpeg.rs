@@ -15,7 +15,7 @@ use crate::transform::Frame;
 use super::cmyk::inverted_to_rgb;
 use super::planes::{Colours, Plane, Planes, Scratch};
 use super::turn::turned;
-use super::{Decode, ImageError, Limits, Rgb, check_bytes, check_size, unreadable};
+use super::{DecodeOptions, ExifOrientation, ImageError, Rgb, check_bytes, check_size, unreadable};
 
 const FORMAT: &str = "JPEG";
 
@@ -23,20 +23,19 @@ const FORMAT: &str = "JPEG";
 const MOST_SCANS: usize = 100;
 
 /// The whole picture.
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
-    guarded(|| Opened::new(bytes, limits)?.whole())
+pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Rgb, ImageError> {
+    guarded(|| Opened::new(bytes, options)?.whole())
 }
 
-/// The picture, reduced as far as `decode` lets it where it will be resized to `wanted` of its size.
+/// The picture, reduced as far as the options let it where it will be resized to `wanted` of its size.
 pub(super) fn decode_for(
     bytes: &[u8],
-    limits: &Limits,
-    decode: Decode,
+    options: &DecodeOptions,
     wanted: &dyn Fn([usize; 2]) -> [usize; 2],
 ) -> Result<Rgb, ImageError> {
     guarded(|| {
-        let mut opened = Opened::new(bytes, limits)?;
-        match opened.reduced(decode.reduction(opened.upright(), wanted(opened.upright()))) {
+        let mut opened = Opened::new(bytes, options)?;
+        match opened.reduced(options.decode.reduction(opened.upright(), wanted(opened.upright()))) {
             Some(picture) => Ok(picture),
             None => opened.whole(),
         }
@@ -47,14 +46,13 @@ pub(super) fn decode_for(
 /// frame's window needs.
 pub(super) fn decode_framed(
     bytes: &[u8],
-    limits: &Limits,
-    decode: Decode,
+    options: &DecodeOptions,
     frame: &dyn Fn([usize; 2]) -> Frame,
 ) -> Result<(Rgb, Frame), ImageError> {
     guarded(|| {
-        let mut opened = Opened::new(bytes, limits)?;
+        let mut opened = Opened::new(bytes, options)?;
         let framed = frame(opened.upright());
-        let by = decode.reduction(opened.upright(), framed.size);
+        let by = options.decode.reduction(opened.upright(), framed.size);
         if by == 1
             && let Some(layout) = opened.layout()
         {
@@ -96,7 +94,8 @@ struct Layout {
 }
 
 impl<'a> Opened<'a> {
-    fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, ImageError> {
+    fn new(bytes: &'a [u8], options: &DecodeOptions) -> Result<Self, ImageError> {
+        let limits = &options.limits;
         let accepted = DecodeLimits {
             max_pixels: limits.max_pixels,
             max_scans: MOST_SCANS,
@@ -121,7 +120,10 @@ impl<'a> Opened<'a> {
         check_bytes(u64::from(width) * u64::from(height) * components as u64, limits)?;
 
         // Unreadable metadata says nothing about the pixels.
-        let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk);
+        let orientation = match options.orientation {
+            ExifOrientation::Applied => decoder.exif_data().and_then(Orientation::from_exif_chunk),
+            ExifOrientation::Ignored => None,
+        };
         decoder.set_output_format(PixelFormat::Rgb);
         decoder.set_block_smoothing(true);
         let size = [width as usize, height as usize];

@@ -7,7 +7,7 @@
 //! Colours become RGB as by Pillow's `convert("RGB")`: gray is repeated, alpha is dropped and not blended,
 //! palettes are looked up, and 16-bit samples keep their upper byte. One difference: Pillow clips 16-bit
 //! *gray* at 255, which leaves a white picture; here it keeps the upper byte as well. The EXIF orientation
-//! is applied (Pillow's `exif_transpose`; timm's own datasets do not apply it).
+//! is applied unless it is [ignored](ExifOrientation::Ignored).
 //!
 //! A JPEG gives the very bytes that libjpeg-turbo gives in Pillow, in all sampling layouts. Refused, although
 //! Pillow decodes them, are files whose chroma is finer than their luma, and damaged ones: where libjpeg warns
@@ -19,6 +19,7 @@
 mod cmyk;
 mod fast;
 mod jpeg;
+mod options;
 mod planes;
 mod turn;
 
@@ -36,6 +37,7 @@ use crate::transform::Frame;
 use turn::turned;
 
 pub use fast::Decode;
+pub use options::{DecodeOptions, ExifOrientation, Limits};
 
 /// An 8-bit RGB picture: rows from the top, `data[(y * width + x) * 3 + channel]`.
 #[derive(Clone, PartialEq, Eq)]
@@ -57,22 +59,6 @@ impl std::fmt::Debug for Rgb {
 /// Pillow's conversion to gray (mode L), in 16 bits after the point.
 pub(crate) fn luma([red, green, blue]: [u8; 3]) -> u8 {
     ((u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471 + 0x8000) >> 16) as u8
-}
-
-/// What a picture may cost before it is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest width times height. 100 million by default.
-    pub max_pixels: u64,
-    /// The most bytes of the encoded file, and of the decoded pixels in the file's own colour type (at
-    /// most 8 bytes each). 1 GiB by default.
-    pub max_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_pixels: 100_000_000, max_bytes: 1 << 30 }
-    }
 }
 
 /// Why a picture was not decoded. One line each; with the path where there is a file.
@@ -227,17 +213,22 @@ pub(crate) fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageEr
 /// Damage is an error where it shows: in a JPEG, a changed bit may well lead to other valid data, and there is
 /// no checksum. Memory stays within a small multiple of [`Limits::max_bytes`].
 pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    decode_whole(bytes, &DecodeOptions::from(*limits))
+}
+
+fn decode_whole(bytes: &[u8], options: &DecodeOptions) -> Result<Rgb, ImageError> {
+    let limits = &options.limits;
     check_file(bytes, limits)?;
     let reader = Cursor::new(bytes);
     match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, limits),
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, options),
         Ok(ImageFormat::Png) => {
             // The PNG decoder takes memory for a row before it tells the size.
             if let Some(size) = png_size(bytes) {
                 check_size(size, limits)?;
             }
             let decoder = PngDecoder::with_limits(reader, decoder_limits(limits));
-            decode("PNG", decoder.map_err(|e| failed("PNG", &e))?, limits)
+            decode("PNG", decoder.map_err(|e| failed("PNG", &e))?, options)
         }
         Ok(ImageFormat::WebP) => {
             if !webp_holds_its_chunks(bytes) {
@@ -246,10 +237,10 @@ pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
                     missing: "a chunk ends beyond the file",
                 });
             }
-            decode("WebP", WebPDecoder::new(reader).map_err(|e| failed("WebP", &e))?, limits)
+            decode("WebP", WebPDecoder::new(reader).map_err(|e| failed("WebP", &e))?, options)
         }
         Ok(ImageFormat::Bmp) => {
-            decode("BMP", BmpDecoder::new(reader).map_err(|e| failed("BMP", &e))?, limits)
+            decode("BMP", BmpDecoder::new(reader).map_err(|e| failed("BMP", &e))?, options)
         }
         Ok(other) => Err(ImageError::UnknownFormat { found: format!("it looks like {other:?}") }),
         Err(_) => {
@@ -277,29 +268,27 @@ fn is_jpeg(bytes: &[u8]) -> bool {
 /// An image that will be resized to what `wanted` says of its width and height.
 pub(crate) fn decode_for(
     bytes: &[u8],
-    limits: &Limits,
-    decode: Decode,
+    options: &DecodeOptions,
     wanted: &dyn Fn([usize; 2]) -> [usize; 2],
 ) -> Result<Rgb, ImageError> {
-    check_file(bytes, limits)?;
-    if decode == Decode::Fast && is_jpeg(bytes) {
-        return jpeg::decode_for(bytes, limits, decode, wanted);
+    check_file(bytes, &options.limits)?;
+    if options.decode == Decode::Fast && is_jpeg(bytes) {
+        return jpeg::decode_for(bytes, options, wanted);
     }
-    decode_image(bytes, limits)
+    decode_whole(bytes, options)
 }
 
 /// An image, resized to the frame of its width and height.
 pub(crate) fn decode_framed(
     bytes: &[u8],
-    limits: &Limits,
-    decode: Decode,
+    options: &DecodeOptions,
     frame: &dyn Fn([usize; 2]) -> Frame,
 ) -> Result<(Rgb, Frame), ImageError> {
-    check_file(bytes, limits)?;
+    check_file(bytes, &options.limits)?;
     if is_jpeg(bytes) {
-        return jpeg::decode_framed(bytes, limits, decode, frame);
+        return jpeg::decode_framed(bytes, options, frame);
     }
-    let picture = decode_image(bytes, limits)?;
+    let picture = decode_whole(bytes, options)?;
     let frame = frame([picture.width, picture.height]);
     Ok((resize_window(&picture, frame.size, frame.window.clone(), frame.interpolation), frame))
 }
@@ -327,13 +316,21 @@ fn check_bytes(bytes: u64, limits: &Limits) -> Result<(), ImageError> {
     Ok(())
 }
 
-fn decode(format: &'static str, mut decoder: impl ImageDecoder, limits: &Limits) -> Result<Rgb, ImageError> {
+fn decode(
+    format: &'static str,
+    mut decoder: impl ImageDecoder,
+    options: &DecodeOptions,
+) -> Result<Rgb, ImageError> {
+    let limits = &options.limits;
     check_size(decoder.dimensions(), limits)?;
     let bytes = decoder.total_bytes();
     check_bytes(bytes, limits)?;
     decoder.set_limits(decoder_limits(limits)).map_err(|e| failed(format, &e))?;
     // Unreadable metadata says nothing about the pixels.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = match options.orientation {
+        ExifOrientation::Applied => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        ExifOrientation::Ignored => Orientation::NoTransforms,
+    };
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
     let mut data = vec![0; bytes as usize];

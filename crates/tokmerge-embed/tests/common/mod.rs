@@ -3,8 +3,8 @@
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use tokmerge_data::{Limits, Preprocess};
-use tokmerge_embed::{Inputs, Reading, Sources, stream};
+use tokmerge_data::{DecodeOptions, Preprocess, Reading};
+use tokmerge_embed::{Inputs, Sources, stream};
 
 /// A PNG of one colour.
 pub(crate) fn png(gray: u8) -> Vec<u8> {
@@ -32,7 +32,7 @@ pub(crate) fn loaded(
     workers: usize,
 ) -> Vec<(String, Result<u8, String>)> {
     let preprocess = Preprocess { input_size: (2, 2), crop_pct: 1.0, ..Preprocess::default() };
-    let reading = Reading { batch_size: 3, workers, limits: Limits::default() };
+    let reading = Reading { batch_size: 3, workers, decoding: DecodeOptions::default() };
     stream(inputs, ranges, &preprocess.into(), reading, |images| {
         Ok(images.map(|image| (image.key, image.picture.map(|picture| picture.data[0]))).collect())
     })

@@ -1,11 +1,11 @@
 //! What merging in one layer alone does to the output (ATM, Figure 2).
 
 use super::AnalysisError;
-use crate::batches::{Reading, each_batch};
+use crate::batches::each_batch;
 use crate::{Observer, top};
 use burn::tensor::Tensor;
 use serde::Serialize;
-use tokmerge_data::Sample;
+use tokmerge_data::{Reading, Sample};
 use tokmerge_merge::{Atm, Common, Evidence, LastLayer, Method, Reduction, Threshold, Tokens, Trace, Wants};
 use tokmerge_models::{Batch, Heads, Model, Network, NotFinite, Pass, Probe};
 

@@ -1,10 +1,10 @@
 //! How many tokens merge in every layer, and what each merge loses (ATM, Figure 6 and definition 2).
 
 use super::AnalysisError;
-use crate::batches::{Reading, each_batch};
+use crate::batches::each_batch;
 use crate::{Moments, Observer};
 use serde::Serialize;
-use tokmerge_data::Sample;
+use tokmerge_data::{Reading, Sample};
 use tokmerge_merge::{Amount, DROPPED, MergePlan, Reduction, Step, Tokens};
 use tokmerge_models::{Batch, Model, NotFinite, Pass, Probe};
 

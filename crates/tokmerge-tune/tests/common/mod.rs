@@ -5,7 +5,7 @@
 use burn::tensor::Device;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tokmerge_data::{Decode, Limits, Sample};
+use tokmerge_data::{DecodeOptions, Sample};
 use tokmerge_models::{Convention, Model, ModelOptions, Weights};
 use tokmerge_tune::{Fingerprint, Images, Journal, Tuner};
 
@@ -94,7 +94,7 @@ fn bitmap(width: u32, height: u32, seed: u32) -> Vec<u8> {
 
 pub(crate) fn images(model: &Model, samples: Vec<Sample>) -> Images {
     let refuse = |path: &Path, error: &tokmerge_data::ImageError| panic!("{}: {error}", path.display());
-    Images::load(model, samples, 1, Limits::default(), Decode::Exact, refuse)
+    Images::load(model, samples, 1, DecodeOptions::default(), refuse)
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
