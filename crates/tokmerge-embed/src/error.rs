@@ -134,7 +134,7 @@ pub enum EmbedError {
         reason: String,
     },
     /// The query does not fit the file.
-    #[error("the query has {query} numbers, and the vectors of {} {file}; embed it with the model that they are from", path.display())]
+    #[error("the query has {query} numbers, and the vectors of {} have {file}; embed it with the model that they are from", path.display())]
     Dimension {
         /// The file.
         path: PathBuf,

@@ -51,7 +51,7 @@ pub(crate) struct EmbedArgs {
 pub(crate) struct WriteArgs {
     /// Write the vectors to a .parquet, .npy, .jsonl or .csv file, or to a folder (ends with / or is one) as part-NNNNN
     /// files; the same command again does what is missing [default: print them]
-    #[arg(short, long = "output", value_name = "PATH", id = "output")]
+    #[arg(short = 'o', long = "output", value_name = "PATH", id = "output")]
     pub(crate) to: Option<PathBuf>,
     /// Format of the parts in a folder
     #[arg(long, value_parser = named(Format::ALL, Format::name), requires = "output")]
