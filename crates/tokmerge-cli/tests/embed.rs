@@ -380,25 +380,25 @@ fn the_nearest_of_an_image_is_itself() {
 
 #[test]
 fn a_vector_database_finds_the_same() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/vectors_in_sqlite.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/vectors_in_lancedb.py");
     let python = std::env::var("TOKMERGE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let installed = Command::new(&python).args(["-c", "import numpy, sqlite_vec"]).output();
+    let installed = Command::new(&python).args(["-c", "import lancedb, pyarrow"]).output();
     if !installed.is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: {python} has no numpy and sqlite_vec");
+        println!("SKIPPED: {python} has no lancedb and pyarrow");
         return;
     }
     let desk = desk(40);
-    desk.run(&format!("embed in {DEMO} -o v.npy")).ok();
+    desk.run(&format!("embed in {DEMO} -o v.parquet")).ok();
     let key = format!("in/{}", files(&desk.path("in"))[7]);
     let output = Command::new(python)
         .arg(script)
-        .args(["v.npy", "v.db", &key, "5"])
+        .args(["v.parquet", "v.lance", &key, "5"])
         .current_dir(desk.path(""))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found = String::from_utf8(output.stdout).unwrap();
     let found: Vec<&str> = found.lines().map(|line| line.split_once("  ").unwrap().1).collect();
-    let ours = desk.run(&format!("search {key} v.npy --key -k 5 --json")).ok().json();
+    let ours = desk.run(&format!("search {key} v.parquet --key -k 5 --json")).ok().json();
     assert_eq!(found, ours.iter().map(|row| row["key"].as_str().unwrap()).collect::<Vec<_>>());
 }

@@ -119,11 +119,7 @@ impl ImageProcessor {
     ///
     /// # Errors
     /// Those of `decode`, or when the file cannot be read.
-    pub fn open_fitted(
-        &self,
-        path: impl AsRef<Path>,
-        options: &DecodeOptions,
-    ) -> Result<Rgb, ImageError> {
+    pub fn open_fitted(&self, path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Rgb, ImageError> {
         let path = path.as_ref();
         let bytes = read_file(path, &options.limits);
         bytes.and_then(|bytes| self.decode_fitted(&bytes, options)).map_err(|e| e.in_file(path))

@@ -8,8 +8,8 @@ use common::{Tensors, material};
 use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress};
 use serde_json::Value;
 use tokmerge_data::{
-    Colour, CropMode, Decode, DecodeOptions, ExifOrientation, ImageFolder, ImageProcessor, Interpolation, Limits, NaflexPreprocess,
-    Preprocess, Rgb, decode_image, open_image, resize,
+    Colour, CropMode, Decode, DecodeOptions, ExifOrientation, ImageFolder, ImageProcessor, Interpolation,
+    Limits, NaflexPreprocess, Preprocess, Rgb, decode_image, open_image, resize,
 };
 
 /// Every committed file that decodes, with its name.
@@ -124,16 +124,18 @@ fn limits_and_damage_are_seen_whatever_is_decoded() {
         for case in fixture.cases() {
             let bytes = fixture.bytes(&format!("{}.file", case["name"].as_str().unwrap()));
             if let Some(because) = case["refused"].as_str() {
-                for got in [
-                    processor.decode(bytes, &decode.into()),
-                    processor.decode_fitted(bytes, &decode.into()),
-                ] {
+                for got in
+                    [processor.decode(bytes, &decode.into()), processor.decode_fitted(bytes, &decode.into())]
+                {
                     let error = got.err().unwrap_or_else(|| panic!("{case} {decode:?}")).to_string();
                     assert!(error.contains(because), "{case}: {error}");
                 }
             }
             let tight = Limits { max_pixels: 0, ..Limits::default() };
-            assert!(processor.decode_fitted(bytes, &DecodeOptions { decode, ..tight.into() }).is_err(), "{case}");
+            assert!(
+                processor.decode_fitted(bytes, &DecodeOptions { decode, ..tight.into() }).is_err(),
+                "{case}"
+            );
         }
         assert!(processor.decode_fitted(b"", &decode.into()).is_err());
         let missing = processor.open_fitted("no/such/file.jpg", &decode.into());

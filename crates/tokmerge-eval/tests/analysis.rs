@@ -204,8 +204,7 @@ fn what_cannot_be_studied_is_refused() {
 #[test]
 fn without_images_everything_is_zero() {
     let model = model();
-    let reading =
-        Reading { batch_size: 2, workers: 0, decoding: DecodeOptions::default() };
+    let reading = Reading { batch_size: 2, workers: 0, decoding: DecodeOptions::default() };
     let losses = information_loss(&model, &[0.9], Vec::new(), reading, &mut ()).expect("nothing to read");
     assert!(losses.iter().all(|loss| (loss.images, loss.distance, loss.merged) == (0, 0.0, 0.0)));
     let reductions = [bound(&model, "tome:r=3")];

@@ -30,8 +30,8 @@ pub use tokmerge_data::{
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
-    FewShotError, Labels, LinearHead, Observer, PeakOf, Prediction, Speed, Spread, analysis, bench,
-    evaluate, extract, top, wilson,
+    FewShotError, Labels, LinearHead, Observer, PeakOf, Prediction, Speed, Spread, analysis, bench, evaluate,
+    extract, top, wilson,
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,

@@ -3,7 +3,9 @@
 use super::values::{crop_mode, crop_pct, decode, interpolation};
 use anyhow::Result;
 use clap::Args;
-use tokmerge::{CropMode, Decode, DecodeOptions, ExifOrientation, Interpolation, Limits, Model, PreprocessOverrides};
+use tokmerge::{
+    CropMode, Decode, DecodeOptions, ExifOrientation, Interpolation, Limits, Model, PreprocessOverrides,
+};
 
 /// Preprocessing that replaces the model's own.
 #[derive(Args, Debug)]

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use tokmerge::embedding::{
-    Detail, Failure, Format, Inputs, Length, Observer, Shard, Sources, Summary, Target, VectorDtype,
-    Writing, embed, stream,
+    Detail, Failure, Format, Inputs, Length, Observer, Shard, Sources, Summary, Target, VectorDtype, Writing,
+    embed, stream,
 };
 use tokmerge::{Batch, EMBEDDED, Measured, Model, Reading, Reduction};
 

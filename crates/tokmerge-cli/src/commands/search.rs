@@ -113,8 +113,7 @@ fn take_over(args: &mut ModelArgs, vectors: &Vectors) -> Option<()> {
     let text = |name: &str| vectors.setting(name)?.as_str().map(str::to_owned);
     args.model = Some(text("model")?);
     args.weights = text("weights").map(PathBuf::from);
-    args.random_weights =
-        vectors.setting("random_weights").and_then(Value::as_bool) == Some(true);
+    args.random_weights = vectors.setting("random_weights").and_then(Value::as_bool) == Some(true);
     args.state_dict = text("state_dict");
     args.img_size = text("img_size").and_then(|size| img_size(&size).ok());
     args.dtype = text("dtype").and_then(|dtype| dtype.parse().ok()).unwrap_or(args.dtype);

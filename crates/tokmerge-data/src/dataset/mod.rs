@@ -14,8 +14,8 @@ mod order;
 mod training;
 
 pub use error::DatasetError;
-pub use listing::{begins_like_an_image, has_image_ending, images_in, is_left_behind, path_text};
 pub use labelled::{Labelled, LabelledBy};
+pub use listing::{begins_like_an_image, has_image_ending, images_in, is_left_behind, path_text};
 pub use order::ClassOrder;
 pub use training::{Broken, epoch_order};
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::resample::Rows;
+use crate::resample::{Order, Rows};
 
 /// The decoded samples of a channel, padded to whole blocks.
 pub(super) struct Plane {
@@ -120,22 +120,26 @@ pub(super) struct Planes {
 }
 
 impl Rows for Planes {
+    const ORDER: Order = Order::Channels;
+
     fn size(&self) -> [usize; 2] {
         self.size
     }
 
     #[inline(always)]
-    fn read(&mut self, y: usize, columns: Range<usize>, channels: [&mut [u8]; 3]) {
+    fn read(&mut self, y: usize, columns: Range<usize>, row: &mut [u8]) {
         let count = columns.len();
+        let (red, rest) = row.split_at_mut(row.len() / 3);
+        let (green, blue) = rest.split_at_mut(rest.len() / 2);
         let Self { planes, scratch, chroma, colours, .. } = self;
         match colours {
             Colours::Grey => {
-                for out in channels {
+                for out in [red, green, blue] {
                     planes[0].read(y, columns.clone(), scratch, out);
                 }
             }
             Colours::Rgb => {
-                for (plane, out) in planes.iter().zip(channels) {
+                for (plane, out) in planes.iter().zip([red, green, blue]) {
                     plane.read(y, columns.clone(), scratch, out);
                 }
             }
@@ -146,7 +150,6 @@ impl Rows for Planes {
                 }
                 let luma = &planes[0].row(y)[columns];
                 let samples = luma.iter().zip(&chroma[0]).zip(&chroma[1]);
-                let [red, green, blue] = channels;
                 let out = red.iter_mut().zip(green).zip(blue);
                 for (((&y, &cb), &cr), ((red, green), blue)) in samples.zip(out) {
                     [*red, *green, *blue] = ycc_to_rgb([y, cb, cr]);

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::Rgb;
 use weights::Weights;
 
-pub(crate) use passes::Rows;
+pub(crate) use passes::{Order, Rows};
 
 mod passes;
 mod weights;

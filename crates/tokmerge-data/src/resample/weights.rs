@@ -7,7 +7,7 @@ use super::Interpolation;
 /// Bits after the point of a weight: an `i32` less 8 for the sample and 2 for overshoot.
 const PRECISION: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION - 1);
-/// Samples and weights that are multiplied at a time; rows are padded to a multiple.
+/// Samples that are summed at a time; lines are padded to a multiple.
 pub(super) const LANES: usize = 8;
 
 /// For each output position along one axis: where its input begins, and the weights from there on.
@@ -15,7 +15,7 @@ pub(super) struct Weights {
     starts: Vec<usize>,
     /// Weights of each output that are not padding.
     counts: Vec<usize>,
-    /// Weights of an output, padded with zeros to whole lanes; 0 where the size stays: positions are copied.
+    /// Weights of an output, padded with zeros; 0 where the size stays: positions are copied.
     taps: usize,
     weights: Vec<i32>,
 }
@@ -44,7 +44,7 @@ impl Weights {
             (centre, start, end.saturating_sub(start))
         };
         let taps = window.clone().map(|position| input_of(position).2).max().unwrap_or(0);
-        let taps = taps.max(1).next_multiple_of(LANES);
+        let taps = taps.max(1);
         let mut exact = Vec::new();
         for position in window {
             let (centre, start, count) = input_of(position);
@@ -69,9 +69,9 @@ impl Weights {
         self.starts.len()
     }
 
-    /// Samples that are read, and count for nothing, behind the last one used.
-    pub(super) fn slack(&self) -> usize {
-        self.taps
+    /// Whether positions are copied.
+    pub(super) fn stays(&self) -> bool {
+        self.taps == 0
     }
 
     /// The input positions used.
@@ -81,63 +81,58 @@ impl Weights {
         self.starts[0]..self.starts[last] + self.counts.get(last).copied().unwrap_or(1)
     }
 
-    /// Resizes a row whose first sample is sample `first` of the input, and which has [`slack`](Self::slack).
+    /// Output `position` of lines that are `stride` bytes apart, of which the first is line `first` of the input. `sums` is
+    /// memory for as many as there are bytes of output.
     #[inline(always)]
-    pub(super) fn along(&self, row: &[u8], first: usize, out: &mut [u8]) {
+    pub(super) fn weigh(
+        &self,
+        position: usize,
+        lines: &[u8],
+        stride: usize,
+        first: usize,
+        sums: &mut [i32],
+        out: &mut [u8],
+    ) {
+        let lines = &lines[(self.starts[position] - first) * stride..];
         if self.taps == 0 {
-            out[..self.len()].copy_from_slice(&row[self.starts[0] - first..][..self.len()]);
-            return;
-        }
-        let weights = self.weights.chunks_exact(self.taps);
-        for ((out, &start), weights) in out.iter_mut().zip(&self.starts).zip(weights) {
-            *out = to_byte(HALF.wrapping_add(dot(&row[start - first..][..self.taps], weights)));
-        }
-    }
-
-    /// Output row `position` of `rows`, each of `out.len()` samples, whose first is row `first` of the input.
-    #[inline(always)]
-    pub(super) fn down(&self, position: usize, rows: &[u8], first: usize, out: &mut [u8]) {
-        let stride = out.len();
-        let from = self.starts[position] - first;
-        if self.taps == 0 {
-            out.copy_from_slice(&rows[from * stride..][..stride]);
+            out.copy_from_slice(&lines[..out.len()]);
             return;
         }
         let weights = &self.weights[position * self.taps..][..self.counts[position]];
-        let rows = &rows[from * stride..(from + weights.len()) * stride];
-        let (wide, rest) = out.as_chunks_mut::<{ 4 * LANES }>();
-        let done = wide.len() * 4 * LANES;
-        for (at, out) in wide.iter_mut().enumerate() {
-            *out = column_sums(rows, stride, at * 4 * LANES, weights);
-        }
-        for (at, out) in rest.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            *out = column_sums(rows, stride, done + at * LANES, weights);
+        sums.fill(HALF);
+        add_weighted(sums, lines, stride, weights);
+        for (byte, &sum) in out.iter_mut().zip(&*sums) {
+            *byte = to_byte(sum);
         }
     }
 }
 
-/// `N` columns from `column` on.
+/// Adds lines that are `stride` bytes apart, each times its weight: several at a time, so that sums are read and written
+/// less often.
 #[inline(always)]
-fn column_sums<const N: usize>(rows: &[u8], stride: usize, column: usize, weights: &[i32]) -> [u8; N] {
-    let mut sums = [HALF; N];
-    for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
-        for (sum, &sample) in sums.iter_mut().zip(&row[column..][..N]) {
+fn add_weighted(sums: &mut [i32], lines: &[u8], stride: usize, weights: &[i32]) {
+    const AT_A_TIME: usize = 4;
+    let length = sums.len();
+    let (fours, rest) = weights.as_chunks::<AT_A_TIME>();
+    for (number, &[a, b, c, d]) in fours.iter().enumerate() {
+        let lines = &lines[number * AT_A_TIME * stride..];
+        let (first, second) = (&lines[..length], &lines[stride..][..length]);
+        let (third, fourth) = (&lines[2 * stride..][..length], &lines[3 * stride..][..length]);
+        let samples = first.iter().zip(second).zip(third).zip(fourth);
+        for (sum, (((&first, &second), &third), &fourth)) in sums.iter_mut().zip(samples) {
+            *sum = sum
+                .wrapping_add(i32::from(first).wrapping_mul(a))
+                .wrapping_add(i32::from(second).wrapping_mul(b))
+                .wrapping_add(i32::from(third).wrapping_mul(c))
+                .wrapping_add(i32::from(fourth).wrapping_mul(d));
+        }
+    }
+    for (number, &weight) in rest.iter().enumerate() {
+        let line = &lines[(fours.len() * AT_A_TIME + number) * stride..][..length];
+        for (sum, &sample) in sums.iter_mut().zip(line) {
             *sum = sum.wrapping_add(i32::from(sample).wrapping_mul(weight));
         }
     }
-    sums.map(to_byte)
-}
-
-/// Both have whole lanes.
-#[inline(always)]
-fn dot(samples: &[u8], weights: &[i32]) -> i32 {
-    let mut sums = [0_i32; LANES];
-    for (samples, weights) in samples.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
-        for ((sum, &sample), &weight) in sums.iter_mut().zip(samples).zip(weights) {
-            *sum = sum.wrapping_add(i32::from(sample).wrapping_mul(weight));
-        }
-    }
-    sums.iter().fold(0, |all, &sum| all.wrapping_add(sum))
 }
 
 #[inline(always)]
