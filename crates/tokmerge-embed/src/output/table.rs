@@ -111,7 +111,12 @@ impl Writer {
 }
 
 fn failed(path: &Path, error: &ParquetError) -> EmbedError {
-    EmbedError::Write { path: path.to_owned(), source: io::Error::other(one_line(&error.to_string())) }
+    // What the system said, without the word that it is not Parquet's own.
+    let said = match error {
+        ParquetError::External(source) => source.to_string(),
+        own => own.to_string(),
+    };
+    EmbedError::Write { path: path.to_owned(), source: io::Error::other(one_line(&said)) }
 }
 
 /// What the metadata of a table say it was made with.

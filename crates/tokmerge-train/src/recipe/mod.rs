@@ -546,6 +546,9 @@ pub enum RecipeError {
     /// A change is no assignment.
     #[error("`set` {}: it must be KEY=VALUE with the key as in the recipe, e.g. train.epochs=5", shortened(.0))]
     Override(String),
+    /// A change to a whole number that TOML cannot hold.
+    #[error("`set` {}: whole numbers in a recipe go from {} to {}; give one of these", shortened(.0), i64::MIN, i64::MAX)]
+    TooLarge(String),
     /// A value that makes no sense.
     #[error("{key} is {}: {}", shortened(value), shortened(rule))]
     Value {
@@ -560,7 +563,8 @@ pub enum RecipeError {
 
 /// What is wrong with a text and where, in one line.
 fn located(text: &str, error: &toml::de::Error) -> String {
-    let in_one_line = |message: &str| shortened(&message.trim().replace('\n', "; "));
+    // Keys of a recipe are no settings of ours, which stand in backticks.
+    let in_one_line = |message: &str| shortened(&message.trim().replace('\n', "; ").replace('`', "'"));
     // A change has no place in the text, and its error names the key instead.
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return in_one_line(&error.to_string());

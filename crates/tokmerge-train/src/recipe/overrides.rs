@@ -31,7 +31,8 @@ pub(super) fn apply(mut table: Table, changes: &[String]) -> Result<Table, Recip
             let entry = place.entry((*key).to_owned()).or_insert_with(|| Value::Table(Table::new()));
             place = entry.as_table_mut().ok_or_else(wrong)?;
         }
-        place.insert((*last).to_owned(), read(value.trim()));
+        let value = read(value.trim()).ok_or_else(|| RecipeError::TooLarge(change.clone()))?;
+        place.insert((*last).to_owned(), value);
     }
     Ok(table)
 }
@@ -44,10 +45,16 @@ pub(super) fn with_optimizer(mut table: Table) -> Table {
     table
 }
 
-/// A value as TOML has it; whatever is none is a text, so that paths and specs need no quotes.
-fn read(text: &str) -> Value {
+/// A value as TOML has it; whatever is none is a text, so that paths and specs need no quotes. `None` for whole numbers that
+/// are too large.
+fn read(text: &str) -> Option<Value> {
     let parsed = toml::from_str::<Table>(&format!("value = {text}"));
-    parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    match parsed.ok().and_then(|mut table| table.remove("value")) {
+        Some(value) => Some(value),
+        None if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => None,
+        None => Some(Value::String(text.to_owned())),
+    }
 }
 
 fn flatten(recipe: &Recipe) -> BTreeMap<String, String> {
