@@ -19,6 +19,16 @@ pub enum ThreadsError {
     /// Their number is settled.
     #[error("the number of threads is settled once, before any work: call `set_threads` first")]
     Started(#[from] rayon::ThreadPoolBuildError),
+    /// So many that they would only wait for each other.
+    #[error("{threads} threads are more than {cores} cores can serve; ask for at most {most}")]
+    TooMany {
+        /// Asked for.
+        threads: usize,
+        /// That the process may use.
+        cores: usize,
+        /// The most that are started.
+        most: usize,
+    },
     /// More threads than cores to pin them to.
     #[error(
         "{threads} threads cannot be pinned: each needs a core of its own, and this process may use {cores}; ask for at \
@@ -37,14 +47,22 @@ pub enum ThreadsError {
     Unsupported,
 }
 
+/// Threads for each core, at most: beyond, a pass that takes a second takes a minute.
+const MOST_PER_CORE: usize = 32;
+
 /// Runs the work of this process on `threads` threads.
 ///
 /// # Errors
-/// When it was called before, or work has started already; when threads are to be pinned and there are more of them
+/// When it was called before, or work has started already; when they are more than 32 for each core; when threads are to be pinned and there are more of them
 /// than cores that the process may use, or the system does not tell.
 pub fn set_threads(threads: usize, affinity: Affinity) -> Result<(), ThreadsError> {
     let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
     if affinity == Affinity::Free {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let most = cores.saturating_mul(MOST_PER_CORE);
+        if threads > most {
+            return Err(ThreadsError::TooMany { threads, cores, most });
+        }
         return Ok(builder.build_global()?);
     }
     let cores = core_affinity::get_core_ids().filter(|cores| !cores.is_empty());

@@ -9,6 +9,8 @@ fn pinned_threads_have_a_core_each_and_the_caller_is_free() {
         assert!(matches!(refused, Err(ThreadsError::Unsupported)), "{refused:?}");
         return;
     };
+    let refused = set_threads(1 << 20, Affinity::Free).unwrap_err().to_string();
+    assert!(refused.contains("1048576 threads are more than") && refused.contains("at most"), "{refused}");
     let refused = set_threads(cores.len() + 1, Affinity::Pinned);
     let Err(refused @ ThreadsError::Cores { .. }) = refused else { panic!("{refused:?}") };
     let text = refused.to_string();
