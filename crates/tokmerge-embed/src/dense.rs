@@ -5,7 +5,7 @@ use crate::{EmbedError, VectorDtype};
 use half::f16;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use tokmerge_checkpoint::AtomicFile;
+use tokmerge_checkpoint::{AtomicFile, shortened};
 use tokmerge_merge::Reduction;
 use tokmerge_models::{Model, Output};
 
@@ -100,7 +100,7 @@ impl DenseFile {
             }
             Some((key, value)) => {
                 return Err(EmbedError::Dense {
-                    reason: format!("a feature of {key} is {value}; check the weights"),
+                    reason: format!("a feature of {} is {value}; check the weights", shortened(key)),
                 });
             }
             None => {}

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use tokmerge_checkpoint::LockError;
+use tokmerge_checkpoint::{LockError, shortened};
 use tokmerge_data::DatasetError;
 use tokmerge_models::NotFinite;
 
@@ -111,7 +111,8 @@ pub enum EmbedError {
     NotFinite(#[from] NotFinite),
     /// A number is too large for half precision.
     #[error(
-        "the vector of {key} holds {value}, beyond the largest f16, 65504; take f32 for `vector_dtype`, or `normalize`"
+        "the vector of {} holds {value}, beyond the largest f16, 65504; take f32 for `vector_dtype`, or `normalize`",
+        shortened(key)
     )]
     TooLargeForF16 {
         /// Whose vector.
@@ -144,7 +145,7 @@ pub enum EmbedError {
         query: usize,
     },
     /// No vector has that key.
-    #[error("{}: holds no vector with the key {key}", path.display())]
+    #[error("{}: holds no vector with the key {}", path.display(), shortened(key))]
     NoKey {
         /// The file.
         path: PathBuf,
@@ -174,7 +175,7 @@ impl EmbedError {
     }
 }
 
-/// What others say, in one line.
+/// What others say, in one line that can be shown.
 pub(crate) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    shortened(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use tokmerge_checkpoint::shortened;
 
 /// Vectors on disk.
 #[derive(Clone, Debug)]
@@ -79,7 +80,7 @@ impl Vectors {
                 if !cosine.is_finite() {
                     return Err(EmbedError::vectors(
                         &self.path,
-                        format!("the vector of {key} is not finite"),
+                        format!("the vector of {} is not finite", shortened(&key)),
                     ));
                 }
                 let worst = best.last().filter(|_| best.len() >= count).map(|worst| worst.cosine);

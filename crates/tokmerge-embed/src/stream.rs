@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
+use tokmerge_checkpoint::shortened;
 use tokmerge_data::{DecodeOptions, ImageError, ImageProcessor, Limits, Reading, Rgb};
 
 /// An image, or why there is none.
@@ -36,6 +37,17 @@ impl Iterator for Stream {
         let loaded = self.channels[self.next % self.channels.len()].recv().ok();
         self.next += 1;
         loaded
+    }
+}
+
+impl Inputs {
+    /// All images, decoded one after the other by the thread that asks for them.
+    pub fn images<'a>(
+        &'a self,
+        processor: &'a ImageProcessor,
+        decoding: DecodeOptions,
+    ) -> impl Iterator<Item = Loaded> + 'a {
+        self.read(0..self.len()).map(move |image| load(image, processor, decoding))
     }
 }
 
@@ -91,19 +103,25 @@ fn decode_all(
     processor: &ImageProcessor,
     decoding: DecodeOptions,
 ) {
-    for Encoded { key, content } in fed {
-        let decode = || picture(&content, processor, &decoding);
-        let picture = match catch_unwind(AssertUnwindSafe(decode)) {
-            Ok(Ok(picture)) => Ok(picture),
-            Ok(Err(error)) => Err(reason(&key, &content, &error)),
-            Err(_) => {
-                Err(format!("{key}: made the decoder panic; leave it out, and report it with the file"))
-            }
-        };
-        if sender.send(Loaded { key, picture }).is_err() {
+    for image in fed {
+        if sender.send(load(image, processor, decoding)).is_err() {
             return;
         }
     }
+}
+
+fn load(image: Encoded, processor: &ImageProcessor, decoding: DecodeOptions) -> Loaded {
+    let Encoded { key, content } = image;
+    let decode = || picture(&content, processor, &decoding);
+    let picture = match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(picture)) => Ok(picture),
+        Ok(Err(error)) => Err(reason(&key, &content, &error)),
+        Err(_) => {
+            let shown = shortened(&key);
+            Err(format!("{shown}: made the decoder panic; leave it out, and report it with the file"))
+        }
+    };
+    Loaded { key, picture }
 }
 
 fn picture(
@@ -137,6 +155,8 @@ fn reason(key: &str, content: &Content, error: &ImageError) -> String {
         Content::Broken(reason) => reason.clone(),
         Content::File(_) if matches!(error, ImageError::InFile { .. }) => error.to_string(),
         Content::Stdin => format!("standard input (-): {error}"),
-        Content::File(_) | Content::Bytes(_) | Content::Member { .. } => format!("{key}: {error}"),
+        Content::File(_) | Content::Bytes(_) | Content::Member { .. } => {
+            format!("{}: {error}", shortened(key))
+        }
     }
 }

@@ -13,6 +13,8 @@
 //! `docs/hostile-inputs.md` says what was tried and what it found. This crate is for development alone.
 
 mod clock;
+#[cfg(feature = "models")]
+mod embedding;
 mod memory;
 #[cfg(feature = "models")]
 mod models;
@@ -79,6 +81,12 @@ pub const TARGETS: &[Target] = &[
     models::MERGE_TOML,
     #[cfg(feature = "models")]
     models::RECIPE,
+    #[cfg(feature = "models")]
+    embedding::TAR,
+    #[cfg(feature = "models")]
+    embedding::PARQUET,
+    #[cfg(feature = "models")]
+    embedding::VECTORS,
 ];
 
 /// The target of a name.

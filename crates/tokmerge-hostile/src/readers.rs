@@ -2,7 +2,7 @@
 
 use crate::{Outcome, Target, as_it_is, refused, seeds, text, zip};
 use tokmerge_checkpoint::{Checkpoint, ModelConfig, ModelSource};
-use tokmerge_data::{ClassNames, ImageProcessor, Limits, Preprocess, decode_image};
+use tokmerge_data::{ClassNames, Decode, DecodeOptions, ImageProcessor, Limits, Preprocess, decode_image};
 
 /// Pictures of a few thousand pixels: what a bomb costs shows as well against low limits as against high ones.
 const LIMITS: Limits = Limits { max_pixels: 1 << 16, max_bytes: 1 << 20 };
@@ -10,13 +10,25 @@ const LIMITS: Limits = Limits { max_pixels: 1 << 16, max_bytes: 1 << 20 };
 /// JPEG, PNG, WebP and BMP.
 pub(crate) const IMAGE: Target = Target {
     name: "image",
-    run: |input| match decode_image(input, &LIMITS) {
-        Ok(image) => {
-            assert_eq!(image.data.len(), image.width * image.height * 3);
-            assert!((image.width * image.height) as u64 <= LIMITS.max_pixels);
-            Outcome::Read
+    run: |input| {
+        let fitted = |decode| {
+            let preprocess = Preprocess { input_size: (7, 9), ..Preprocess::default() };
+            let options = DecodeOptions { decode, ..LIMITS.into() };
+            ImageProcessor::from(preprocess).decode_fitted(input, &options)
+        };
+        let exact = fitted(Decode::Exact);
+        let fast = fitted(Decode::Fast);
+        for picture in [&exact, &fast].into_iter().flatten() {
+            assert_eq!(picture.data.len(), 7 * 9 * 3);
         }
-        Err(error) => refused(&error),
+        match decode_image(input, &LIMITS) {
+            Ok(image) => {
+                assert_eq!(image.data.len(), image.width * image.height * 3);
+                assert!((image.width * image.height) as u64 <= LIMITS.max_pixels);
+                Outcome::Read
+            }
+            Err(error) => refused(&error),
+        }
     },
     seeds: seeds::images,
     mend: mend_png,

@@ -196,3 +196,30 @@ mod of_models {
         by_hand.chain(contents("recipes", &[".toml"])).collect()
     }
 }
+
+/// What other tools write for `tokmerge-embed`.
+#[cfg(feature = "models")]
+fn of_embedding(name: &str) -> Vec<u8> {
+    let path = place("crates/tokmerge-embed/fixtures").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[cfg(feature = "models")]
+pub(crate) fn archives() -> Vec<Vec<u8>> {
+    vec![of_embedding("shard.tar")]
+}
+
+#[cfg(feature = "models")]
+pub(crate) fn tables_of_images() -> Vec<Vec<u8>> {
+    ["binary.parquet", "hugging_face.parquet", "missing.parquet"].map(of_embedding).into()
+}
+
+#[cfg(feature = "models")]
+pub(crate) fn vectors() -> Vec<Vec<u8>> {
+    let files = ["vectors.parquet", "halves.parquet", "vectors.npy", "halves.npy"].map(of_embedding);
+    let by_hand = bytes([
+        "key,v0,v1\na,1,2\n\"b,c\",-0.5,1e-3\n",
+        "{\"key\": \"a\", \"vector\": [1, 2.5]}\n{\"key\": \"b\", \"vector\": [0, -1e9]}\n",
+    ]);
+    files.into_iter().chain(by_hand).collect()
+}

@@ -48,7 +48,9 @@ impl<'h, 'p> StateDict<'h, 'p> {
     pub(super) fn find(heap: &'h Heap<'p>, chosen: Option<&str>) -> Result<Self, String> {
         let mut found = Self { key: None, raw_key: None, tensors: Vec::new(), ignored: Vec::new() };
         let top = match heap.get(heap.root()) {
-            Object::Dict(top) => top,
+            Object::Dict(top) => &top[..],
+            // Whatever lies in it is found by its content.
+            Object::List(_) | Object::Tuple(_) => &[],
             Object::Module(_) => {
                 found.collect_modules(heap)?;
                 return Ok(found);
@@ -105,7 +107,7 @@ impl<'h, 'p> StateDict<'h, 'p> {
                 found.key = Some(key);
                 found.collect(heap, items);
             }
-            None => found.collect(heap, &top[..]),
+            None => found.collect(heap, top),
         }
         if found.tensors.is_empty() {
             let keys: Vec<&str> = STATE_DICT_KEYS.iter().map(|(key, _)| *key).collect();
@@ -168,7 +170,7 @@ impl<'h, 'p> StateDict<'h, 'p> {
     }
 }
 
-/// Dicts of tensors below the top, wherever they are, except for the state of optimisers and the like.
+/// Dicts of tensors below the top, in dicts, lists and tuples, except for the state of optimisers and the like.
 struct StateDicts<'h> {
     places: Vec<String>,
     dicts: Vec<&'h [(Ref, Ref)]>,
@@ -186,10 +188,25 @@ impl<'h> StateDicts<'h> {
         let mut found = Self { places: Vec::new(), dicts: Vec::new() };
         let (mut pending, mut seen) = (vec![(String::new(), heap.root(), 0)], HashSet::new());
         while let Some((place, at, depth)) = pending.pop() {
-            let Object::Dict(items) = heap.get(at) else { continue };
             if !seen.insert(at) || seen.len() > MAX_DICTS || depth > MAX_DICT_DEPTH {
                 continue;
             }
+            let join =
+                |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+            let items = match heap.get(at) {
+                Object::Dict(items) => items,
+                Object::List(items) | Object::Tuple(items) => {
+                    // A place for each: one dict may stand in a list a million times.
+                    let room = MAX_DICTS.saturating_sub(pending.len());
+                    let items =
+                        items.iter().enumerate().take(room).filter(|(_, item)| holds_more(heap, **item));
+                    let items: Vec<_> =
+                        items.map(|(at, item)| (join(&at.to_string()), *item, depth + 1)).collect();
+                    pending.extend(items.into_iter().rev());
+                    continue;
+                }
+                _ => continue,
+            };
             if depth > 0 && has_named_tensor(heap, items) {
                 found.places.push(place);
                 found.dicts.push(items);
@@ -200,16 +217,20 @@ impl<'h> StateDicts<'h> {
                 // One long name and one dict may stand in a dict a million times.
                 let is_bounded = place.len() + name.len() < MAX_NAME && pending.len() < MAX_DICTS;
                 if is_bounded
-                    && matches!(heap.get(*value), Object::Dict(_))
+                    && holds_more(heap, *value)
                     && !NOT_WEIGHTS.iter().any(|other| name.starts_with(other))
                 {
-                    let place = if place.is_empty() { (*name).to_owned() } else { format!("{place}.{name}") };
-                    pending.push((place, *value, depth + 1));
+                    pending.push((join(name), *value, depth + 1));
                 }
             }
         }
         found
     }
+}
+
+/// Whether dicts of tensors may lie in it.
+fn holds_more(heap: &Heap<'_>, value: Ref) -> bool {
+    matches!(heap.get(value), Object::Dict(_) | Object::List(_) | Object::Tuple(_))
 }
 
 /// Whether tensors at the top are named as those of a module.

@@ -16,6 +16,9 @@ const ROWS: usize = 1024;
 /// A header is not longer.
 const LONGEST: usize = 1 << 16;
 
+/// Numbers of a vector, at most; no model has as many.
+const MOST_COLUMNS: usize = 1 << 20;
+
 const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The header of an array, always [`HEADER`] bytes.
@@ -70,7 +73,7 @@ impl Header {
         let mut text = vec![0; length];
         input.read_exact(&mut text).map_err(cut)?;
         Self::parse(&String::from_utf8_lossy(&text))
-            .ok_or_else(|| "is not a 2-dimensional array of f32 or f16, little-endian, row by row".to_owned())
+            .ok_or_else(|| "is not a 2-dimensional array of f32 or f16, little-endian, row by row, with at most 2^20 columns".to_owned())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -85,8 +88,10 @@ impl Header {
         }
         let (shape, _) = after("shape")?.strip_prefix('(')?.split_once(')')?;
         let mut sides = shape.split(',').map(str::trim).filter(|side| !side.is_empty());
-        let (rows, dim) = (sides.next()?.parse().ok()?, sides.next()?.parse().ok()?);
-        (sides.next().is_none() && dim > 0).then_some(Self { rows, dim, dtype })
+        let (rows, dim): (_, usize) = (sides.next()?.parse().ok()?, sides.next()?.parse().ok()?);
+        // Longer vectors than any model's are no vectors.
+        let allowed = sides.next().is_none() && (1..=MOST_COLUMNS).contains(&dim);
+        allowed.then_some(Self { rows, dim, dtype })
     }
 }
 
