@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use tokmerge_checkpoint::{
     Checkpoint, CheckpointError, ConfigError, HfConfig, Hub, HubConfig, HubError, ModelConfig, ModelSource,
     OpenClipConfig, OpenMode, Progress, Silent, SourceError, discover, discover_config, discover_processor,
-    read_text,
+    quoted, read_text,
 };
 use tokmerge_data::{ImageProcessor, NaflexPreprocess, Preprocess};
 use tokmerge_merge::{Method, SpecError};
@@ -278,13 +278,25 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
         }
         _ => (false, Vec::new()),
     };
-    let architecture = described(&config, weights.as_ref(), processor).map_err(wrong)?;
-    let notes = if silent { vec![assumed(&path, &architecture.preprocess)] } else { Vec::new() };
+    let (architecture, unread) = described(&config, weights.as_ref(), processor).map_err(wrong)?;
+    let mut notes = if silent { vec![assumed(&path, &architecture.preprocess)] } else { Vec::new() };
+    notes.extend(left_unread(&path, &unread));
     let classes = architecture.config.shape().classes;
     if !class_names.is_empty() && classes > 0 && class_names.len() != classes {
         return Err(ModelError::ClassNames { path, names: class_names.len(), classes });
     }
     Ok(Found { architecture, class_names, checkpoint, named: Named::ByConfig, notes })
+}
+
+/// Says which fields of a configuration were left aside.
+fn left_unread(config: &Path, fields: &[String]) -> Option<String> {
+    const SHOWN: usize = 5;
+    let shown: Vec<String> = fields.iter().take(SHOWN).map(|field| quoted(field)).collect();
+    let more = fields.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let text =
+        format!("{}: nothing is known of {}{more}, and it was not read", config.display(), shown.join(", "));
+    (!fields.is_empty()).then_some(text)
 }
 
 /// Says that a folder does not say how images are prepared.
@@ -303,12 +315,12 @@ fn hugging_face(
     config: &HfConfig,
     weights: Option<&Spelling>,
     given: Option<ImageProcessor>,
-) -> Result<Architecture, ConfigureError> {
+) -> Result<(Architecture, Vec<String>), ConfigureError> {
     let size = match &given {
         Some(ImageProcessor::Fixed(given)) => Some(given.input_size),
         _ => None,
     };
-    let Understood { config: mut shape, preprocess, .. } =
+    let Understood { config: mut shape, preprocess, unread } =
         config_json::hugging_face::describe(config, weights, size)?;
     let name = config.model_type.clone();
     let (preprocess, own_sizes) = match (given, shape.sizes) {
@@ -342,7 +354,7 @@ fn hugging_face(
         }
         shape.sizes = Sizes::Own { most: given.max_num_patches };
     }
-    Ok(Architecture { name, tag: String::new(), config: shape.into(), preprocess, own_sizes })
+    Ok((Architecture { name, tag: String::new(), config: shape.into(), preprocess, own_sizes }, unread))
 }
 
 /// What a `config.json` or an `open_clip_config.json` describes, without weights that could say what it leaves open;
@@ -354,36 +366,34 @@ pub fn configured(
     config: &ModelConfig,
     processor: Option<&serde_json::Value>,
 ) -> Result<Architecture, ConfigureError> {
-    described(config, None, processor.map(ImageProcessor::from_hf).transpose()?)
+    Ok(described(config, None, processor.map(ImageProcessor::from_hf).transpose()?)?.0)
 }
 
-/// The same, with weights that say what a configuration of transformers leaves open.
+/// The same, with weights that say what a configuration of transformers leaves open; and the fields that were not read.
 fn described(
     config: &ModelConfig,
     weights: Option<&Spelling>,
     processor: Option<ImageProcessor>,
-) -> Result<Architecture, ConfigureError> {
-    let architecture = match config {
-        ModelConfig::Timm(config) => config_json::timm(config)?,
+) -> Result<(Architecture, Vec<String>), ConfigureError> {
+    let (architecture, unread) = match config {
+        ModelConfig::Timm(config) => (config_json::timm(config)?, Vec::new()),
         ModelConfig::HuggingFace(config) => hugging_face(config, weights, processor)?,
         ModelConfig::OpenClip(config) => open_clip(config)?,
         other => return Err(ConfigureError::Shape(format!("{other:?} is of a kind that is not understood"))),
     };
     architecture.config.check().map_err(ConfigureError::Shape)?;
-    Ok(architecture)
+    Ok((architecture, unread))
 }
 
 /// The image tower of an `open_clip_config.json`.
-fn open_clip(config: &OpenClipConfig) -> Result<Architecture, ConfigureError> {
+fn open_clip(config: &OpenClipConfig) -> Result<(Architecture, Vec<String>), ConfigureError> {
     match config_json::open_clip::describe(config)? {
-        Tower::Own(Understood { config: shape, preprocess, .. }) => Ok(Architecture {
-            name: "open_clip".to_owned(),
-            tag: String::new(),
-            config: shape.into(),
-            preprocess,
-            own_sizes: None,
-        }),
-        Tower::Timm(tower) => config_json::timm_tower(&tower),
+        Tower::Own(Understood { config: shape, preprocess, unread }) => {
+            let (name, tag) = ("open_clip".to_owned(), String::new());
+            let config = shape.into();
+            Ok((Architecture { name, tag, config, preprocess, own_sizes: None }, unread))
+        }
+        Tower::Timm(tower) => Ok((config_json::timm_tower(&tower)?, Vec::new())),
     }
 }
 

@@ -108,3 +108,23 @@ fn windows_refuse_to_merge_and_say_why() {
     let error = case.model.bind(&"tome:r=2".parse().expect("a spec")).expect_err("windows").to_string();
     assert!(error.contains("windows of a map"), "{error}");
 }
+
+#[test]
+fn fields_that_nothing_is_known_of_are_named() {
+    let folder = fixtures().into_iter().find(|folder| folder.ends_with("vit_pooler")).expect("a fixture");
+    let dir = tempfile::tempdir().expect("room");
+    for file in ["config.json", "model.safetensors", "preprocessor_config.json"] {
+        std::fs::copy(folder.join(file), dir.path().join(file)).expect("a copy");
+    }
+    let open = || {
+        let options = ModelOptions::new(format!("local-dir:{}", dir.path().display()));
+        Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"))
+    };
+    assert_eq!(open().notes(), [""; 0]);
+    let path = dir.path().join("config.json");
+    let text = std::fs::read_to_string(&path).expect("text");
+    std::fs::write(&path, text.replacen('{', "{\"wobble\": 3,", 1)).expect("room");
+    let model = open();
+    let [note] = model.notes() else { panic!("{:?}", model.notes()) };
+    assert!(note.ends_with("config.json: nothing is known of `wobble`, and it was not read"), "{note}");
+}
