@@ -211,11 +211,10 @@ fn error_along(
     best
 }
 
-/// Parameters that are not learned by gradients: frequencies of rotary positions stay as they were loaded
-/// (docs/training.md), statistics of batch norms and the sinusoids of T2T-ViT too.
+/// Parameters that are not learned by gradients: statistics of batch norms and the sinusoids of T2T-ViT.
 fn is_fixed(name: &str, config: &Config) -> bool {
     let sinusoids = matches!(config, Config::T2tVit(_)) && name == "pos_embed";
-    sinusoids || name == "rope.freqs" || name.ends_with(".running_mean") || name.ends_with(".running_var")
+    sinusoids || name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
 /// Compares every parameter's gradient with finite differences: along it the loss rises by its length, and along noise not

@@ -1,10 +1,10 @@
 //! Rotary positions: pairs of channels of every query and key turn by an angle that says where the token stands.
 
-use crate::Heads;
 use crate::backend::{Body, KernelOps, body};
 use crate::linear::in_place;
 use crate::pool;
 use crate::pool::contiguous;
+use crate::{Heads, gather_rows};
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -20,7 +20,7 @@ pub use tokmerge_kernels::{Angles, Pairs};
 
 /// The angles by which queries and keys of every token turn. A token that has no place, such as a class token, turns by
 /// none: cosines 1, sines 0.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Rotation {
     /// Cosines, `[T, D / 2]` or `[T, H, D / 2]`.
     pub cos: Arc<[f32]>,
@@ -30,14 +30,29 @@ pub struct Rotation {
     pub angles: Angles,
     /// Which channels turn together.
     pub pairs: Pairs,
+    /// The angles themselves, of the shape of the cosines, where a gradient with respect to them is asked for. `[T, ..]`
+    pub learned: Option<Tensor<2>>,
 }
 
 impl Rotation {
     /// Angles of one row.
     fn row(&self, heads: Heads) -> usize {
+        self.own(heads) * (heads.dim / 2)
+    }
+
+    /// Heads that have angles of their own.
+    fn own(&self, heads: Heads) -> usize {
         match self.angles {
-            Angles::Shared => heads.dim / 2,
-            Angles::PerHead => heads.count * (heads.dim / 2),
+            Angles::Shared => 1,
+            Angles::PerHead => heads.count,
+        }
+    }
+
+    /// How the channels of a head lie in pairs: the shape, and the axis of five along which the two members are.
+    fn pair(&self, half: usize) -> ([usize; 2], usize) {
+        match self.pairs {
+            Pairs::Adjacent => ([half, 2], 4),
+            Pairs::Halves => ([2, half], 3),
         }
     }
 
@@ -51,13 +66,16 @@ impl Rotation {
                 .copied()
                 .collect()
         };
-        Self { cos: select(&self.cos), sin: select(&self.sin), ..*self }
+        let dst: Arc<[u32]> = rows.into();
+        let learned = self.learned.clone().map(|angles| gather_rows(angles, &dst));
+        Self { cos: select(&self.cos), sin: select(&self.sin), learned, ..*self }
     }
 
-    /// The one that undoes it.
+    /// The one that undoes it, without a gradient of the angles.
     #[must_use]
     pub fn back(&self) -> Self {
-        Self { cos: self.cos.clone(), sin: self.sin.iter().map(|sin| -sin).collect(), ..*self }
+        let sin = self.sin.iter().map(|sin| -sin).collect();
+        Self { cos: self.cos.clone(), sin, learned: None, ..*self }
     }
 
     /// As the kernels take it.
@@ -89,15 +107,45 @@ impl Rotation {
 pub fn rotate_heads(x: Tensor<2>, heads: Heads, parts: usize, rotation: &Rotation) -> Tensor<2> {
     let [rows, columns] = x.dims();
     rotation.check(rows, heads);
-    match body(&x) {
-        Body::Kernels => Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_rotate(
-            x.into_dispatch(),
-            rotation.clone(),
-            heads,
-            parts,
-        )),
+    let y = match body(&x) {
+        Body::Kernels => {
+            let plain = Rotation { learned: None, ..rotation.clone() };
+            let x = x.into_dispatch();
+            Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_rotate(x, plain, heads, parts))
+        }
         Body::Composed => composed(x, heads, parts, rotation, [rows, columns]),
+    };
+    match &rotation.learned {
+        Some(angles) => with_gradient_of(angles, y, heads, parts, rotation),
+        None => y,
     }
+}
+
+/// The same values, with the gradient of the angles: a pair `(a, b)` that is turned further moves along `(-b, a)`.
+fn with_gradient_of(
+    angles: &Tensor<2>,
+    y: Tensor<2>,
+    heads: Heads,
+    parts: usize,
+    rotation: &Rotation,
+) -> Tensor<2> {
+    let [rows, columns] = y.dims();
+    let (half, width) = (heads.dim / 2, parts * heads.count * heads.dim);
+    let (pair, across) = rotation.pair(half);
+    let turned = y.clone().without_autodiff().slice(s![.., ..width]);
+    let turned = turned.reshape([rows, parts, heads.count, pair[0], pair[1]]);
+    let member = |index: usize| -> Tensor<4> { turned.clone().narrow(across, index, 1).squeeze_dim(across) };
+    // Nothing, but for its gradient.
+    let step = angles.clone() - angles.clone().without_autodiff().autodiff();
+    let step: Tensor<4> = step.reshape([rows, 1, rotation.own(heads), half]);
+    let along = |other: Tensor<4>| step.clone() * other.autodiff();
+    let moved: Tensor<5> = Tensor::stack(vec![along(-member(1)), along(member(0))], across);
+    let moved = moved.reshape([rows, width]);
+    if width == columns {
+        return y + moved;
+    }
+    let rest = y.clone().slice(s![.., width..]);
+    Tensor::cat(vec![y.slice(s![.., ..width]) + moved, rest], 1)
 }
 
 pub(crate) fn on_flex(x: FlexTensor, rotation: &Rotation, heads: Heads, parts: usize) -> FlexTensor {
@@ -143,18 +191,12 @@ fn composed(
     [rows, columns]: [usize; 2],
 ) -> Tensor<2> {
     let (device, half, width) = (x.device(), heads.dim / 2, parts * heads.count * heads.dim);
-    let own = match rotation.angles {
-        Angles::Shared => 1,
-        Angles::PerHead => heads.count,
-    };
+    let own = rotation.own(heads);
     let angles = |values: &[f32]| -> Tensor<4> {
         Tensor::from_data(TensorData::new(values.to_vec(), [rows, 1, own, half]), &device)
     };
     let (cos, sin) = (angles(&rotation.cos), angles(&rotation.sin));
-    let (pair, across) = match rotation.pairs {
-        Pairs::Adjacent => ([half, 2], 4),
-        Pairs::Halves => ([2, half], 3),
-    };
+    let (pair, across) = rotation.pair(half);
     let turned = x.clone().slice(s![.., ..width]).reshape([rows, parts, heads.count, pair[0], pair[1]]);
     let member = |index: usize| -> Tensor<4> { turned.clone().narrow(across, index, 1).squeeze_dim(across) };
     let (a, b) = (member(0), member(1));
@@ -167,8 +209,8 @@ fn composed(
 #[cfg(test)]
 mod tests {
     use super::{Angles, Pairs, Rotation, composed, rotate_heads};
-    use crate::Heads;
     use crate::testing::{assert_close, devices, gradients_match, normal};
+    use crate::Heads;
     use burn::tensor::{Tensor, TensorData};
 
     const HEADS: Heads = Heads { count: 3, dim: 8, scale: 1.0 };
@@ -182,7 +224,13 @@ mod tests {
                 let angle: Vec<f32> =
                     (0..rows * heads * HEADS.dim / 2).map(|i| (i * i % 17) as f32).collect();
                 let cos = angle.iter().map(|a| a.cos()).collect();
-                rotations.push(Rotation { cos, sin: angle.iter().map(|a| a.sin()).collect(), angles, pairs });
+                rotations.push(Rotation {
+                    cos,
+                    sin: angle.iter().map(|a| a.sin()).collect(),
+                    angles,
+                    pairs,
+                    learned: None,
+                });
             }
         }
         rotations
@@ -244,6 +292,45 @@ mod tests {
                 1e-4,
             );
         }
+    }
+
+    #[test]
+    fn angles_have_the_gradient_of_turning() {
+        let device = devices().tracked;
+        for rotation in rotations(4) {
+            let own = rotation.own(HEADS);
+            let x: Tensor<2> = normal([4, 72], 3, &device);
+            let weighting: Tensor<2> = normal([4, 72], 99, &device);
+            gradients_match(
+                [normal([4, own * 4], 5, &device)],
+                |[angles]| {
+                    let values: Vec<f32> = angles.clone().into_data().iter::<f32>().collect();
+                    let cos = values.iter().map(|a| a.cos()).collect();
+                    let sin = values.iter().map(|a| a.sin()).collect();
+                    let rotation = Rotation { cos, sin, learned: Some(angles), ..rotation.clone() };
+                    rotate_heads(x.clone(), HEADS, 2, &rotation) * weighting.clone()
+                },
+                |[angles]| {
+                    let [cos, sin] = [angles.clone().cos(), angles.sin()];
+                    by_tensors(x.clone(), &rotation, cos, sin) * weighting.clone()
+                },
+                1e-4,
+            );
+        }
+    }
+
+    /// Two parts of three, with cosines and sines that have gradients.
+    fn by_tensors(x: Tensor<2>, rotation: &Rotation, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2> {
+        let (rows, own) = (x.dims()[0], rotation.own(HEADS));
+        let (pair, across) = rotation.pair(4);
+        let [cos, sin] = [cos, sin].map(|angles| angles.reshape([rows, 1, own, 4]));
+        let turned = x.clone().narrow(1, 0, 48).reshape([rows, 2, HEADS.count, pair[0], pair[1]]);
+        let member =
+            |index: usize| -> Tensor<4> { turned.clone().narrow(across, index, 1).squeeze_dim(across) };
+        let (a, b) = (member(0), member(1));
+        let turned: Tensor<5> =
+            Tensor::stack(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], across);
+        Tensor::cat(vec![turned.reshape([rows, 48]), x.narrow(1, 48, 24)], 1)
     }
 
     #[test]

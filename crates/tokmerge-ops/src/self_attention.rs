@@ -195,7 +195,7 @@ mod tests {
         let rotation = between.then(|| {
             let cos = angles.iter().map(|angle| angle.cos()).collect();
             let sin = angles.iter().map(|angle| angle.sin()).collect();
-            Arc::new(Rotation { cos, sin, angles: Angles::Shared, pairs: Pairs::Adjacent })
+            Arc::new(Rotation { cos, sin, angles: Angles::Shared, pairs: Pairs::Adjacent, learned: None })
         });
         let key_bias = Some((0..rows).map(|row| (row % 3) as f32).collect());
         SelfAttentionContext { layout, key_bias, rotation, features: None }

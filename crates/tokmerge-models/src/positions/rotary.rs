@@ -1,9 +1,9 @@
 //! Rotary positions: queries and keys turn by where their tokens stand.
 
 use super::turns::Turns;
-use super::{Frequencies, RotaryConfig};
+use super::{AxisOrder, Frequencies, RotaryConfig};
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Device, Distribution, Shape, Tensor, s};
+use burn::tensor::{Device, Distribution, Shape, Tensor, TensorData, s};
 use std::f32::consts::{FRAC_PI_2, TAU};
 use std::iter::repeat_n;
 use std::ops::Range;
@@ -117,7 +117,35 @@ impl RotaryEmbedding {
             before = Some((patches, turns));
         }
         let angles = if self.freqs.is_some() { Angles::PerHead } else { Angles::Shared };
-        Rotation { cos, sin, angles, pairs: self.config.pairs }
+        Rotation { cos, sin, angles, pairs: self.config.pairs, learned: self.angles(layer, tokens) }
+    }
+
+    /// The angles of all tokens in a block, `[T, H * D / 2]`, as a function of the frequencies, where these are learned.
+    fn angles(&self, layer: usize, tokens: &Tokens) -> Option<Tensor<2>> {
+        let freqs = self.freqs.as_ref().map(Param::val).filter(Tensor::is_tracked)?;
+        let (&Frequencies::Mixed { order }, Some(Positions::Grid(positions))) =
+            (&self.config.frequencies, &tokens.positions)
+        else {
+            return None;
+        };
+        let [_, _, heads, half] = freqs.dims();
+        let rows = tokens.layout.rows();
+        let mut steps = vec![0.0; rows * 2];
+        for item in 0..tokens.layout.items() {
+            let range = tokens.layout.range(item);
+            // The prefix does not turn.
+            for row in (range.start + tokens.prefix.of(item)).min(range.end)..range.end {
+                let [_, y, x] = positions[row];
+                let step = match order {
+                    AxisOrder::RowsFirst => [y, x],
+                    AxisOrder::ColumnsFirst => [x, y],
+                };
+                steps[row * 2..row * 2 + 2].copy_from_slice(&step);
+            }
+        }
+        let steps = Tensor::<2>::from_data(TensorData::new(steps, [rows, 2]), &freqs.device());
+        let of_layer = freqs.slice(s![.., layer..layer + 1, .., ..]).reshape([2, heads * half]);
+        Some(steps.matmul(of_layer))
     }
 
     /// The learned frequencies of a block, `[2, H * D / 2]`; empty where they are given.

@@ -72,7 +72,7 @@ fn block(config: &BlockConfig, device: &Device) -> Block {
 fn context(rows: usize, pairs: Pairs, half: usize) -> Context {
     let angle: Vec<f32> = (0..rows * half).map(|i| (i * i % 13) as f32).collect();
     let (cos, sin) = (angle.iter().map(|a| a.cos()).collect(), angle.iter().map(|a| a.sin()).collect());
-    let rotation = Rotation { cos, sin, angles: Angles::Shared, pairs };
+    let rotation = Rotation { cos, sin, angles: Angles::Shared, pairs, learned: None };
     let key_bias: Arc<[f32]> = (0..rows).map(|row| ((row % 3 + 1) as f32).ln()).collect();
     Context { key_bias: Some(key_bias), rotation: Some(Arc::new(rotation)), ..Context::default() }
 }
@@ -176,7 +176,7 @@ fn oracle(
                 let rotation = Rotation {
                     cos: rotation.cos[at.clone()].into(),
                     sin: rotation.sin[at].into(),
-                    ..**rotation
+                    ..Rotation::clone(rotation)
                 };
                 let heads = Heads { count: 1, dim, scale: 1.0 };
                 (q, k) = (rotate_heads(q, heads, 1, &rotation), rotate_heads(k, heads, 1, &rotation));
@@ -237,7 +237,7 @@ fn every_shape_equals_ordinary_tensor_ops_and_an_item_is_as_alone() {
                     rotation: with.rotation.as_ref().map(|rotation| {
                         let half = config.head_dim / 2;
                         let (cos, sin) = (own(&rotation.cos, half), own(&rotation.sin, half));
-                        Arc::new(Rotation { cos, sin, ..**rotation })
+                        Arc::new(Rotation { cos, sin, ..Rotation::clone(rotation) })
                     }),
                     ..Context::default()
                 };
