@@ -379,12 +379,13 @@ fn the_nearest_of_an_image_is_itself() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "says what was skipped")]
 fn a_vector_database_finds_the_same() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/vectors_in_lancedb.py");
     let python = std::env::var("TOKMERGE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let installed = Command::new(&python).args(["-c", "import lancedb, pyarrow"]).output();
     if !installed.is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: {python} has no lancedb and pyarrow");
+        eprintln!("SKIPPED: {python} has no lancedb and pyarrow");
         return;
     }
     let desk = desk(40);

@@ -48,6 +48,16 @@ pub(crate) fn bytes(column: &ColumnDescriptor) -> Option<Bytes> {
     Some(if text { Bytes::Text } else { Bytes::Binary })
 }
 
+/// Values of some rows, and levels of those too that are not there (of definition, of repetition in lists).
+struct Values<T> {
+    values: Vec<T>,
+    defined: Vec<i16>,
+    repeated: Vec<i16>,
+}
+
+/// Lists behind each other, and their length.
+pub(crate) type Lists<T> = (Vec<T>, usize);
+
 /// Values of a column within one row group.
 pub(crate) struct Column<T: DataType> {
     reader: ColumnReaderImpl<T>,
@@ -67,9 +77,8 @@ impl<T: DataType> Column<T> {
         if skipped == rows { Ok(()) } else { Err("it has fewer rows than it says".to_owned()) }
     }
 
-    /// Values of the next rows, and where there are lists the number of values of each; both without those that are not
-    /// there, of which the levels tell.
-    fn read(&mut self, rows: usize) -> Result<(Vec<T::T>, Vec<i16>, Vec<i16>), String> {
+    /// The next rows.
+    fn read(&mut self, rows: usize) -> Result<Values<T::T>, String> {
         let (mut values, mut defined, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
         let mut read = 0;
         while read < rows {
@@ -81,13 +90,13 @@ impl<T: DataType> Column<T> {
             }
             read += more.0;
         }
-        Ok((values, defined, repeated))
+        Ok(Values { values, defined, repeated })
     }
 
     /// Lists of the next rows behind each other, and their length; `None` where they differ in length, are empty, or miss
     /// a value.
-    pub(crate) fn lists(&mut self, rows: usize) -> Result<Option<(Vec<T::T>, usize)>, String> {
-        let (values, defined, repeated) = self.read(rows)?;
+    pub(crate) fn lists(&mut self, rows: usize) -> Result<Option<Lists<T::T>>, String> {
+        let Values { values, defined, repeated } = self.read(rows)?;
         if defined.iter().any(|level| *level != self.present) || repeated.len() != values.len() {
             return Ok(None);
         }
@@ -102,7 +111,7 @@ impl<T: DataType> Column<T> {
 impl Column<ByteArrayType> {
     /// The next rows, where they hold something.
     pub(crate) fn optional(&mut self, rows: usize) -> Result<Vec<Option<ByteArray>>, String> {
-        let (values, defined, _) = self.read(rows)?;
+        let Values { values, defined, .. } = self.read(rows)?;
         if self.present == 0 {
             return Ok(values.into_iter().map(Some).collect());
         }

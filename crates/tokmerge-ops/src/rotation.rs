@@ -209,8 +209,8 @@ fn composed(
 #[cfg(test)]
 mod tests {
     use super::{Angles, Pairs, Rotation, composed, rotate_heads};
-    use crate::testing::{assert_close, devices, gradients_match, normal};
     use crate::Heads;
+    use crate::testing::{assert_close, devices, gradients_match, normal};
     use burn::tensor::{Tensor, TensorData};
 
     const HEADS: Heads = Heads { count: 3, dim: 8, scale: 1.0 };

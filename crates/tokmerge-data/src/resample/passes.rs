@@ -209,11 +209,13 @@ fn turn_tiles<const N: usize>(from: &[u8], stride: usize, to: &mut [u8], to_stri
 /// Bits of one word that the mask leaves out change places with those that it has of another.
 #[inline(always)]
 fn swap<const BITS: u32, const N: usize>(mask: u64, tiles: &mut [[u64; N]; LANES], one: usize, other: usize) {
-    for word in 0..N {
-        let moved = ((tiles[one][word] >> BITS) ^ tiles[other][word]) & mask;
-        tiles[one][word] ^= moved << BITS;
-        tiles[other][word] ^= moved;
+    let (mut first, mut second) = (tiles[one], tiles[other]);
+    for (first, second) in first.iter_mut().zip(&mut second) {
+        let moved = ((*first >> BITS) ^ *second) & mask;
+        *first ^= moved << BITS;
+        *second ^= moved;
     }
+    (tiles[one], tiles[other]) = (first, second);
 }
 
 #[inline(always)]

@@ -135,9 +135,8 @@ impl Rows<'_> {
         let rows = most.min(*end - row);
         let read = columns.iter_mut().map(|column| column.optional(rows)).collect::<Result<Vec<_>, _>>()?;
         let image = |at: usize| {
-            let names = read[1..].iter().filter_map(|names| names[at].as_ref()).map(text);
-            let key =
-                names.filter(|name| !name.is_empty()).next().unwrap_or_else(|| self.table.key(row + at));
+            let mut names = read[1..].iter().filter_map(|names| names[at].as_ref()).map(text);
+            let key = names.find(|name| !name.is_empty()).unwrap_or_else(|| self.table.key(row + at));
             let content = match &read[0][at] {
                 Some(bytes) => Content::Bytes(bytes.data().to_vec()),
                 None => Content::Broken(format!(
