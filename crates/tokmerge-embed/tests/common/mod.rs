@@ -40,5 +40,6 @@ pub(crate) fn loaded(
 }
 
 pub(crate) fn all(inputs: &Inputs) -> Vec<(String, Result<u8, String>)> {
-    loaded(inputs, &[0..inputs.len()], 2)
+    let whole = 0..inputs.len();
+    loaded(inputs, std::slice::from_ref(&whole), 2)
 }
