@@ -259,7 +259,7 @@ fn mistakes_are_one_line_before_any_work() {
     desk.run(&format!("embed in {DEMO} -o no/such/a.npy")).fails(&["no/such/a.npy: cannot be written"]);
     desk.run(&format!("embed in {DEMO} --merge none -o a.npy")).fails(&["one --merge"]);
     desk.run(&format!("embed in {DEMO} -o a.npy --shard 2/2")).misused(&["--shard"]);
-    desk.run(&format!("embed in {DEMO} --normalize")).misused(&["--output"]);
+    desk.run(&format!("embed in {DEMO} --dense")).misused(&["--output"]);
     desk.run(&format!("embed {DEMO} -o a.npy")).misused(&["SOURCE"]);
     std::fs::create_dir(desk.path("empty")).unwrap();
     desk.run(&format!("embed empty {DEMO} -o a.npy")).fails(&["empty: no images there"]);
@@ -306,6 +306,11 @@ fn vectors_are_halved_and_normalised_on_request() {
             let size = std::fs::metadata(desk.path(name)).unwrap().len();
             assert_eq!(size, 128 + (6 * whole[0].1.len() * bytes) as u64);
         }
+    }
+    for row in desk.run(&format!("embed in {DEMO} --normalize --json")).ok().json() {
+        let vector: Vec<f64> = serde_json::from_value(row["embedding"].clone()).unwrap();
+        let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
+        assert!((length - 1.0).abs() < 1e-6, "{length}");
     }
 }
 

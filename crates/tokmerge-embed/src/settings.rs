@@ -84,6 +84,20 @@ pub enum Length {
     Unit,
 }
 
+impl Length {
+    /// A vector of that length.
+    #[must_use]
+    pub fn of(self, vector: &[f32]) -> Vec<f32> {
+        let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        match self {
+            Self::Unit if length > 0.0 => {
+                vector.iter().map(|value| (f64::from(*value) / length) as f32).collect()
+            }
+            Self::Own | Self::Unit => vector.to_vec(),
+        }
+    }
+}
+
 /// What is written of every image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Detail {

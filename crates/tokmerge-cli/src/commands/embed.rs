@@ -65,7 +65,7 @@ pub(crate) struct WriteArgs {
     )]
     pub(crate) vector_dtype: VectorDtype,
     /// Scale vectors to length 1 (L2)
-    #[arg(long, requires = "output")]
+    #[arg(long)]
     pub(crate) normalize: bool,
     /// Also write a feature of every patch, [N, patches, C], to a .dense.npy file: tokens after the last block, before its
     /// norm, brought back to where they merged from
@@ -77,6 +77,12 @@ pub(crate) struct WriteArgs {
     /// Do only part I of every N parts, for several processes on one output: 0/2 and 1/2
     #[arg(long, value_name = "I/N", requires = "output")]
     pub(crate) shard: Option<Shard>,
+}
+
+impl WriteArgs {
+    fn length(&self) -> Length {
+        if self.normalize { Length::Unit } else { Length::Own }
+    }
 }
 
 /// One of some values, by name.
@@ -151,7 +157,7 @@ fn write(
     let writing = Writing {
         format: target.format().or(args.write.format).unwrap_or_default(),
         dtype: args.write.vector_dtype,
-        length: if args.write.normalize { Length::Unit } else { Length::Own },
+        length: args.write.length(),
         detail: if args.write.dense { Detail::Patches } else { Detail::Image },
         shard_size: args.write.shard_size,
         shard: args.write.shard.unwrap_or(Shard::WHOLE),
@@ -319,10 +325,13 @@ fn print_batch(
     for reduction in reductions {
         let merge = reduction.method().to_string();
         let found = model.measure(batch.clone(), reduction, args.output.convention);
-        let found = found.map_err(|error| {
+        let mut found = found.map_err(|error| {
             let key = keys[error.position].clone();
             error.in_file(Path::new(&key))
         })?;
+        for embedding in &mut found.embeddings {
+            *embedding = args.write.length().of(embedding);
+        }
         for (item, key) in keys.iter().enumerate() {
             output::line(if args.output.json {
                 json(key, &merge, &found, item).to_string()

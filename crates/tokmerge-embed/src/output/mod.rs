@@ -47,12 +47,7 @@ impl Rows {
         length: Length,
         dtype: VectorDtype,
     ) -> Result<(), EmbedError> {
-        let scale = match length {
-            Length::Own => 1.0,
-            Length::Unit => unit(vector),
-        };
-        for value in vector {
-            let value = if scale == 1.0 { *value } else { (f64::from(*value) * scale) as f32 };
+        for value in length.of(vector) {
             self.values.push(match dtype {
                 VectorDtype::F32 => value,
                 VectorDtype::F16 => {
@@ -63,12 +58,6 @@ impl Rows {
         self.keys.push(key);
         Ok(())
     }
-}
-
-/// The factor that makes a vector one of length 1.
-fn unit(vector: &[f32]) -> f64 {
-    let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-    if length > 0.0 { length.recip() } else { 1.0 }
 }
 
 /// A number rounded to half precision; `None` where it is too large for that.
