@@ -39,6 +39,7 @@ mod naflex;
 mod overrides;
 mod processor;
 mod resample;
+pub mod sound;
 mod transform;
 
 pub use choices::{

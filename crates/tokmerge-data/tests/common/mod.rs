@@ -30,6 +30,10 @@ impl Tensors {
         about["cases"].as_array().unwrap().clone()
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.header.contains_key(name)
+    }
+
     pub(crate) fn shape(&self, name: &str) -> Vec<usize> {
         serde_json::from_value(self.header[name]["shape"].clone()).unwrap()
     }
