@@ -145,7 +145,9 @@ fn linear(low: f64, high: f64, most: usize, finest: f64) -> Vec<Tick> {
     loop {
         for digit in [1.0, 2.0, 5.0] {
             let step = digit * 10f64.powi(power);
-            let (first, last) = ((low / step - 1e-6).ceil() as i64, (high / step + 1e-6).floor() as i64);
+            // For rounding: a part of a step, and of an axis that is shorter than one.
+            let slack = (1e-3 * (high - low) / step).min(1e-6);
+            let (first, last) = ((low / step - slack).ceil() as i64, (high / step + slack).floor() as i64);
             if step >= finest && last.saturating_sub(first) < most as i64 {
                 let labels = number::multiples(first..=last, step);
                 return (first..=last)
@@ -226,6 +228,12 @@ mod tests {
         assert_eq!(labels(span(&axis, &layers), 6), ["2", "4", "6", "8", "10", "12"]);
         assert_eq!(labels(span(&axis, &[1.0]), 9), ["1"]);
         assert_eq!(labels(span(&axis, &[1.0, 2.0]), 9), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_tick_beside_a_very_short_axis_is_none() {
+        let axis = Axis { from: Some(-1.697e-202), to: Some(-1.918e-204), ..Axis::whole("") };
+        assert!(labels(span(&axis, &[]), 5).is_empty());
     }
 
     #[test]
