@@ -28,5 +28,5 @@ pub use search::{Neighbour, Vectors};
 pub use settings::{Detail, Format, Length, Shard, VectorDtype, Writing};
 pub use source::{Inputs, Sources};
 pub use store::{Failure, Summary};
-pub use stream::{Loaded, Stream, stream};
+pub use stream::{Filled, Loaded, Stream, stream};
 pub use target::Target;

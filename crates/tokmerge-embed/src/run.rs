@@ -3,7 +3,7 @@
 use crate::dense::{self, DenseFile};
 use crate::output::{self, Kind, Rows};
 use crate::store::{Failure, Opened, Store, Summary};
-use crate::stream::{Stream, stream};
+use crate::stream::{Filled, Stream, stream};
 use crate::{Detail, EmbedError, Format, Inputs, Length, Target, Writing};
 use serde_json::{Map, Value, json};
 use std::ops::Range;
@@ -112,7 +112,7 @@ fn settings(
         ("normalize", json!(writing.length == Length::Unit)),
         ("dense", json!(writing.detail == Detail::Patches)),
         ("shard_size", json!(writing.shard_size)),
-        ("sources", json!(format!("{} images, list {:016x}", inputs.len(), inputs.digest()))),
+        ("sources", json!(format!("{} images, list {}", inputs.len(), inputs.digest()))),
         ("version", json!(env!("CARGO_PKG_VERSION"))),
     ];
     settings.extend(own.map(|(name, value)| (name.to_owned(), value)));
@@ -147,36 +147,23 @@ impl Run<'_> {
         let mut index = range.start;
         // A batch never reaches into the next part: so no part depends on which others are done.
         while index < range.end {
-            let (mut batch, mut keys) = (Batch::default(), Vec::new());
-            let first = index;
-            while keys.len() < self.reading.batch_size && index < range.end {
-                let Some(loaded) = images.next() else {
-                    let reason = "a thread that reads images has ended";
-                    return Err(EmbedError::Thread(std::io::Error::other(reason)));
-                };
-                let values = loaded.picture.and_then(|picture| {
-                    let grid = self.processor.normalise(&picture, &mut batch.values);
-                    grid.map_err(|error| format!("{}: {error}", loaded.key))
-                });
-                match values {
-                    Ok(grid) => {
-                        if let Some(grid) = grid {
-                            batch.grids.get_or_insert_default().push(grid);
-                        }
-                        keys.push(loaded.key);
-                    }
-                    Err(reason) => {
-                        let failure = Failure { index, key: loaded.key, reason };
-                        self.observer.failed(&failure);
-                        errors.push(failure);
-                    }
-                }
-                index += 1;
+            let filled = Filled::take(images, self.reading.batch_size, range.end - index, self.processor);
+            let taken = filled.taken();
+            if taken == 0 {
+                let reason = "a thread that reads images has ended";
+                return Err(EmbedError::Thread(std::io::Error::other(reason)));
+            }
+            let Filled { batch, keys, broken } = filled;
+            for (place, key, reason) in broken {
+                let failure = Failure { index: index + place, key, reason };
+                self.observer.failed(&failure);
+                errors.push(failure);
             }
             if !keys.is_empty() {
                 self.batch(batch, keys, &mut rows, dense.as_mut())?;
             }
-            self.observer.done(index - first);
+            index += taken;
+            self.observer.done(taken);
         }
         let mut endings = vec![self.kind.format.name()];
         output::write(&store.path(part, self.kind.format.name()), &rows, self.kind)?;

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
 use tokmerge_checkpoint::shortened;
 use tokmerge_data::{DecodeOptions, ImageError, ImageProcessor, Limits, Reading, Rgb};
+use tokmerge_models::Batch;
 
 /// An image, or why there is none.
 #[derive(Debug)]
@@ -48,6 +49,53 @@ impl Inputs {
         decoding: DecodeOptions,
     ) -> impl Iterator<Item = Loaded> + 'a {
         self.read(0..self.len()).map(move |image| load(image, processor, decoding))
+    }
+}
+
+/// A batch of images, and those of them that are broken.
+#[derive(Debug, Default)]
+pub struct Filled {
+    /// What the model takes.
+    pub batch: Batch,
+    /// The keys of its images.
+    pub keys: Vec<String>,
+    /// Broken ones: the place among all that were taken, the key, the reason.
+    pub broken: Vec<(usize, String, String)>,
+}
+
+impl Filled {
+    /// Images that were taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.keys.len() + self.broken.len()
+    }
+
+    /// Takes images until the batch holds `size`, or `most` were taken, or there are no more.
+    pub fn take(
+        images: &mut impl Iterator<Item = Loaded>,
+        size: usize,
+        most: usize,
+        processor: &ImageProcessor,
+    ) -> Self {
+        let mut filled = Self::default();
+        while filled.keys.len() < size && filled.taken() < most {
+            let Some(Loaded { key, picture }) = images.next() else { break };
+            let Self { batch, keys, broken } = &mut filled;
+            let grid = picture.and_then(|picture| {
+                let grid = processor.normalise(&picture, &mut batch.values);
+                grid.map_err(|error| format!("{}: {error}", shortened(&key)))
+            });
+            match grid {
+                Ok(grid) => {
+                    if let Some(grid) = grid {
+                        batch.grids.get_or_insert_default().push(grid);
+                    }
+                    keys.push(key);
+                }
+                Err(reason) => broken.push((keys.len() + broken.len(), key, reason)),
+            }
+        }
+        filled
     }
 }
 

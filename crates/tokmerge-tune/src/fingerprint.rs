@@ -4,6 +4,7 @@ use crate::{Fingerprint, Images};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use std::path::Path;
+use tokmerge_checkpoint::Fnv;
 use tokmerge_data::{Decode, ExifOrientation};
 use tokmerge_models::{Convention, Model};
 
@@ -12,11 +13,11 @@ impl Fingerprint {
     /// where they were read from.
     #[must_use]
     pub fn of(model: &Model, dtype: &str, convention: Convention, images: &Images, root: &Path) -> Self {
-        let mut weights = Fnv::default();
+        let mut weights = WeightSum::default();
         model.network().visit(&mut weights);
         Self {
             model: model.name(),
-            weights: weights.to_string(),
+            weights: weights.0.to_string(),
             img_size: model.config().shape().img_size(),
             preprocess: model.preprocess().to_string(),
             dtype: dtype.to_owned(),
@@ -31,7 +32,9 @@ fn describe(images: &Images, root: &Path) -> String {
     let mut sum = Fnv::default();
     for sample in images.samples() {
         let name = sample.path.strip_prefix(root).unwrap_or(&sample.path);
-        sum.text(&name.to_string_lossy());
+        let name = name.to_string_lossy();
+        sum.bytes(name.as_bytes());
+        sum.number(name.len() as u64);
         sum.number(std::fs::metadata(&sample.path).map_or(0, |found| found.len()));
         sum.number(sample.label.map_or(u64::MAX, |label| label as u64));
     }
@@ -43,52 +46,23 @@ fn describe(images: &Images, root: &Path) -> String {
     format!("{} {kind}{decoded}{turned} ({sum})", images.len())
 }
 
-/// The 64-bit FNV-1a checksum (Fowler, Noll and Vo), in words: for telling files apart, not for safety.
-struct Fnv(u64);
+/// The values of all weights.
+#[derive(Default)]
+struct WeightSum(Fnv);
 
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fnv {
-    fn number(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-
-    fn text(&mut self, text: &str) {
-        text.bytes().for_each(|byte| self.number(byte.into()));
-        self.number(text.len() as u64);
-    }
-}
-
-impl std::fmt::Display for Fnv {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl ModuleVisitor for Fnv {
+impl ModuleVisitor for WeightSum {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         for value in param.val().into_data().iter::<f32>() {
-            self.number(value.to_bits().into());
+            self.0.number(value.to_bits().into());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Fnv, describe};
+    use super::describe;
     use crate::Images;
     use tokmerge_data::Sample;
-
-    #[test]
-    fn the_checksum_of_known_text() {
-        let mut sum = Fnv::default();
-        "foobar".bytes().for_each(|byte| sum.number(byte.into()));
-        assert_eq!(sum.to_string(), "85944171f73967e8");
-    }
 
     #[test]
     fn names_sizes_and_labels_count_and_where_the_folder_lies_does_not() {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use tokmerge::embedding::{
-    Detail, Failure, Format, Inputs, Length, Observer, Shard, Sources, Summary, Target, VectorDtype, Writing,
-    embed, stream,
+    Detail, Failure, Filled, Format, Inputs, Length, Observer, Shard, Sources, Summary, Target, VectorDtype,
+    Writing, embed, stream,
 };
 use tokmerge::{Batch, EMBEDDED, Measured, Model, Reading, Reduction};
 
@@ -287,27 +287,16 @@ fn print(
         let mut work = || {
             let mut code = ExitCode::SUCCESS;
             loop {
-                let (mut batch, mut keys, mut seen) = (Batch::default(), Vec::new(), 0);
-                for loaded in images.by_ref().take(BATCH) {
-                    seen += 1;
-                    let grid = match loaded.picture {
-                        Ok(picture) => processor.normalise(&picture, &mut batch.values)?,
-                        Err(reason) => {
-                            output::error(&anyhow!(reason));
-                            code = ExitCode::FAILURE;
-                            continue;
-                        }
-                    };
-                    if let Some(grid) = grid {
-                        batch.grids.get_or_insert_default().push(grid);
-                    }
-                    keys.push(loaded.key);
-                }
-                if seen == 0 {
+                let filled = Filled::take(images, BATCH, BATCH, &processor);
+                if filled.taken() == 0 {
                     return Ok(code);
                 }
-                if !keys.is_empty() {
-                    print_batch(args, model, reductions, &batch, &keys)?;
+                for (_, _, reason) in filled.broken {
+                    output::error(&anyhow!(reason));
+                    code = ExitCode::FAILURE;
+                }
+                if !filled.keys.is_empty() {
+                    print_batch(args, model, reductions, &filled.batch, &filled.keys)?;
                 }
             }
         };

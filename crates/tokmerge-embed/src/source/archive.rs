@@ -1,7 +1,7 @@
 //! Images inside a tar archive, as WebDataset's shards have them. Only headers are read when it is opened; members are
 //! read where they lie.
 
-use super::{Content, Digest, Encoded};
+use super::{Content, Encoded, add};
 use crate::EmbedError;
 use crate::error::one_line;
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use tokmerge_checkpoint::Fnv;
 use tokmerge_data::{begins_like_an_image, has_image_ending, is_left_behind, path_text};
 
 /// Sizes in an archive are multiples of this.
@@ -50,12 +51,12 @@ impl Archive {
         self.members.len()
     }
 
-    pub(super) fn digest(&self, digest: &mut Digest) {
+    pub(super) fn digest(&self, digest: &mut Fnv) {
         for Member { key, place } in &self.members {
-            digest.add(key.as_bytes());
+            add(digest, key.as_bytes());
             if let Place::At { offset, size } = place {
-                digest.add(&offset.to_le_bytes());
-                digest.add(&size.to_le_bytes());
+                add(digest, &offset.to_le_bytes());
+                add(digest, &size.to_le_bytes());
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Images that are files of their own.
 
-use super::{Content, Digest, Encoded};
+use super::{Content, Encoded, add};
 use crate::EmbedError;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use tokmerge_checkpoint::read_text;
+use tokmerge_checkpoint::{Fnv, read_text};
 use tokmerge_data::{images_in, path_text};
 
 /// A list of paths is not longer, in bytes.
@@ -40,8 +40,8 @@ impl Files {
         self.paths.len()
     }
 
-    pub(super) fn digest(&self, digest: &mut Digest) {
-        self.paths.iter().for_each(|path| digest.add(path.as_os_str().as_encoded_bytes()));
+    pub(super) fn digest(&self, digest: &mut Fnv) {
+        self.paths.iter().for_each(|path| add(digest, path.as_os_str().as_encoded_bytes()));
     }
 
     pub(super) fn read(&self, range: Range<usize>) -> impl Iterator<Item = Encoded> + '_ {

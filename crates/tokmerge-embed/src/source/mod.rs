@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use table::Table;
+use tokmerge_checkpoint::Fnv;
 
 /// Stands for standard input.
 const STDIN: &str = "-";
@@ -149,19 +150,19 @@ impl Inputs {
         &self.notes
     }
 
-    /// A number for the list as it is: which images, in which order (FNV-1a).
+    /// A checksum of the list as it is: which images, in which order.
     #[must_use]
-    pub fn digest(&self) -> u64 {
-        let mut digest = Digest(0xCBF2_9CE4_8422_2325);
+    pub fn digest(&self) -> Fnv {
+        let mut digest = Fnv::default();
         for segment in &self.segments {
             match segment {
                 Segment::Files(files) => files.digest(&mut digest),
                 Segment::Archive(archive) => archive.digest(&mut digest),
                 Segment::Table(table) => table.digest(&mut digest),
-                Segment::Stdin => digest.add(STDIN.as_bytes()),
+                Segment::Stdin => add(&mut digest, STDIN.as_bytes()),
             }
         }
-        digest.0
+        digest
     }
 
     /// Exactly the images of a range, in order.
@@ -184,14 +185,8 @@ impl Inputs {
     }
 }
 
-/// FNV-1a over texts and numbers.
-pub(crate) struct Digest(u64);
-
-impl Digest {
-    /// Adds bytes, and that they end here.
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().copied().chain((bytes.len() as u64).to_le_bytes()) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
-        }
-    }
+/// Adds bytes to a checksum, and that they end here.
+fn add(sum: &mut Fnv, bytes: &[u8]) {
+    sum.bytes(bytes);
+    sum.bytes(&(bytes.len() as u64).to_le_bytes());
 }

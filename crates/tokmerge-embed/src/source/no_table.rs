@@ -1,9 +1,10 @@
 //! In place of tables of images where the feature `parquet` is off.
 
-use super::{Digest, Encoded};
+use super::Encoded;
 use crate::EmbedError;
 use std::ops::Range;
 use std::path::Path;
+use tokmerge_checkpoint::Fnv;
 
 /// There are none.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl Table {
         match *self {}
     }
 
-    pub(super) fn digest(&self, _: &mut Digest) {
+    pub(super) fn digest(&self, _: &mut Fnv) {
         match *self {}
     }
 

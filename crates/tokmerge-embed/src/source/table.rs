@@ -1,6 +1,6 @@
 //! Images inside a column of a Parquet table, as binary or as Hugging Face's struct of `bytes` and `path`.
 
-use super::{Content, Digest, Encoded};
+use super::{Content, Encoded, add};
 use crate::EmbedError;
 use crate::columns::{self, Bytes, Column, bytes, text};
 use parquet::data_type::ByteArrayType;
@@ -8,6 +8,7 @@ use parquet::file::reader::FileReader;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use tokmerge_checkpoint::Fnv;
 use tokmerge_data::path_text;
 
 /// Images that are held in memory at a time, encoded.
@@ -60,10 +61,10 @@ impl Table {
         self.groups.iter().fold(0, |sum: usize, rows| sum.saturating_add(*rows))
     }
 
-    pub(super) fn digest(&self, digest: &mut Digest) {
-        digest.add(self.path.as_os_str().as_encoded_bytes());
+    pub(super) fn digest(&self, digest: &mut Fnv) {
+        add(digest, self.path.as_os_str().as_encoded_bytes());
         for number in [self.len(), self.images] {
-            digest.add(&(number as u64).to_le_bytes());
+            add(digest, &(number as u64).to_le_bytes());
         }
     }
 
