@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokmerge::train::{self, Event};
 use tokmerge::tune::{Goal, Point, SearchOptions, Watcher};
-use tokmerge::{DownloadProgress, Downloaded, ImageError, ImageFolder, Observer};
+use tokmerge::{ClassFolder, DownloadProgress, Downloaded, Media, MediaError, Observer};
 
 /// Unreadable images named at most; the count is always given.
 const NAMED_FAILURES: usize = 10;
@@ -57,7 +57,7 @@ impl Observer for Progress {
         self.bar.inc(images as u64);
     }
 
-    fn failed(&mut self, _: &Path, error: &ImageError) {
+    fn failed(&mut self, _: &Path, error: &MediaError) {
         self.failures.push(error.to_string());
     }
 }
@@ -138,7 +138,7 @@ impl Observer for SearchProgress {
         self.held_out.done(images);
     }
 
-    fn failed(&mut self, path: &Path, error: &ImageError) {
+    fn failed(&mut self, path: &Path, error: &MediaError) {
         self.held_out.failed(path, error);
     }
 }
@@ -197,7 +197,7 @@ impl Drop for Downloads {
 }
 
 /// Says what lies in `dir` and is not looked at.
-pub(crate) fn note_left_out(folder: &ImageFolder, dir: &Path) {
+pub(crate) fn note_left_out(folder: &ClassFolder, dir: &Path) {
     if !folder.left_out().is_empty() {
         output::note(format!("note: left out in {}: {}", dir.display(), folder.left_out()));
     }

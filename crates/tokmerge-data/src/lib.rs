@@ -6,8 +6,8 @@
 //! | resize | [`resize`] | Pillow, bit for bit |
 //! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit; open_clip's and those of transformers |
 //! | the same, at a size of the picture's own | [`NaflexPreprocess`] | the SigLIP 2 NaFlex processor of transformers |
-//! | list | [`ImageFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
-//! | split, verify, shuffle | [`ImageFolder::split`], [`ImageFolder::verify`], [`epoch_order`] | |
+//! | list | [`ClassFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
+//! | split, verify, shuffle | [`ClassFolder::split`], [`ClassFolder::verify`], [`epoch_order`] | |
 //! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
 //! | decode and resize in one | [`ImageProcessor::open_fitted`]; [`Decode::Fast`] decodes large JPEGs smaller | the same, or Pillow's `draft` |
 //! | load | [`BatchLoader`] | order of the samples, whatever the number of workers |
@@ -35,6 +35,7 @@ mod dataset;
 mod decode;
 mod labels;
 mod loader;
+mod media;
 mod metadata;
 mod naflex;
 mod overrides;
@@ -47,14 +48,15 @@ pub use choices::{
     CLIP_MEAN, CLIP_STD, Colour, CropMode, CropRounding, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD,
 };
 pub use dataset::{
-    Broken, ClassOrder, DatasetError, EXTENSIONS, ImageFolder, Labelled, LabelledBy, LeftOut, Sample,
-    begins_like_an_image, epoch_order, has_image_ending, images_in, is_left_behind, path_text,
+    Broken, ClassFolder, ClassOrder, DatasetError, EXTENSIONS, Labelled, LabelledBy, LeftOut, Sample,
+    epoch_order, files_in, is_left_behind, path_text,
 };
 pub use decode::{
     Decode, DecodeOptions, ExifOrientation, ImageError, Limits, Rgb, decode_image, open_image, read_image,
 };
 pub use labels::{ClassNames, LabelsError};
 pub use loader::{Batch, BatchLoader, LoaderError, Reading};
+pub use media::{Media, MediaError, Prepared, Processor};
 pub use metadata::ConfigError;
 pub use naflex::{NaflexPreprocess, Patches};
 pub use overrides::PreprocessOverrides;

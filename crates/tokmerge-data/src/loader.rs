@@ -1,4 +1,4 @@
-//! Batches of preprocessed images, decoded ahead by threads, in the order of the samples.
+//! Batches of preprocessed images or sounds, decoded ahead by threads, in the order of the samples.
 //!
 //! Worker `w` of `W` takes samples `w`, `w + W`, … and puts each picture into its own bounded channel; the
 //! consumer reads the channels in turn. So the order never depends on timing, no lock is shared, and at
@@ -12,36 +12,36 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::{DecodeOptions, ImageError, ImageProcessor, PreprocessError, Rgb, Sample};
+use crate::{DecodeOptions, MediaError, Prepared, PreprocessError, Processor, Sample};
 
-type Load = dyn Fn(&Sample) -> Result<Rgb, ImageError> + Send + Sync;
+type Load = dyn Fn(&Sample) -> Result<Prepared, MediaError> + Send + Sync;
 
-/// How images are read.
+/// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Images per forward pass.
+    /// Items per forward pass.
     pub batch_size: usize,
-    /// Threads that read and prepare images; with 0 they are read between forward passes.
+    /// Threads that read and prepare files; with 0 they are read between forward passes.
     pub workers: usize,
     /// How they are decoded.
     pub decoding: DecodeOptions,
 }
 
-/// Preprocessed images.
+/// Preprocessed images or sounds.
 #[derive(Debug)]
 pub struct Batch {
-    /// `[B, C, H, W]` with `B = samples.len()`; where pictures have sizes of their own, their patches below each other.
-    pub pixels: Vec<f32>,
+    /// `[B, C, H, W]` of pictures and `[B, frames, values]` of sounds with `B = samples.len()`; where pictures have sizes of their own, their patches below each other.
+    pub values: Vec<f32>,
     /// Rows and columns of patches of every picture, where pictures have sizes of their own.
     pub grids: Option<Vec<(usize, usize)>>,
-    /// The samples that the pixels belong to, in order.
+    /// The samples that the values belong to, in order.
     pub samples: Vec<Sample>,
-    /// Images that could not be read, met while the batch was filled. They have no pixels.
-    pub failed: Vec<(PathBuf, ImageError)>,
+    /// Files that could not be read, met while the batch was filled. They have no values.
+    pub failed: Vec<(PathBuf, MediaError)>,
 }
 
 impl Batch {
-    /// Number of images.
+    /// Number of items.
     pub fn len(&self) -> usize {
         self.samples.len()
     }
@@ -87,11 +87,11 @@ const RESERVED: usize = 256;
 /// picture that each is busy with.
 pub struct BatchLoader {
     samples: Arc<Vec<Sample>>,
-    processor: ImageProcessor,
+    processor: Processor,
     batch_size: usize,
     next: usize,
     load: Arc<Load>,
-    channels: Vec<Receiver<Result<Rgb, ImageError>>>,
+    channels: Vec<Receiver<Result<Prepared, MediaError>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -110,19 +110,19 @@ impl BatchLoader {
     /// Starts the threads that decode ahead.
     pub fn new(
         samples: Vec<Sample>,
-        processor: impl Into<ImageProcessor>,
+        processor: impl Into<Processor>,
         reading: Reading,
     ) -> Result<Self, LoaderError> {
         let processor = processor.into();
         let opener = processor.clone();
         let Reading { batch_size, workers, decoding } = reading;
-        let load = move |sample: &Sample| opener.open_fitted(&sample.path, &decoding);
+        let load = move |sample: &Sample| opener.open(&sample.path, &decoding);
         Self::with_load(samples, processor, batch_size, workers, Arc::new(load))
     }
 
     fn with_load(
         samples: Vec<Sample>,
-        processor: ImageProcessor,
+        processor: Processor,
         batch_size: usize,
         workers: usize,
         load: Arc<Load>,
@@ -163,23 +163,26 @@ impl BatchLoader {
         self.samples.len()
     }
 
-    fn picture(&self, index: usize) -> Result<Rgb, ImageError> {
+    fn prepared(&self, index: usize) -> Result<Prepared, MediaError> {
         if self.channels.is_empty() {
             return guarded(&*self.load, &self.samples[index]);
         }
         let received = self.channels[index % self.channels.len()].recv();
-        received.unwrap_or_else(|_| Err(ImageError::Panicked { reason: "its worker thread ended".into() }))
+        received.unwrap_or_else(|_| {
+            let path = self.samples[index].path.clone();
+            Err(MediaError::Panicked { path, reason: "its worker thread ended".into() })
+        })
     }
 }
 
 /// Loads a sample; a panic on the way is that sample's error.
-pub(crate) fn guarded(
-    load: &dyn Fn(&Sample) -> Result<Rgb, ImageError>,
+pub(crate) fn guarded<T>(
+    load: &dyn Fn(&Sample) -> Result<T, MediaError>,
     sample: &Sample,
-) -> Result<Rgb, ImageError> {
+) -> Result<T, MediaError> {
     let loaded = catch_unwind(AssertUnwindSafe(|| load(sample)));
-    loaded
-        .unwrap_or_else(|panic| Err(ImageError::Panicked { reason: message(&*panic) }.in_file(&sample.path)))
+    let panicked = |reason| Err(MediaError::Panicked { path: sample.path.clone(), reason });
+    loaded.unwrap_or_else(|panic| panicked(message(&*panic)))
 }
 
 pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
@@ -192,16 +195,15 @@ impl Iterator for BatchLoader {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let mut batch = Batch { pixels: Vec::new(), grids: None, samples: Vec::new(), failed: Vec::new() };
+        let mut batch = Batch { values: Vec::new(), grids: None, samples: Vec::new(), failed: Vec::new() };
         let remaining = self.samples.len() - self.next;
         let most = self.processor.most_values();
-        batch.pixels.reserve_exact(most.saturating_mul(self.batch_size.min(remaining).min(RESERVED)));
+        batch.values.reserve_exact(most.saturating_mul(self.batch_size.min(remaining).min(RESERVED)));
         while batch.samples.len() < self.batch_size && self.next < self.samples.len() {
-            let picture = self.picture(self.next);
+            let prepared = self.prepared(self.next);
             let sample = &self.samples[self.next];
             self.next += 1;
-            let filled =
-                picture.and_then(|picture| Ok(self.processor.normalise(&picture, &mut batch.pixels)?));
+            let filled = prepared.and_then(|prepared| self.processor.normalise(&prepared, &mut batch.values));
             match filled {
                 Ok(grid) => {
                     batch.samples.push(sample.clone());
@@ -230,7 +232,7 @@ impl Drop for BatchLoader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Preprocess;
+    use crate::{ImageError, Preprocess, Rgb};
     use std::time::{Duration, Instant};
 
     fn tiny() -> Preprocess {
@@ -242,16 +244,16 @@ mod tests {
     }
 
     /// Even workers are slow; every seventh image is bad, every eleventh panics.
-    fn erratic(sample: &Sample) -> Result<Rgb, ImageError> {
+    fn erratic(sample: &Sample) -> Result<Prepared, MediaError> {
         let index = sample.label.unwrap();
         if index.is_multiple_of(2) {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(index % 11 != 10, "image {index} is cursed");
         if index % 7 == 3 {
-            return Err(ImageError::Empty.in_file(&sample.path));
+            return Err(ImageError::Empty.in_file(&sample.path).into());
         }
-        Ok(Rgb { width: 3, height: 2, data: vec![index as u8; 18] })
+        Ok(Prepared::Picture(Rgb { width: 3, height: 2, data: vec![index as u8; 18] }))
     }
 
     fn loader(count: usize, batch_size: usize, workers: usize) -> BatchLoader {
@@ -265,7 +267,7 @@ mod tests {
             let batches = batches.map(|b| {
                 let labels = b.samples.iter().filter_map(|s| s.label).collect();
                 let failed = b.failed.iter().map(|(_, e)| e.to_string()).collect();
-                (labels, failed, b.pixels.iter().map(|v| v.to_bits()).collect())
+                (labels, failed, b.values.iter().map(|v| v.to_bits()).collect())
             });
             batches.collect()
         };
@@ -298,8 +300,8 @@ mod tests {
     #[test]
     fn failures_at_the_end_are_still_reported() {
         let bad = |sample: &Sample| match sample.label {
-            Some(0 | 1) => Ok(Rgb { width: 3, height: 2, data: vec![0; 18] }),
-            _ => Err(ImageError::Empty),
+            Some(0 | 1) => Ok(Prepared::Picture(Rgb { width: 3, height: 2, data: vec![0; 18] })),
+            _ => Err(ImageError::Empty.into()),
         };
         let loader = BatchLoader::with_load(samples(4), tiny().into(), 2, 2, Arc::new(bad)).unwrap();
         let sizes: Vec<_> = loader.map(|b| (b.len(), b.failed.len())).collect();
@@ -325,7 +327,7 @@ mod tests {
         }
         let mut loader = BatchLoader::new(samples, tiny(), reading(2, 2)).unwrap();
         let batch = loader.next().unwrap();
-        assert_eq!((batch.len(), batch.pixels.len()), (2, 36));
+        assert_eq!((batch.len(), batch.values.len()), (2, 36));
         assert!(batch.failed[0].0.ends_with("b.png") && batch.failed[0].1.to_string().contains("b.png"));
         assert!(loader.next().is_none());
     }

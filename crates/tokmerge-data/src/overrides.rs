@@ -26,6 +26,20 @@ pub struct PreprocessOverrides {
     pub std: Option<Vec<f32>>,
 }
 
+impl PreprocessOverrides {
+    /// The name of the first setting that is given.
+    pub(crate) fn first(&self) -> Option<&'static str> {
+        let given = [
+            (self.crop_pct.is_some(), "crop_pct"),
+            (self.crop_mode.is_some(), "crop_mode"),
+            (self.interpolation.is_some(), "interpolation"),
+            (self.mean.is_some(), "mean"),
+            (self.std.is_some(), "std"),
+        ];
+        given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
+    }
+}
+
 impl Preprocess {
     /// This preprocessing with the user's settings in place of its own.
     ///

@@ -96,6 +96,14 @@ impl fmt::Display for Preprocess {
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PreprocessError {
+    /// A setting of pictures for a model that takes something else.
+    #[error("{setting} is a setting of images, and the model takes {media}; leave it out")]
+    OfImages {
+        /// The setting.
+        setting: &'static str,
+        /// What the model takes.
+        media: &'static str,
+    },
     /// A side of the input size is zero or too long.
     #[error("input_size is {height}x{width}, and each side must be 1 to {MAX_SIDE}; pass e.g. 224x224")]
     InputSize {

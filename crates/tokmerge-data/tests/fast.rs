@@ -8,7 +8,7 @@ use common::{Tensors, material};
 use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress};
 use serde_json::Value;
 use tokmerge_data::{
-    Colour, CropMode, Decode, DecodeOptions, ExifOrientation, ImageFolder, ImageProcessor, Interpolation,
+    ClassFolder, Colour, CropMode, Decode, DecodeOptions, ExifOrientation, ImageProcessor, Interpolation,
     Limits, NaflexPreprocess, Preprocess, Rgb, decode_image, open_image, resize,
 };
 
@@ -158,7 +158,7 @@ fn photographs_look_the_same_when_they_are_decoded_smaller() {
         eprintln!("SKIPPED: imagenet1k_sample is not in ../shared/material; nothing was compared");
         return;
     };
-    let folder = ImageFolder::open(folder).unwrap().limit(6);
+    let folder = ClassFolder::open(folder).unwrap().limit(6);
     let limits = Limits::default();
     let processor = ImageProcessor::from(Preprocess::default());
     let mut worst = 0.0_f64;

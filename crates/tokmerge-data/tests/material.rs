@@ -6,7 +6,7 @@ mod common;
 
 use common::{Tensors, material};
 use tokmerge_data::{
-    BatchLoader, ClassNames, DecodeOptions, ImageFolder, Limits, Preprocess, Reading, open_image,
+    BatchLoader, ClassFolder, ClassNames, DecodeOptions, Limits, Preprocess, Reading, open_image,
 };
 
 /// Mean difference, in 8-bit levels, between a photograph and its JPEG; measured 1.2 to 3.0 over the golden
@@ -31,7 +31,7 @@ fn the_golden_images_are_the_sample_jpegs() {
         return skipped("vit_tiny_augreg or imagenet1k_sample");
     };
     let golden = Tensors::open(&golden);
-    let folder = ImageFolder::open(folder).unwrap();
+    let folder = ClassFolder::open(folder).unwrap();
     assert_eq!((folder.len(), folder.class_names().len()), (1000, 1000));
     let labels = golden.i32("labels");
     assert_eq!(golden.shape("images_u8"), [labels.len(), 224, 224, 3]);
@@ -74,7 +74,7 @@ fn every_real_image_loads_and_every_class_has_a_name() {
     else {
         return skipped("imagenet1k_sample or imagenet1k_labels.tsv");
     };
-    let folder = ImageFolder::open(folder).unwrap().limit(100);
+    let folder = ClassFolder::open(folder).unwrap().limit(100);
     let names = ClassNames::open(labels).unwrap();
     assert_eq!((names.len(), names.name(0)), (1000, Some("tench")));
     let index = names.index_of_wnid();
@@ -91,7 +91,7 @@ fn every_real_image_decodes_to_the_bytes_of_pillow() {
     let Some(folder) = material("imagenet1k_sample") else {
         return skipped("imagenet1k_sample");
     };
-    let folder = ImageFolder::open(folder).unwrap();
+    let folder = ClassFolder::open(folder).unwrap();
     let expected = Tensors::fixture("material.safetensors").u32("imagenet1k_sample");
     assert_eq!(folder.len(), expected.len());
     let different = folder.samples().iter().zip(expected).filter(|(sample, expected)| {

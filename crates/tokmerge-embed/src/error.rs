@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::{LockError, shortened};
-use tokmerge_data::DatasetError;
+use tokmerge_data::{DatasetError, Media};
 use tokmerge_models::NotFinite;
 
 /// Why images were not embedded, or vectors not found.
@@ -29,8 +29,10 @@ pub enum EmbedError {
         path: PathBuf,
     },
     /// There is nothing to embed.
-    #[error("{sources}: no images there; looked for JPEG, PNG, WebP and BMP")]
+    #[error("{sources}: no {} there; looked for files ending in .{}", media.words(), media.extensions().join(", ."))]
     Empty {
+        /// What was looked for.
+        media: Media,
         /// The sources.
         sources: String,
     },

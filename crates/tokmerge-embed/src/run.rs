@@ -8,7 +8,7 @@ use crate::{Detail, EmbedError, Format, Inputs, Length, Target, Writing};
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 use std::path::Path;
-use tokmerge_data::{ExifOrientation, ImageProcessor, Reading};
+use tokmerge_data::{ExifOrientation, ImageProcessor, Processor, Reading};
 use tokmerge_merge::Reduction;
 use tokmerge_models::{Batch, Convention, Model, NotFinite, Pass};
 
@@ -64,17 +64,9 @@ pub fn embed(
     let processor = model.processor();
     if !pending.is_empty() {
         let ranges: Vec<Range<usize>> = pending.iter().map(|part| range(*part)).collect();
-        stream(inputs, &ranges, &processor, reading, |images| {
-            let mut run = Run {
-                model,
-                reduction,
-                processor: &processor,
-                writing,
-                reading,
-                kind: &kind,
-                patches,
-                observer,
-            };
+        stream(inputs, &ranges, processor, reading, |images| {
+            let mut run =
+                Run { model, reduction, processor, writing, reading, kind: &kind, patches, observer };
             pending.iter().try_for_each(|part| run.part(&store, *part, range(*part), images))
         })?;
     }
@@ -97,9 +89,9 @@ fn settings(
     reading: Reading,
 ) -> Map<String, Value> {
     let preprocess = match model.processor() {
-        ImageProcessor::Fixed(preprocess) => json!(preprocess),
-        ImageProcessor::Naflex(preprocess) => json!(preprocess),
-        other => json!(format!("{other:?}")),
+        Processor::Image(ImageProcessor::Fixed(preprocess)) => json!(preprocess),
+        Processor::Image(ImageProcessor::Naflex(preprocess)) => json!(preprocess),
+        other => json!(other.to_string()),
     };
     let mut settings = writing.made_with.clone();
     let own = [
@@ -112,7 +104,7 @@ fn settings(
         ("normalize", json!(writing.length == Length::Unit)),
         ("dense", json!(writing.detail == Detail::Patches)),
         ("shard_size", json!(writing.shard_size)),
-        ("sources", json!(format!("{} images, list {}", inputs.len(), inputs.digest()))),
+        ("sources", json!(format!("{} {}, list {}", inputs.len(), model.media().words(), inputs.digest()))),
         ("version", json!(env!("CARGO_PKG_VERSION"))),
     ];
     settings.extend(own.map(|(name, value)| (name.to_owned(), value)));
@@ -123,7 +115,7 @@ fn settings(
 struct Run<'a> {
     model: &'a Model,
     reduction: &'a Reduction,
-    processor: &'a ImageProcessor,
+    processor: &'a Processor,
     writing: &'a Writing,
     reading: Reading,
     kind: &'a Kind<'a>,

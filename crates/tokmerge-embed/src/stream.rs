@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
 use tokmerge_checkpoint::shortened;
-use tokmerge_data::{DecodeOptions, ImageError, ImageProcessor, Limits, Reading, Rgb};
+use tokmerge_data::{DecodeOptions, Limits, MediaError, Prepared, Processor, Reading};
 use tokmerge_models::Batch;
 
 /// An image, or why there is none.
@@ -21,8 +21,8 @@ use tokmerge_models::Batch;
 pub struct Loaded {
     /// Its path or key.
     pub key: String,
-    /// The picture as the model sees it.
-    pub picture: Result<Rgb, String>,
+    /// What the model sees of it.
+    pub prepared: Result<Prepared, String>,
 }
 
 /// Images that come in order.
@@ -45,7 +45,7 @@ impl Inputs {
     /// All images, decoded one after the other by the thread that asks for them.
     pub fn images<'a>(
         &'a self,
-        processor: &'a ImageProcessor,
+        processor: &'a Processor,
         decoding: DecodeOptions,
     ) -> impl Iterator<Item = Loaded> + 'a {
         self.read(0..self.len()).map(move |image| load(image, processor, decoding))
@@ -75,14 +75,14 @@ impl Filled {
         images: &mut impl Iterator<Item = Loaded>,
         size: usize,
         most: usize,
-        processor: &ImageProcessor,
+        processor: &Processor,
     ) -> Self {
         let mut filled = Self::default();
         while filled.keys.len() < size && filled.taken() < most {
-            let Some(Loaded { key, picture }) = images.next() else { break };
+            let Some(Loaded { key, prepared }) = images.next() else { break };
             let Self { batch, keys, broken } = &mut filled;
-            let grid = picture.and_then(|picture| {
-                let grid = processor.normalise(&picture, &mut batch.values);
+            let grid = prepared.and_then(|prepared| {
+                let grid = processor.normalise(&prepared, &mut batch.values);
                 grid.map_err(|error| format!("{}: {error}", shortened(&key)))
             });
             match grid {
@@ -106,7 +106,7 @@ impl Filled {
 pub fn stream<T>(
     inputs: &Inputs,
     ranges: &[Range<usize>],
-    processor: &ImageProcessor,
+    processor: &Processor,
     reading: Reading,
     consume: impl FnOnce(&mut Stream) -> Result<T, EmbedError>,
 ) -> Result<T, EmbedError> {
@@ -148,7 +148,7 @@ fn feed_all(inputs: &Inputs, ranges: &[Range<usize>], feeds: &[SyncSender<Encode
 fn decode_all(
     fed: &Receiver<Encoded>,
     sender: &SyncSender<Loaded>,
-    processor: &ImageProcessor,
+    processor: &Processor,
     decoding: DecodeOptions,
 ) {
     for image in fed {
@@ -158,32 +158,32 @@ fn decode_all(
     }
 }
 
-fn load(image: Encoded, processor: &ImageProcessor, decoding: DecodeOptions) -> Loaded {
+fn load(image: Encoded, processor: &Processor, decoding: DecodeOptions) -> Loaded {
     let Encoded { key, content } = image;
-    let decode = || picture(&content, processor, &decoding);
-    let picture = match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(Ok(picture)) => Ok(picture),
+    let decode = || prepare(&content, processor, &decoding);
+    let prepared = match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(prepared)) => Ok(prepared),
         Ok(Err(error)) => Err(reason(&key, &content, &error)),
         Err(_) => {
             let shown = shortened(&key);
             Err(format!("{shown}: made the decoder panic; leave it out, and report it with the file"))
         }
     };
-    Loaded { key, picture }
+    Loaded { key, prepared }
 }
 
-fn picture(
+fn prepare(
     content: &Content,
-    processor: &ImageProcessor,
+    processor: &Processor,
     decoding: &DecodeOptions,
-) -> Result<Rgb, ImageError> {
+) -> Result<Prepared, MediaError> {
     match content {
-        Content::File(path) => processor.open_fitted(path, decoding),
+        Content::File(path) => processor.open(path, decoding),
         Content::Member { archive, offset, size } => {
-            processor.decode_fitted(&member(archive, *offset, *size, &decoding.limits)?, decoding)
+            processor.decode(member(archive, *offset, *size, &decoding.limits)?, decoding)
         }
-        Content::Bytes(bytes) => processor.decode_fitted(bytes, decoding),
-        Content::Stdin => processor.fit(&processor.read(io::stdin().lock(), decoding)?).map_err(Into::into),
+        Content::Bytes(bytes) => processor.decode(bytes.clone(), decoding),
+        Content::Stdin => processor.read(io::stdin().lock(), decoding),
         Content::Broken(reason) => Err(io::Error::other(reason.clone()).into()),
     }
 }
@@ -198,10 +198,10 @@ fn member(archive: &Path, offset: u64, size: u64, limits: &Limits) -> io::Result
 }
 
 /// Why there is no picture, in one line that names the image.
-fn reason(key: &str, content: &Content, error: &ImageError) -> String {
+fn reason(key: &str, content: &Content, error: &MediaError) -> String {
     match content {
         Content::Broken(reason) => reason.clone(),
-        Content::File(_) if matches!(error, ImageError::InFile { .. }) => error.to_string(),
+        Content::File(_) if error.names_file() => error.to_string(),
         Content::Stdin => format!("standard input (-): {error}"),
         Content::File(_) | Content::Bytes(_) | Content::Member { .. } => {
             format!("{}: {error}", shortened(key))

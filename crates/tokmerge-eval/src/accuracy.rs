@@ -4,7 +4,7 @@ use crate::batches::each_batch;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
-use tokmerge_data::{Batch, ImageError, LoaderError, Reading, Sample};
+use tokmerge_data::{Batch, LoaderError, Media, MediaError, Reading, Sample};
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_models::{Convention, Measured, Model, NotFinite};
 
@@ -58,8 +58,8 @@ pub trait Observer {
         let _ = images;
     }
 
-    /// An image could not be read and is left out.
-    fn failed(&mut self, path: &Path, error: &ImageError) {
+    /// A file could not be read and is left out.
+    fn failed(&mut self, path: &Path, error: &MediaError) {
         let _ = (path, error);
     }
 
@@ -105,8 +105,10 @@ pub enum EvalError {
         classes: usize,
     },
     /// Not a single image could be read.
-    #[error("none of the {failed} images could be read; the first: {first}")]
+    #[error("none of the {failed} {} could be read; the first: {first}", media.words())]
     NothingRead {
+        /// What they were to be.
+        media: Media,
         /// How many failed.
         failed: usize,
         /// Why the first did.

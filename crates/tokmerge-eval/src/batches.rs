@@ -15,7 +15,7 @@ pub(crate) fn each_batch(
     observer: &mut dyn Observer,
     mut run: impl FnMut(&Batch, &mut dyn Observer) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let loader = BatchLoader::new(samples, model.processor(), reading)?;
+    let loader = BatchLoader::new(samples, model.processor().clone(), reading)?;
     let (mut read, mut failed, mut first) = (0, 0, String::new());
     for batch in loader {
         for (path, error) in &batch.failed {
@@ -31,5 +31,9 @@ pub(crate) fn each_batch(
         }
         observer.done(batch.len() + batch.failed.len());
     }
-    if read == 0 && failed > 0 { Err(EvalError::NothingRead { failed, first }) } else { Ok(()) }
+    if read == 0 && failed > 0 {
+        Err(EvalError::NothingRead { media: model.media(), failed, first })
+    } else {
+        Ok(())
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Outcome, Target, as_it_is, refused, seeds};
 use std::path::PathBuf;
-use tokmerge_data::{DecodeOptions, Limits, Preprocess};
+use tokmerge_data::{DecodeOptions, Limits, Prepared, Preprocess};
 use tokmerge_embed::{Sources, Vectors};
 
 /// WebDataset's shards.
@@ -71,11 +71,12 @@ fn images(name: &str, input: &[u8]) -> Outcome {
             let mut read = 0;
             // Tables may claim any number of rows; what they hold is what counts.
             for image in inputs.images(&preprocess.into(), DecodeOptions::from(limits)).take(1000) {
-                match image.picture {
-                    Ok(picture) => {
+                match image.prepared {
+                    Ok(Prepared::Picture(picture)) => {
                         assert_eq!(picture.data.len(), 8 * 8 * 3);
                         read += 1;
                     }
+                    Ok(other) => panic!("{other:?} is no picture"),
                     Err(reason) => {
                         refused(&reason);
                     }

@@ -61,6 +61,9 @@ pub struct ModelFacts {
     /// What `prop_attn=auto` means for off-the-shelf weights: [`KeyBias::None`] for MAE models (ToMe, Table 1f),
     /// [`KeyBias::LogSize`] for all others.
     pub key_bias: KeyBias,
+    /// What it means for weights that were trained with merging: [`KeyBias::None`] for AudioMAE (ToMe, A.3),
+    /// [`KeyBias::LogSize`] for all others.
+    pub trained_key_bias: KeyBias,
     /// How the weights were trained.
     pub training: Training,
     /// What the output is made of.
@@ -79,18 +82,18 @@ impl ModelFacts {
             tokens,
             prefix,
             key_bias: KeyBias::LogSize,
+            trained_key_bias: KeyBias::LogSize,
             training: Training::WithoutMerging,
             readout: Readout::Prefix,
             positions: PositionUse::Free,
         }
     }
 
-    /// What `prop_attn=auto` means for these weights. Models trained with merging learned it with proportional
-    /// attention, whatever suits them off the shelf.
+    /// What `prop_attn=auto` means for these weights.
     #[must_use]
     pub fn auto_key_bias(&self) -> KeyBias {
         match self.training {
-            Training::WithMerging => KeyBias::LogSize,
+            Training::WithMerging => self.trained_key_bias,
             Training::WithoutMerging => self.key_bias,
         }
     }

@@ -135,12 +135,13 @@ pub trait FamilyConfig {
         self
     }
 
-    /// The same, averaging its patches with the norm after that; unchanged where the family cannot.
+    /// The same as a file of weights has it, which `has` the parameters of some paths: what a name leaves open.
     #[must_use]
-    fn normalised_after_pooling(self) -> Self
+    fn fitted(self, has: &dyn Fn(&str) -> bool) -> Self
     where
         Self: Sized,
     {
+        let _ = has;
         self
     }
 
@@ -200,6 +201,8 @@ pub struct Shape {
     pub input: InputShape,
     /// Rows and columns of patches; `None` where every image has its own.
     pub grid: Option<(usize, usize)>,
+    /// Such grids behind each other in time; 1 of an image.
+    pub steps: usize,
     /// Channels of a token (`C`).
     pub channels: usize,
     /// Heads of an attention (`H`).
@@ -221,7 +224,7 @@ impl Shape {
     #[must_use]
     pub fn img_size(&self) -> (usize, usize) {
         match self.input {
-            InputShape::Image { size, .. } => size,
+            InputShape::Image { size, .. } | InputShape::Clip { size, .. } => size,
             InputShape::Patches { patch, most, .. } => (most.isqrt() * patch, most.isqrt() * patch),
         }
     }

@@ -16,15 +16,18 @@ pub enum Input {
         /// Rows and columns of patches of every image.
         grids: Vec<(usize, usize)>,
     },
+    /// `[B, channels, frames, height, width]`: clips of one size and length.
+    Clips(Tensor<5>),
 }
 
 impl Input {
-    /// Images in the batch.
+    /// Items in the batch.
     #[must_use]
     pub fn items(&self) -> usize {
         match self {
             Self::Images(images) => images.dims()[0],
             Self::Patches { grids, .. } => grids.len(),
+            Self::Clips(clips) => clips.dims()[0],
         }
     }
 
@@ -45,6 +48,7 @@ impl Input {
         match self {
             Self::Images(images) => images.device(),
             Self::Patches { pixels, .. } => pixels.device(),
+            Self::Clips(clips) => clips.device(),
         }
     }
 }
@@ -69,6 +73,15 @@ pub enum InputShape {
         /// Patches of an image at most; a number that no grid exceeds.
         most: usize,
     },
+    /// Clips of one size and length.
+    Clip {
+        /// Colours.
+        channels: usize,
+        /// Frames.
+        frames: usize,
+        /// Height and width in pixels.
+        size: (usize, usize),
+    },
 }
 
 impl InputShape {
@@ -78,6 +91,7 @@ impl InputShape {
         match *self {
             Self::Image { channels, size: (height, width) } => channels * height * width,
             Self::Patches { channels, patch, most } => channels * patch * patch * most,
+            Self::Clip { channels, frames, size: (height, width) } => channels * frames * height * width,
         }
     }
 
@@ -99,7 +113,7 @@ impl InputShape {
         let mut random = Random::new(seed);
         let values = (0..items * self.len()).map(|_| random.normal() as f32).collect();
         let grids = match *self {
-            Self::Image { .. } => None,
+            Self::Image { .. } | Self::Clip { .. } => None,
             Self::Patches { most, .. } => {
                 let side = most.isqrt();
                 let rows = (1..=side).rev().find(|rows| most.is_multiple_of(*rows)).unwrap_or(1);
@@ -127,7 +141,7 @@ impl From<Vec<f32>> for Batch {
 
 impl From<&tokmerge_data::Batch> for Batch {
     fn from(read: &tokmerge_data::Batch) -> Self {
-        Self { values: read.pixels.clone(), grids: read.grids.clone() }
+        Self { values: read.values.clone(), grids: read.grids.clone() }
     }
 }
 
@@ -180,6 +194,11 @@ impl Batch {
                 let items = self.values.len() / (channels * height * width).max(1);
                 let images = TensorData::new(self.values, [items, channels, height, width]);
                 Input::Images(Tensor::from_data(images, device))
+            }
+            (InputShape::Clip { channels, frames, size: (height, width) }, _) => {
+                let items = self.values.len() / shape.len().max(1);
+                let clips = TensorData::new(self.values, [items, channels, frames, height, width]);
+                Input::Clips(Tensor::from_data(clips, device))
             }
             (InputShape::Patches { channels, patch, .. }, grids) => {
                 let grids = grids.unwrap_or_default();

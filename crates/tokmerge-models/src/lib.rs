@@ -49,6 +49,7 @@ pub use experts::{
 };
 pub use families::lv_vit::{LvVit, LvVitConfig};
 pub use families::sam_vit::{Distances, SamVit, SamVitConfig, WindowBlock, Windows};
+pub use families::st_vit::{StVit, StVitConfig, TubePool, TubePositions};
 pub use families::t2t_vit::{T2tVit, T2tVitConfig};
 pub use families::vit::{
     AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, Vit, VitBlock,
@@ -71,7 +72,8 @@ pub use positions::{
 pub use recheck::top2_margin;
 pub use registry::{Architecture, UnknownModel, architecture, architectures};
 pub use stems::{
-    BatchNorm, ConvStem, Convolution, PatchEmbed, TokenAttention, TokenTransformer, TokensToToken,
+    BatchNorm, ConvStem, Convolution, PatchEmbed, TokenAttention, TokenTransformer, TokensToToken, TubeEmbed,
+    TubeProjection,
 };
 pub use tokmerge_nn::{LayerScale, Linear, Mlp, Norm, parameters};
 pub use tokmerge_ops::{Activation, Isa, IsaError, Precision, UnknownPrecision, peak};

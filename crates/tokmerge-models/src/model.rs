@@ -12,7 +12,9 @@ use crate::weights::LoadReport;
 use burn::tensor::Device;
 use serde::Serialize;
 use std::time::Instant;
-use tokmerge_data::{ImageProcessor, NaflexPreprocess, Preprocess, PreprocessError, Rgb};
+use tokmerge_data::{
+    ImageError, Media, MediaError, Prepared, Preprocess, PreprocessError, PreprocessOverrides, Processor, Rgb,
+};
 use tokmerge_merge::{BindError, LayerTokens, Method, ModelFacts, Reduction, Trace};
 use tokmerge_nn::parameters;
 
@@ -115,32 +117,38 @@ impl Model {
         self.architecture.full_name()
     }
 
-    /// How images are prepared for it.
+    /// How what it takes is prepared.
     #[must_use]
-    pub fn preprocess(&self) -> &Preprocess {
-        &self.architecture.preprocess
+    pub fn processor(&self) -> &Processor {
+        &self.architecture.processor
     }
 
-    /// The same, whichever way images are prepared.
+    /// What it takes: images or sounds.
     #[must_use]
-    pub fn processor(&self) -> ImageProcessor {
-        match &self.architecture.own_sizes {
-            Some(preprocess) => preprocess.clone().into(),
-            None => self.preprocess().clone().into(),
-        }
+    pub fn media(&self) -> Media {
+        self.processor().media()
     }
 
-    /// The same model with images prepared in another way; their size stays the model's. Images of their own sizes take
-    /// over what concerns the values of pixels.
+    /// How images of one size are prepared for it; `None` for a model that takes anything else.
     #[must_use]
-    pub fn with_preprocess(mut self, preprocess: Preprocess) -> Self {
-        let Preprocess { interpolation, mean, std, .. } = preprocess;
-        if let Some(own) = &mut self.architecture.own_sizes {
-            *own = NaflexPreprocess { interpolation, mean, std, ..own.clone() };
-        }
-        let input_size = self.config().shape().img_size();
-        self.architecture.preprocess = Preprocess { input_size, ..preprocess };
+    pub fn preprocess(&self) -> Option<&Preprocess> {
+        self.processor().preprocess()
+    }
+
+    /// The same model with what it takes prepared in another way, which must give what it takes.
+    #[must_use]
+    pub fn with_processor(mut self, processor: Processor) -> Self {
+        self.architecture.processor = processor;
         self
+    }
+
+    /// The same model with the user's settings of preprocessing in place of its own.
+    ///
+    /// # Errors
+    /// When they make no sense, or are settings of images and it takes something else.
+    pub fn with_overrides(self, overrides: &PreprocessOverrides) -> Result<Self, PreprocessError> {
+        let processor = self.processor().with(overrides)?;
+        Ok(self.with_processor(processor))
     }
 
     /// Outputs of the classifier; 0 without one.
@@ -221,13 +229,28 @@ impl Model {
     /// Images as the model takes them.
     ///
     /// # Errors
-    /// When an image cannot be brought to the model's input size.
+    /// When an image cannot be brought to the model's input size, or the model takes no images.
     pub fn prepare(&self, images: &[Rgb]) -> Result<Batch, PreprocessError> {
-        let processor = self.processor();
+        let Processor::Image(processor) = self.processor() else {
+            return Err(PreprocessError::OfImages { setting: "an image", media: self.media().words() });
+        };
+        let fitted = images.iter().map(|image| Ok(Prepared::Picture(processor.fit(image)?)));
+        let fitted: Vec<Prepared> = fitted.collect::<Result<_, PreprocessError>>()?;
+        match self.batch(&fitted) {
+            Ok(batch) => Ok(batch),
+            Err(MediaError::Image(ImageError::Preprocess(error))) => Err(error),
+            Err(other) => unreachable!("a picture was fitted by the same processor: {other}"),
+        }
+    }
+
+    /// What was read and prepared by the model's [`processor`](Self::processor), as a batch.
+    ///
+    /// # Errors
+    /// When it was prepared for another model.
+    pub fn batch(&self, prepared: &[Prepared]) -> Result<Batch, MediaError> {
         let mut batch = Batch::default();
-        for image in images {
-            let grid = processor.normalise(&processor.fit(image)?, &mut batch.values)?;
-            if let Some(grid) = grid {
+        for item in prepared {
+            if let Some(grid) = self.processor().normalise(item, &mut batch.values)? {
                 batch.grids.get_or_insert_default().push(grid);
             }
         }

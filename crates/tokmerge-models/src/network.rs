@@ -110,11 +110,11 @@ macro_rules! families {
                 }
             }
 
-            /// The same, averaging its patches with the norm after that, for a family that can.
+            /// The same as a file of weights has it, which `has` the parameters of some paths.
             #[must_use]
-            pub(crate) fn normalised_after_pooling(self) -> Self {
+            pub(crate) fn fitted(self, has: &dyn Fn(&str) -> bool) -> Self {
                 match self {
-                    $(Self::$family(config) => Self::$family(config.normalised_after_pooling()),)+
+                    $(Self::$family(config) => Self::$family(config.fitted(has)),)+
                 }
             }
 
@@ -147,6 +147,8 @@ families! {
     lv_vit: LvVit(LvVit, LvVitConfig),
     /// T2T-ViT: stages in front that make tokens of overlapping tokens.
     t2t_vit: T2tVit(T2tVit, T2tVitConfig),
+    /// Vision Transformers over space and time: clips in, tubes of frames as patches.
+    st_vit: StVit(StVit, StVitConfig),
     /// Segment Anything's image encoder: attention within windows, a neck of convolutions. Nothing merges in it.
     sam_vit: SamVit(SamVit, SamVitConfig),
 }

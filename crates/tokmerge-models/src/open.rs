@@ -19,7 +19,7 @@ use tokmerge_checkpoint::{
     OpenClipConfig, OpenMode, Progress, Silent, SourceError, discover, discover_config, discover_processor,
     quoted, read_text,
 };
-use tokmerge_data::{ImageProcessor, NaflexPreprocess, Preprocess};
+use tokmerge_data::{ImageProcessor, Media, Preprocess, PreprocessError, Processor};
 use tokmerge_merge::{Method, SpecError};
 use tokmerge_nn::parameters;
 use tokmerge_ops::Precision;
@@ -102,6 +102,9 @@ pub enum ModelError {
     /// The image size does not fit.
     #[error(transparent)]
     ImageSize(#[from] ImageSizeError),
+    /// What the model takes cannot be prepared in that size.
+    #[error(transparent)]
+    InputSize(PreprocessError),
     /// There is nothing to distribute tokens among.
     #[error(
         "{model} has no experts among which tokens could be distributed (routing {routing}); leave the routing out"
@@ -247,9 +250,9 @@ fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelE
         return Err(ModelError::NoExperts { model: options.model.clone(), routing: options.routing });
     }
     if let Some(size) = options.img_size {
-        let Architecture { config, preprocess, .. } = &mut found.architecture;
+        let Architecture { config, processor, .. } = &mut found.architecture;
         *config = config.clone().with_img_size(size)?;
-        preprocess.input_size = size;
+        *processor = processor.with_size(size).map_err(ModelError::InputSize)?;
     }
     Ok(found)
 }
@@ -279,7 +282,10 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
         _ => (false, Vec::new()),
     };
     let (architecture, unread) = described(&config, weights.as_ref(), processor).map_err(wrong)?;
-    let mut notes = if silent { vec![assumed(&path, &architecture.preprocess)] } else { Vec::new() };
+    let mut notes = match architecture.preprocess().filter(|_| silent) {
+        Some(preprocess) => vec![assumed(&path, preprocess)],
+        None => Vec::new(),
+    };
     notes.extend(left_unread(&path, &unread));
     let classes = architecture.config.shape().classes;
     if !class_names.is_empty() && classes > 0 && class_names.len() != classes {
@@ -312,49 +318,59 @@ fn assumed(config: &Path, preprocess: &Preprocess) -> String {
 
 /// The model of a `config.json` of transformers, with what its image processor says.
 fn hugging_face(
-    config: &HfConfig,
+    config_file: &HfConfig,
     weights: Option<&Spelling>,
-    given: Option<ImageProcessor>,
+    given: Option<Processor>,
 ) -> Result<(Architecture, Vec<String>), ConfigureError> {
-    let size = match &given {
-        Some(ImageProcessor::Fixed(given)) => Some(given.input_size),
-        _ => None,
+    let size = given.as_ref().and_then(Processor::preprocess).map(|given| given.input_size);
+    let Understood { mut config, processor: own, unread } =
+        config_json::hugging_face::describe(config_file, weights, size)?;
+    let name = config_file.model_type.clone();
+    let refused = |reason: String| {
+        ConfigureError::Shape(format!("{reason}; use the preprocessor_config.json of this model"))
     };
-    let Understood { config: mut shape, preprocess, unread } =
-        config_json::hugging_face::describe(config, weights, size)?;
-    let name = config.model_type.clone();
-    let (preprocess, own_sizes) = match (given, shape.sizes) {
-        (Some(ImageProcessor::Fixed(given)), Sizes::One) => (given, None),
-        (None, Sizes::One) => (preprocess, None),
-        (Some(ImageProcessor::Naflex(given)), Sizes::Own { .. }) => (preprocess, Some(given)),
-        (None, Sizes::Own { most }) => {
-            let patch_size = shape.patch_size.0;
-            (preprocess, Some(NaflexPreprocess { patch_size, max_num_patches: most, ..Default::default() }))
+    let processor = match (given, &own) {
+        (None, _) => own,
+        (
+            Some(Processor::Image(ImageProcessor::Naflex(given))),
+            Processor::Image(ImageProcessor::Naflex(_)),
+        ) => {
+            if let Config::Vit(shape) = &mut config {
+                let own = shape.patch_size.0;
+                if given.patch_size != own {
+                    let given = given.patch_size;
+                    let reason =
+                        format!("its patch_size is {own}, and {given} in the image processor beside it");
+                    return Err(refused(reason));
+                }
+                shape.sizes = Sizes::Own { most: given.max_num_patches };
+            }
+            given.into()
         }
-        (Some(_), sizes) => {
-            let takes = if sizes == Sizes::One { "images of one size" } else { "images of their own sizes" };
-            let reason = format!(
-                "the image processor beside it prepares images otherwise than the model, which takes {takes}; use the \
-                 preprocessor_config.json of this model"
-            );
-            return Err(ConfigureError::Shape(reason));
+        (Some(given), own) if std::mem::discriminant(&given) == std::mem::discriminant(own) => {
+            let kinds = [&given, own].map(|processor| processor.preprocess().is_some());
+            if kinds[0] != kinds[1] {
+                let takes = if kinds[1] { "images of one size" } else { "images of their own sizes" };
+                return Err(refused(format!(
+                    "the image processor beside it prepares images otherwise than the model, which takes {takes}"
+                )));
+            }
+            if given.most_values() != own.most_values() && given.media() != Media::Image {
+                return Err(refused(format!(
+                    "the processor beside it makes {} of another size than the model takes",
+                    given.media().words()
+                )));
+            }
+            given
+        }
+        (Some(given), own) => {
+            let (given, own) = (given.media().words(), own.media().words());
+            return Err(refused(format!(
+                "the processor beside it prepares {given}, and the model takes {own}"
+            )));
         }
     };
-    let mut preprocess = preprocess;
-    if let Some(given) = &own_sizes {
-        let NaflexPreprocess { interpolation, mean, std, .. } = *given;
-        preprocess = Preprocess { interpolation, mean, std, ..preprocess };
-        if given.patch_size != shape.patch_size.0 {
-            let (given, own) = (given.patch_size, shape.patch_size.0);
-            let reason = format!(
-                "its patch_size is {own}, and {given} in the image processor beside it; use the \
-                 preprocessor_config.json of this model"
-            );
-            return Err(ConfigureError::Shape(reason));
-        }
-        shape.sizes = Sizes::Own { most: given.max_num_patches };
-    }
-    Ok((Architecture { name, tag: String::new(), config: shape.into(), preprocess, own_sizes }, unread))
+    Ok((Architecture { name, tag: String::new(), config, processor }, unread))
 }
 
 /// What a `config.json` or an `open_clip_config.json` describes, without weights that could say what it leaves open;
@@ -366,14 +382,14 @@ pub fn configured(
     config: &ModelConfig,
     processor: Option<&serde_json::Value>,
 ) -> Result<Architecture, ConfigureError> {
-    Ok(described(config, None, processor.map(ImageProcessor::from_hf).transpose()?)?.0)
+    Ok(described(config, None, processor.map(Processor::from_hf).transpose()?)?.0)
 }
 
 /// The same, with weights that say what a configuration of transformers leaves open; and the fields that were not read.
 fn described(
     config: &ModelConfig,
     weights: Option<&Spelling>,
-    processor: Option<ImageProcessor>,
+    processor: Option<Processor>,
 ) -> Result<(Architecture, Vec<String>), ConfigureError> {
     let (architecture, unread) = match config {
         ModelConfig::Timm(config) => (config_json::timm(config)?, Vec::new()),
@@ -388,10 +404,9 @@ fn described(
 /// The image tower of an `open_clip_config.json`.
 fn open_clip(config: &OpenClipConfig) -> Result<(Architecture, Vec<String>), ConfigureError> {
     match config_json::open_clip::describe(config)? {
-        Tower::Own(Understood { config: shape, preprocess, unread }) => {
+        Tower::Own(Understood { config, processor, unread }) => {
             let (name, tag) = ("open_clip".to_owned(), String::new());
-            let config = shape.into();
-            Ok((Architecture { name, tag, config, preprocess, own_sizes: None }, unread))
+            Ok((Architecture { name, tag, config, processor }, unread))
         }
         Tower::Timm(tower) => Ok((config_json::timm_tower(&tower)?, Vec::new())),
     }
@@ -401,8 +416,8 @@ fn open_clip(config: &OpenClipConfig) -> Result<(Architecture, Vec<String>), Con
 const MAX_JSON: u64 = 1 << 20;
 
 /// How images are prepared, by a file of transformers.
-fn read_processor(path: &Path) -> Result<ImageProcessor, ModelError> {
-    ImageProcessor::from_hf(&read_json(path)?)
+fn read_processor(path: &Path) -> Result<Processor, ModelError> {
+    Processor::from_hf(&read_json(path)?)
         .map_err(|error| ModelError::Preprocessor { path: path.to_owned(), reason: error.to_string() })
 }
 
@@ -453,6 +468,11 @@ impl Model {
                 (network, Method::None, LoadReport::default())
             }
         };
+        // The tables know the classes of some names, where the weights have as many.
+        let class_names = match named {
+            Named::ByName => architecture.listed_classes(),
+            Named::ByConfig => class_names,
+        };
         let network = network.with_routing(options.routing);
         Ok(Self::from_parts(network, architecture, class_names, trained_with, device)
             .with_report(report, notes))
@@ -497,9 +517,7 @@ fn fitted(config: Config, checkpoint: &Checkpoint, named: Named) -> Result<Confi
     }
     let spelling = spelling(checkpoint)?;
     let has = |path: &str| spelling.source(path).is_some();
-    let config =
-        if has("fc_norm.weight") && !has("norm.weight") { config.normalised_after_pooling() } else { config };
-    Ok(config.with_num_classes(spelling.head().unwrap_or(0)))
+    Ok(config.fitted(&has).with_num_classes(spelling.head().unwrap_or(0)))
 }
 
 /// The method that a checkpoint's metadata name.

@@ -43,8 +43,8 @@ fn open_and_run(fixtures: &Path, name: &str) -> Result<(), String> {
     if *model.config() != Config::from(expected.clone()) {
         return Err(format!("read as {:?}\ninstead of {expected:?}", model.config()));
     }
-    if model.preprocess().input_size != expected.img_size {
-        return Err(format!("prepares images of {:?}", model.preprocess().input_size));
+    if model.preprocess().expect("of images").input_size != expected.img_size {
+        return Err(format!("prepares images of {:?}", model.preprocess().expect("of images").input_size));
     }
     let none = Reduction::none();
     let logits = model.run(floats(&golden, "images"), Pass::new(&none)).logits;

@@ -136,8 +136,7 @@ fn a_folder_of_its_own_config_and_weights_is_the_same_model() {
     let network = random(&config, 3, &Device::flex());
     let architecture = Architecture {
         config: config.clone().into(),
-        preprocess: Preprocess { input_size: (12, 20), ..Preprocess::default() },
-        own_sizes: None,
+        processor: Preprocess { input_size: (12, 20), ..Preprocess::default() }.into(),
         tag: "made".to_owned(),
         ..architecture("vmoe_small_patch32_224").expect("a name")
     };

@@ -33,7 +33,7 @@ fn open(precision: Precision) -> Option<(Network, Checkpoint)> {
 
 /// `images_u8: [24, 224, 224, 3]`, normalised and channels first.
 fn pixels(golden: &Checkpoint) -> Vec<f32> {
-    let preprocess = architecture(NAME).expect("listed").preprocess;
+    let preprocess = architecture(NAME).expect("listed").preprocess().expect("of images").clone();
     assert_eq!((preprocess.mean, preprocess.std), ([0.5; 3], [0.5; 3]));
     normalised(golden, [0.5; 3], [0.5; 3])
 }
@@ -199,7 +199,7 @@ fn embeddings_sizes_and_origins_of_a_dinov2_are_those_of_the_published_code() {
     }
     let options = ModelOptions::new(format!("local-dir:{}", alone.path().display()));
     let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
-    let preprocess = model.preprocess();
+    let preprocess = model.preprocess().expect("of images");
     let pixels = normalised(&golden, preprocess.mean, preprocess.std);
     let items = pixels.len() / (3 * 224 * 224);
     for (spec, schedule) in [("tome:r=0", "r0"), ("tome:r=8", "r8"), ("tome:r=16", "r16")] {

@@ -26,7 +26,7 @@ fn every_listed_name_is_the_model_that_timm_builds() {
 /// What the fixture says of a name, as it is here.
 fn describe(name: &str) -> Value {
     let found = architecture(name).unwrap_or_else(|error| panic!("{error}"));
-    let (facts, preprocess) = (found.config.facts(), &found.preprocess);
+    let (facts, preprocess) = (found.config.facts(), found.preprocess().expect("of images"));
     let eps = match &found.config {
         Config::Vit(vit) => vit.block.norm.eps,
         #[allow(unreachable_patterns, reason = "timm has no other family of these")]

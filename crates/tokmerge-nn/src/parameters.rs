@@ -52,12 +52,18 @@ pub fn count(module: &impl Module) -> usize {
     parameters.map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
-/// Whether what has this path is no parameter but a statistic that a batch norm keeps: saved with the parameters, and
-/// never trained.
+/// Whether what has this path is no parameter but a statistic that a batch norm keeps, or a table of positions that follows
+/// from the shape: saved with the parameters, and never trained.
 #[must_use]
 pub fn is_buffer(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path);
-    ["running_mean", "running_var"].contains(&name)
+    ["running_mean", "running_var"].contains(&name) || is_table(path)
+}
+
+/// Whether what has this path is a table of positions that follows from the shape: a file need not hold it.
+#[must_use]
+pub fn is_table(path: &str) -> bool {
+    path.rsplit('.').next() == Some("pos_table")
 }
 
 /// Path and shape of every parameter; nothing is initialised.

@@ -83,7 +83,7 @@ impl Start {
             Some(_) => Origin::Given,
             None => Origin::Drawn,
         };
-        architecture.preprocess = architecture.preprocess.with(&recipe.data.overrides())?;
+        architecture.processor = architecture.processor.with(&recipe.data.overrides())?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
         timm_config(&architecture, &[])?;
         let network = merging(network, &recipe, &device)?;
@@ -231,8 +231,7 @@ fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Network, A
         }
         Some(name) => architecture(name)?,
         None => Architecture {
-            preprocess: Preprocess { crop_pct: 0.9, ..Preprocess::default() },
-            own_sizes: None,
+            processor: Preprocess { crop_pct: 0.9, ..Preprocess::default() }.into(),
             ..architecture("vit_small_patch16_224")?
         },
     };
@@ -249,7 +248,7 @@ fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Network, A
     let config = overridden(architecture.config.clone().with_num_classes(classes), &overrides)?;
     let size = wanted.img_size.map_or_else(|| config.shape().img_size(), |side| (side, side));
     let config = config.with_img_size(size)?;
-    architecture.preprocess.input_size = size;
+    architecture.processor = architecture.processor.with_size(size)?;
     architecture.config = config;
     // Checks what a config.json would be checked for.
     timm_config(&architecture, &[])?;

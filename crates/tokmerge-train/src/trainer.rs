@@ -299,7 +299,7 @@ impl Trainer {
             seed: recipe.train.seed,
             workers: recipe.data.workers,
         };
-        let view = View::new(&self.setup.architecture.preprocess, &recipe.regularisation);
+        let view = View::new(self.setup.architecture.preprocess(), &recipe.regularisation);
         let view = view.map_err(std::io::Error::other)?;
         let of_epoch = |step: usize| (step - epoch * self.steps_per_epoch) * recipe.train.accumulate;
         Batches::new(

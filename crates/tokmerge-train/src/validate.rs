@@ -5,7 +5,7 @@ use crate::lora::merged;
 use crate::start::Setup;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use tokmerge_data::{DecodeOptions, ImageError, Reading};
+use tokmerge_data::{DecodeOptions, MediaError, Reading};
 use tokmerge_eval::{Accuracy, EvalOptions, Labels, Observer, evaluate};
 use tokmerge_merge::Method;
 use tokmerge_models::{Convention, Network};
@@ -56,7 +56,7 @@ impl Validation {
 struct Failures<'f>(&'f mut dyn FnMut(String));
 
 impl Observer for Failures<'_> {
-    fn failed(&mut self, _: &Path, error: &ImageError) {
+    fn failed(&mut self, _: &Path, error: &MediaError) {
         (self.0)(error.to_string());
     }
 }

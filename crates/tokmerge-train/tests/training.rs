@@ -27,7 +27,7 @@ fn a_small_model_learns_with_merging_and_is_left_as_a_model() {
         let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((model.classes(), model.config().shape().img_size()), (2, (32, 32)));
         assert_eq!(model.class_names(), ["falling", "rising"]);
-        assert_eq!(model.preprocess().crop_pct, 1.0);
+        assert_eq!(model.preprocess().expect("of images").crop_pct, 1.0);
     }
 }
 

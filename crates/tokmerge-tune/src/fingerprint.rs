@@ -19,7 +19,7 @@ impl Fingerprint {
             model: model.name(),
             weights: weights.0.to_string(),
             img_size: model.config().shape().img_size(),
-            preprocess: model.preprocess().to_string(),
+            preprocess: model.processor().to_string(),
             dtype: dtype.to_owned(),
             convention: convention.to_string(),
             images: describe(images, root),

@@ -1,6 +1,6 @@
 //! The images of a search, read once and kept.
 
-use tokmerge_data::{BatchLoader, DecodeOptions, ImageError, LoaderError, Reading, Sample};
+use tokmerge_data::{BatchLoader, DecodeOptions, LoaderError, MediaError, Reading, Sample};
 use tokmerge_models::{Batch, Model};
 
 /// Prepared images in memory, in batches.
@@ -24,11 +24,11 @@ impl Images {
         samples: Vec<Sample>,
         workers: usize,
         decoding: DecodeOptions,
-        mut failed: impl FnMut(&std::path::Path, &ImageError),
+        mut failed: impl FnMut(&std::path::Path, &MediaError),
     ) -> Result<Self, LoaderError> {
         let mut images = Self { batches: Vec::new(), samples: Vec::new(), decoding };
         let reading = Reading { batch_size: BATCH, workers, decoding };
-        for batch in BatchLoader::new(samples, model.processor(), reading)? {
+        for batch in BatchLoader::new(samples, model.processor().clone(), reading)? {
             for (path, error) in &batch.failed {
                 failed(path, error);
             }

@@ -5,7 +5,7 @@ mod common;
 use common::{CONVENTION, Pictures, fingerprint, model, tuner};
 use std::path::Path;
 use std::time::Duration;
-use tokmerge_data::{Decode, DecodeOptions, ExifOrientation, ImageError, Limits, Reading, Sample};
+use tokmerge_data::{Decode, DecodeOptions, ExifOrientation, Limits, MediaError, Reading, Sample};
 use tokmerge_eval::{EvalOptions, Labels, Observer, Prediction, evaluate};
 use tokmerge_merge::Method;
 use tokmerge_models::Model;
@@ -136,7 +136,7 @@ impl Observer for Hidden<'_> {
         self.read += images;
     }
 
-    fn failed(&mut self, path: &Path, error: &ImageError) {
+    fn failed(&mut self, path: &Path, error: &MediaError) {
         panic!("{}: {error}", path.display());
     }
 

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use tokmerge::{
-    Affinity, BatchLoader, Convention, Decode, Device, ImageFolder, Method, Model, ModelOptions, Precision,
+    Affinity, BatchLoader, ClassFolder, Convention, Decode, Device, Method, Model, ModelOptions, Precision,
     Reading, Routing, Unused, Weights, set_threads,
 };
 
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let reduction = model.bind(&merge.parse::<Method>()?)?;
     let decode = Decode::from_name(decode).ok_or("DECODE is exact or fast")?;
     let reading = Reading { batch_size: batch.parse()?, workers: workers.parse()?, decoding: decode.into() };
-    let samples = ImageFolder::open(dir)?.samples().to_vec();
+    let samples = ClassFolder::open(dir)?.samples().to_vec();
     model.warm_up();
     for line in std::io::stdin().lines() {
         line?;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokmerge_data::{ClassNames, PreprocessError, Rgb};
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Convention, Model, NotFinite};
+use tokmerge_models::{Batch, Convention, Model, NotFinite};
 
 /// One class, as a prediction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -80,8 +80,26 @@ pub fn classify(
     if images.is_empty() {
         return Ok(Vec::new());
     }
-    let measured = model.measure(model.prepare(images)?, reduction, convention)?;
-    let ms = measured.seconds * 1e3 / images.len() as f64;
+    classify_batch(model, reduction, model.prepare(images)?, names, topk, convention)
+}
+
+/// Classifies what a model takes, preprocessed.
+///
+/// # Errors
+/// When an output is not finite.
+///
+/// # Panics
+/// When the batch is not a whole number of items of the model's input.
+pub fn classify_batch(
+    model: &Model,
+    reduction: &Reduction,
+    batch: Batch,
+    names: ClassNamesSource<'_>,
+    topk: usize,
+    convention: Convention,
+) -> Result<Vec<Classification>, ClassifyError> {
+    let measured = model.measure(batch, reduction, convention)?;
+    let ms = measured.seconds * 1e3 / measured.logits.len().max(1) as f64;
     let name = |index: usize| {
         let known = match (names, model.class_names()) {
             (ClassNamesSource::File(names), _) => names.name(index),

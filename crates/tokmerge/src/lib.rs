@@ -13,7 +13,9 @@ mod threads;
 
 pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};
-pub use classify::{ClassNamesSource, Classification, ClassifyError, Ranked, class_names, classify};
+pub use classify::{
+    ClassNamesSource, Classification, ClassifyError, Ranked, class_names, classify, classify_batch,
+};
 pub use demo::demo_pictures;
 pub use picture::{Drawn, Membership, PictureError, picture, picture_sheet};
 pub use sheet::contact_sheet;
@@ -23,9 +25,10 @@ pub use tokmerge_checkpoint::{
     Progress as DownloadProgress, discover, is_obeyed, read_text,
 };
 pub use tokmerge_data::{
-    BatchLoader, ClassNames, ClassOrder, CropMode, DatasetError, Decode, DecodeOptions, ExifOrientation,
-    ImageError, ImageFolder, Interpolation, Labelled, LabelledBy, LeftOut, Limits, Preprocess,
-    PreprocessOverrides, Reading, Rgb, Sample, decode_image, open_image, read_image,
+    BatchLoader, ClassFolder, ClassNames, ClassOrder, CropMode, DatasetError, Decode, DecodeOptions,
+    ExifOrientation, ImageError, ImageProcessor, Interpolation, Labelled, LabelledBy, LeftOut, Limits, Media,
+    MediaError, Prepared, Preprocess, PreprocessOverrides, Processor, Reading, Rgb, Sample, decode_image,
+    open_image, read_image, sound,
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{

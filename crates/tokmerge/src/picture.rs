@@ -166,9 +166,10 @@ fn merged(
         return Err(PictureError::Inflated { merge: reduction.method().to_string() });
     }
     let (rows, cols) = model.config().shape().grid.ok_or(PictureError::NoGrid)?;
-    let seen = model.preprocess().crop(image)?;
-    let mut pixels = vec![0.0; model.preprocess().output_len()];
-    model.preprocess().normalise(&seen, &mut pixels)?;
+    let preprocess = model.preprocess().ok_or(PictureError::NoGrid)?;
+    let seen = preprocess.crop(image)?;
+    let mut pixels = vec![0.0; preprocess.output_len()];
+    preprocess.normalise(&seen, &mut pixels)?;
     let found = if reduction.method().has_weights() {
         mixed(model, reduction, pixels, layer)?
     } else {

@@ -9,7 +9,7 @@ mod output;
 mod preprocess;
 mod values;
 
-pub(crate) use images::{picture, pictures};
+pub(crate) use images::{all_prepared, picture};
 pub(crate) use labels::ClassOrderArgs;
 pub(crate) use merge::{MergeArgs, bind, method};
 pub(crate) use model::{DeviceArgs, ModelArgs, ThreadArgs};

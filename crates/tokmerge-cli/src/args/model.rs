@@ -9,7 +9,10 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 use std::path::PathBuf;
 use std::str::FromStr;
-use tokmerge::{Affinity, Device, EMBEDDED, Model, ModelOptions, Precision, Routing, Unused, Weights};
+use tokmerge::{
+    Affinity, Device, EMBEDDED, Media, Model, ModelOptions, Precision, Routing, Unused, Weights,
+    describe_with_progress,
+};
 
 /// Which model, and how it runs.
 #[derive(Args, Debug)]
@@ -80,6 +83,14 @@ impl ModelArgs {
                 self.open_named(EMBEDDED)
             }
         }
+    }
+
+    /// What the model takes, before its weights are read; images where none is named.
+    pub(crate) fn media(&self) -> Result<Media> {
+        let Some(name) = &self.model else { return Ok(Media::Image) };
+        let options = ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.clone()) };
+        let described = describe_with_progress(&options, &Downloads::default())?;
+        Ok(described.architecture.processor.media())
     }
 
     /// Files that are read to open it, as far as they are on this machine.

@@ -59,7 +59,6 @@ impl PreprocessArgs {
 
     /// The model with the user's preprocessing in place of its own.
     pub(crate) fn apply(&self, model: Model) -> Result<Model> {
-        let preprocess = model.preprocess().with(&self.overrides())?;
-        Ok(model.with_preprocess(preprocess))
+        Ok(model.with_overrides(&self.overrides())?)
     }
 }

@@ -17,7 +17,7 @@ use tokmerge::analysis::{
     loss_per_layer, merged_tokens,
 };
 use tokmerge::plot::{Chart, Scale};
-use tokmerge::{ImageFolder, Model, Reading, Sample, loss_chart, merges_chart};
+use tokmerge::{ClassFolder, Model, Reading, Sample, loss_chart, merges_chart};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AnalyzeCommand {
@@ -100,7 +100,7 @@ pub(crate) struct ReportArgs {
 /// `tokmerge analyze layers`.
 pub(crate) fn layers(args: &LayersArgs) -> Result<ExitCode> {
     args.report.check()?;
-    let folder = args.images.open()?;
+    let folder = args.images.open(&args.model)?;
     let model = args.preprocess.apply(args.model.open()?)?;
     // Refuses before files are made.
     InformationLoss::new(&model, &args.thresholds)?;
@@ -132,7 +132,7 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<ExitCode> {
     if methods.is_empty() {
         bail!("there is nothing to count without merging; give a --merge, e.g. tome:r=8 or atm:theta=0.9");
     }
-    let folder = args.images.open()?;
+    let folder = args.images.open(&args.model)?;
     let model = args.preprocess.apply(args.model.open()?)?;
     let reductions = bind(&model, &methods)?;
     MergedTokens::new(&model, &reductions)?;
@@ -157,12 +157,12 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<ExitCode> {
 }
 
 impl ImagesArgs {
-    fn open(&self) -> Result<ImageFolder> {
+    fn open(&self, model: &ModelArgs) -> Result<ClassFolder> {
         must_exist(&self.dir, "folder")?;
-        Ok(ImageFolder::open(&self.dir)?)
+        Ok(ClassFolder::open_in(&self.dir, model.media()?, None)?)
     }
 
-    fn samples(&self, folder: ImageFolder) -> Vec<Sample> {
+    fn samples(&self, folder: ClassFolder) -> Vec<Sample> {
         note_left_out(&folder, &self.dir);
         let folder = match self.limit {
             Some(limit) => folder.limit(limit),

@@ -1,7 +1,7 @@
 //! `tokmerge classify`.
 
 use super::eval::check_count;
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, bind, pictures};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, all_prepared, at_least_one, bind};
 use crate::output;
 use anyhow::Result;
 use clap::Args;
@@ -12,8 +12,9 @@ use tokmerge::{ClassNames, ClassNamesSource, Classification};
 
 #[derive(Args, Debug)]
 pub(crate) struct ClassifyArgs {
-    /// Images: JPEG, PNG, WebP or BMP; - reads one from standard input
-    #[arg(required = true, value_name = "IMAGE")]
+    /// What the model takes: images (JPEG, PNG, WebP, BMP) or sounds (WAV, FLAC, MP3, Ogg, M4A); - reads one from standard
+    /// input
+    #[arg(required = true, value_name = "FILE")]
     pub(crate) images: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -31,7 +32,7 @@ pub(crate) struct ClassifyArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// Images held in memory at a time, decoded.
+/// Files held in memory at a time, decoded.
 const BATCH: usize = 8;
 
 pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
@@ -44,18 +45,23 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
         check_count(names, &model)?;
     }
     let reductions = bind(&model, &methods)?;
-    // So that the first image's time is like the others'.
+    // So that the first item's time is like the others'.
     model.warm_up();
     let convention = args.output.convention;
     let mut code = ExitCode::SUCCESS;
     for paths in args.images.chunks(BATCH) {
-        let (readable, images) = pictures(paths, &model, &args.preprocess);
-        if images.len() < paths.len() {
+        let (readable, prepared) = all_prepared(paths, &model, &args.preprocess);
+        if prepared.len() < paths.len() {
             code = ExitCode::FAILURE;
         }
+        if prepared.is_empty() {
+            continue;
+        }
+        let batch = model.batch(&prepared)?;
         for (method, reduction) in methods.iter().zip(&reductions) {
             let merge = method.to_string();
-            let results = tokmerge::classify(&model, reduction, &images, names, args.topk, convention)?;
+            let results =
+                tokmerge::classify_batch(&model, reduction, batch.clone(), names, args.topk, convention)?;
             for (path, result) in readable.iter().zip(results) {
                 if args.output.json {
                     output::json(&Row { path, merge: &merge, result: &result })?;
@@ -68,7 +74,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// What is known of one image by one method.
+/// What is known of one file by one method.
 #[derive(Serialize)]
 struct Row<'a> {
     path: &'a str,

@@ -111,8 +111,12 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
             methods.len()
         );
     }
-    let sources =
-        Sources { paths: args.sources.clone(), list: args.files.clone(), column: args.column.clone() };
+    let sources = Sources {
+        paths: args.sources.clone(),
+        list: args.files.clone(),
+        column: args.column.clone(),
+        media: args.model.media()?,
+    };
     let inputs = sources.open()?;
     inputs.notes().iter().for_each(|text| output::note(format!("note: {text}")));
     let model = args.preprocess.apply(args.model.open_or_demo()?)?;
@@ -283,11 +287,11 @@ fn print(
     let reading = Reading { batch_size: BATCH, ..reading };
     let all = 0..inputs.len();
     // What goes wrong here is no error of the stream, and keeps its own causes.
-    stream(inputs, std::slice::from_ref(&all), &processor, reading, |images| {
+    stream(inputs, std::slice::from_ref(&all), processor, reading, |images| {
         let mut work = || {
             let mut code = ExitCode::SUCCESS;
             loop {
-                let filled = Filled::take(images, BATCH, BATCH, &processor);
+                let filled = Filled::take(images, BATCH, BATCH, processor);
                 if filled.taken() == 0 {
                     return Ok(code);
                 }

@@ -12,8 +12,8 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::{
-    Accuracy, ClassNames, ClassOrder, Convention, EvalOptions, ImageError, ImageFolder, Labelled, LabelledBy,
-    Labels, Model, Observer, Prediction, Reading, Sample, class_names, evaluate, wilson,
+    Accuracy, ClassFolder, ClassNames, ClassOrder, Convention, EvalOptions, Labelled, LabelledBy, Labels,
+    MediaError, Model, Observer, Prediction, Reading, Sample, class_names, evaluate, wilson,
 };
 
 #[derive(Args, Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
-    let folder = ImageFolder::open_in(&args.dir, args.class_order.order())?;
+    let folder = ClassFolder::open_in(&args.dir, args.model.media()?, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let model = args.preprocess.apply(args.model.open()?)?;
     model.require_head()?;
@@ -120,7 +120,7 @@ impl Observer for Watcher {
         self.progress.done(images);
     }
 
-    fn failed(&mut self, path: &Path, error: &ImageError) {
+    fn failed(&mut self, path: &Path, error: &MediaError) {
         self.progress.failed(path, error);
     }
 
@@ -135,7 +135,7 @@ impl Observer for Watcher {
 
 /// Samples whose labels are the model's classes, as far as that can be known.
 pub(crate) fn labelled(
-    folder: &ImageFolder,
+    folder: &ClassFolder,
     given: Option<&ClassNames>,
     model: &Model,
 ) -> Result<(Vec<Sample>, Labels)> {
@@ -173,7 +173,7 @@ pub(crate) fn check_count(names: &ClassNames, model: &Model) -> Result<()> {
 }
 
 /// Says in which order folders became classes, where that is not plain.
-fn note_order(folder: &ImageFolder, by: LabelledBy) {
+fn note_order(folder: &ClassFolder, by: LabelledBy) {
     if let LabelledBy::Order(order) = by
         && folder.orders_differ()
     {
@@ -289,8 +289,10 @@ impl<'a> CsvRow<'a> {
             top5_err: number(result.top5.map(|top5| 100.0 - top5)),
             param_count: format!("{:.2}", model.parameters() as f64 / 1e6),
             img_size: model.config().shape().img_size().0,
-            crop_pct: model.preprocess().crop_pct.to_string(),
-            interpolation: model.preprocess().interpolation.name(),
+            crop_pct: model
+                .preprocess()
+                .map_or_else(String::new, |preprocess| preprocess.crop_pct.to_string()),
+            interpolation: model.preprocess().map_or("", |preprocess| preprocess.interpolation.name()),
             merge: &result.merge,
             images: result.images,
             agreement: format!("{:.3}", result.agreement),

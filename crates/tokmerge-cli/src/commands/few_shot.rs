@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokmerge::{Extracted, FewShot, FewShotError, ImageFolder, Model, Reading, extract};
+use tokmerge::{ClassFolder, Extracted, FewShot, FewShotError, Model, Reading, extract};
 
 #[derive(Args, Debug)]
 pub(crate) struct FewShotArgs {
@@ -72,7 +72,7 @@ impl Row<'_> {
 pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
-    let folder = ImageFolder::open(&args.dir)?;
+    let folder = ClassFolder::open_in(&args.dir, args.model.media()?, None)?;
     check(args, &folder)?;
     let model = args.preprocess.apply(args.model.open()?)?;
     let reductions = bind(&model, &methods)?;
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
 }
 
 /// Refuses what could only fail after all images have been looked at.
-fn check(args: &FewShotArgs, folder: &ImageFolder) -> Result<()> {
+fn check(args: &FewShotArgs, folder: &ClassFolder) -> Result<()> {
     let dir = args.dir.display();
     let names = folder.class_names();
     if names.len() < 2 {
@@ -126,7 +126,7 @@ fn check(args: &FewShotArgs, folder: &ImageFolder) -> Result<()> {
 
 fn row<'e>(
     args: &FewShotArgs,
-    folder: &ImageFolder,
+    folder: &ClassFolder,
     extracted: &'e Extracted,
     shots: usize,
 ) -> Result<Row<'e>> {
@@ -149,7 +149,7 @@ fn row<'e>(
     Ok(row)
 }
 
-fn print(args: &FewShotArgs, folder: &ImageFolder, model: &Model, rows: &[Row<'_>]) -> Result<()> {
+fn print(args: &FewShotArgs, folder: &ClassFolder, model: &Model, rows: &[Row<'_>]) -> Result<()> {
     let classes = folder.class_names().len();
     if args.output.json {
         for row in rows {

@@ -109,7 +109,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     }
     if !args.output.json {
         output::line(summary(&architecture.size_name(), &architecture.tag, config))?;
-        output::line(format!("preprocessing: {}", architecture.preprocess))?;
+        output::line(format!("preprocessing: {}", architecture.processor))?;
         if let Some(training) = &training {
             output::line(training.summary())?;
         }

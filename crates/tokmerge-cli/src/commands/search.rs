@@ -97,7 +97,7 @@ fn embedding(args: &mut SearchArgs, vectors: &Vectors) -> Result<(Vec<f32>, Rgb)
     if let Some(preprocess) =
         preprocess.and_then(|found| serde_json::from_value::<Preprocess>(found.clone()).ok())
     {
-        model = model.with_preprocess(preprocess);
+        model = model.with_processor(preprocess.into());
     }
     let model: Model = args.preprocess.apply(model)?;
     let merge = args.merge.as_deref().or_else(|| vectors.setting("merge")?.as_str()).unwrap_or("none");

@@ -15,7 +15,7 @@ use tokmerge::tune::{
     Decision, FEWEST_IMAGES, Fingerprint, Goal, GoalError, Images, Journal, Outcome, Search, SearchOptions,
     Split, Tuner, report, search,
 };
-use tokmerge::{ClassNames, EvalError, EvalOptions, ImageFolder, Labels, Model, Precision, Reading, Sample};
+use tokmerge::{ClassFolder, ClassNames, EvalError, EvalOptions, Labels, Model, Precision, Reading, Sample};
 
 #[derive(Args, Debug)]
 pub(crate) struct TuneArgs {
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     let kind = args.kind(goal)?;
     let files = Files::of(&args.output)?;
     must_exist(&args.dir, "folder")?;
-    let folder = ImageFolder::open_in(&args.dir, args.class_order.order())?;
+    let folder = ClassFolder::open_in(&args.dir, args.model.media()?, args.class_order.order())?;
     if matches!(goal, Some(Goal::MaxDrop(_))) && folder.class_names().is_empty() {
         return Err(GoalError::NoLabels.into());
     }
@@ -223,7 +223,7 @@ impl TuneArgs {
         })?;
         progress.clear();
         if let (true, Some(first)) = (images.is_empty(), first) {
-            return Err(EvalError::NothingRead { failed: wanted, first }.into());
+            return Err(EvalError::NothingRead { media: model.media(), failed: wanted, first }.into());
         }
         progress.report_failures();
         if images.len() < FEWEST_IMAGES {

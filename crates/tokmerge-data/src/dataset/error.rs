@@ -1,7 +1,6 @@
 //! Why a folder is no dataset.
 
-use super::EXTENSIONS;
-use crate::ImageError;
+use crate::{Media, MediaError};
 use std::path::PathBuf;
 
 /// Why a folder is no dataset.
@@ -9,7 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum DatasetError {
     /// Nothing has that name.
-    #[error("{}: no such directory; name the folder that holds the class folders or the images", path.display())]
+    #[error("{}: no such directory; name the folder that holds the class folders or the files", path.display())]
     Missing {
         /// The name.
         path: PathBuf,
@@ -22,12 +21,14 @@ pub enum DatasetError {
     },
     /// No file has one of the known extensions.
     #[error(
-        "{}: holds no images; looked in it and below for JPEG and PNG by content, and for files ending in .{} (any case)",
-        path.display(), EXTENSIONS.join(", .")
+        "{}: holds no {}; looked in it and below for {} by content, and for files ending in .{} (any case)",
+        path.display(), media.words(), media.by_content(), media.extensions().join(", .")
     )]
-    NoImages {
+    Nothing {
         /// The folder.
         path: PathBuf,
+        /// What was looked for.
+        media: Media,
     },
     /// It holds the parts of a data set, not classes.
     #[error(
@@ -49,22 +50,24 @@ pub enum DatasetError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A split would leave training or validation without images.
+    /// A split would leave training or validation without files.
     #[error(
-        "validation cannot be {validation} of {images} images; it lies between 0 and 1 and leaves an image for each \
-         part, e.g. 0.1 of 100"
+        "validation cannot be {validation} of {samples} {}; it lies between 0 and 1 and leaves one for each part, \
+         e.g. 0.1 of 100", media.words()
     )]
     Split {
         /// The part asked for.
         validation: f64,
-        /// Images in the folder.
-        images: usize,
+        /// What the folder holds.
+        media: Media,
+        /// How many of them.
+        samples: usize,
     },
-    /// An image cannot be decoded, and broken ones were to be refused.
+    /// A file cannot be decoded, and broken ones were to be refused.
     #[error("{source}; or skip broken files")]
     Broken {
         /// The first of them, with its path.
-        source: Box<ImageError>,
+        source: Box<MediaError>,
     },
     /// A class folder has the name of no class, although others have, or were to have.
     #[error(
@@ -104,12 +107,14 @@ pub enum DatasetError {
         /// Classes of the model.
         classes: usize,
     },
-    /// No image can be decoded.
-    #[error("none of {count} images can be decoded; the first: {source}")]
+    /// No file can be decoded.
+    #[error("none of {count} {} can be decoded; the first: {source}", media.words())]
     AllBroken {
+        /// What they are.
+        media: Media,
         /// How many there are.
         count: usize,
         /// The first of them, with its path.
-        source: Box<ImageError>,
+        source: Box<MediaError>,
     },
 }

@@ -1,10 +1,10 @@
 //! Class folders as the classes of a model.
 
-use super::{ClassOrder, DatasetError, ImageFolder, Sample};
+use super::{ClassFolder, ClassOrder, DatasetError, Sample};
 use crate::ClassNames;
 use crate::labels::{NameIndex, NamedClass};
 
-/// Images for a model, see [`ImageFolder::labelled`].
+/// Images for a model, see [`ClassFolder::labelled`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Labelled {
     /// Each label is a class of the model.
@@ -29,7 +29,7 @@ pub enum LabelledBy {
     Order(ClassOrder),
 }
 
-impl ImageFolder {
+impl ClassFolder {
     /// The images with the classes of `names` as labels: a class folder is found by its name among ids (wnids) and names.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ mod tests {
         classes: usize,
     ) -> String {
         let dir = tree(files);
-        let folder = ImageFolder::open_in(dir.path(), order).unwrap();
+        let folder = ClassFolder::open_in(dir.path(), crate::Media::Image, order).unwrap();
         match folder.labelled(names, classes) {
             Ok(Labelled::Classes { samples, by }) => {
                 let labels: Vec<usize> = samples.iter().map(|sample| sample.label.unwrap()).collect();

@@ -1,6 +1,7 @@
 //! What lies in a folder.
 
-use super::{DatasetError, EXTENSIONS, LeftOut};
+use super::{DatasetError, LeftOut};
+use crate::Media;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -24,11 +25,11 @@ const LEFTOVERS: [&str; 10] = [
 /// Longer endings are none.
 const ENDING: usize = 10;
 
-/// Folders and images directly in a folder, in no particular order.
+/// Folders and files of a kind directly in a folder, in no particular order.
 #[derive(Default)]
 pub(super) struct Listing {
     pub(super) folders: Vec<PathBuf>,
-    pub(super) images: Vec<PathBuf>,
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// Lists `dir`; symbolic links count as what they lead to. What is left out is noted, except for hidden files.
@@ -38,7 +39,7 @@ pub(super) fn list(dir: &Path, left_out: &mut LeftOut) -> Result<Listing, Datase
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default();
-        // A link that leads nowhere, or round in a circle, is neither folder nor image.
+        // A link that leads nowhere, or round in a circle, is neither folder nor file.
         let Ok(found) = std::fs::metadata(&path) else { continue };
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
@@ -49,8 +50,8 @@ pub(super) fn list(dir: &Path, left_out: &mut LeftOut) -> Result<Listing, Datase
                 listing.folders.push(path);
             }
         } else if found.is_file() {
-            if has_image_ending(&path) || holds_an_image(&path) {
-                listing.images.push(path);
+            if left_out.media.has_ending(&path) || holds(left_out.media, &path) {
+                listing.files.push(path);
             } else {
                 *left_out.files.entry(ending(&path)).or_default() += 1;
             }
@@ -59,17 +60,17 @@ pub(super) fn list(dir: &Path, left_out: &mut LeftOut) -> Result<Listing, Datase
     Ok(listing)
 }
 
-/// Images in `dir` and the folders below it, by name: those of a folder first, then those of its sub-folders.
-pub(super) fn images_below(dir: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>, DatasetError> {
+/// Files of a kind in `dir` and the folders below it, by name: those of a folder first, then those of its sub-folders.
+pub(super) fn files_below(dir: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>, DatasetError> {
     let (mut pending, mut seen, mut found) = (vec![dir.to_path_buf()], HashSet::new(), Vec::new());
     while let Some(folder) = pending.pop() {
         let real = folder.canonicalize();
         let real = real.map_err(|source| DatasetError::Io { path: folder.clone(), source })?;
         if seen.insert(real) {
-            let Listing { mut folders, mut images } = list(&folder, left_out)?;
+            let Listing { mut folders, mut files } = list(&folder, left_out)?;
             folders.sort_unstable_by(|a, b| b.cmp(a));
-            images.sort_unstable();
-            found.extend(images);
+            files.sort_unstable();
+            found.extend(files);
             pending.extend(folders);
         }
     }
@@ -92,15 +93,15 @@ pub fn path_text(path: &Path) -> String {
     shown(path.as_os_str())
 }
 
-/// All images in a folder and below it, by name (those of a folder first, then those of its sub-folders), and what was
-/// left out.
+/// All files of a kind in a folder and below it, by name (those of a folder first, then those of its sub-folders), and what
+/// was left out.
 ///
 /// # Errors
 /// When a folder cannot be listed.
-pub fn images_in(dir: &Path) -> Result<(Vec<PathBuf>, LeftOut), DatasetError> {
-    let mut left_out = LeftOut::default();
-    let images = images_below(dir, &mut left_out)?;
-    Ok((images, left_out))
+pub fn files_in(dir: &Path, media: Media) -> Result<(Vec<PathBuf>, LeftOut), DatasetError> {
+    let mut left_out = LeftOut::of(media);
+    let files = files_below(dir, &mut left_out)?;
+    Ok((files, left_out))
 }
 
 /// Whether something of that name is hidden, or left behind by an archive, a system or a network drive: it is never looked
@@ -114,28 +115,14 @@ fn is_leftover(name: &OsStr) -> bool {
     LEFTOVERS.iter().any(|leftover| name.eq_ignore_ascii_case(leftover))
 }
 
-/// Whether the ending is one of [`EXTENSIONS`], in any case.
-#[must_use]
-pub fn has_image_ending(path: &Path) -> bool {
-    let is = |extension: &OsStr| EXTENSIONS.iter().any(|e| extension.eq_ignore_ascii_case(e));
-    path.extension().is_some_and(is)
-}
-
-/// Bytes of the beginning that [`begins_like_an_image`] looks at.
+/// Bytes of the beginning that [`Media::begins`] looks at.
 const START: u64 = 12;
 
-/// Whether a file of another ending holds a JPEG, PNG or WebP (`.jfif`, `.jpe`, none at all).
-fn holds_an_image(path: &Path) -> bool {
+/// Whether a file of another ending holds something of a kind (`.jfif`, `.jpe`, none at all).
+fn holds(media: Media, path: &Path) -> bool {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(START).read_to_end(&mut start));
-    read.is_ok() && begins_like_an_image(&start)
-}
-
-/// Whether the first bytes of a file, 12 or more, are those of a JPEG, PNG or WebP.
-#[must_use]
-pub fn begins_like_an_image(start: &[u8]) -> bool {
-    let webp = || start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP");
-    start.starts_with(b"\xFF\xD8\xFF") || start.starts_with(b"\x89PNG\r\n\x1A\n") || webp()
+    read.is_ok() && media.begins(&start)
 }
 
 /// `.tiff`, in lower case.

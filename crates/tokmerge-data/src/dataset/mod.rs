@@ -1,4 +1,4 @@
-//! Folders of images: one sub-folder per class, or flat and unlabelled.
+//! Folders of images or sounds: one sub-folder per class, or flat and unlabelled.
 //!
 //! As torchvision's `ImageFolder`: the class sub-folders in order give the class indices, and the files of a class are
 //! sorted by folder, then by name. Differences: the order of the classes counts numbers as numbers unless
@@ -15,11 +15,12 @@ mod training;
 
 pub use error::DatasetError;
 pub use labelled::{Labelled, LabelledBy};
-pub use listing::{begins_like_an_image, has_image_ending, images_in, is_left_behind, path_text};
+pub use listing::{files_in, is_left_behind, path_text};
 pub use order::ClassOrder;
 pub use training::{Broken, epoch_order};
 
-use listing::{Listing, images_below, list, shown};
+use crate::Media;
+use listing::{Listing, files_below, list, shown};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -42,9 +43,11 @@ pub struct Sample {
 }
 
 /// What lies in a folder and is not in its dataset; hidden files are not counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Images beside the class folders, which belong to no class.
+    /// What was looked for.
+    pub media: Media,
+    /// Images, or what else was looked for, beside the class folders, which belong to no class.
     pub stray: usize,
     /// Names of folders that hold no images, or that archives and systems leave behind.
     pub folders: BTreeSet<String>,
@@ -53,6 +56,11 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
+    /// Nothing, of a folder in which such files are looked for.
+    pub(crate) fn of(media: Media) -> Self {
+        Self { media, stray: 0, folders: BTreeSet::new(), files: BTreeMap::new() }
+    }
+
     /// Whether nothing was.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -71,26 +79,27 @@ impl fmt::Display for LeftOut {
             let shown = items.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
             if more > 0 { format!("{shown} and {more} more") } else { shown }
         };
-        let mut parts = Vec::new();
+        let (mut parts, words) = (Vec::new(), self.media.words());
         if self.stray > 0 {
-            parts.push(format!("images beside the class folders: {}", self.stray));
+            parts.push(format!("{words} beside the class folders: {}", self.stray));
         }
         if !self.folders.is_empty() {
             let folders = self.folders.iter().map(|name| name.escape_debug().to_string());
-            parts.push(format!("folders without images: {}", list(folders.collect())));
+            parts.push(format!("folders without {words}: {}", list(folders.collect())));
         }
         if !self.files.is_empty() {
             let files = self.files.iter().map(|(ending, count)| format!("{count} {ending}"));
-            parts.push(format!("files that are no images: {}", list(files.collect())));
+            parts.push(format!("files that are no {words}: {}", list(files.collect())));
         }
         f.write_str(&parts.join("; "))
     }
 }
 
-/// The images below a folder, in a fixed order. No image is decoded.
+/// The images or sounds below a folder, in a fixed order. None is decoded.
 #[derive(Debug, Clone)]
-pub struct ImageFolder {
+pub struct ClassFolder {
     root: PathBuf,
+    media: Media,
     class_names: Vec<String>,
     samples: Vec<Sample>,
     left_out: LeftOut,
@@ -98,7 +107,7 @@ pub struct ImageFolder {
     orders_differ: bool,
 }
 
-impl ImageFolder {
+impl ClassFolder {
     /// The same folder and classes with other samples of it.
     pub(crate) fn with_samples(&self, samples: Vec<Sample>) -> Self {
         Self { samples, ..self.clone() }
@@ -112,15 +121,19 @@ impl ImageFolder {
     /// # Errors
     /// When there is no such folder, it holds no images, or it holds the parts of a data set (`train/`, `val/`).
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, DatasetError> {
-        Self::open_in(dir, None)
+        Self::open_in(dir, Media::Image, None)
     }
 
-    /// The same in an order that the user asks for, which then decides which folder is which class
-    /// ([`labelled`](Self::labelled)).
+    /// The same of another kind of files, or in an order that the user asks for, which then decides which folder is which
+    /// class ([`labelled`](Self::labelled)).
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_in(dir: impl AsRef<Path>, order: Option<ClassOrder>) -> Result<Self, DatasetError> {
+    pub fn open_in(
+        dir: impl AsRef<Path>,
+        media: Media,
+        order: Option<ClassOrder>,
+    ) -> Result<Self, DatasetError> {
         let root = dir.as_ref().to_path_buf();
         match std::fs::metadata(&root) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -130,12 +143,12 @@ impl ImageFolder {
             Ok(found) if !found.is_dir() => return Err(DatasetError::NotADirectory { path: root }),
             Ok(_) => {}
         }
-        let mut left_out = LeftOut::default();
-        let Listing { folders, mut images } = list(&root, &mut left_out)?;
-        images.sort_unstable();
+        let mut left_out = LeftOut::of(media);
+        let Listing { folders, mut files } = list(&root, &mut left_out)?;
+        files.sort_unstable();
         let mut classes = Vec::new();
         for folder in folders {
-            let paths = images_below(&folder, &mut left_out)?;
+            let paths = files_below(&folder, &mut left_out)?;
             let name = folder.file_name().unwrap_or_default().to_owned();
             if paths.is_empty() {
                 left_out.folders.insert(shown(&name));
@@ -144,14 +157,14 @@ impl ImageFolder {
             }
         }
         if classes.is_empty() {
-            if images.is_empty() {
-                return Err(DatasetError::NoImages { path: root });
+            if files.is_empty() {
+                return Err(DatasetError::Nothing { path: root, media });
             }
-            let samples = images.into_iter().map(|path| Sample { path, label: None }).collect();
+            let samples = files.into_iter().map(|path| Sample { path, label: None }).collect();
             let class_names = Vec::new();
-            return Ok(Self { root, class_names, samples, left_out, order, orders_differ: false });
+            return Ok(Self { root, media, class_names, samples, left_out, order, orders_differ: false });
         }
-        left_out.stray = images.len();
+        left_out.stray = files.len();
         let by = |order: ClassOrder| move |a: &Class, b: &Class| order.compare(&a.0, &b.0);
         let other = match order.unwrap_or_default() {
             ClassOrder::Natural => ClassOrder::Plain,
@@ -165,12 +178,17 @@ impl ImageFolder {
             class_names.push(shown(&name));
             samples.extend(paths.into_iter().map(|path| Sample { path, label: Some(label) }));
         }
-        Ok(Self { root, class_names, samples, left_out, order, orders_differ })
+        Ok(Self { root, media, class_names, samples, left_out, order, orders_differ })
     }
 
     /// The folder that was opened.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What it holds.
+    pub fn media(&self) -> Media {
+        self.media
     }
 
     /// Names of the class folders in the order of their indices; empty without labels.
@@ -260,7 +278,7 @@ mod tests {
         dir
     }
 
-    fn listed(folder: &ImageFolder) -> Vec<(String, Option<usize>)> {
+    fn listed(folder: &ClassFolder) -> Vec<(String, Option<usize>)> {
         let name = |p: &Path| p.strip_prefix(folder.root()).unwrap().to_string_lossy().into_owned();
         folder.samples().iter().map(|s| (name(&s.path), s.label)).collect()
     }
@@ -279,7 +297,7 @@ mod tests {
             ".git/y.png",
             "beside.png",
         ]);
-        let folder = ImageFolder::open(dir.path()).unwrap();
+        let folder = ClassFolder::open(dir.path()).unwrap();
         assert_eq!(folder.class_names(), ["n01", "n02", "n10"]);
         let expected =
             [("n01/c.jpeg", 0), ("n01/z/deep.webp", 0), ("n02/a.png", 1), ("n02/b.JPG", 1), ("n10/x.BmP", 2)];
@@ -294,9 +312,9 @@ mod tests {
     fn numbers_count_as_numbers_unless_asked_otherwise() {
         let names: Vec<String> = (0..12).map(|class| format!("{class}/x.png")).collect();
         let dir = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let natural = ImageFolder::open(dir.path()).unwrap();
+        let natural = ClassFolder::open(dir.path()).unwrap();
         assert_eq!(natural.class_names()[2..4], ["2", "3"]);
-        let plain = ImageFolder::open_in(dir.path(), Some(ClassOrder::Plain)).unwrap();
+        let plain = ClassFolder::open_in(dir.path(), Media::Image, Some(ClassOrder::Plain)).unwrap();
         assert_eq!(plain.class_names()[2..4], ["10", "11"]);
         assert!(natural.orders_differ() && plain.orders_differ());
     }
@@ -305,7 +323,7 @@ mod tests {
     fn what_archives_and_systems_leave_is_no_class() {
         let dir =
             tree(&["ant/x.png", "ant/@eaDir/x.png", "__MACOSX/ant/._x.png", "@eaDir/y.jpg", "empty/z.TIFF"]);
-        let folder = ImageFolder::open(dir.path()).unwrap();
+        let folder = ClassFolder::open(dir.path()).unwrap();
         assert_eq!((folder.class_names(), folder.len()), (["ant".to_owned()].as_slice(), 1));
         let left_out = folder.left_out();
         assert!(left_out.folders.iter().eq(["@eaDir", "__MACOSX", "empty"]));
@@ -321,7 +339,7 @@ mod tests {
         {
             std::fs::write(dir.path().join(name), start).unwrap();
         }
-        let folder = ImageFolder::open(dir.path()).unwrap();
+        let folder = ClassFolder::open(dir.path()).unwrap();
         assert_eq!(folder.len(), 4);
         assert_eq!(folder.left_out().to_string(), "files that are no images: 1 without a known ending");
     }
@@ -330,7 +348,7 @@ mod tests {
     fn the_root_of_a_data_set_is_refused() {
         let error = |files: &[&str]| {
             let dir = tree(files);
-            ImageFolder::open(dir.path()).map(|folder| folder.class_names().len()).map_err(|e| e.to_string())
+            ClassFolder::open(dir.path()).map(|folder| folder.class_names().len()).map_err(|e| e.to_string())
         };
         let refused = error(&["train/ant/x.png", "Val/ant/y.png", "notes/a.txt"]).unwrap_err();
         assert!(
@@ -352,13 +370,13 @@ mod tests {
             }
             std::fs::write(class.join("x.png"), b"x").unwrap();
         }
-        assert_eq!(ImageFolder::open(dir.path()).unwrap().class_names(), ["\\xfea", "\\xffa"]);
+        assert_eq!(ClassFolder::open(dir.path()).unwrap().class_names(), ["\\xfea", "\\xffa"]);
     }
 
     #[test]
     fn a_flat_folder_has_no_labels() {
         let dir = tree(&["b.png", "a.jpg", "readme.md"]);
-        let folder = ImageFolder::open(dir.path()).unwrap();
+        let folder = ClassFolder::open(dir.path()).unwrap();
         assert_eq!(listed(&folder), [("a.jpg".to_string(), None), ("b.png".to_string(), None)]);
         assert!(folder.class_names().is_empty());
     }
@@ -366,7 +384,7 @@ mod tests {
     #[test]
     fn errors_name_the_folder_and_what_was_looked_for() {
         let dir = tree(&["file.txt"]);
-        let text = |p: &Path| ImageFolder::open(p).unwrap_err().to_string();
+        let text = |p: &Path| ClassFolder::open(p).unwrap_err().to_string();
         assert!(text(dir.path()).contains(".jpg, .jpeg, .png, .webp, .bmp"));
         assert!(text(&dir.path().join("file.txt")).contains("is a file"));
         assert!(text(&dir.path().join("gone")).contains("gone: no such directory"));
@@ -377,7 +395,7 @@ mod tests {
     fn a_limit_is_strided_over_all_classes() {
         let names: Vec<String> = (0..60).map(|i| format!("c{:02}/{i:03}.jpg", i / 3)).collect();
         let dir = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let folder = ImageFolder::open(dir.path()).unwrap();
+        let folder = ClassFolder::open(dir.path()).unwrap();
         let labels = |n: usize| -> Vec<usize> {
             folder.clone().limit(n).samples().iter().filter_map(|s| s.label).collect()
         };
@@ -399,7 +417,7 @@ mod tests {
         link("a", "b/sub/a");
         link("nowhere", "a/dangling.jpg");
         link("round.jpg", "round.jpg");
-        let folder = ImageFolder::open(dir.path()).unwrap();
+        let folder = ClassFolder::open(dir.path()).unwrap();
         assert_eq!(folder.class_names(), ["a", "b"]);
         // Each class follows its links once.
         assert_eq!(folder.len(), 6);

@@ -1,11 +1,11 @@
-//! A folder of images as training sees it: two disjoint parts, an order per epoch, and no broken files.
+//! A folder of images or sounds as training sees it: two disjoint parts, an order per epoch, and no broken files.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::augment::{Purpose, Random, Visit};
 use crate::loader::guarded;
-use crate::{DatasetError, ImageError, ImageFolder, Limits, Sample, open_image};
+use crate::{ClassFolder, DatasetError, DecodeOptions, Limits, MediaError, Processor, Sample};
 
 /// The positions `0..len` in the order of an epoch: a function of seed and epoch alone.
 ///
@@ -26,7 +26,7 @@ pub enum Broken {
     Refuse,
 }
 
-impl ImageFolder {
+impl ClassFolder {
     /// Splits into training and validation, the latter with about `validation` of each class.
     ///
     /// A class gives `validation` times its images, rounded, but keeps at least one for training. Which ones is
@@ -36,7 +36,7 @@ impl ImageFolder {
     /// # Errors
     /// When `validation` does not lie between 0 and 1, or leaves a part without images.
     pub fn split(&self, validation: f64, seed: u64) -> Result<(Self, Self), DatasetError> {
-        let refused = || DatasetError::Split { validation, images: self.len() };
+        let refused = || DatasetError::Split { validation, media: self.media(), samples: self.len() };
         if !(validation > 0.0 && validation < 1.0) {
             return Err(refused());
         }
@@ -71,21 +71,22 @@ impl ImageFolder {
         Random::new(Visit { seed, epoch: 0, index: hash }, Purpose::Split).bits()
     }
 
-    /// Decodes every image once, with `threads` threads, and deals with those that fail.
+    /// Decodes every file once, with `threads` threads, and deals with those that fail.
     ///
     /// Returns the folder without them, and what was wrong with each (with its path, in order). Training can then rely
     /// on every sample, which keeps its steps the same whatever is read when.
     ///
     /// # Errors
-    /// With [`Broken::Refuse`], at the first broken file in order; with [`Broken::Skip`], when no image is left.
+    /// With [`Broken::Refuse`], at the first broken file in order; with [`Broken::Skip`], when none is left.
     pub fn verify(
         &self,
         limits: &Limits,
         broken: Broken,
         threads: usize,
-    ) -> Result<(Self, Vec<ImageError>), DatasetError> {
+    ) -> Result<(Self, Vec<MediaError>), DatasetError> {
         let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let load = |sample: &Sample| open_image(&sample.path, limits);
+        let options = DecodeOptions { limits: *limits, ..DecodeOptions::default() };
+        let load = |sample: &Sample| Processor::verify(self.media(), &sample.path, &options);
         let work = || {
             while let Some((position, sample)) = {
                 let position = next.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +117,7 @@ impl ImageFolder {
         }
         if found.len() == self.len() && !found.is_empty() {
             let (count, source) = (found.len(), Box::new(found.swap_remove(0).1));
-            return Err(DatasetError::AllBroken { count, source });
+            return Err(DatasetError::AllBroken { media: self.media(), count, source });
         }
         let mut bad = found.iter().map(|&(position, _)| position).peekable();
         let good =
@@ -132,7 +133,7 @@ mod tests {
     use std::path::Path;
 
     /// A folder of PNG files; those in `bad` hold text.
-    fn folder(dir: &Path, names: &[&str], bad: &[&str]) -> ImageFolder {
+    fn folder(dir: &Path, names: &[&str], bad: &[&str]) -> ClassFolder {
         for name in names {
             let path = dir.join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -142,10 +143,10 @@ mod tests {
                 image::RgbImage::new(3, 2).save(&path).unwrap();
             }
         }
-        ImageFolder::open(dir).unwrap()
+        ClassFolder::open(dir).unwrap()
     }
 
-    fn labels(folder: &ImageFolder) -> Vec<usize> {
+    fn labels(folder: &ClassFolder) -> Vec<usize> {
         folder.samples().iter().filter_map(|sample| sample.label).collect()
     }
 
@@ -176,7 +177,7 @@ mod tests {
         let mut all: Vec<_> = training.samples().iter().chain(validation.samples()).cloned().collect();
         all.sort_by(|a, b| a.path.cmp(&b.path));
         assert_eq!(all, here.samples(), "disjoint, and complete");
-        let name = |folder: &ImageFolder| -> Vec<_> {
+        let name = |folder: &ClassFolder| -> Vec<_> {
             folder.samples().iter().map(|s| s.path.strip_prefix(folder.root()).unwrap().to_owned()).collect()
         };
         assert_eq!(name(&there.split(0.25, 7).unwrap().1), name(&validation), "the same in another place");

@@ -79,7 +79,7 @@ const IMAGENET_1K: &str = include_str!("imagenet1k.tsv");
 
 impl ClassNames {
     /// The 1000 classes of the ImageNet challenge: ids, and the first of WordNet's words for each; the others are known to
-    /// [`ImageFolder::labelled`](crate::ImageFolder::labelled).
+    /// [`ClassFolder::labelled`](crate::ClassFolder::labelled).
     #[must_use]
     pub fn imagenet_1k() -> &'static Self {
         static NAMES: LazyLock<ClassNames> = LazyLock::new(ClassNames::read_imagenet_1k);

@@ -6,6 +6,7 @@
 
 mod hugging_face;
 mod open_clip;
+mod sound;
 mod timm;
 
 use serde_json::Value;

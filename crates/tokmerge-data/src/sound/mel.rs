@@ -76,6 +76,14 @@ impl LogMel {
         }
     }
 
+    /// The same of so many samples per second, with so many triangles.
+    #[must_use]
+    pub fn kaldi_of(rate: u32, mels: usize) -> Self {
+        let (window, hop) = ((rate / 40) as usize, (rate / 100) as usize);
+        let range = (20.0, f64::from(rate) / 2.0);
+        Self { rate, window, hop, fft: window.next_power_of_two(), mels, range, ..Self::kaldi() }
+    }
+
     /// Frames of a sound of so many samples: those that lie in it whole.
     #[must_use]
     pub fn frames(&self, samples: usize) -> usize {

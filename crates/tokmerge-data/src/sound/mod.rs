@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use cepstra::Cepstra;
 pub use mel::{Framing, LogMel, Spectrum, Window};
-pub use processor::{SoundFeatures, SoundProcessor};
+pub use processor::{SILENCE, Silence, SoundFeatures, SoundProcessor, SpectraRows};
 pub use read::{decode_sound, open_sound};
 
 /// One channel of samples.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use tokmerge_checkpoint::Fnv;
-use tokmerge_data::{begins_like_an_image, has_image_ending, is_left_behind, path_text};
+use tokmerge_data::{Media, is_left_behind, path_text};
 
 /// Sizes in an archive are multiples of this.
 const BLOCK: u64 = 512;
@@ -37,13 +37,13 @@ enum Place {
 }
 
 impl Archive {
-    pub(super) fn open(path: &Path) -> Result<Self, EmbedError> {
+    pub(super) fn open(path: &Path, media: Media) -> Result<Self, EmbedError> {
         let failed = |error: io::Error| EmbedError::read(path, error);
         let found = std::fs::metadata(path).map_err(failed)?;
         if !found.is_file() {
             return Err(EmbedError::read(path, "it is no regular file"));
         }
-        let members = members(path, found.len()).map_err(failed)?;
+        let members = members(path, media, found.len()).map_err(failed)?;
         Ok(Self { path: path.into(), members })
     }
 
@@ -75,7 +75,7 @@ impl Archive {
 }
 
 /// Images in an archive of `length` bytes, in order; at the end, what is wrong with it, if anything is.
-fn members(path: &Path, length: u64) -> io::Result<Vec<Member>> {
+fn members(path: &Path, media: Media, length: u64) -> io::Result<Vec<Member>> {
     // A handle of its own: it moves while headers are read.
     let mut starts = File::open(path)?;
     let mut archive = tar::Archive::new(BufReader::new(File::open(path)?));
@@ -99,7 +99,7 @@ fn members(path: &Path, length: u64) -> io::Result<Vec<Member>> {
         };
         end = end.max(behind);
         let cut = offset + size > length;
-        if kind.is_file() && is_image(&name, &mut starts, offset, size) {
+        if kind.is_file() && is_wanted(media, &name, &mut starts, offset, size) {
             let place = match cut {
                 false => Place::At { offset, size },
                 true => Place::Broken(format!("{}: ends in the middle of this member", path.display())),
@@ -131,7 +131,7 @@ fn member_path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(text.strip_prefix("./").unwrap_or(&text))
 }
 
-fn is_image(name: &Path, file: &mut File, offset: u64, size: u64) -> bool {
+fn is_wanted(media: Media, name: &Path, file: &mut File, offset: u64, size: u64) -> bool {
     let hidden = |part: Component<'_>| match part {
         Component::Normal(part) => is_left_behind(part),
         _ => false,
@@ -139,7 +139,7 @@ fn is_image(name: &Path, file: &mut File, offset: u64, size: u64) -> bool {
     if name.components().any(hidden) {
         return false;
     }
-    if has_image_ending(name) {
+    if media.has_ending(name) {
         return true;
     }
     let ending = name.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
@@ -147,7 +147,7 @@ fn is_image(name: &Path, file: &mut File, offset: u64, size: u64) -> bool {
         return false;
     }
     let mut start = [0; 12];
-    size >= 12 && read_at(file, offset, &mut start).is_ok() && begins_like_an_image(&start)
+    size >= 12 && read_at(file, offset, &mut start).is_ok() && media.begins(&start)
 }
 
 fn zeros_at(file: &mut File, offset: u64) -> bool {

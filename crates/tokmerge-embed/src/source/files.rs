@@ -5,7 +5,7 @@ use crate::EmbedError;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::{Fnv, read_text};
-use tokmerge_data::{images_in, path_text};
+use tokmerge_data::{Media, files_in, path_text};
 
 /// A list of paths is not longer, in bytes.
 const LONGEST_LIST: u64 = 1 << 32;
@@ -20,8 +20,8 @@ impl Files {
         Self { paths: vec![path.to_owned()] }
     }
 
-    pub(super) fn below(dir: &Path, notes: &mut Vec<String>) -> Result<Self, EmbedError> {
-        let (paths, left_out) = images_in(dir)?;
+    pub(super) fn below(dir: &Path, media: Media, notes: &mut Vec<String>) -> Result<Self, EmbedError> {
+        let (paths, left_out) = files_in(dir, media)?;
         if !left_out.is_empty() {
             notes.push(format!("left out in {}: {left_out}", dir.display()));
         }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use table::Table;
 use tokmerge_checkpoint::Fnv;
+use tokmerge_data::Media;
 
 /// Stands for standard input.
 const STDIN: &str = "-";
@@ -62,7 +63,7 @@ pub(crate) enum Content {
 }
 
 /// What images come from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Sources {
     /// Images, folders, `.tar` archives, Parquet tables, `-` for an image on standard input.
     pub paths: Vec<PathBuf>,
@@ -70,6 +71,14 @@ pub struct Sources {
     pub list: Option<PathBuf>,
     /// The column of images in tables; found by its type if `None`.
     pub column: Option<String>,
+    /// What is looked for in folders and archives.
+    pub media: Media,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self { paths: Vec::new(), list: None, column: None, media: Media::Image }
+    }
 }
 
 impl Sources {
@@ -88,7 +97,7 @@ impl Sources {
         }
         if inputs.is_empty() {
             let all = self.paths.iter().chain(&self.list).map(|path| path.display().to_string());
-            return Err(EmbedError::Empty { sources: all.collect::<Vec<_>>().join(", ") });
+            return Err(EmbedError::Empty { media: self.media, sources: all.collect::<Vec<_>>().join(", ") });
         }
         Ok(inputs)
     }
@@ -102,12 +111,12 @@ impl Sources {
             _ => EmbedError::read(path, error),
         })?;
         if found.is_dir() {
-            return Ok(Segment::Files(Files::below(path, notes)?));
+            return Ok(Segment::Files(Files::below(path, self.media, notes)?));
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
         if ends(&[".tar"]) {
-            Ok(Segment::Archive(Archive::open(path)?))
+            Ok(Segment::Archive(Archive::open(path, self.media)?))
         } else if ends(&[".parquet"]) {
             Ok(Segment::Table(Table::open(path, self.column.as_deref())?))
         } else if ends(&[".txt"]) {

@@ -1,16 +1,16 @@
 //! What the configurations of other libraries come to.
 
-use crate::families::vit::VitConfig;
+use crate::network::Config;
 use tokmerge_checkpoint::{ConfigError, quoted};
-use tokmerge_data::Preprocess;
+use tokmerge_data::Processor;
 
 /// What a configuration says of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Understood {
     /// The shape.
-    pub config: VitConfig,
-    /// How pictures are prepared if no file says it.
-    pub preprocess: Preprocess,
+    pub config: Config,
+    /// How what it takes is prepared if no file says it.
+    pub processor: Processor,
     /// Fields that were not read because nothing is known of them. They are not known to change the model either.
     pub unread: Vec<String>,
 }
@@ -27,7 +27,7 @@ pub enum DescribeError {
     Preprocess(#[from] tokmerge_data::ConfigError),
     /// A type of models that is not understood.
     #[error(
-        "`model_type` is {}, {kind}; understood are the image models {known}; open one of these, or a folder in timm's \
+        "`model_type` is {}, {kind}; understood are the models {known}; open one of these, or a folder in timm's \
          form",
         quoted(model_type)
     )]

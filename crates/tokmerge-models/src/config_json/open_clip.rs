@@ -149,7 +149,7 @@ fn own_tower(config: &OpenClipConfig, vision: &Reader<'_>) -> Result<Understood,
     };
     let shape = VitConfig { block, ..shape };
     let preprocess = Preprocess::from_open_clip_config(&config.raw)?;
-    Ok(Understood { config: shape, preprocess, unread: vision.unread() })
+    Ok(Understood { config: shape.into(), processor: preprocess.into(), unread: vision.unread() })
 }
 
 fn block(config: &OpenClipConfig, vision: &Reader<'_>) -> Result<BlockConfig, DescribeError> {

@@ -4,10 +4,11 @@ use super::open_clip::{Pooled, TimmTower};
 use super::{Arguments, ConfigureError};
 use crate::network::Config;
 use crate::network::SPELLINGS;
-use crate::registry::{Architecture, UnknownModel, architecture, find};
+use crate::registry::{Architecture, UnknownModel, architecture, find, sound_processor};
 use serde_json::{Map, Value, json};
 use tokmerge_checkpoint::{ModelConfig, TimmConfig};
-use tokmerge_data::Preprocess;
+use tokmerge_data::sound::SoundProcessor;
+use tokmerge_data::{Preprocess, Processor};
 
 /// The model of a timm `config.json`.
 ///
@@ -35,15 +36,24 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
     let built = (row.spelling.read)(row.class, &Arguments::new(&arguments))?;
     built.check().map_err(ConfigureError::Shape)?;
     // Images are prepared for the size that the model was built for, whatever size its weights came from.
-    let preprocess =
-        Preprocess { input_size: built.shape().img_size(), ..Preprocess::from_timm_config(&config.raw)? };
-    Ok(Architecture {
-        name: name.to_owned(),
-        tag: tag.to_owned(),
-        config: built,
-        preprocess,
-        own_sizes: None,
-    })
+    let processor = match row.settings(Some(tag)).sound() {
+        Some(sound) => sound_of(sound, &built, config)?.into(),
+        None => {
+            let input_size = built.shape().img_size();
+            Preprocess { input_size, ..Preprocess::from_timm_config(&config.raw)? }.into()
+        }
+    };
+    Ok(Architecture { name: name.to_owned(), tag: tag.to_owned(), config: built, processor })
+}
+
+/// How sounds are prepared: as for the weights of the name, with the mean and deviation that the file has.
+fn sound_of(sound: &str, built: &Config, config: &TimmConfig) -> Result<SoundProcessor, ConfigureError> {
+    let (frames, values) = built.shape().img_size();
+    let processor = sound_processor(sound, (frames, values)).ok_or_else(|| {
+        ConfigureError::Shape(format!("spectrograms of {frames}x{values} are not made of sounds by {sound}"))
+    })?;
+    let first = |name: &str| config.raw.pointer(&format!("/pretrained_cfg/{name}/0")).and_then(Value::as_f64);
+    Ok(processor.with_statistics(first("mean"), first("std")))
 }
 
 /// A tower of timm's inside a model of another library.
@@ -66,8 +76,8 @@ pub(crate) fn timm_tower(tower: &TimmTower) -> Result<Architecture, ConfigureErr
         config = config.with_projection(width, bias);
     }
     config.check().map_err(ConfigureError::Shape)?;
-    let preprocess = tower.preprocess.clone();
-    Ok(Architecture { config, preprocess, ..architecture(&tower.architecture)? })
+    let processor = tower.preprocess.clone().into();
+    Ok(Architecture { config, processor, ..architecture(&tower.architecture)? })
 }
 
 /// The `config.json` that describes a model in timm's form, so that a folder with it and the weights can be opened
@@ -122,8 +132,8 @@ fn described(
     arguments: &Map<String, Value>,
     class_names: &[String],
 ) -> Value {
-    let Architecture { tag, config, preprocess, .. } = architecture;
-    let (height, width) = preprocess.input_size;
+    let Architecture { tag, config, processor, .. } = architecture;
+    let (height, width) = config.shape().img_size();
     let channels = arguments.get("in_chans").and_then(Value::as_u64).map_or(3, |channels| channels as usize);
     let per_channel =
         |values: [f32; 3]| values.iter().take(channels).map(|value| decimal(*value)).collect::<Vec<_>>();
@@ -136,13 +146,24 @@ fn described(
             "tag": tag,
             "input_size": [channels, height, width],
             "fixed_input_size": true,
-            "mean": per_channel(preprocess.mean),
-            "std": per_channel(preprocess.std),
-            "interpolation": preprocess.interpolation.name(),
-            "crop_pct": preprocess.crop_pct,
-            "crop_mode": preprocess.crop_mode.name(),
         },
     });
+    let given = &mut written["pretrained_cfg"];
+    match processor {
+        Processor::Sound(processor) => {
+            if let Some((mean, std)) = processor.statistics() {
+                (given["mean"], given["std"]) = (json!([mean]), json!([std]));
+            }
+        }
+        _ => {
+            let preprocess = processor.preprocess().cloned().unwrap_or_default();
+            given["mean"] = json!(per_channel(preprocess.mean));
+            given["std"] = json!(per_channel(preprocess.std));
+            given["interpolation"] = json!(preprocess.interpolation.name());
+            given["crop_pct"] = json!(preprocess.crop_pct);
+            given["crop_mode"] = json!(preprocess.crop_mode.name());
+        }
+    }
     if let Some(pool) = arguments.get("global_pool") {
         written["global_pool"] = pool.clone();
     }

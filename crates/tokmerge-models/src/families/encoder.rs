@@ -18,6 +18,7 @@ pub(super) fn facts(depth: usize, (rows, columns): (usize, usize), readout: Read
         tokens: 1 + rows * columns,
         prefix: 1,
         key_bias: KeyBias::LogSize,
+        trained_key_bias: KeyBias::LogSize,
         training: Training::WithoutMerging,
         readout,
         positions: PositionUse::Free,
@@ -66,20 +67,35 @@ pub(super) fn check_class(class: &str, known: &str) -> Result<(), ConfigureError
     }
 }
 
+/// Refuses channels that cannot be divided among heads.
+pub(super) fn check_heads(channels: usize, heads: usize) -> Result<(), ConfigureError> {
+    match channels.is_multiple_of(heads) {
+        true => Ok(()),
+        false => Err(ConfigureError::Shape(format!(
+            "embed_dim is {channels}, and its channels cannot be divided among {heads} heads (num_heads)"
+        ))),
+    }
+}
+
+/// Hidden channels of the MLP: channels times `mlp_ratio`, cut off as Python's `int` does.
+pub(super) fn hidden(
+    arguments: &Arguments<'_>,
+    channels: usize,
+    default: f64,
+) -> Result<usize, ConfigureError> {
+    let hidden = channels as f64 * arguments.number("mlp_ratio", default)?;
+    if !(1.0..1e9).contains(&hidden) {
+        return Err(arguments.refused("mlp_ratio", "a ratio that leaves at least one hidden channel"));
+    }
+    Ok(hidden as usize)
+}
+
 /// Reads what the references' constructors say of a block beyond its channels and heads. Both have an MLP of three times
 /// the channels in all published models.
 pub(super) fn read_block(block: &mut BlockConfig, arguments: &Arguments<'_>) -> Result<(), ConfigureError> {
     let BlockConfig { channels, heads, .. } = *block;
-    if !channels.is_multiple_of(heads) {
-        return Err(ConfigureError::Shape(format!(
-            "embed_dim is {channels}, and its channels cannot be divided among {heads} heads (num_heads)"
-        )));
-    }
-    let hidden = channels as f64 * arguments.number("mlp_ratio", 3.0)?;
-    if !(1.0..1e9).contains(&hidden) {
-        return Err(arguments.refused("mlp_ratio", "a ratio that leaves at least one hidden channel"));
-    }
-    block.mlp.hidden = hidden as usize;
+    check_heads(channels, heads)?;
+    block.mlp.hidden = hidden(arguments, channels, 3.0)?;
     if arguments.flag("qkv_bias", false)? {
         block.qkv_bias = QkvBias::All;
     }

@@ -3,5 +3,6 @@
 mod encoder;
 pub(crate) mod lv_vit;
 pub(crate) mod sam_vit;
+pub(crate) mod st_vit;
 pub(crate) mod t2t_vit;
 pub(crate) mod vit;

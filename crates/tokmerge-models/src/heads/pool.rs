@@ -35,9 +35,9 @@ pub(crate) fn average(tokens: &Tokens) -> Tensor<2> {
     mean_from(tokens, |item| tokens.prefix.of(item))
 }
 
-/// The mean of all tokens of every item, prefix included, each weighted by its size: `[B, C]`.
-pub(crate) fn average_all(tokens: &Tokens) -> Tensor<2> {
-    mean_from(tokens, |_| 0)
+/// The mean of every item's tokens from one on, each weighted by its size: `[B, C]`; from 0 of all, prefix included.
+pub(crate) fn average_from(tokens: &Tokens, first: usize) -> Tensor<2> {
+    mean_from(tokens, |_| first)
 }
 
 /// The mean of every item's tokens from some place on.

@@ -37,6 +37,11 @@ pub enum Absolute {
         /// Rows and columns that the file has positions for, where it is neither the model's own grid nor square.
         grid: Option<(usize, usize)>,
     },
+    /// Sines and cosines of row and column, which follow from the grid: a buffer that training leaves as it is.
+    Sinusoids {
+        /// Prefix tokens that have a row in the table; it is 0 until a file says otherwise.
+        prefix: usize,
+    },
 }
 
 /// How positions are resampled for another grid.

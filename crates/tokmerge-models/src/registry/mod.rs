@@ -12,9 +12,9 @@ use crate::config_json::{Arguments, ConfigureError};
 use crate::network::{Config, SPELLINGS};
 use serde_json::{Map, Value};
 use tokmerge_checkpoint::shortened;
-use tokmerge_data::{NaflexPreprocess, Preprocess};
+use tokmerge_data::{Preprocess, Processor};
 
-pub(crate) use table::find;
+pub(crate) use table::{find, sound_processor};
 
 /// How the models of a family are written down: the tables of their names, and the arguments that stand there and in
 /// `config.json`.
@@ -51,13 +51,29 @@ pub struct Architecture {
     pub tag: String,
     /// The shape of the model.
     pub config: Config,
-    /// How images are prepared for these weights.
-    pub preprocess: Preprocess,
-    /// How they are where each keeps a size of its own (SigLIP 2 NaFlex); `None` where all get one size.
-    pub own_sizes: Option<NaflexPreprocess>,
+    /// How what the model takes is prepared for these weights.
+    pub processor: Processor,
 }
 
 impl Architecture {
+    /// How images of one size are prepared; `None` for a model that takes anything else.
+    #[must_use]
+    pub fn preprocess(&self) -> Option<&Preprocess> {
+        self.processor.preprocess()
+    }
+
+    /// Names of the classes that the tables have for this name and tag; none where they have none, or the model has others.
+    pub(crate) fn listed_classes(&self) -> Vec<String> {
+        let Some(row) = find(&self.name) else { return Vec::new() };
+        let tags = row.tags().map(|(tag, _)| tag).filter(|tag| self.tag.is_empty() || *tag == self.tag);
+        let known = tags.map(|tag| row.settings(Some(tag)).class_names());
+        let fits = |names: &&[&str]| names.len() == self.config.shape().classes;
+        known
+            .filter(fits)
+            .find(|names| !names.is_empty())
+            .map_or_else(Vec::new, |names| names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
     /// The name; of a model that is not of the size that its name says, with channels and blocks in place of the size:
     /// `vit_96x8_patch8_96`.
     #[must_use]
@@ -160,7 +176,7 @@ pub fn architecture(name: &str) -> Result<Architecture, UnknownModel> {
     let mut arguments = row.arguments.clone();
     arguments.extend(settings.arguments());
     let config = (row.spelling.read)(row.class, &Arguments::new(&arguments)).map_err(|_| unknown())?;
-    let preprocess = settings.preprocess(config.shape().img_size());
+    let processor = settings.processor(&config.shape());
     let tag = tag.unwrap_or_else(|| row.first_tag());
-    Ok(Architecture { name: base.to_owned(), tag: tag.to_owned(), config, preprocess, own_sizes: None })
+    Ok(Architecture { name: base.to_owned(), tag: tag.to_owned(), config, processor })
 }

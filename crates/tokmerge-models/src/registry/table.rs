@@ -1,14 +1,19 @@
 //! The tables of names, read line by line.
 
 use super::{SPELLINGS, Spelling, unlisted};
+use crate::family::Shape;
 use serde_json::{Map, Value};
-use tokmerge_data::{CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess};
+use tokmerge_data::sound::{SILENCE, SoundProcessor};
+use tokmerge_data::{
+    CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess, Processor,
+};
 
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// Settings that are no arguments of a model.
-const NO_ARGUMENTS: &[&str] = &["crop_pct", "crop_mode", "interpolation", "normalize", "mean", "std", "hub"];
+const NO_ARGUMENTS: &[&str] =
+    &["crop_pct", "crop_mode", "interpolation", "normalize", "mean", "std", "hub", "sound", "classes"];
 
 /// A name and what the tables say of it.
 #[derive(Clone)]
@@ -91,8 +96,33 @@ impl Settings {
         arguments.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
+    /// How what the model takes is prepared.
+    pub(crate) fn processor(&self, shape: &Shape) -> Processor {
+        match self.0.get("sound").and_then(Value::as_str) {
+            Some(sound) => sound_processor(sound, shape.img_size())
+                .unwrap_or_else(|| panic!("a table of names has the sound {sound}"))
+                .into(),
+            None => self.preprocess(shape.img_size()).into(),
+        }
+    }
+
+    /// What the sounds are called that it takes, if it takes sounds.
+    pub(crate) fn sound(&self) -> Option<&str> {
+        self.0.get("sound").and_then(Value::as_str)
+    }
+
+    /// Names of the classes, where the tag has some.
+    pub(crate) fn class_names(&self) -> &'static [&'static str] {
+        match self.0.get("classes").and_then(Value::as_str) {
+            Some("speech_commands_12") => SPEECH_COMMANDS_12,
+            Some("speech_commands_35") => SPEECH_COMMANDS_35,
+            Some(other) => panic!("a table of names has the classes {other}"),
+            None => &[],
+        }
+    }
+
     /// How images are prepared.
-    pub(crate) fn preprocess(&self, input_size: (usize, usize)) -> Preprocess {
+    fn preprocess(&self, input_size: (usize, usize)) -> Preprocess {
         let text = |name| self.0.get(name).and_then(Value::as_str);
         let triple = |name| -> Option<[f32; 3]> { serde_json::from_value(self.0.get(name)?.clone()).ok() };
         let (mean, std) = match text("normalize") {
@@ -112,6 +142,27 @@ impl Settings {
             ..Preprocess::default()
         }
     }
+}
+
+/// Classes of Speech Commands with ten words, as the benchmark orders them.
+const SPEECH_COMMANDS_12: &[&str] =
+    &[SILENCE, "_unknown_", "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"];
+
+/// All words of the second version of Speech Commands.
+const SPEECH_COMMANDS_35: &[&str] = &[
+    "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go",
+    "happy", "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven",
+    "sheila", "six", "stop", "three", "tree", "two", "up", "visual", "wow", "yes", "zero",
+];
+
+/// The preparation of sounds of this name, for spectrograms of so many frames and values.
+pub(crate) fn sound_processor(name: &str, (frames, values): (usize, usize)) -> Option<SoundProcessor> {
+    let processor = match name {
+        "keyword_transformer" => SoundProcessor::keyword_transformer(),
+        "audio_mae" => SoundProcessor::audio_mae().with_size((frames, values)),
+        _ => return None,
+    };
+    (processor.shape() == (frames, values)).then_some(processor)
 }
 
 /// The listed names, in the order of the tables.

@@ -90,7 +90,7 @@ fn a_model_of_another_size_is_called_by_its_size() {
 fn names_carry_patch_image_size_and_tag() {
     let tiny = found("vit_tiny_patch16_384.augreg_in21k_ft_in1k");
     assert_eq!((tiny.config.shape().channels, tiny.config.tokens()), (192, 577));
-    assert_eq!(tiny.preprocess.crop_pct, 1.0);
+    assert_eq!(tiny.preprocess().expect("of images").crop_pct, 1.0);
     let distilled = vit("deit_small_distilled_patch16_224");
     assert_eq!(distilled.class_token, ClassToken::Distilled(DistillationHead::Averaged));
     assert_eq!(tokens("deit_small_distilled_patch16_224"), 198);
@@ -104,11 +104,11 @@ fn sizes_that_are_not_listed_follow_the_nearest_listed_name() {
     assert_eq!(tokens("vit_huge_patch11_220"), 401);
     assert_eq!(vit("vit_huge_patch11_220").block.mlp.hidden, 5120);
     let clip = found("vit_base_patch16_clip_256.mine");
-    assert_eq!((clip.preprocess.input_size, clip.tag.as_str()), ((256, 256), "mine"));
+    assert_eq!((clip.preprocess().expect("of images").input_size, clip.tag.as_str()), ((256, 256), "mine"));
     assert!(vit("vit_base_patch16_clip_256").pre_norm);
     // As listed ones of their size are evaluated.
-    assert_eq!(found("vit_tiny_patch16_400").preprocess.crop_pct, 1.0);
-    assert_eq!(found("vit_tiny_patch16_240").preprocess.crop_pct, 0.9);
+    assert_eq!(found("vit_tiny_patch16_400").preprocess().expect("of images").crop_pct, 1.0);
+    assert_eq!(found("vit_tiny_patch16_240").preprocess().expect("of images").crop_pct, 0.9);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn sizes_mislead_weights_of_masked_autoencoders_alone() {
     assert_eq!((mae.key_bias, mae.num_classes, mae.pool), (KeyBias::None, 0, Pool::Token));
     for name in ["vit_base_patch16_224", "vit_large_patch16_224", "vit_huge_patch14_224"] {
         let tuned = found(&format!("{name}.mae_ft_in1k"));
-        assert_eq!(tuned.preprocess.crop_pct, 0.875);
+        assert_eq!(tuned.preprocess().expect("of images").crop_pct, 0.875);
         let tuned = vit(&format!("{name}.mae_ft_in1k"));
         assert_eq!((tuned.key_bias, tuned.num_classes), (KeyBias::None, 1000));
         assert_eq!((tuned.pool, tuned.norm_place), (Pool::Average, NormPlace::AfterPool));
@@ -160,7 +160,7 @@ fn swag_and_torchvision_align_corners_and_prepare_images_in_their_own_ways() {
         assert_eq!(resampling, Resampling::BicubicAlignedCorners, "{name}");
     }
     // torchvision resizes to 242 pixels.
-    let crop = found("vit_l_16").preprocess;
+    let crop = found("vit_l_16").preprocess().expect("of images").clone();
     assert_eq!((f64::from(224) / crop.crop_pct).floor(), 242.0);
     let Absolute::Learned { resampling, .. } = vit("vit_base_patch16_384").positions.absolute else {
         panic!()

@@ -3,9 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use tokmerge_nn::{Bias, Norm, normal_parameter, zeros_parameter};
-use tokmerge_ops::{Activation, LinearWeights, Precision, linear, patchify};
+use tokmerge_ops::{Activation, LinearWeights, Maps, Precision, Window, linear, patchify};
 
-/// A convolution whose stride is its size, stored as one and computed as a linear layer over patches.
+/// A convolution stored as one and computed as a linear layer over patches: its stride is its size, unless patches overlap.
 #[derive(Module, Debug)]
 pub struct PatchEmbed {
     /// The projection.
@@ -23,6 +23,8 @@ pub struct PatchProjection {
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     precision: Precision,
+    #[module(skip)]
+    stride: Option<usize>,
 }
 
 impl PatchEmbed {
@@ -36,7 +38,14 @@ impl PatchEmbed {
     ) -> Self {
         let weight = normal_parameter([embed_dim, in_chans, height, width], device);
         let bias = (bias == Bias::Yes).then(|| zeros_parameter([embed_dim], device));
-        Self { proj: PatchProjection { weight, bias, precision }, norm: None }
+        Self { proj: PatchProjection { weight, bias, precision, stride: None }, norm: None }
+    }
+
+    /// The same with patches of so many pixels from one to the next.
+    #[must_use]
+    pub(crate) fn with_stride(mut self, stride: Option<usize>) -> Self {
+        self.proj.stride = stride;
+        self
     }
 
     /// The same with a norm after the projection.
@@ -50,7 +59,11 @@ impl PatchEmbed {
     #[must_use]
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let [_, _, height, width] = self.proj.weight.dims();
-        self.project(patchify(images, (height, width)))
+        let patches = match self.proj.stride {
+            None => patchify(images, (height, width)),
+            Some(stride) => Maps::Images(images).unfold(Window { size: height, stride, padding: 0 }),
+        };
+        self.project(patches)
     }
 
     /// Patches that are cut already: `[N, channels * height * width]` → `[N, C]`.

@@ -138,13 +138,3 @@ impl TokenTransformer {
         mlp_residual(x, self.norm2.weights(), self.mlp.weights(), None)
     }
 }
-
-/// Fixed positions of the first Transformer, `[rows, channels]`: sines and cosines of a row's number in turn, over
-/// periods that grow to 10 000.
-pub(crate) fn sinusoids(rows: usize, channels: usize) -> Vec<f32> {
-    let value = |row: usize, channel: usize| {
-        let angle = row as f64 / 10_000_f64.powf((channel / 2 * 2) as f64 / channels as f64);
-        if channel.is_multiple_of(2) { angle.sin() } else { angle.cos() }
-    };
-    (0..rows * channels).map(|at| value(at / channels, at % channels) as f32).collect()
-}

@@ -227,7 +227,12 @@ impl Loader<'_> {
             report.missing.push((path.to_owned(), None));
             None
         };
-        let Some(source) = self.spelling.source(path) else { return missing(&mut self.report) };
+        let is_table = parameters::is_table(path);
+        let source = match self.spelling.source(path) {
+            Some(source) => source,
+            None if is_table => return None,
+            None => return missing(&mut self.report),
+        };
         let checkpoint = self.checkpoint;
         let read = |name: &str| {
             let view = checkpoint.get(name);
@@ -254,6 +259,9 @@ impl Loader<'_> {
                 (path == "pos_embed").then(|| self.positions(&values, &shape, wanted)).flatten()
             {
                 values
+            } else if is_table {
+                // That of another shape: the model's own follows from its shape.
+                return None;
             } else {
                 self.report.mismatched.push((path.to_owned(), shape, wanted.to_vec()));
                 return None;

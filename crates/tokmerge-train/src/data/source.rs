@@ -4,7 +4,7 @@ use crate::error::TrainError;
 use crate::recipe::DataRecipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokmerge_data::{ClassNames, ClassOrder, ImageFolder, Limits, Rgb, Sample, open_image};
+use tokmerge_data::{ClassFolder, ClassNames, ClassOrder, Limits, Media, Rgb, Sample, open_image};
 use tokmerge_nn::Random;
 use tokmerge_scenes::{CLASSES, Scenes, Split};
 
@@ -195,7 +195,7 @@ fn labelled(
     names: Option<&ClassNames>,
     order: Option<ClassOrder>,
 ) -> Result<Labelled, TrainError> {
-    let folder = ImageFolder::open_in(dir, order)?;
+    let folder = ClassFolder::open_in(dir, Media::Image, order)?;
     let shown = dir.display();
     let class_names = folder.class_names().to_vec();
     if class_names.is_empty() {

@@ -14,10 +14,13 @@ pub(crate) struct View {
 impl View {
     /// # Errors
     /// When a setting makes no sense.
-    pub(crate) fn new(preprocess: &Preprocess, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
+    pub(crate) fn new(
+        preprocess: Option<&Preprocess>,
+        with: &RegularisationRecipe,
+    ) -> Result<Self, AugmentError> {
         let augment = with.augment()?;
         augment.validate()?;
-        Ok(Self { preprocess: preprocess.clone(), augment })
+        Ok(Self { preprocess: preprocess.cloned().unwrap_or_default(), augment })
     }
 
     /// Channels, height and width of a prepared image.

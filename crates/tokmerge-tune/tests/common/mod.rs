@@ -93,7 +93,7 @@ fn bitmap(width: u32, height: u32, seed: u32) -> Vec<u8> {
 }
 
 pub(crate) fn images(model: &Model, samples: Vec<Sample>) -> Images {
-    let refuse = |path: &Path, error: &tokmerge_data::ImageError| panic!("{}: {error}", path.display());
+    let refuse = |path: &Path, error: &tokmerge_data::MediaError| panic!("{}: {error}", path.display());
     Images::load(model, samples, 1, DecodeOptions::default(), refuse)
         .unwrap_or_else(|error| panic!("{error}"))
 }

@@ -10,54 +10,75 @@ mod dino;
 mod preprocessing;
 mod reader;
 mod siglip;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod unsupported;
+mod video;
 mod vit;
 
 use super::description::{DescribeError, Understood};
-use crate::families::vit::VitConfig;
+use crate::families::vit::{Sizes, VitConfig};
+use crate::network::Config;
 use crate::weights::key_map::Spelling;
 use preprocessing::Preparation;
 pub(super) use reader::Reader;
 use tokmerge_checkpoint::HfConfig;
+use tokmerge_data::{NaflexPreprocess, Processor};
 
 /// A type of models.
 struct ModelType {
     /// `model_type` of the file.
     name: &'static str,
-    /// Its shape.
+    /// What it is, and how what it takes is prepared if no file says it.
+    understood: Reading,
+}
+
+/// How a configuration is read.
+enum Reading {
+    /// Of a model of images.
+    Images(fn(&Given<'_>) -> Result<VitConfig, DescribeError>, Preparation),
+    /// Of any other model.
+    Other(fn(&Given<'_>) -> Result<(Config, Processor), DescribeError>),
+}
+
+/// A line of the list for a model of images.
+const fn images(
+    name: &'static str,
     shape: fn(&Given<'_>) -> Result<VitConfig, DescribeError>,
-    /// How its pictures are prepared if no file says it.
     preparation: Preparation,
+) -> ModelType {
+    ModelType { name, understood: Reading::Images(shape, preparation) }
 }
 
 /// All types that are understood.
 const MODEL_TYPES: &[ModelType] = &[
-    ModelType { name: "vit", shape: vit::vit, preparation: Preparation::VIT },
-    ModelType { name: "deit", shape: vit::deit, preparation: Preparation::DEIT },
-    ModelType { name: "vit_mae", shape: vit::vit_mae, preparation: Preparation::MAE },
-    ModelType { name: "vit_msn", shape: vit::vit_msn, preparation: Preparation::MAE },
-    ModelType { name: "ijepa", shape: vit::ijepa, preparation: Preparation::VIT },
-    ModelType { name: "dinov2", shape: dino::dinov2, preparation: Preparation::DINOV2 },
-    ModelType { name: "dinov2_with_registers", shape: dino::dinov2, preparation: Preparation::DINOV2 },
-    ModelType { name: "dinov3_vit", shape: dino::dinov3, preparation: Preparation::DINOV3 },
-    ModelType { name: "beit", shape: beit::beit, preparation: Preparation::BEIT },
-    ModelType { name: "data2vec-vision", shape: beit::beit, preparation: Preparation::BEIT },
-    ModelType { name: "clip", shape: clip::clip, preparation: Preparation::CLIP },
-    ModelType { name: "clip_vision_model", shape: clip::clip, preparation: Preparation::CLIP },
-    ModelType { name: "chinese_clip", shape: clip::clip, preparation: Preparation::CLIP },
-    ModelType { name: "chinese_clip_vision_model", shape: clip::clip, preparation: Preparation::CLIP },
-    ModelType { name: "altclip", shape: clip::clip, preparation: Preparation::CLIP },
-    ModelType { name: "altclip_vision_model", shape: clip::clip, preparation: Preparation::CLIP },
-    ModelType { name: "metaclip_2", shape: clip::clip, preparation: Preparation::CLIP },
-    ModelType { name: "metaclip_2_vision_model", shape: clip::clip, preparation: Preparation::CLIP },
-    ModelType { name: "aimv2", shape: aimv2::aimv2, preparation: Preparation::CLIP },
-    ModelType { name: "aimv2_vision_model", shape: aimv2::aimv2, preparation: Preparation::CLIP },
-    ModelType { name: "siglip", shape: siglip::siglip, preparation: Preparation::SIGLIP },
-    ModelType { name: "siglip_vision_model", shape: siglip::siglip, preparation: Preparation::SIGLIP },
-    ModelType { name: "siglip2", shape: siglip::siglip, preparation: Preparation::SIGLIP },
-    ModelType { name: "siglip2_vision_model", shape: siglip::siglip, preparation: Preparation::SIGLIP },
+    images("vit", vit::vit, Preparation::VIT),
+    images("deit", vit::deit, Preparation::DEIT),
+    images("vit_mae", vit::vit_mae, Preparation::MAE),
+    images("vit_msn", vit::vit_msn, Preparation::MAE),
+    images("ijepa", vit::ijepa, Preparation::VIT),
+    images("dinov2", dino::dinov2, Preparation::DINOV2),
+    images("dinov2_with_registers", dino::dinov2, Preparation::DINOV2),
+    images("dinov3_vit", dino::dinov3, Preparation::DINOV3),
+    images("beit", beit::beit, Preparation::BEIT),
+    images("data2vec-vision", beit::beit, Preparation::BEIT),
+    images("clip", clip::clip, Preparation::CLIP),
+    images("clip_vision_model", clip::clip, Preparation::CLIP),
+    images("chinese_clip", clip::clip, Preparation::CLIP),
+    images("chinese_clip_vision_model", clip::clip, Preparation::CLIP),
+    images("altclip", clip::clip, Preparation::CLIP),
+    images("altclip_vision_model", clip::clip, Preparation::CLIP),
+    images("metaclip_2", clip::clip, Preparation::CLIP),
+    images("metaclip_2_vision_model", clip::clip, Preparation::CLIP),
+    images("aimv2", aimv2::aimv2, Preparation::CLIP),
+    images("aimv2_vision_model", aimv2::aimv2, Preparation::CLIP),
+    images("siglip", siglip::siglip, Preparation::SIGLIP),
+    images("siglip_vision_model", siglip::siglip, Preparation::SIGLIP),
+    images("siglip2", siglip::siglip, Preparation::SIGLIP),
+    images("siglip2_vision_model", siglip::siglip, Preparation::SIGLIP),
+    ModelType { name: "audio-spectrogram-transformer", understood: Reading::Other(sound::ast) },
+    ModelType { name: "videomae", understood: Reading::Other(video::videomae) },
 ];
 
 /// What a shape is read from.
@@ -88,9 +109,21 @@ pub(crate) fn describe(
     let found = model_type(config)?;
     let given = Given { config, vision: Reader::new(config.vision()?), weights, input_size };
     given.check_class()?;
-    let shape = (found.shape)(&given)?;
-    let preprocess = found.preparation.preprocess(shape.img_size);
-    Ok(Understood { config: shape, preprocess, unread: given.vision.unread() })
+    let (config, processor) = match &found.understood {
+        Reading::Images(shape, preparation) => {
+            let shape = shape(&given)?;
+            let processor = match shape.sizes {
+                Sizes::One => preparation.preprocess(shape.img_size).into(),
+                Sizes::Own { most: max_num_patches } => {
+                    let patch_size = shape.patch_size.0;
+                    NaflexPreprocess { patch_size, max_num_patches, ..Default::default() }.into()
+                }
+            };
+            (shape.into(), processor)
+        }
+        Reading::Other(read) => read(&given)?,
+    };
+    Ok(Understood { config, processor, unread: given.vision.unread() })
 }
 
 /// Refuses a type of models that is not understood, before anything is made of its weights.
@@ -107,13 +140,15 @@ fn model_type(config: &HfConfig) -> Result<&'static ModelType, DescribeError> {
 }
 
 impl Given<'_> {
-    /// Refuses classes that do something else than encoding or classifying images.
+    /// Refuses classes that do something else than encoding or classifying.
     fn check_class(&self) -> Result<(), DescribeError> {
         const ENDINGS: &[&str] = &[
             "Model",
             "Backbone",
             "ForImageClassification",
             "ForImageClassificationWithTeacher",
+            "ForAudioClassification",
+            "ForVideoClassification",
             "ForMaskedImageModeling",
             "ForPreTraining",
             "ModelWithProjection",
@@ -141,7 +176,11 @@ impl Given<'_> {
         let in_file = self.weights.and_then(Spelling::head);
         let classifies = match self.config.architectures.is_empty() {
             true => in_file.is_some() || self.weights.is_none() && self.config.num_labels.is_some(),
-            false => self.has_class("ForImageClassification") || self.has_class("WithTeacher"),
+            false => {
+                ["ForImageClassification", "WithTeacher", "ForAudioClassification", "ForVideoClassification"]
+                    .iter()
+                    .any(|class| self.has_class(class))
+            }
         };
         if classifies { self.config.num_labels.or(in_file).unwrap_or(2) } else { 0 }
     }

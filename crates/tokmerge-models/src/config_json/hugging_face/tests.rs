@@ -5,12 +5,14 @@ use super::{check_type, describe};
 use crate::blocks::{Gate, QkvBias};
 use crate::config_json::description::{DescribeError, Understood};
 use crate::config_json::open_clip;
-use crate::families::vit::{ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes};
+use crate::families::vit::{ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, VitConfig};
+use crate::network::Config;
 use crate::positions::{Absolute, Relative, Resampling};
 use crate::weights::key_map::Spelling;
 use crate::weights::key_map::tests::misfits;
 use serde_json::{Map, Value, json};
 use tokmerge_checkpoint::ModelConfig;
+use tokmerge_data::Processor;
 use tokmerge_merge::KeyBias;
 use tokmerge_nn::Bias;
 use tokmerge_ops::Activation;
@@ -34,18 +36,31 @@ fn parsed(config: &Value) -> ModelConfig {
     ModelConfig::parse(&config.to_string()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn described(config: &Value, weights: Option<&Spelling>) -> Result<Understood, DescribeError> {
+/// A Vision Transformer that is understood.
+struct Vit {
+    config: VitConfig,
+    processor: Processor,
+    unread: Vec<String>,
+}
+
+fn vit(understood: Understood) -> Vit {
+    let Understood { config, processor, unread } = understood;
+    let Config::Vit(config) = config else { panic!("{config:?}") };
+    Vit { config, processor, unread }
+}
+
+fn described(config: &Value, weights: Option<&Spelling>) -> Result<Vit, DescribeError> {
     match parsed(config) {
-        ModelConfig::HuggingFace(config) => describe(&config, weights, None),
+        ModelConfig::HuggingFace(config) => describe(&config, weights, None).map(vit),
         ModelConfig::OpenClip(config) => match open_clip::describe(&config)? {
-            open_clip::Tower::Own(understood) => Ok(understood),
+            open_clip::Tower::Own(understood) => Ok(vit(understood)),
             open_clip::Tower::Timm(tower) => panic!("{tower:?}"),
         },
         other => panic!("{other:?}"),
     }
 }
 
-fn case(name: &str) -> Understood {
+fn case(name: &str) -> Vit {
     let case = &cases()[name];
     described(&case["config"], Some(&spelling(&case["tensors"][0]))).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -153,7 +168,7 @@ fn fields_that_are_left_out_have_the_defaults_of_their_class() {
 fn the_size_of_the_processor_is_that_of_the_images() {
     let config = json!({"model_type": "dinov2", "architectures": ["Dinov2Model"], "image_size": 518});
     let ModelConfig::HuggingFace(config) = parsed(&config) else { panic!("transformers' form") };
-    let config = describe(&config, None, Some((224, 224))).expect("understood").config;
+    let config = vit(describe(&config, None, Some((224, 224))).expect("understood")).config;
     assert_eq!(config.img_size, (224, 224));
     let Absolute::Learned { grid, .. } = config.positions.absolute else { panic!("learned positions") };
     assert_eq!(grid, Some((37, 37)), "the file's positions are for the configuration's size");

@@ -56,7 +56,6 @@ const KINDS: &[(&str, &[&str])] = &[
     (
         "a model of sound",
         &[
-            "audio-spectrogram-transformer",
             "clap",
             "hubert",
             "seamless_m4t",
@@ -70,7 +69,7 @@ const KINDS: &[(&str, &[&str])] = &[
             "whisper",
         ],
     ),
-    ("a model of video", &["timesformer", "videomae", "videomt", "videoprism", "vivit", "vjepa2", "xclip"]),
+    ("a model of video", &["timesformer", "videomt", "videoprism", "vivit", "vjepa2", "xclip"]),
     (
         "a model that writes text about images",
         &[

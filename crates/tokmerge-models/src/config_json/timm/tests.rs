@@ -144,9 +144,15 @@ fn the_order_of_arguments_plays_no_part() {
 #[test]
 fn what_was_built_counts_where_the_file_says_two_sizes() {
     let found = open(&file("vit_tiny_patch16_224", &json!({"img_size": [32, 48]}))).unwrap();
-    assert_eq!((found.config.shape().img_size(), found.preprocess.input_size), ((32, 48), (32, 48)));
+    assert_eq!(
+        (found.config.shape().img_size(), found.preprocess().expect("of images").input_size),
+        ((32, 48), (32, 48))
+    );
     let found = open(&file("beit_base_patch16_384", &json!({}))).unwrap();
-    assert_eq!((found.config.shape().img_size(), found.preprocess.input_size), ((64, 64), (64, 64)));
+    assert_eq!(
+        (found.config.shape().img_size(), found.preprocess().expect("of images").input_size),
+        ((64, 64), (64, 64))
+    );
 }
 
 #[test]
@@ -216,7 +222,7 @@ fn norms_of_a_tower_in_open_clip_stand_where_the_tower_was_built_with_them() {
             global_pool: Some("avg".to_owned()),
             projection: Some((10, Bias::No)),
             pooled,
-            preprocess: Preprocess::default(),
+            processor: Preprocess::default().into(),
         };
         let found = timm_tower(&tower).expect("a tower");
         let Config::Vit(config) = found.config else { panic!("a Vision Transformer") };

@@ -87,6 +87,7 @@ impl FamilyConfig for LvVitConfig {
         Shape {
             input: InputShape::Image { channels: self.in_chans, size: self.img_size },
             grid: Some(self.grid()),
+            steps: 1,
             channels: self.block.channels,
             heads: self.block.heads,
             head_dim: self.block.head_dim,

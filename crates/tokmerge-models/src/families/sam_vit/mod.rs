@@ -127,6 +127,7 @@ impl FamilyConfig for SamVitConfig {
             tokens: rows * columns,
             prefix: 0,
             key_bias: KeyBias::None,
+            trained_key_bias: KeyBias::LogSize,
             training: Training::WithoutMerging,
             readout: Readout::All,
             positions: PositionUse::Fixed(
@@ -139,6 +140,7 @@ impl FamilyConfig for SamVitConfig {
         Shape {
             input: InputShape::Image { channels: self.in_chans, size: self.img_size },
             grid: Some(self.grid()),
+            steps: 1,
             channels: self.block.channels,
             heads: self.block.heads,
             head_dim: self.block.head_dim,

@@ -9,11 +9,11 @@ use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOve
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::heads::prefix_rows;
 use crate::input::{Input, InputShape};
-use crate::positions::Absolute;
-use crate::stems::tokens_to_token::{TokensToToken, grids, sinusoids, widths};
+use crate::positions::{Absolute, sinusoids, table};
+use crate::stems::tokens_to_token::{TokensToToken, grids, widths};
 use crate::stems::with_class_token;
-use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Device, Shape as Dimensions, Tensor, TensorData};
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
 use tokmerge_merge::{ModelFacts, Readout, Tokens};
 use tokmerge_nn::{Bias, Linear, Norm, zeros_parameter};
 use tokmerge_ops::Precision;
@@ -72,6 +72,7 @@ impl FamilyConfig for T2tVitConfig {
         Shape {
             input: InputShape::Image { channels: self.in_chans, size: self.img_size },
             grid: Some(self.grid()),
+            steps: 1,
             channels: self.block.channels,
             heads: self.block.heads,
             head_dim: self.block.head_dim,
@@ -117,7 +118,7 @@ impl FamilyConfig for T2tVitConfig {
         let (channels, classes) = (self.block.channels, self.num_classes);
         let inner = precision.for_rows_of(channels.max(self.block.mlp.hidden));
         let precision = precision.without_int8();
-        let eps = self.block.norm.eps;
+        let (eps, tokens) = (self.block.norm.eps, self.facts().tokens);
         T2tVit {
             tokens_to_token: TokensToToken::new(
                 self.in_chans,
@@ -128,7 +129,7 @@ impl FamilyConfig for T2tVitConfig {
                 device,
             ),
             cls_token: zeros_parameter([1, 1, channels], device),
-            pos_embed: fixed_positions(self.facts().tokens, channels, device),
+            pos_embed: table([tokens, channels], move || sinusoids(tokens, channels), device),
             blocks: (0..self.depth).map(|_| Block::new(&self.block, inner, device)).collect(),
             norm: self.block.norm.layer(channels, device),
             head: (classes > 0).then(|| Linear::new(channels, classes, Bias::Yes, precision, device)),
@@ -165,20 +166,6 @@ impl FamilyConfig for T2tVitConfig {
     fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
         Some((encoder::CLASS_AND_GRID, self.grid()))
     }
-}
-
-/// Positions that follow from the shape until weights are loaded.
-fn fixed_positions(tokens: usize, channels: usize, device: &Device) -> Param<Tensor<3>> {
-    Param::uninitialized(
-        ParamId::new(),
-        move |device, _| {
-            let values = TensorData::new(sinusoids(tokens, channels), [1, tokens, channels]);
-            Tensor::from_data(values, device)
-        },
-        device.clone(),
-        false,
-        Dimensions::from(vec![1, tokens, channels]),
-    )
 }
 
 /// A T2T-ViT. Field names are the reference's.

@@ -16,7 +16,9 @@ pub struct VitConfig {
     pub sizes: Sizes,
     /// Height and width of a patch in pixels.
     pub patch_size: (usize, usize),
-    /// Colours.
+    /// Pixels from one patch to the next, where patches overlap (AST); `None` where they lie side by side.
+    pub patch_stride: Option<usize>,
+    /// Colours; 1 for the spectrogram of a sound.
     pub in_chans: usize,
     /// Whether the projection of patches has a bias.
     pub patch_bias: bool,
@@ -49,12 +51,16 @@ pub struct VitConfig {
     pub projection: Option<usize>,
     /// Whether the projection has a bias.
     pub projection_bias: bool,
+    /// Whether the classifier begins with a norm (AST); the embedding is what enters it.
+    pub head_norm: bool,
     /// Outputs of the head; 0 for a model without one.
     pub num_classes: usize,
     /// Whether the head has a bias.
     pub head_bias: bool,
     /// What `prop_attn=auto` means for these weights as published.
     pub key_bias: KeyBias,
+    /// What it means for such weights when they were trained with merging.
+    pub trained_key_bias: KeyBias,
 }
 
 /// Which prefix tokens lead, besides registers.
@@ -75,6 +81,8 @@ pub enum DistillationHead {
     Averaged,
     /// No head reads it (transformers' `DeiTForImageClassification`).
     Unread,
+    /// The embedding is the mean of both tokens, and one head reads it (AST).
+    Pooled,
 }
 
 /// What the head looks at.

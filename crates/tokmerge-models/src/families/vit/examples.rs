@@ -31,6 +31,32 @@ fn gated(block: &mut BlockConfig) {
     block.mlp.activation = Activation::Silu;
 }
 
+/// Of sounds: a post-norm block and a patch per frame (KWT), positions that follow from the shape (AudioMAE), overlapping
+/// patches and a head that normalises the mean of two tokens (AST).
+fn sounds() -> Vec<VitConfig> {
+    let spectrogram = || VitConfig { in_chans: 1, ..plain() };
+    let mut kwt =
+        VitConfig { img_size: (15, 6), patch_size: (1, 6), norm_place: NormPlace::None, ..spectrogram() };
+    (kwt.block.order, kwt.block.qkv_bias) = (Order::PostNorm, QkvBias::No);
+    let sinusoids =
+        PositionConfig { absolute: Absolute::Sinusoids { prefix: 1 }, ..PositionConfig::learned(0) };
+    let audio_mae = VitConfig {
+        positions: sinusoids,
+        pool: Pool::Average,
+        norm_place: NormPlace::AfterPool,
+        ..spectrogram()
+    };
+    let ast = VitConfig {
+        img_size: (10, 16),
+        patch_stride: Some(3),
+        class_token: ClassToken::Distilled(DistillationHead::Pooled),
+        positions: PositionConfig::learned(2),
+        head_norm: true,
+        ..spectrogram()
+    };
+    vec![kwt, audio_mae, ast]
+}
+
 /// See [`FamilyConfig::examples`](crate::FamilyConfig::examples).
 pub(super) fn examples() -> Vec<VitConfig> {
     let learned = PositionConfig::learned;
@@ -59,7 +85,7 @@ pub(super) fn examples() -> Vec<VitConfig> {
         prefix: false,
         query_projection: true,
     };
-    vec![
+    let mut all = vec![
         plain(),
         VitConfig {
             class_token: ClassToken::Distilled(DistillationHead::Averaged),
@@ -127,5 +153,7 @@ pub(super) fn examples() -> Vec<VitConfig> {
         VitConfig { positions: PositionConfig { relative: Relative::PerBlock, ..learned(1) }, ..plain() },
         VitConfig { wiring: Wiring::Parallel, ..plain() },
         VitConfig { wiring: Wiring::Branches(2), ..plain() },
-    ]
+    ];
+    all.extend(sounds());
+    all
 }

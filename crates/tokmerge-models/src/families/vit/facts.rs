@@ -22,6 +22,7 @@ impl VitConfig {
             img_size: (224, 224),
             sizes: Sizes::One,
             patch_size: (patch_size, patch_size),
+            patch_stride: None,
             in_chans: 3,
             patch_bias: true,
             patch_norm: None,
@@ -38,9 +39,11 @@ impl VitConfig {
             pre_logits: None,
             projection: None,
             projection_bias: false,
+            head_norm: false,
             num_classes: 1000,
             head_bias: true,
             key_bias: KeyBias::LogSize,
+            trained_key_bias: KeyBias::LogSize,
         }
     }
 
@@ -58,7 +61,16 @@ impl VitConfig {
     /// Rows and columns of patches.
     #[must_use]
     pub fn grid(&self) -> (usize, usize) {
-        (self.img_size.0 / self.patch_size.0.max(1), self.img_size.1 / self.patch_size.1.max(1))
+        let ((height, width), (down, across)) = (self.img_size, self.patch_size);
+        match self.patch_stride {
+            None => (height / down.max(1), width / across.max(1)),
+            Some(stride) => {
+                let places = |side: usize, patch: usize| {
+                    side.checked_sub(patch).map_or(0, |rest| rest / stride.max(1) + 1)
+                };
+                (places(height, down), places(width, across))
+            }
+        }
     }
 
     /// Tokens entering the first block; of images of their own sizes those of the largest.
@@ -84,7 +96,9 @@ impl VitConfig {
     pub(crate) fn position_rows(&self) -> usize {
         match self.positions.absolute {
             Absolute::None => 0,
-            Absolute::Learned { prefix, .. } => self.stored_grid().0 * self.stored_grid().1 + prefix,
+            Absolute::Learned { prefix, .. } | Absolute::Sinusoids { prefix } => {
+                self.stored_grid().0 * self.stored_grid().1 + prefix
+            }
         }
     }
 
@@ -120,7 +134,9 @@ impl VitConfig {
 
     /// Changes how many prefix tokens have a position, where any has one.
     fn position_prefix(&mut self, change: impl Fn(usize) -> usize) {
-        if let Absolute::Learned { prefix, .. } = &mut self.positions.absolute {
+        if let Absolute::Learned { prefix, .. } | Absolute::Sinusoids { prefix } =
+            &mut self.positions.absolute
+        {
             *prefix = change(*prefix);
         }
     }
@@ -170,6 +186,9 @@ impl VitConfig {
             + self.projection.map_or(0, |projection| self.before_projection() * projection)
             + self.heads_of_classifier() * self.embedding_dim() * self.num_classes;
         cost.per_item += Work::macs(layers as f64);
+        if self.head_norm && self.num_classes > 0 {
+            cost.per_item += Work::norm(self.embedding_dim() as f64);
+        }
         cost.outputs = (self.num_classes * self.heads_of_classifier() + pre_logits) as f64;
         cost
     }
@@ -193,6 +212,7 @@ impl FamilyConfig for VitConfig {
             tokens: self.tokens(),
             prefix: self.prefix(),
             key_bias: self.key_bias,
+            trained_key_bias: self.trained_key_bias,
             training: Training::WithoutMerging,
             readout,
             positions,
@@ -209,6 +229,7 @@ impl FamilyConfig for VitConfig {
         Shape {
             input,
             grid: (self.sizes == Sizes::One).then(|| self.grid()),
+            steps: 1,
             channels: self.block.channels,
             heads: self.block.heads,
             head_dim: self.block.head_dim,
@@ -254,6 +275,13 @@ impl FamilyConfig for VitConfig {
         if channels % heads != 0 && head_dim * heads != channels && head_dim == channels / heads {
             return refuse(format!("{channels} channels cannot be divided among {heads} heads"));
         }
+        if let Some(stride) = self.patch_stride
+            && (stride == 0 || self.patch_size.0 != self.patch_size.1 || self.sizes != Sizes::One)
+        {
+            return refuse(format!(
+                "overlapping patches are square, of images of one size, and at least a pixel apart; patch_stride is {stride}"
+            ));
+        }
         if let Err(error) = ImageSizeError::check(self.img_size, self.patch_size) {
             return refuse(error.to_string());
         }
@@ -274,7 +302,7 @@ impl FamilyConfig for VitConfig {
                 "rotary positions turn pairs of channels by row and by column, so a head needs a multiple of 4 channels, and it has {head_dim}"
             ));
         }
-        if let Absolute::Learned { prefix, .. } = self.positions.absolute
+        if let Absolute::Learned { prefix, .. } | Absolute::Sinusoids { prefix } = self.positions.absolute
             && prefix > self.prefix()
         {
             return refuse(format!(
@@ -367,8 +395,12 @@ impl FamilyConfig for VitConfig {
         self
     }
 
-    fn normalised_after_pooling(self) -> Self {
-        Self { pool: Pool::Average, norm_place: NormPlace::AfterPool, ..self }
+    fn fitted(self, has: &dyn Fn(&str) -> bool) -> Self {
+        // MAE, fine-tuned.
+        if has("fc_norm.weight") && !has("norm.weight") {
+            return Self { pool: Pool::Average, norm_place: NormPlace::AfterPool, ..self };
+        }
+        self
     }
 
     fn pooled_like(self, other: &Self) -> Self {

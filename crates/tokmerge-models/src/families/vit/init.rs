@@ -3,7 +3,7 @@
 use super::{ClassToken, DistillationHead, NormPlace, Pool, Vit, VitBlock, VitConfig};
 use crate::blocks::{AttentionPool, AttentionPoolShape, FeedForward, Gate, MlpConfig, RelativePositionBias};
 use crate::experts::{ExpertShape, MixtureOfExperts};
-use crate::positions::{Relative, RotaryEmbedding, RotaryShape};
+use crate::positions::{Absolute, Relative, RotaryEmbedding, RotaryShape, grid_sinusoids, table};
 use crate::stems::PatchEmbed;
 use burn::tensor::Device;
 use tokmerge_nn::{Bias, Linear, normal_parameter, zeros_parameter};
@@ -44,13 +44,22 @@ pub(super) fn init(config: &VitConfig, precision: Precision, device: &Device) ->
             precision,
             device,
         )
+        .with_stride(config.patch_stride)
         .with_norm(config.patch_norm.map(|norm| norm.layer(channels, device))),
         cls_token: (config.class_token != ClassToken::Absent)
             .then(|| zeros_parameter([1, 1, channels], device)),
         dist_token: distilled.then(|| zeros_parameter([1, 1, channels], device)),
         reg_token: (config.reg_tokens > 0).then(|| zeros_parameter([1, config.reg_tokens, channels], device)),
-        pos_embed: (config.position_rows() > 0)
+        pos_embed: matches!(config.positions.absolute, Absolute::Learned { .. })
             .then(|| normal_parameter([1, config.position_rows(), channels], device)),
+        pos_table: match config.positions.absolute {
+            Absolute::Sinusoids { prefix } => {
+                let grid = config.grid();
+                let values = move || [vec![0.0; prefix * channels], grid_sinusoids(grid, channels)].concat();
+                Some(table([config.position_rows(), channels], values, device))
+            }
+            _ => None,
+        },
         rope: config
             .positions
             .rotary
@@ -96,6 +105,7 @@ pub(super) fn init(config: &VitConfig, precision: Precision, device: &Device) ->
             let bias = Bias::when(config.projection_bias);
             Linear::new(config.before_projection(), width, bias, precision, device)
         }),
+        head_norm: (config.head_norm && classes > 0).then(|| norm(config.embedding_dim())),
         head: head(),
         head_dist: if two_heads { head() } else { None },
         config: config.clone(),

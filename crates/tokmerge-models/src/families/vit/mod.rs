@@ -22,7 +22,7 @@ mod init;
 use crate::blocks::{AttentionPool, Context, RelativePositionBias};
 use crate::experts::{MixtureOfExperts, Routing};
 use crate::family::{Family, FamilyConfig, Heads};
-use crate::heads::{average, average_all, normalised, prefix_rows, without_prefix};
+use crate::heads::{average, average_from, normalised, prefix_rows, without_prefix};
 use crate::input::Input;
 use crate::positions::{Absolute, RotaryEmbedding, grid_positions, resample_each};
 use crate::stems::PatchEmbed;
@@ -47,6 +47,7 @@ pub struct Vit {
     dist_token: Option<Param<Tensor<3>>>,
     reg_token: Option<Param<Tensor<3>>>,
     pos_embed: Option<Param<Tensor<3>>>,
+    pos_table: Option<Param<Tensor<3>>>,
     rope: Option<RotaryEmbedding>,
     rel_pos_bias: Option<RelativePositionBias>,
     norm_pre: Option<Norm>,
@@ -56,6 +57,7 @@ pub struct Vit {
     fc_norm: Option<Norm>,
     pre_logits: Option<Linear>,
     projection: Option<Linear>,
+    head_norm: Option<Norm>,
     head: Option<Linear>,
     head_dist: Option<Linear>,
     #[module(skip)]
@@ -69,6 +71,7 @@ impl Family for Vit {
         let mut tokens = match input {
             Input::Images(images) => self.embed_images(images),
             Input::Patches { pixels, grids } => self.embed_patches(pixels, &grids),
+            Input::Clips(_) => panic!("the model takes images, not clips"),
         };
         if let Some(norm) = &self.norm_pre {
             tokens.x = norm.forward(tokens.x);
@@ -105,6 +108,10 @@ impl Family for Vit {
             Some(projection) => projection.forward(pooled),
             None => pooled,
         };
+        if let Some(norm) = &self.head_norm {
+            let Heads { logits, .. } = Heads::classified(norm.forward(pooled.clone()), self.head.as_ref());
+            return Heads { pooled, logits };
+        }
         let token = Heads::classified(pooled, self.head.as_ref());
         if (self.config.pool, self.config.class_token)
             != (Pool::Token, ClassToken::Distilled(DistillationHead::Averaged))
@@ -137,9 +144,12 @@ impl Vit {
         // Norms are per row: where the head looks at few rows, only those need one.
         let normed = || tokens.clone().with(normalised(tokens.x.clone(), self.norm.as_ref()));
         let pooled = match self.config.pool {
+            Pool::Token if self.config.class_token == ClassToken::Distilled(DistillationHead::Pooled) => {
+                return (self.pooled_token(tokens, 0) + self.pooled_token(tokens, 1)) / 2.0;
+            }
             Pool::Token => return self.pooled_token(tokens, 0),
             Pool::Average => average(&normed()),
-            Pool::AverageAll => average_all(&normed()),
+            Pool::AverageAll => average_from(&normed(), 0),
             Pool::TokenAndAverage => {
                 let tokens = normed();
                 Tensor::cat(vec![prefix_rows(&tokens, 0), average(&tokens)], 1)
@@ -166,14 +176,19 @@ impl Vit {
         let channels = self.config.block.channels;
         let (rows, columns) = self.config.grid();
         let prefix = self.prefix_tokens();
-        let positions = match (&self.pos_embed, self.config.positions.absolute) {
-            (Some(positions), Absolute::Learned { prefix: positioned, .. }) => {
-                let positions: Tensor<2> = positions.val().squeeze_dim(0);
-                let front = positions.clone().slice(s![..positioned, ..]);
-                (Some(front), positions.slice(s![positioned.., ..]))
-            }
-            _ => (None, Tensor::zeros([rows * columns, channels], &patches.device())),
-        };
+        let fixed = self.pos_table.as_ref().map(|table| table.val().detach());
+        let positions =
+            match (self.pos_embed.as_ref().map(Param::val).or(fixed), self.config.positions.absolute) {
+                (
+                    Some(positions),
+                    Absolute::Learned { prefix: positioned, .. } | Absolute::Sinusoids { prefix: positioned },
+                ) => {
+                    let positions: Tensor<2> = positions.squeeze_dim(0);
+                    let front = positions.clone().slice(s![..positioned, ..]);
+                    (Some(front), positions.slice(s![positioned.., ..]))
+                }
+                _ => (None, Tensor::zeros([rows * columns, channels], &patches.device())),
+            };
         let prefix = match (prefix, positions.0) {
             (None, _) => Tensor::zeros([0, channels], &patches.device()),
             (Some(prefix), None) => prefix,

@@ -1,4 +1,4 @@
-//! transformers' ViT and its kin: ViT, DeiT, MAE, MSN, I-JEPA, DINOv2 and 3, BEiT, data2vec. Names as version 4
+//! transformers' ViT and its kin: ViT, DeiT, MAE, MSN, I-JEPA, DINOv2 and 3, BEiT, data2vec, AST, VideoMAE. Names as version 4
 //! writes them, and as version 5 has them in memory.
 //!
 //! | transformers (`vit.`, `dinov2.`, ... or nothing in front) | ours |
@@ -33,13 +33,15 @@ const BASES: &[&str] = &[
     "data2vec_vision.",
     "ijepa.",
     "vit_msn.",
+    "videomae.",
+    "audio_spectrogram_transformer.",
 ];
 
 /// Where blocks are.
 const BLOCKS: &[&str] = &["encoder.layer.", "layers.", "layer.", "model.layer.", "encoder.layers."];
 
 /// The classifier.
-const HEADS: &[&str] = &["classifier", "cls_classifier"];
+const HEADS: &[&str] = &["classifier", "cls_classifier", "classifier.dense"];
 
 /// Where queries, keys and values are in a block.
 const ATTENTIONS: &[(&str, [&str; 3])] = &[
@@ -81,7 +83,10 @@ impl KeyMap for HuggingFace {
                 ["embeddings.patch_embeddings.projection", "embeddings.patch_embeddings"]
                     .map(|module| at(&format!("{module}.{tensor}"))),
             ),
+            // Outside of the base, VideoMAE normalises what it has pooled.
+            ("norm", _) if file.has("fc_norm.weight") => one(file, format!("fc_norm.{tensor}")),
             ("norm", _) => first(file, norms(file).map(|norm| format!("{norm}.{tensor}"))),
+            ("head_norm", _) => one(file, format!("classifier.layernorm.{tensor}")),
             ("fc_norm", _) => one(file, at(&format!("pooler.layernorm.{tensor}"))),
             ("pre_logits", _) => one(file, at(&format!("pooler.dense.{tensor}"))),
             ("head", _) => first(file, HEADS.iter().map(|head| format!("{head}.{tensor}"))),
@@ -144,6 +149,9 @@ fn block(block: &str, path: &str, file: &Names) -> Option<Source> {
         ("norm2", _) => find(&["norm2", "layernorm_after"]),
         ("attn.qkv", "weight") => attention(block, tensor, file).and_then(|names| stack(file, names)),
         ("attn.qkv", "bias") => attention(block, tensor, file).and_then(|[q, k, v]| qkv_bias(file, q, k, v)),
+        ("attn", "q_bias" | "v_bias") if file.has(&format!("{block}.attention.attention.{tensor}")) => {
+            one(file, format!("{block}.attention.attention.{tensor}"))
+        }
         ("attn", "q_bias") => attention(block, "bias", file).and_then(|[q, ..]| one(file, q)),
         ("attn", "v_bias") => attention(block, "bias", file).and_then(|[.., v]| one(file, v)),
         ("attn", "relative_position_bias_table") => find(&[

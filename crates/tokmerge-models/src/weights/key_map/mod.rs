@@ -9,7 +9,9 @@
 mod hugging_face;
 mod hugging_face_aimv2;
 mod hugging_face_clip;
+mod kwt;
 mod lv_vit;
+mod mae_st;
 mod meta;
 mod names;
 mod open_clip;
@@ -69,6 +71,8 @@ pub enum Role {
 /// All spellings. The first that recognises a file is taken, so the particular ones come first.
 pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &lv_vit::LvVit,
+    &kwt::Kwt,
+    &mae_st::MaeSt,
     &sam_vit::SamVit,
     &t2t_vit::T2tVit,
     &meta::Meta,

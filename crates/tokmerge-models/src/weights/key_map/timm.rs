@@ -58,6 +58,7 @@ pub(super) fn source(path: &str, file: &Names) -> Option<Source> {
         return block(&at(file, &format!("blocks.{index}")), rest, file);
     }
     match path {
+        "pos_table" => one(file, at(file, "pos_embed")),
         "head.weight" => one(file, PROJECTION.to_owned()),
         // Without a layer of its own, open_clip projects by timm's head.
         "projection.weight" | "projection.bias" if !file.base().is_empty() => {

@@ -86,6 +86,7 @@ pub(super) fn sized(arguments: &Arguments<'_>, norm: NormConfig) -> Result<VitCo
         img_size: arguments.sides("img_size", (224, 224))?,
         sizes: Sizes::One,
         patch_size: arguments.sides("patch_size", (16, 16))?,
+        patch_stride: arguments.optional_size("patch_stride")?,
         in_chans: arguments.size("in_chans", 3)?,
         patch_bias: true,
         patch_norm: None,
@@ -102,9 +103,11 @@ pub(super) fn sized(arguments: &Arguments<'_>, norm: NormConfig) -> Result<VitCo
         pre_logits: None,
         projection: None,
         projection_bias: false,
+        head_norm: false,
         num_classes: arguments.count("num_classes", 1000)?,
         head_bias: true,
         key_bias: KeyBias::LogSize,
+        trained_key_bias: KeyBias::LogSize,
     })
 }
 
@@ -225,6 +228,10 @@ pub(super) fn read_own(config: &mut VitConfig, arguments: &Arguments<'_>) -> Res
     if !arguments.flag("prop_attn", true)? {
         config.key_bias = KeyBias::None;
     }
+    if !arguments.flag("trained_prop_attn", true)? {
+        config.trained_key_bias = KeyBias::None;
+    }
+    config.head_norm = arguments.flag("head_norm", false)?;
     if arguments.flag("pool_token_too", false)? {
         config.pool = Pool::TokenAndAverage;
     }
@@ -235,9 +242,13 @@ pub(super) fn read_own(config: &mut VitConfig, arguments: &Arguments<'_>) -> Res
             (pool.mlp_hidden, pool.norm) = (None, false);
         }
     }
-    if arguments.flag("dist_token_unread", false)? {
-        config.class_token = ClassToken::Distilled(DistillationHead::Unread);
-        if let Absolute::Learned { prefix, .. } = &mut config.positions.absolute {
+    let unread = arguments.flag("dist_token_unread", false)?.then_some(DistillationHead::Unread);
+    let pooled = arguments.flag("dist_token_pooled", false)?.then_some(DistillationHead::Pooled);
+    if let Some(head) = unread.or(pooled) {
+        config.class_token = ClassToken::Distilled(head);
+        if let Absolute::Learned { prefix, .. } | Absolute::Sinusoids { prefix } =
+            &mut config.positions.absolute
+        {
             *prefix = if *prefix == 0 { 0 } else { 2 };
         }
     }
@@ -295,7 +306,11 @@ pub(super) const NOT_OF_TIMM: &[&str] = &[
     "projection_bias",
     "head_bias",
     "patch_bias",
+    "patch_stride",
+    "head_norm",
     "prop_attn",
+    "trained_prop_attn",
+    "dist_token_pooled",
     "pool_token_too",
     "dist_token_unread",
     "attn_pool_query_proj",
@@ -311,12 +326,12 @@ pub(super) const NOT_OF_TIMM: &[&str] = &[
 pub(super) fn write_own(config: &VitConfig, arguments: &mut Map<String, Value>) {
     let (resampling, grid) = match config.positions.absolute {
         Absolute::Learned { resampling, grid, .. } => (word_of(RESAMPLINGS, &resampling), grid),
-        Absolute::None => (Value::Null, None),
+        Absolute::None | Absolute::Sinusoids { .. } => (Value::Null, None),
     };
     let activation =
         config.pre_logits.map_or(Value::Null, |layer| word_of(POOLER_ACTIVATIONS, &layer.activation));
     let experts = config.experts;
-    let unread = ClassToken::Distilled(DistillationHead::Unread);
+    let distilled = |head| config.class_token == ClassToken::Distilled(head);
     let of_pool = |say: fn(&AttentionPoolConfig) -> bool| match &config.pool {
         Pool::Attention(pool) => json!(say(pool)),
         _ => Value::Null,
@@ -330,7 +345,11 @@ pub(super) fn write_own(config: &VitConfig, arguments: &mut Map<String, Value>) 
         ("patch_bias", json!(config.patch_bias)),
         ("prop_attn", json!(config.key_bias != KeyBias::None)),
         ("pool_token_too", json!(config.pool == Pool::TokenAndAverage)),
-        ("dist_token_unread", json!(config.class_token == unread)),
+        ("trained_prop_attn", json!(config.trained_key_bias != KeyBias::None)),
+        ("patch_stride", json!(config.patch_stride)),
+        ("head_norm", json!(config.head_norm)),
+        ("dist_token_unread", json!(distilled(DistillationHead::Unread))),
+        ("dist_token_pooled", json!(distilled(DistillationHead::Pooled))),
         ("attn_pool_query_proj", of_pool(|pool| pool.query_projection)),
         ("attn_pool_mlp", of_pool(|pool| pool.mlp_hidden.is_some())),
         ("pos_resampling", resampling),

@@ -24,6 +24,7 @@ pub(crate) const SPELLING: Spelling = Spelling {
         include_str!("../../vit.tsv"),
         include_str!("../../published.tsv"),
         include_str!("../../vmoe.tsv"),
+        include_str!("../../sound.tsv"),
     ],
     read: |class, arguments| Ok(Config::Vit(read(class, arguments)?)),
     write: |config, class| match config {

@@ -13,10 +13,11 @@ use crate::positions::Absolute;
 use serde_json::{Map, Value, json};
 use tokmerge_ops::Activation;
 
-/// Blocks by timm's classes: their order, and how they are wired.
+/// Blocks by timm's classes, and one that timm does not have (KWT): their order, and how they are wired.
 const BLOCKS: &[(&str, (Order, Wiring))] = &[
     ("Block", (Order::PreNorm, Wiring::Sequential)),
     ("ResPostBlock", (Order::ResidualPostNorm, Wiring::Sequential)),
+    ("PostNormBlock", (Order::PostNorm, Wiring::Sequential)),
     ("ParallelScalingBlock", (Order::PreNorm, Wiring::Parallel)),
     ("ParallelThingsBlock", (Order::PreNorm, Wiring::Branches(2))),
 ];
@@ -48,9 +49,14 @@ pub(super) fn read(arguments: &Arguments<'_>) -> Result<VitConfig, ConfigureErro
     arguments.word("attn_layer", (), &[("attn", ()), ("", ())])?;
     read_block(&mut config, arguments)?;
     let positioned = if arguments.flag("no_embed_class", false)? { 0 } else { prefix(&config) };
-    if arguments.word("pos_embed", true, &[("learn", true), ("none", false), ("", false)])? {
-        config.positions.absolute = learned(positioned);
-    }
+    let learned = learned(positioned);
+    let known = [
+        ("learn", learned),
+        ("none", Absolute::None),
+        ("", Absolute::None),
+        ("sincos", Absolute::Sinusoids { prefix: positioned }),
+    ];
+    config.positions.absolute = arguments.word("pos_embed", learned, &known)?;
     read_head(&mut config, arguments)?;
     check_pool(&config, arguments)?;
     Ok(config)
@@ -145,6 +151,7 @@ pub(super) fn write(config: &VitConfig) -> Map<String, Value> {
     };
     let (positions, no_embed_class) = match config.positions.absolute {
         Absolute::None => ("none", false),
+        Absolute::Sinusoids { prefix } => ("sincos", prefix == 0),
         Absolute::Learned { prefix, .. } => ("learn", prefix == 0),
     };
     let Value::Object(more) = json!({

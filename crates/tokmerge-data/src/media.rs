@@ -1,0 +1,390 @@
+//! Kinds of files that models take, and any way of preparing them.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::decode::{read_file, read_to_end};
+use crate::sound::{SoundError, SoundLimits, SoundProcessor, decode_sound};
+use crate::{
+    DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Preprocess, PreprocessError,
+    PreprocessOverrides, Rgb,
+};
+
+/// A kind of files that models take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Media {
+    /// Pictures.
+    Image,
+    /// Sounds.
+    Sound,
+}
+
+impl Media {
+    /// One of them: `image` or `sound`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Sound => "sound",
+        }
+    }
+
+    /// Several: `images` or `sounds`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Image => "images",
+            Self::Sound => "sounds",
+        }
+    }
+
+    /// File extensions that count, in lower case; other files do where they begin like one of these.
+    #[must_use]
+    pub fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Image => &EXTENSIONS,
+            Self::Sound => &["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac"],
+        }
+    }
+
+    /// What is recognised by its first bytes, as a message says it.
+    pub(crate) fn by_content(self) -> &'static str {
+        match self {
+            Self::Image => "JPEG and PNG",
+            Self::Sound => "WAV, FLAC and Ogg",
+        }
+    }
+
+    /// Whether the ending is one of [`extensions`](Self::extensions), in any case.
+    #[must_use]
+    pub fn has_ending(self, path: &Path) -> bool {
+        let is = |extension: &std::ffi::OsStr| {
+            self.extensions().iter().any(|known| extension.eq_ignore_ascii_case(known))
+        };
+        path.extension().is_some_and(is)
+    }
+
+    /// Whether a file begins like one of this kind with these bytes, 12 or more.
+    #[must_use]
+    pub fn begins(self, start: &[u8]) -> bool {
+        let riff = |kind: &[u8]| start.starts_with(b"RIFF") && start.get(8..12) == Some(kind);
+        match self {
+            Self::Image => {
+                start.starts_with(b"\xFF\xD8\xFF") || start.starts_with(b"\x89PNG\r\n\x1A\n") || riff(b"WEBP")
+            }
+            Self::Sound => start.starts_with(b"fLaC") || start.starts_with(b"OggS") || riff(b"WAVE"),
+        }
+    }
+}
+
+/// Any way of preparing what a model takes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Processor {
+    /// Of pictures.
+    Image(ImageProcessor),
+    /// Of sounds.
+    Sound(SoundProcessor),
+}
+
+impl From<ImageProcessor> for Processor {
+    fn from(processor: ImageProcessor) -> Self {
+        Self::Image(processor)
+    }
+}
+
+impl From<Preprocess> for Processor {
+    fn from(preprocess: Preprocess) -> Self {
+        Self::Image(preprocess.into())
+    }
+}
+
+impl From<NaflexPreprocess> for Processor {
+    fn from(preprocess: NaflexPreprocess) -> Self {
+        Self::Image(preprocess.into())
+    }
+}
+
+impl From<SoundProcessor> for Processor {
+    fn from(processor: SoundProcessor) -> Self {
+        Self::Sound(processor)
+    }
+}
+
+/// A file that was read, as the model sees it but for its normalisation.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Prepared {
+    /// A picture, in bytes.
+    Picture(Rgb),
+    /// The features of a sound, `[frames, values]`.
+    Features(Vec<f32>),
+}
+
+/// Why a file was not read. One line each; with the path where there is a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MediaError {
+    /// A picture.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A sound.
+    #[error(transparent)]
+    Sound(#[from] SoundError),
+    /// A reader came upon what nobody had thought of.
+    #[error(
+        "{}: made its reader panic ({reason}); leave it out, and report it with the file",
+        path.display()
+    )]
+    Panicked {
+        /// The file.
+        path: PathBuf,
+        /// What was said.
+        reason: String,
+    },
+}
+
+impl From<PreprocessError> for MediaError {
+    fn from(error: PreprocessError) -> Self {
+        Self::Image(error.into())
+    }
+}
+
+impl From<std::io::Error> for MediaError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Image(error.into())
+    }
+}
+
+impl MediaError {
+    /// Whether the message names the file.
+    #[must_use]
+    pub fn names_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Image(ImageError::InFile { .. })
+                | Self::Sound(SoundError::InFile { .. })
+                | Self::Panicked { .. }
+        )
+    }
+}
+
+impl Processor {
+    /// What it prepares.
+    #[must_use]
+    pub fn media(&self) -> Media {
+        match self {
+            Self::Image(_) => Media::Image,
+            Self::Sound(_) => Media::Sound,
+        }
+    }
+
+    /// The preprocessing of pictures of one size; `None` of anything else.
+    #[must_use]
+    pub fn preprocess(&self) -> Option<&Preprocess> {
+        match self {
+            Self::Image(ImageProcessor::Fixed(preprocess)) => Some(preprocess),
+            _ => None,
+        }
+    }
+
+    /// Checks every field; the other functions do the same.
+    ///
+    /// # Errors
+    /// When one makes no sense.
+    pub fn validate(&self) -> Result<(), PreprocessError> {
+        match self {
+            Self::Image(processor) => processor.validate(),
+            Self::Sound(_) => Ok(()),
+        }
+    }
+
+    /// Values of an item at most.
+    #[must_use]
+    pub fn most_values(&self) -> usize {
+        match self {
+            Self::Image(processor) => processor.most_values(),
+            Self::Sound(processor) => {
+                let (frames, values) = processor.shape();
+                frames * values
+            }
+        }
+    }
+
+    /// The same with the user's settings in place of its own.
+    ///
+    /// # Errors
+    /// When the result makes no sense, or a setting is one of pictures and there are none.
+    pub fn with(&self, overrides: &PreprocessOverrides) -> Result<Self, PreprocessError> {
+        match self {
+            Self::Image(ImageProcessor::Fixed(preprocess)) => Ok(preprocess.with(overrides)?.into()),
+            Self::Image(ImageProcessor::Naflex(own)) => {
+                let NaflexPreprocess { interpolation, mean, std, .. } = own.clone();
+                let values = Preprocess { interpolation, mean, std, ..Preprocess::default() };
+                let Preprocess { interpolation, mean, std, .. } = values.with(overrides)?;
+                Ok(NaflexPreprocess { interpolation, mean, std, ..own.clone() }.into())
+            }
+            Self::Sound(_) => match overrides.first() {
+                None => Ok(self.clone()),
+                Some(setting) => Err(PreprocessError::OfImages { setting, media: self.media().words() }),
+            },
+        }
+    }
+
+    /// The same for a model that takes another size: height and width of pictures. Pictures of their own sizes stay so.
+    ///
+    /// # Errors
+    /// When sounds would have to be made into spectra of another size.
+    pub fn with_size(&self, size: (usize, usize)) -> Result<Self, PreprocessError> {
+        match self {
+            Self::Image(ImageProcessor::Fixed(preprocess)) => {
+                Ok(Preprocess { input_size: size, ..preprocess.clone() }.into())
+            }
+            Self::Image(ImageProcessor::Naflex(_)) => Ok(self.clone()),
+            Self::Sound(processor) => {
+                let resized = processor.clone().with_size(size);
+                if resized.shape() == size {
+                    return Ok(resized.into());
+                }
+                Err(PreprocessError::OfImages { setting: "img_size", media: self.media().words() })
+            }
+        }
+    }
+
+    /// Reads and prepares a file. Every error names the path.
+    ///
+    /// # Errors
+    /// When it cannot be read, is above the limits, or is none of its kind.
+    pub fn open(&self, path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Prepared, MediaError> {
+        let path = path.as_ref();
+        match self {
+            Self::Image(processor) => Ok(Prepared::Picture(processor.open_fitted(path, options)?)),
+            Self::Sound(processor) => Ok(Prepared::Features(processor.open(path, &SoundLimits::default())?)),
+        }
+    }
+
+    /// The same of bytes in memory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), without the path.
+    pub fn decode(&self, bytes: Vec<u8>, options: &DecodeOptions) -> Result<Prepared, MediaError> {
+        match self {
+            Self::Image(processor) => Ok(Prepared::Picture(processor.decode_fitted(&bytes, options)?)),
+            Self::Sound(processor) => {
+                let sound = decode_sound(bytes, &SoundLimits::default())?;
+                Ok(Prepared::Features(processor.prepare(sound)?))
+            }
+        }
+    }
+
+    /// The same of what is read from a stream.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), or when it cannot be read.
+    pub fn read(&self, source: impl Read, options: &DecodeOptions) -> Result<Prepared, MediaError> {
+        let bytes = match self {
+            Self::Image(_) => read_to_end(source, &options.limits)?,
+            Self::Sound(_) => {
+                let mut bytes = Vec::new();
+                source.take(SoundLimits::default().max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+                bytes
+            }
+        };
+        self.decode(bytes, options)
+    }
+
+    /// Adds the values of what was prepared to `values`, which stays as it is on an error. Rows and columns of patches where
+    /// pictures have sizes of their own.
+    ///
+    /// # Errors
+    /// When it was prepared otherwise.
+    pub fn normalise(
+        &self,
+        prepared: &Prepared,
+        values: &mut Vec<f32>,
+    ) -> Result<Option<(usize, usize)>, MediaError> {
+        match (self, prepared) {
+            (Self::Image(processor), Prepared::Picture(picture)) => Ok(processor.normalise(picture, values)?),
+            (Self::Sound(_), Prepared::Features(features)) if features.len() == self.most_values() => {
+                values.extend_from_slice(features);
+                Ok(None)
+            }
+            _ => Err(std::io::Error::other("was prepared for another model").into()),
+        }
+    }
+
+    /// Checks that a file can be read whole, for what comes later.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn verify(media: Media, path: &Path, options: &DecodeOptions) -> Result<(), MediaError> {
+        match media {
+            Media::Image => {
+                let bytes = read_file(path, &options.limits).map_err(|error| error.in_file(path))?;
+                crate::decode_image(&bytes, &options.limits).map_err(|error| error.in_file(path))?;
+            }
+            Media::Sound => {
+                crate::sound::open_sound(path, &SoundLimits::default())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Processor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(ImageProcessor::Fixed(preprocess)) => preprocess.fmt(f),
+            Self::Image(ImageProcessor::Naflex(own)) => {
+                let NaflexPreprocess { patch_size, max_num_patches, mean, std, .. } = own;
+                write!(
+                    f,
+                    "at most {max_num_patches} patches of {patch_size}x{patch_size}, mean {mean:?}, std {std:?}"
+                )
+            }
+            Self::Sound(processor) => processor.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_and_first_bytes_tell_the_kinds_apart() {
+        for (path, media) in [("a.JPG", Media::Image), ("b.Wav", Media::Sound), ("c.ogg", Media::Sound)] {
+            for other in [Media::Image, Media::Sound] {
+                assert_eq!(other.has_ending(Path::new(path)), other == media, "{path}");
+            }
+        }
+        let wav = b"RIFF\x10\0\0\0WAVEfmt ";
+        let webp = b"RIFF\x10\0\0\0WEBPVP8 ";
+        assert!(Media::Sound.begins(wav) && !Media::Image.begins(wav));
+        assert!(Media::Image.begins(webp) && !Media::Sound.begins(webp));
+        assert!(!Media::Sound.begins(b"RIFF"));
+    }
+
+    #[test]
+    fn settings_of_pictures_are_refused_for_sounds() {
+        let sounds = Processor::from(SoundProcessor::keyword_transformer());
+        assert_eq!(sounds.with(&PreprocessOverrides::default()).unwrap(), sounds);
+        let crop = PreprocessOverrides { crop_pct: Some(0.9), ..PreprocessOverrides::default() };
+        let message = sounds.with(&crop).unwrap_err().to_string();
+        assert!(message.contains("crop_pct") && message.contains("sounds"), "{message}");
+    }
+
+    #[test]
+    fn what_was_prepared_for_another_model_is_refused() {
+        let sounds = Processor::from(SoundProcessor::keyword_transformer());
+        let mut values = vec![1.0];
+        assert!(sounds.normalise(&Prepared::Features(vec![0.0; 3]), &mut values).is_err());
+        let picture = Rgb { width: 1, height: 1, data: vec![0; 3] };
+        assert!(sounds.normalise(&Prepared::Picture(picture), &mut values).is_err());
+        assert_eq!(values, [1.0]);
+        sounds.normalise(&Prepared::Features(vec![0.0; 98 * 40]), &mut values).unwrap();
+        assert_eq!(values.len(), 1 + 98 * 40);
+    }
+}
