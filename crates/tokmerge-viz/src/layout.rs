@@ -111,6 +111,17 @@ impl Layout {
         Ok(Self { grid, width, height, xs, ys, side, border, tokens, token_of })
     }
 
+    /// The same with its left upper end at column `x`, row `y`.
+    pub(crate) fn moved(&self, x: usize, y: usize) -> Self {
+        Self {
+            xs: self.xs.iter().map(|start| start + x).collect(),
+            ys: self.ys.iter().map(|start| start + y).collect(),
+            tokens: Rc::clone(&self.tokens),
+            token_of: self.token_of.clone(),
+            ..*self
+        }
+    }
+
     /// Token of the patch in this row and column; outside the grid the nearest patch answers.
     pub(crate) fn token_at(&self, row: isize, col: isize) -> Option<usize> {
         let row = row.clamp(0, self.grid.rows as isize - 1) as usize;
