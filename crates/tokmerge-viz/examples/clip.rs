@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use tokmerge_viz::{
-    ClipStyle, Grid, Picture, Range, Result, Shown, Spectrogram, Style, TubeGrid, drawn_groups, render, save_clip,
-    sheet,
+    ClipStyle, Grid, Picture, Range, Result, Shown, Spectrogram, Style, TubeGrid, drawn_groups, render,
+    save_clip, sheet,
 };
 
 /// Side of a frame and of a patch.
@@ -31,7 +31,8 @@ fn main() -> Result<()> {
     let groups = drawn_groups(&whole_frames, 98, 1)?;
     let merged = render(&picture, Grid { rows: 1, cols: 98 }, &groups, &Style::default())?;
     sheet(&[picture.clone(), merged], 1, 8)?.write_png(&folder.join("sound.png"))?;
-    let tiles: Vec<_> = (0..14 * 5).map(|patch| Some(if patch % 5 < 2 { patch / 10 } else { 100 + patch })).collect();
+    let tiles: Vec<_> =
+        (0..14 * 5).map(|patch| Some(if patch % 5 < 2 { patch / 10 } else { 100 + patch })).collect();
     let groups = drawn_groups(&tiles, 14, 5)?;
     let merged = render(&picture, Grid { rows: 5, cols: 14 }, &groups, &Style::default())?;
     sheet(&[picture, merged], 1, 8)?.write_png(&folder.join("sound_tiles.png"))
@@ -44,7 +45,9 @@ fn frame(at: usize) -> Result<Picture> {
         let (left, top) = (at * 6, 40);
         let grain = ((x * 7919 + y * 104_729 + at * 31) % 17) as u8;
         match (x, y) {
-            _ if (left..left + 20).contains(&x) && (top..top + 20).contains(&y) => [225 - grain, 50, 40 + grain],
+            _ if (left..left + 20).contains(&x) && (top..top + 20).contains(&y) => {
+                [225 - grain, 50, 40 + grain]
+            }
             (_, ..56) => [120 + grain, 170 + (y / 2) as u8, 235],
             _ => [70 + grain, 140 - (y / 2) as u8, 50 + grain],
         }

@@ -183,7 +183,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// An animation could not be encoded.
-    #[error("{frames} frames could not be written as {format}: {source}; try a smaller upscale or fewer frames")]
+    #[error(
+        "{frames} frames could not be written as {format}: {source}; try a smaller upscale or fewer frames"
+    )]
     EncodeAnimation {
         /// Name of the format.
         format: &'static str,
@@ -219,7 +221,9 @@ pub enum Error {
         bin: usize,
     },
     /// A range without values.
-    #[error("a range of values needs a finite min below a finite max but goes from {min} to {max}; use Range::Own")]
+    #[error(
+        "a range of values needs a finite min below a finite max but goes from {min} to {max}; use Range::Own"
+    )]
     ValueRange {
         /// Lower end given.
         min: f32,

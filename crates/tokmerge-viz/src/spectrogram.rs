@@ -84,9 +84,11 @@ impl Spectrogram {
     /// When the range is empty or not finite, or the picture would have no or too many pixels.
     pub fn picture(&self, range: Range, upscale: usize) -> Result<Picture> {
         let (min, max) = match range {
-            Range::Own => self.values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &value| {
-                (min.min(value), max.max(value))
-            }),
+            Range::Own => {
+                self.values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &value| {
+                    (min.min(value), max.max(value))
+                })
+            }
             Range::Given { min, max } if min < max && min.is_finite() && max.is_finite() => (min, max),
             Range::Given { min, max } => return Err(Error::ValueRange { min, max }),
         };

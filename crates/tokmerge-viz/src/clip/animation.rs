@@ -14,11 +14,9 @@ const SPEEDS: std::ops::RangeInclusive<f64> = 0.02..=50.0;
 fn check(frames_per_second: f64) -> Result<()> {
     match SPEEDS.contains(&frames_per_second) {
         true => Ok(()),
-        false => Err(Error::FramesPerSecond {
-            found: frames_per_second,
-            min: *SPEEDS.start(),
-            max: *SPEEDS.end(),
-        }),
+        false => {
+            Err(Error::FramesPerSecond { found: frames_per_second, min: *SPEEDS.start(), max: *SPEEDS.end() })
+        }
     }
 }
 

@@ -28,7 +28,9 @@ impl Colors {
             let own: BTreeSet<Rgb> = own.into_iter().collect();
             let mut palette = cut(own.iter().map(|&color| (color, 1)).collect(), OWN);
             let mut others: BTreeMap<Rgb, u64> = BTreeMap::new();
-            all().filter(|color| !own.contains(color)).for_each(|rgb| *others.entry(cell(rgb)).or_default() += 1);
+            all()
+                .filter(|color| !own.contains(color))
+                .for_each(|rgb| *others.entry(cell(rgb)).or_default() += 1);
             palette.extend(cut(others.into_iter().collect(), MOST - palette.len()));
             palette
         });
@@ -49,7 +51,8 @@ impl Colors {
         }
         let cell = cell(color);
         *self.nearest.entry(cell).or_insert_with(|| {
-            let apart = |other: Rgb| (0..3).map(|i| u32::from(cell[i].abs_diff(other[i])).pow(2)).sum::<u32>();
+            let apart =
+                |other: Rgb| (0..3).map(|i| u32::from(cell[i].abs_diff(other[i])).pow(2)).sum::<u32>();
             let nearest = self.palette.iter().zip(0..=u8::MAX).min_by_key(|&(&other, _)| apart(other));
             nearest.map_or(0, |(_, index)| index)
         })
@@ -104,11 +107,13 @@ fn cut(colors: Vec<(Rgb, u64)>, most: usize) -> Vec<Rgb> {
     }
     let mut bunches = vec![Bunch::new(colors)];
     while bunches.len() < most {
-        let widest = (0..bunches.len()).max_by_key(|&at| bunches[at].spread).filter(|&at| bunches[at].spread > 0);
+        let widest =
+            (0..bunches.len()).max_by_key(|&at| bunches[at].spread).filter(|&at| bunches[at].spread > 0);
         let Some(at) = widest else { break };
         let Bunch { colors, channel, mean, .. } = bunches.swap_remove(at);
         // A rounded mean may be the largest value itself, never below the smallest.
-        let low = colors.iter().map(|(color, _)| color[channel]).max().map_or(0, |max| mean[channel].min(max - 1));
+        let low =
+            colors.iter().map(|(color, _)| color[channel]).max().map_or(0, |max| mean[channel].min(max - 1));
         let (left, right) = colors.into_iter().partition(|(color, _)| color[channel] <= low);
         bunches.extend([Bunch::new(left), Bunch::new(right)]);
     }

@@ -97,12 +97,7 @@ fn drawn(
 }
 
 /// The layout of each step, from checked input.
-fn layouts(
-    frames: &[Picture],
-    grid: TubeGrid,
-    groups: &[Option<u32>],
-    style: &Style,
-) -> Result<Vec<Layout>> {
+fn layouts(frames: &[Picture], grid: TubeGrid, groups: &[Option<u32>], style: &Style) -> Result<Vec<Layout>> {
     let TubeGrid { steps, tubelet, rows, cols } = grid;
     let first = match frames.first() {
         Some(first) if steps.checked_mul(tubelet) == Some(frames.len()) => first,
