@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use tokmerge_viz::{
-    ClipStyle, Grid, Picture, Range, Result, Shown, Spectrogram, Style, TubeGrid, drawn_groups, render,
-    save_clip, sheet,
+    BorderWidth, ClipStyle, Fill, Grid, Picture, Range, Result, Shown, Spectrogram, Style, TubeGrid,
+    drawn_groups, render, save_clip, sheet,
 };
 
 /// Side of a frame and of a patch.
@@ -29,7 +29,8 @@ fn main() -> Result<()> {
     let picture = sound.picture(Range::Own, sound.legible())?;
     let whole_frames: Vec<_> = (0..98).map(|frame| Some(frame * frame / 400)).collect();
     let groups = drawn_groups(&whole_frames, 98, 1)?;
-    let merged = render(&picture, Grid { rows: 1, cols: 98 }, &groups, &Style::default())?;
+    let outlines = Style { border: BorderWidth::Pixels(2), fill: Fill::Original, upscale: 1 };
+    let merged = render(&picture, Grid { rows: 1, cols: 98 }, &groups, &outlines)?;
     sheet(&[picture.clone(), merged], 1, 8)?.write_png(&folder.join("sound.png"))?;
     let tiles: Vec<_> =
         (0..14 * 5).map(|patch| Some(if patch % 5 < 2 { patch / 10 } else { 100 + patch })).collect();

@@ -38,7 +38,8 @@ pub enum Range {
 /// # Ok::<(), tokmerge_viz::Error>(())
 /// ```
 ///
-/// Wide ones read better below than beside each other: `sheet(&[picture, merged], 1, gap)`.
+/// Wide ones read better below than beside each other: `sheet(&[picture, merged], 1, gap)`. Where patches
+/// are whole frames, [`Fill::Original`](crate::Fill::Original) tells more than a mean over all frequencies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spectrogram {
     values: Vec<f32>,
