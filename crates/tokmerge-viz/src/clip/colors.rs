@@ -119,3 +119,35 @@ fn cut(colors: Vec<(Rgb, u64)>, most: usize) -> Vec<Rgb> {
     }
     bunches.into_iter().map(|bunch| bunch.mean).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A picture of 64x64 pixels, nearly all of different colours.
+    fn noisy() -> Picture {
+        Picture::from_fn(64, 64, |x, y| [x as u8 * 4, y as u8 * 4, (x * 7 + y * 13) as u8])
+    }
+
+    #[test]
+    fn more_colours_of_its_own_than_a_palette_holds_still_leave_some_for_the_picture() {
+        let own = (0..600).map(|i: usize| [(i * 7) as u8, (i * 31 / 4) as u8, (i * 3) as u8]);
+        let mut colors = Colors::new(&[noisy()], own.clone());
+        assert_eq!(colors.palette().len(), MOST * 3);
+        let palette = colors.palette.clone();
+        for color in own.chain(noisy().rgb().as_chunks().0.iter().copied()) {
+            let found = palette[usize::from(colors.index(color))];
+            let apart = (0..3).map(|i| u32::from(color[i].abs_diff(found[i])).pow(2)).sum::<u32>().isqrt();
+            assert!(apart < 64, "{color:?} became {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_stops_at_the_distinct_colours() {
+        let colors = vec![([0; 3], 5), ([0, 0, 1], 1), ([255, 254, 255], 2)];
+        let mut palette = cut(colors, 9);
+        palette.sort_unstable();
+        assert_eq!(palette, [[0, 0, 0], [0, 0, 1], [255, 254, 255]]);
+        assert!(cut(Vec::new(), 9).is_empty());
+    }
+}
