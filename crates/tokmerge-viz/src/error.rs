@@ -103,6 +103,133 @@ pub enum Error {
         /// Path given.
         path: PathBuf,
     },
+    /// Frames that are not the time steps' frames.
+    #[error(
+        "a clip of {steps} time steps of {tubelet} frames needs {steps} * {tubelet} frames, 1 or more, but {found} were \
+         given; give every frame, or one of each step with a tubelet of 1"
+    )]
+    FrameCount {
+        /// Time steps of the grid.
+        steps: usize,
+        /// Frames in each.
+        tubelet: usize,
+        /// Frames given.
+        found: usize,
+    },
+    /// Frames of several sizes.
+    #[error(
+        "all frames of a clip have one size but frame {frame} has {}x{} pixels and frame 0 has {}x{}; \
+         resize them to the size the model sees", .found.0, .found.1, .first.0, .first.1
+    )]
+    FrameSize {
+        /// The first frame of another size, counted from 0.
+        frame: usize,
+        /// Its width and height.
+        found: (usize, usize),
+        /// Width and height of the first frame.
+        first: (usize, usize),
+    },
+    /// Another number of patches than the clip has.
+    #[error(
+        "a clip of {steps} time steps of {rows} rows and {cols} columns needs {expected} groups, one per patch, but \
+         {found} were given; leave out class tokens, and give dropped patches as None"
+    )]
+    ClipGroupCount {
+        /// Time steps of the grid.
+        steps: usize,
+        /// Rows of the grid.
+        rows: usize,
+        /// Columns of the grid.
+        cols: usize,
+        /// Patches in the grid.
+        expected: usize,
+        /// Groups given.
+        found: usize,
+    },
+    /// The frames together would have too many pixels.
+    #[error(
+        "the frames of a drawn clip may have {max} pixels together but {frames} of {width}x{height} have more; \
+         use a smaller upscale or fewer frames"
+    )]
+    ClipTooLarge {
+        /// Frames given.
+        frames: usize,
+        /// Width of a drawn frame, in pixels.
+        width: usize,
+        /// Height of a drawn frame, in pixels.
+        height: usize,
+        /// Most pixels allowed.
+        max: usize,
+    },
+    /// An animation too slow or too fast to show.
+    #[error(
+        "frames_per_second must be {min} to {max} but is {found}; use the clip's own rate over the sampling stride"
+    )]
+    FramesPerSecond {
+        /// Speed given.
+        found: f64,
+        /// Slowest allowed.
+        min: f64,
+        /// Fastest allowed.
+        max: f64,
+    },
+    /// None of the formats of a clip.
+    #[error(
+        "the file's extension chooses the format of a clip, png, svg, gif or apng, but {} has none of them; \
+         name it *.png or *.svg for a strip, *.gif or *.apng for an animation", .path.display()
+    )]
+    UnknownClipExtension {
+        /// Path given.
+        path: PathBuf,
+    },
+    /// An animation could not be encoded.
+    #[error(
+        "{frames} frames could not be written as {format}: {source}; try a smaller upscale or fewer frames"
+    )]
+    EncodeAnimation {
+        /// Name of the format.
+        format: &'static str,
+        /// Frames given.
+        frames: usize,
+        /// What the encoder said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The spectrogram's values disagree with its size.
+    #[error(
+        "a spectrogram has frames * bins values, 1 or more, but {frames} frames of {bins} bins came with {found}; \
+         pass [frames, bins] without padding"
+    )]
+    SpectrogramValues {
+        /// Frames given.
+        frames: usize,
+        /// Bins given.
+        bins: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// A value that has no colour.
+    #[error(
+        "a spectrogram's values must be finite but frame {frame}, bin {bin} is {value}; \
+         check the sound's samples, and add a floor before a logarithm"
+    )]
+    NotFinite {
+        /// The value.
+        value: f32,
+        /// Its frame, counted from 0.
+        frame: usize,
+        /// Its bin, counted from 0.
+        bin: usize,
+    },
+    /// A range without values.
+    #[error(
+        "a range of values needs a finite min below a finite max but goes from {min} to {max}; use Range::Own"
+    )]
+    ValueRange {
+        /// Lower end given.
+        min: f32,
+        /// Upper end given.
+        max: f32,
+    },
     /// PNG compression failed.
     #[error("a {width}x{height} picture could not be compressed as PNG: {source}; try a smaller upscale")]
     Encode {

@@ -1,6 +1,7 @@
 //! What every drawing starts from: checked input, patch borders in pixels, one record per token.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::palette;
@@ -37,7 +38,7 @@ impl Grid {
 pub(crate) struct Token {
     /// The caller's number for it.
     pub(crate) id: u32,
-    /// How many patches it was merged from.
+    /// How many patches it was merged from, over all steps.
     pub(crate) patches: usize,
     /// Mean of its pixels.
     pub(crate) mean: Rgb,
@@ -58,34 +59,67 @@ pub(crate) struct Layout {
     pub(crate) side: usize,
     /// Border width; less than half of `side`.
     pub(crate) border: usize,
-    /// By ascending `id`.
-    pub(crate) tokens: Vec<Token>,
+    /// By ascending `id`; those of a clip's other steps too.
+    pub(crate) tokens: Rc<[Token]>,
     /// For each patch its index in `tokens`.
     pub(crate) token_of: Vec<Option<usize>>,
 }
 
 impl Layout {
     pub(crate) fn new(picture: &Picture, grid: Grid, groups: &[Option<u32>], style: &Style) -> Result<Self> {
-        check(picture, grid, groups)?;
+        check(picture, grid)?;
+        // Cannot overflow: there are at most as many patches as pixels in memory.
+        let expected = grid.rows * grid.cols;
+        if groups.len() != expected {
+            let Grid { rows, cols } = grid;
+            return Err(Error::GroupCount { rows, cols, expected, found: groups.len() });
+        }
+        let (tokens, token_of) = tokens(std::slice::from_ref(picture), 1, grid, groups);
+        Self::shaped(picture, grid, style, tokens, token_of)
+    }
+
+    /// One layout per time step, all with the same tokens.
+    ///
+    /// `frames` are of one size, `tubelet` of them a step, and `groups` has the grid's patches as often as
+    /// there are steps.
+    pub(crate) fn steps(
+        frames: &[Picture],
+        tubelet: usize,
+        grid: Grid,
+        groups: &[Option<u32>],
+        style: &Style,
+    ) -> Result<Vec<Self>> {
+        let (tokens, token_of) = tokens(frames, tubelet, grid, groups);
+        let steps = token_of.chunks(grid.rows * grid.cols).zip(frames.chunks(tubelet));
+        steps
+            .map(|(step, frames)| Self::shaped(&frames[0], grid, style, Rc::clone(&tokens), step.to_vec()))
+            .collect()
+    }
+
+    fn shaped(
+        picture: &Picture,
+        grid: Grid,
+        style: &Style,
+        tokens: Rc<[Token]>,
+        token_of: Vec<Option<usize>>,
+    ) -> Result<Self> {
         let (width, height) = picture.enlarged(style.upscale)?;
         let xs = starts(picture.width(), grid.cols, style.upscale);
         let ys = starts(picture.height(), grid.rows, style.upscale);
         let side = shortest(&xs).min(shortest(&ys));
         let border = style.border.pixels(side);
-
-        let ids: BTreeSet<u32> = groups.iter().flatten().copied().collect();
-        let index: BTreeMap<u32, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
-        let token_of: Vec<_> = groups.iter().map(|group| group.map(|id| index[&id])).collect();
-        let means = means(picture, grid, &token_of, ids.len());
-        let ids: Vec<u32> = ids.into_iter().collect();
-        let borders = palette::borders(&ids, &means, &neighbours(grid, &token_of, ids.len()));
-        let mut tokens: Vec<_> = ids
-            .into_iter()
-            .zip(means.into_iter().zip(borders))
-            .map(|(id, (mean, border))| Token { id, patches: 0, mean, border })
-            .collect();
-        token_of.iter().flatten().for_each(|&token| tokens[token].patches += 1);
         Ok(Self { grid, width, height, xs, ys, side, border, tokens, token_of })
+    }
+
+    /// The same with its left upper end at column `x`, row `y`.
+    pub(crate) fn moved(&self, x: usize, y: usize) -> Self {
+        Self {
+            xs: self.xs.iter().map(|start| start + x).collect(),
+            ys: self.ys.iter().map(|start| start + y).collect(),
+            tokens: Rc::clone(&self.tokens),
+            token_of: self.token_of.clone(),
+            ..*self
+        }
     }
 
     /// Token of the patch in this row and column; outside the grid the nearest patch answers.
@@ -96,17 +130,14 @@ impl Layout {
     }
 }
 
-fn check(picture: &Picture, Grid { rows, cols }: Grid, groups: &[Option<u32>]) -> Result<()> {
+/// Checks that every patch has a pixel of the picture.
+pub(crate) fn check(picture: &Picture, Grid { rows, cols }: Grid) -> Result<()> {
     let (width, height) = (picture.width(), picture.height());
     if rows == 0 || cols == 0 {
         return Err(Error::EmptyGrid { rows, cols });
     }
     if rows > height || cols > width {
         return Err(Error::GridTooFine { rows, cols, width, height });
-    }
-    // Cannot overflow: there are at most as many patches as pixels in memory.
-    if groups.len() != rows * cols {
-        return Err(Error::GroupCount { rows, cols, expected: rows * cols, found: groups.len() });
     }
     Ok(())
 }
@@ -120,32 +151,68 @@ fn shortest(starts: &[usize]) -> usize {
     starts.windows(2).map(|ends| ends[1] - ends[0]).min().unwrap_or(0)
 }
 
-/// Mean colour of each token's pixels, over 8-bit sRGB values, rounded to nearest.
-fn means(picture: &Picture, grid: Grid, token_of: &[Option<usize>], tokens: usize) -> Vec<Rgb> {
-    let xs = starts(picture.width(), grid.cols, 1);
-    let ys = starts(picture.height(), grid.rows, 1);
+/// The tokens by ascending number, and for each patch of each step its token's index.
+fn tokens(
+    frames: &[Picture],
+    tubelet: usize,
+    grid: Grid,
+    groups: &[Option<u32>],
+) -> (Rc<[Token]>, Vec<Option<usize>>) {
+    let ids: BTreeSet<u32> = groups.iter().flatten().copied().collect();
+    let index: BTreeMap<u32, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
+    let token_of: Vec<_> = groups.iter().map(|group| group.map(|id| index[&id])).collect();
+    let means = means(frames, tubelet, grid, &token_of, ids.len());
+    let ids: Vec<u32> = ids.into_iter().collect();
+    let borders = palette::borders(&ids, &means, &neighbours(grid, &token_of, ids.len()));
+    let mut tokens: Vec<_> = ids
+        .into_iter()
+        .zip(means.into_iter().zip(borders))
+        .map(|(id, (mean, border))| Token { id, patches: 0, mean, border })
+        .collect();
+    token_of.iter().flatten().for_each(|&token| tokens[token].patches += 1);
+    (tokens.into(), token_of)
+}
+
+/// Mean colour of each token's pixels in all frames, over 8-bit sRGB values, rounded to nearest.
+fn means(
+    frames: &[Picture],
+    tubelet: usize,
+    grid: Grid,
+    token_of: &[Option<usize>],
+    tokens: usize,
+) -> Vec<Rgb> {
     let mut sums = vec![[0u64; 3]; tokens];
     let mut counts = vec![0u64; tokens];
-    for (patch, token) in token_of.iter().enumerate() {
-        let &Some(token) = token else { continue };
-        let (row, col) = (patch / grid.cols, patch % grid.cols);
-        for y in ys[row]..ys[row + 1] {
-            for x in xs[col]..xs[col + 1] {
-                let pixel = picture.pixel(x, y);
-                sums[token].iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u64::from(value));
-                counts[token] += 1;
+    let steps = token_of.chunks(grid.rows * grid.cols).flat_map(|step| std::iter::repeat_n(step, tubelet));
+    for (picture, token_of) in frames.iter().zip(steps) {
+        let xs = starts(picture.width(), grid.cols, 1);
+        let ys = starts(picture.height(), grid.rows, 1);
+        for (patch, token) in token_of.iter().enumerate() {
+            let &Some(token) = token else { continue };
+            let (row, col) = (patch / grid.cols, patch % grid.cols);
+            for y in ys[row]..ys[row + 1] {
+                for x in xs[col]..xs[col + 1] {
+                    let pixel = picture.pixel(x, y);
+                    sums[token].iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u64::from(value));
+                    counts[token] += 1;
+                }
             }
         }
     }
     sums.iter().zip(counts).map(|(sum, count)| sum.map(|sum| ((sum + count / 2) / count) as u8)).collect()
 }
 
-/// For each token the tokens it touches, at corners too.
+/// For each token the tokens it touches: at corners too, and at the same place one step before or after.
 fn neighbours(grid: Grid, token_of: &[Option<usize>], tokens: usize) -> Vec<BTreeSet<usize>> {
+    let patches = grid.rows * grid.cols;
     let mut touching = vec![BTreeSet::new(); tokens];
-    for (patch, &token) in token_of.iter().enumerate() {
+    for (at, &token) in token_of.iter().enumerate() {
         let Some(token) = token else { continue };
-        touching[token].extend(grid.around(patch).filter_map(|other| token_of[other]));
+        let (step, patch) = (at - at % patches, at % patches);
+        let around = grid.around(patch).map(|other| step + other);
+        let in_time = [at.checked_sub(patches), Some(at + patches)].into_iter().flatten();
+        let others = around.chain(in_time).filter_map(|other| token_of.get(other).copied().flatten());
+        touching[token].extend(others);
         touching[token].remove(&token);
     }
     touching
@@ -169,6 +236,16 @@ mod tests {
         let touching = neighbours(grid, &[Some(0), None, Some(1), Some(0), Some(2), Some(2)], 3);
         assert_eq!(touching[0], BTreeSet::from([2]));
         assert_eq!(touching[1], BTreeSet::from([2]));
+    }
+
+    #[test]
+    fn neighbours_in_time_are_the_same_place_one_step_away() {
+        let grid = Grid { rows: 1, cols: 2 };
+        let steps = [Some(0), None, Some(1), Some(2), Some(3), Some(2)];
+        let touching = neighbours(grid, &steps, 4);
+        assert_eq!(touching[0], BTreeSet::from([1]));
+        assert_eq!(touching[1], BTreeSet::from([0, 2, 3]));
+        assert_eq!(touching[2], BTreeSet::from([1, 3]));
     }
 
     #[test]

@@ -22,8 +22,14 @@
 //! paper: border colours are chosen rather than random, so that the same input always gives the same
 //! picture and neighbours never look alike; and no border is drawn along the image's own edge.
 //!
+//! Clips go the same way: [`render_clip`] and [`save_clip`] draw frames over which a token keeps its
+//! colours, so that it can be followed through time, as a strip or an animation. A [`Spectrogram`] becomes a
+//! picture, and [`drawn_groups`] turns a sound's groups to fit it.
+//!
 //! [`plot`] draws charts of measurements, also as SVG.
 
+mod clip;
+mod colormap;
 mod error;
 mod layout;
 mod outline;
@@ -32,13 +38,16 @@ mod picture;
 pub mod plot;
 mod render;
 mod save;
+mod spectrogram;
 mod style;
 mod svg;
 
+pub use clip::{ClipFormat, ClipStyle, Shown, TubeGrid, render_clip, save_clip};
 pub use error::{Error, Result};
 pub use layout::Grid;
 pub use picture::{Picture, sheet, side_by_side};
 pub use render::render;
 pub use save::{Format, save};
+pub use spectrogram::{Range, Spectrogram, drawn_groups};
 pub use style::{BorderWidth, Fill, Style};
 pub use svg::svg;

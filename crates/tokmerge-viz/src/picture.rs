@@ -14,7 +14,7 @@ pub(crate) type Rgb = [u8; 3];
 const MAX_SIDE: usize = 16_384;
 
 /// Colour of the gap between two pictures.
-const GAP: Rgb = [255; 3];
+pub(crate) const GAP: Rgb = [255; 3];
 
 /// An image: 8-bit sRGB, rows from the top, three bytes a pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]

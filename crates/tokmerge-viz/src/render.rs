@@ -30,11 +30,15 @@ pub(crate) fn hatch(side: usize) -> (usize, usize) {
 /// When the grid is empty or finer than the picture, `groups` has another length than the grid, or the
 /// enlarged picture would be empty or too large.
 pub fn render(picture: &Picture, grid: Grid, groups: &[Option<u32>], style: &Style) -> Result<Picture> {
-    let layout = Layout::new(picture, grid, groups, style)?;
+    Ok(draw(&Layout::new(picture, grid, groups, style)?, picture, style))
+}
+
+/// Draws one picture as it is laid out.
+pub(crate) fn draw(layout: &Layout, picture: &Picture, style: &Style) -> Picture {
     let rows = bands(&layout.ys, layout.border);
     let cols = bands(&layout.xs, layout.border);
     let (line, every) = hatch(layout.side);
-    Ok(Picture::from_fn(layout.width, layout.height, |x, y| {
+    Picture::from_fn(layout.width, layout.height, |x, y| {
         let (row, col) = (rows[y], cols[x]);
         let Some(token) = layout.token_at(row.patch, col.patch) else {
             return if (x + y) % every < line { HATCH } else { DROPPED };
@@ -48,7 +52,7 @@ pub fn render(picture: &Picture, grid: Grid, groups: &[Option<u32>], style: &Sty
                 Fill::Original => picture.pixel(x / style.upscale, y / style.upscale),
             }
         }
-    }))
+    })
 }
 
 /// Where one row or column of pixels lies.

@@ -26,9 +26,21 @@ pub fn svg(
     caption: &str,
 ) -> Result<String> {
     let layout = Layout::new(picture, grid, groups, style)?;
-    let png = base64(&picture.png()?);
-    let page = Page::new(&layout, caption);
-    Ok(document(&layout, &page, style, &png))
+    let Layout { width, height, .. } = layout;
+    let left = width + gap(layout.side);
+    let heading = Heading::new(caption, left + width);
+    let top = heading.height;
+    let mut out = String::new();
+    heading.open(&mut out, left + width, height);
+    write_image(&mut out, "input", picture, (0, top), (width, height))?;
+    let _ = writeln!(
+        out,
+        r#"<svg x="{left}" y="{top}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">"#
+    );
+    let _ = writeln!(out, r##"<use href="#input" y="-{top}"/>"##);
+    write_groups(&mut out, &[layout], style);
+    out.push_str("</svg>\n</svg>\n");
+    Ok(out)
 }
 
 /// White pixels between the input and the groups.
@@ -36,77 +48,91 @@ pub(crate) fn gap(side: usize) -> usize {
     (side / 2).max(1)
 }
 
-/// Where things go, in pixels.
-struct Page {
-    caption: Vec<String>,
+/// The caption above a drawing, in lines.
+pub(crate) struct Heading {
+    lines: Vec<String>,
     font: usize,
-    top: usize,
-    gap: usize,
-    width: usize,
-    height: usize,
+    /// Pixels that it takes.
+    pub(crate) height: usize,
 }
 
-impl Page {
-    fn new(layout: &Layout, caption: &str) -> Self {
-        let gap = gap(layout.side);
-        let width = 2 * layout.width + gap;
+impl Heading {
+    /// A caption over a drawing of so many pixels.
+    pub(crate) fn new(caption: &str, width: usize) -> Self {
         let font = (width / 44).clamp(10, 28);
         // Sans-serif letters are about 0.55 of the font size wide.
-        let caption = wrap(&printable(caption), width * 20 / (font * 11));
-        let top = match caption.len() {
+        let lines = wrap(&printable(caption), width * 20 / (font * 11));
+        let height = match lines.len() {
             0 => 0,
             lines => (lines * font * 14 + font * 4) / 10,
         };
-        Self { caption, font, top, gap, width, height: layout.height + top }
+        Self { lines, font, height }
     }
-}
 
-fn document(layout: &Layout, page: &Page, style: &Style, png: &str) -> String {
-    let Layout { width, height, .. } = *layout;
-    let Page { top, font, .. } = *page;
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}">"#,
-        page.width, page.height
-    );
-    if !page.caption.is_empty() {
-        let _ = writeln!(out, "<title>{}</title>", escape(&page.caption.join(" ")));
-    }
-    out.push_str("<style>path:hover{fill-opacity:.25}</style>\n");
-    let _ = writeln!(out, r##"<rect width="100%" height="100%" fill="#fff"/>"##);
-    for (line, text) in page.caption.iter().enumerate() {
-        let y = font * (line * 14 + 11) / 10;
-        let text = escape(text);
+    /// Begins a document for a drawing of so many pixels below the heading.
+    pub(crate) fn open(&self, out: &mut String, width: usize, height: usize) {
+        let Self { font, .. } = *self;
+        // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            r##"<text y="{y}" font-family="system-ui,sans-serif" font-size="{font}" fill="#222">{text}</text>"##
+            r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{0}" viewBox="0 0 {width} {0}">"#,
+            height + self.height
         );
+        if !self.lines.is_empty() {
+            let _ = writeln!(out, "<title>{}</title>", escape(&self.lines.join(" ")));
+        }
+        out.push_str("<style>path:hover{fill-opacity:.25}</style>\n");
+        let _ = writeln!(out, r##"<rect width="100%" height="100%" fill="#fff"/>"##);
+        for (line, text) in self.lines.iter().enumerate() {
+            let y = font * (line * 14 + 11) / 10;
+            let text = escape(text);
+            let _ = writeln!(
+                out,
+                r##"<text y="{y}" font-family="system-ui,sans-serif" font-size="{font}" fill="#222">{text}</text>"##
+            );
+        }
     }
-    let smooth = if style.upscale > 1 { r#" image-rendering="pixelated""# } else { "" };
-    let _ = writeln!(
-        out,
-        r#"<image id="input" y="{top}" width="{width}" height="{height}" preserveAspectRatio="none"{smooth} href="data:image/png;base64,{png}"/>"#
-    );
-    let _ = writeln!(
-        out,
-        r#"<svg x="{}" y="{top}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">"#,
-        width + page.gap
-    );
-    let _ = writeln!(out, r##"<use href="#input" y="-{top}"/>"##);
-    write_dropped(&mut out, layout);
-    write_tokens(&mut out, layout, style);
-    out.push_str("</svg>\n</svg>\n");
-    out
 }
 
-fn write_dropped(out: &mut String, layout: &Layout) {
-    let dropped = layout.token_of.iter().filter(|token| token.is_none()).count();
+/// Embeds a picture at column `x`, row `y`, at the size of its layout.
+pub(crate) fn write_image(
+    out: &mut String,
+    id: &str,
+    picture: &Picture,
+    (x, y): (usize, usize),
+    (width, height): (usize, usize),
+) -> Result<()> {
+    let smooth = if width > picture.width() { r#" image-rendering="pixelated""# } else { "" };
+    let x = if x > 0 { format!(r#" x="{x}""#) } else { String::new() };
+    let png = base64(&picture.png()?);
+    let _ = writeln!(
+        out,
+        r#"<image id="{id}"{x} y="{y}" width="{width}" height="{height}" preserveAspectRatio="none"{smooth} href="data:image/png;base64,{png}"/>"#
+    );
+    Ok(())
+}
+
+/// Draws the dropped patches as one path and each token as one, over all time steps.
+///
+/// The layouts are of one clip; nothing is drawn without any.
+pub(crate) fn write_groups(out: &mut String, steps: &[Layout], style: &Style) {
+    let Some(first) = steps.first() else { return };
+    let patches = steps.iter().map(|step| step.token_of.len()).sum();
+    write_dropped(out, steps, first.side, patches);
+    write_tokens(out, steps, first, patches, style);
+}
+
+/// Path data around a token's patches, in all steps.
+fn outlines(steps: &[Layout], token: Option<usize>, stroke: usize) -> String {
+    steps.iter().map(|step| path_data(step, token, stroke)).collect()
+}
+
+fn write_dropped(out: &mut String, steps: &[Layout], side: usize, patches: usize) {
+    let dropped = steps.iter().flat_map(|step| &step.token_of).filter(|token| token.is_none()).count();
     if dropped == 0 {
         return;
     }
-    let (line, every) = hatch(layout.side);
+    let (line, every) = hatch(side);
     // As in `render`: the points of a tile at which (x + y) % every < line.
     let _ = writeln!(
         out,
@@ -123,31 +149,31 @@ fn write_dropped(out: &mut String, layout: &Layout) {
     let _ = writeln!(
         out,
         r##"<path fill="url(#dropped)" fill-rule="evenodd" shape-rendering="crispEdges" d="{}"><title>dropped: {}</title></path>"##,
-        path_data(layout, None, 0),
-        share(dropped, layout.token_of.len())
+        outlines(steps, None, 0),
+        share(dropped, patches)
     );
 }
 
-fn write_tokens(out: &mut String, layout: &Layout, style: &Style) {
+fn write_tokens(out: &mut String, steps: &[Layout], first: &Layout, patches: usize, style: &Style) {
     let opacity = match style.fill {
         Fill::Mean => "",
         // Filled but not seen, so that the pointer still finds it.
         Fill::Original => r#" fill-opacity="0""#,
     };
-    let border = layout.border;
+    let border = first.border;
     let _ = writeln!(
         out,
         r#"<g fill-rule="evenodd" shape-rendering="crispEdges" stroke-width="{border}"{opacity}>"#
     );
-    for (index, token) in layout.tokens.iter().enumerate() {
+    for (index, token) in first.tokens.iter().enumerate() {
         let stroke = if border > 0 { format!(r#" stroke="{}""#, hex(token.border)) } else { String::new() };
         let _ = writeln!(
             out,
             r#"<path fill="{}"{stroke} d="{}"><title>token {}: {}</title></path>"#,
             hex(token.mean),
-            path_data(layout, Some(index), border),
+            outlines(steps, Some(index), border),
             token.id,
-            share(token.patches, layout.token_of.len())
+            share(token.patches, patches)
         );
     }
     out.push_str("</g>\n");
