@@ -164,7 +164,6 @@ fn single_frames_do_not_give_the_class_away_but_changes_do() {
     let changes: Vec<_> =
         drawn.iter().map(|clip| (clip.class, change(frame(clip, 0), frame(clip, 2)))).collect();
     let accuracy = nearest_mean_accuracy(&changes);
-    println!("changes: {accuracy}");
     assert!(accuracy > 3.5 * chance, "{accuracy}");
 }
 
