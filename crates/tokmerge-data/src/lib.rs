@@ -7,6 +7,7 @@
 //! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit; open_clip's and those of transformers |
 //! | the same, at a size of the picture's own | [`NaflexPreprocess`] | the SigLIP 2 NaFlex processor of transformers |
 //! | list | [`ClassFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
+//! | list files with several labels each | [`MultiLabelList`] | AudioSet's CSV files |
 //! | split, verify, shuffle | [`ClassFolder::split`], [`ClassFolder::verify`], [`epoch_order`] | |
 //! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
 //! | decode and resize in one | [`ImageProcessor::open_fitted`]; [`Decode::Fast`] decodes large JPEGs smaller | the same, or Pillow's `draft` |
@@ -54,7 +55,10 @@ pub use dataset::{
 pub use decode::{
     Decode, DecodeOptions, ExifOrientation, ImageError, Limits, Rgb, decode_image, open_image, read_image,
 };
-pub use labels::{ClassNames, LabelsError};
+pub use labels::{
+    ClassNames, LabelsError, MissingFiles, MultiLabelError, MultiLabelList, MultiLabelSample,
+    SOUND_EXTENSIONS,
+};
 pub use loader::{Batch, BatchLoader, LoaderError, Reading};
 pub use media::{Media, MediaError, Prepared, Processor};
 pub use metadata::ConfigError;

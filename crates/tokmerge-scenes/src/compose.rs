@@ -9,9 +9,7 @@ use crate::shape::Shape;
 
 /// Draws the scene of an object of class `class` into `out`, `[side, side, 3]` bytes.
 pub(crate) fn compose(random: &mut Random, class: usize, side: usize, out: &mut [u8]) {
-    let mut painter = Painter { canvas: Canvas::new(side), side: side as f32, soft: 1.0 };
-    // Out of focus by up to 1.5 pixels of the default side.
-    painter.soft = (random.between(0.9, 2.4) * painter.side / 96.0).max(1.0);
+    let mut painter = Painter::new(random, side);
     let ground = painter.background(random);
     let size = match figure(class) {
         Figure::Texture(_) => random.between(0.4, 0.8),
@@ -28,23 +26,34 @@ pub(crate) fn compose(random: &mut Random, class: usize, side: usize, out: &mut 
             painter.line(random, [0.008, 0.02], |random| random_colour(random, SMALL_THINGS));
         }
     }
-    let growth = [random.between(-0.2, 0.2), random.between(-0.2, 0.2)];
-    // The square favours little noise.
-    let noise = random.between(0.0, 1.0);
-    let light = Light { middle: random.between(0.85, 1.1), growth, noise: 12.0 * noise * noise };
+    let light = random_light(random);
     painter.canvas.expose(&light, random, out);
 }
 
+/// Light from anywhere, and mostly little noise.
+pub(crate) fn random_light(random: &mut Random) -> Light {
+    let growth = [random.between(-0.2, 0.2), random.between(-0.2, 0.2)];
+    // The square favours little noise.
+    let noise = random.between(0.0, 1.0);
+    Light { middle: random.between(0.85, 1.1), growth, noise: 12.0 * noise * noise }
+}
+
 /// A canvas, its side in pixels, and over how many pixels edges fade.
-struct Painter {
-    canvas: Canvas,
-    side: f32,
-    soft: f32,
+pub(crate) struct Painter {
+    pub(crate) canvas: Canvas,
+    pub(crate) side: f32,
+    pub(crate) soft: f32,
 }
 
 impl Painter {
+    /// An empty picture, out of focus by up to 1.5 pixels of the default side.
+    pub(crate) fn new(random: &mut Random, side: usize) -> Self {
+        let soft = (random.between(0.9, 2.4) * side as f32 / 96.0).max(1.0);
+        Self { canvas: Canvas::new(side), side: side as f32, soft }
+    }
+
     /// Paints a background and returns the two colours that it lies between.
-    fn background(&mut self, random: &mut Random) -> [Colour; 2] {
+    pub(crate) fn background(&mut self, random: &mut Random) -> [Colour; 2] {
         let a = random_colour(random, GROUND);
         let other = random_colour(random, GROUND);
         let b = mix(a, other, random.between(0.15, 0.7));
@@ -114,7 +123,7 @@ impl Painter {
     }
 
     /// A small thing of another class than `class`, far smaller than an object of `size` parts of the side.
-    fn distractor(&mut self, random: &mut Random, class: usize, size: f32) {
+    pub(crate) fn distractor(&mut self, random: &mut Random, class: usize, size: f32) {
         let other = (class + 1 + random.below(CLASSES.len() - 1)) % CLASSES.len();
         let largest = 0.45 * size;
         let place = self.place(random, 0.5, [0.03, 0.03 + 0.5 * (largest.min(0.17) - 0.06)]);
@@ -170,7 +179,7 @@ impl Painter {
         self.canvas.paint(&shape, &fill, self.soft, 1.0);
     }
 
-    fn anywhere(&self, random: &mut Random) -> Point {
+    pub(crate) fn anywhere(&self, random: &mut Random) -> Point {
         [random.between(0.0, self.side), random.between(0.0, self.side)]
     }
 
@@ -195,7 +204,7 @@ fn shaded(random: &mut Random, colour: Colour, place: &Place) -> Fill {
 }
 
 /// Three to five discs that flow into one, roughly within the unit circle of a place.
-fn blob(random: &mut Random, place: &Place) -> Shape {
+pub(crate) fn blob(random: &mut Random, place: &Place) -> Shape {
     let disc = |random: &mut Random| {
         let centre = [random.between(-0.45, 0.45), random.between(-0.45, 0.45)];
         (place.at(centre), random.between(0.5, 0.7) * place.radius)
@@ -204,7 +213,7 @@ fn blob(random: &mut Random, place: &Place) -> Shape {
     Shape::Blob { discs, blend: 0.3 * place.radius }
 }
 
-fn moved(shape: &Shape, by: Point) -> Shape {
+pub(crate) fn moved(shape: &Shape, by: Point) -> Shape {
     let step = |p: &Point| [p[0] + by[0], p[1] + by[1]];
     match shape {
         Shape::Disc { centre, radius } => Shape::Disc { centre: step(centre), radius: *radius },

@@ -33,6 +33,23 @@ impl Turn {
         Self { cos: -self.sin, sin: self.cos }
     }
 
+    /// By a part of a full turn, clockwise in the picture: quarter turns, and a series for the rest, exact to f32's rounding.
+    pub(crate) fn by(turns: f32) -> Self {
+        let quarters = (turns * 4.0 + 0.5).floor();
+        let angle = (turns - quarters * 0.25) * std::f32::consts::TAU;
+        let square = angle * angle;
+        let cos = 1.0 - square / 2.0 * (1.0 - square / 12.0 * (1.0 - square / 30.0 * (1.0 - square / 56.0)));
+        let sin = angle * (1.0 - square / 6.0 * (1.0 - square / 20.0 * (1.0 - square / 42.0)));
+        let rest = Self { cos, sin };
+        (0..(quarters as i32).rem_euclid(4)).fold(rest, |turn, _| turn.quarter())
+    }
+
+    /// This rotation and another.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let [cos, sin] = self.apply([other.cos, other.sin]);
+        Self { cos, sin }
+    }
+
     pub(crate) fn apply(self, [x, y]: Point) -> Point {
         [self.cos * x - self.sin * y, self.sin * x + self.cos * y]
     }
@@ -61,5 +78,23 @@ impl Place {
     pub(crate) fn at(&self, [x, y]: Point) -> Point {
         let [x, y] = self.turn.apply([(x * self.stretch - y * self.slant) * self.radius, y * self.radius]);
         [self.centre[0] + x, self.centre[1] + y]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turn;
+
+    #[test]
+    fn turns_by_a_part_are_those_of_sine_and_cosine() {
+        for step in -300..300_i16 {
+            let turns = f32::from(step) / 97.0;
+            let [x, y] = Turn::by(turns).apply([1.0, 0.0]);
+            let angle = f64::from(turns) * std::f64::consts::TAU;
+            let apart = (f64::from(x) - angle.cos()).abs().max((f64::from(y) - angle.sin()).abs());
+            assert!(apart < 2e-6, "{turns}: {x} {y}");
+            let [u, v] = Turn::by(turns).and(Turn::by(-0.25)).apply([1.0, 0.0]);
+            assert!((u - y).abs() < 1e-6 && (v + x).abs() < 1e-6, "{turns}");
+        }
     }
 }

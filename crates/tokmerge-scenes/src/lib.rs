@@ -19,18 +19,35 @@
 //! ```
 //!
 //! [`write()`] makes a folder of PNG files, one sub-folder per class.
+//!
+//! Scenes that move are [`Clips`]: an object of any of the 24 kinds moves, turns, grows, comes or goes, and what it does is
+//! the class, one of the 13 of [`MOTIONS`]. A clip is a function of seed and index as well; at another number of frames the
+//! same happens in the same time. [`write_clips()`] makes a folder of frames of each.
+//!
+//! ```
+//! use tokmerge_scenes::{Clips, MOTIONS, Split};
+//!
+//! let clip = Clips::of(Split::Train).draw(7);
+//! assert_eq!(clip.pixels.len(), 16 * 64 * 64 * 3);
+//! println!("it {}", MOTIONS[clip.class]);
+//! ```
 
 mod canvas;
 mod class;
+mod clips;
 mod compose;
 mod fill;
+mod film;
 mod folder;
 mod geometry;
+mod motion;
 mod random;
 mod shape;
 
 pub use class::CLASSES;
-pub use folder::{WriteError, write};
+pub use clips::{Clip, Clips, DEFAULT_CLIP_SIDE, DEFAULT_FRAMES, FRAMES};
+pub use folder::{WriteError, write, write_clips};
+pub use motion::MOTIONS;
 
 use random::Random;
 use std::fmt;
@@ -41,7 +58,7 @@ pub const DEFAULT_SIDE: usize = 96;
 /// The sides that can be drawn.
 pub const SIDES: std::ops::RangeInclusive<usize> = 16..=4096;
 
-/// Pictures that must not be mixed: each split is drawn from a seed of its own.
+/// Pictures, or clips, that must not be mixed: each split is drawn from a seed of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
     /// To learn from.
@@ -122,7 +139,7 @@ pub struct Scenes {
     side: usize,
 }
 
-/// Why no pictures can be drawn.
+/// Why no pictures or clips can be drawn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SceneError {
@@ -134,6 +151,15 @@ pub enum SceneError {
     Side {
         /// The side.
         side: usize,
+    },
+    /// No motion, or too much memory.
+    #[error(
+        "a clip of {frames} frames cannot be drawn; frames are {} to {}, e.g. {DEFAULT_FRAMES}",
+        FRAMES.start(), FRAMES.end()
+    )]
+    Frames {
+        /// Number of frames.
+        frames: usize,
     },
 }
 

@@ -13,6 +13,12 @@ impl Random {
         Self(Self(seed ^ index).bits())
     }
 
+    /// The numbers of one clip of a seed, which have nothing to do with those of the image of the same index.
+    pub(crate) fn for_clip(seed: u64, index: u64) -> Self {
+        const CLIPS: u64 = 0x636C_6970;
+        Self::for_image(Self(seed ^ CLIPS).bits(), index)
+    }
+
     pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

@@ -1,6 +1,12 @@
 //! Names of classes, by index, from the files in which they usually come.
 
+mod fields;
 mod find;
+mod several;
+#[cfg(test)]
+mod tests;
+
+pub use several::{MissingFiles, MultiLabelError, MultiLabelList, MultiLabelSample, SOUND_EXTENSIONS};
 
 pub(crate) use find::{NameIndex, NamedClass};
 
@@ -10,7 +16,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-/// Names of classes and, where the file has them, their ids such as `n01440764`.
+/// Names of classes and, where the file has them, their ids such as `n01440764` of ImageNet
+/// or `/m/09x0r` of AudioSet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassNames {
     names: Vec<String>,
@@ -41,7 +48,9 @@ pub enum LabelsError {
         source: Box<LabelsError>,
     },
     /// No names at all.
-    #[error("holds no class names; write one name per line, index<TAB>wnid<TAB>name, or a JSON list")]
+    #[error(
+        "holds no class names; write one name per line, index<TAB>wnid<TAB>name, index,mid,display_name, or a JSON list"
+    )]
     Empty,
     /// More names than there are classes anywhere.
     #[error(
@@ -54,6 +63,18 @@ pub enum LabelsError {
         /// Counted from 1.
         line: usize,
         /// The line.
+        found: String,
+    },
+    /// A line of a CSV table that is no row of it.
+    #[error("line {line} {reason}, and each line must be {heading}: {found}")]
+    Row {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+        /// The columns.
+        heading: &'static str,
+        /// The beginning of the line, without control characters.
         found: String,
     },
     /// JSON that cannot be parsed, or of another form.
@@ -107,7 +128,7 @@ impl ClassNames {
     /// Reads a file; the form is found from the content, see [`parse`](Self::parse).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LabelsError> {
         let path = path.as_ref().to_path_buf();
-        match read(&path) {
+        match read(&path, MAX_BYTES) {
             Err(source) => Err(LabelsError::Io { path, source }),
             Ok(text) => {
                 Self::parse(&text).map_err(|source| LabelsError::InFile { path, source: Box::new(source) })
@@ -115,9 +136,10 @@ impl ClassNames {
         }
     }
 
-    /// Reads one of four forms: a table `index<TAB>wnid<TAB>name` or `index<TAB>name` (a first line that
-    /// does not begin with a number is a heading), one name per line, a JSON list of names, or a JSON
-    /// object from index to name, alone or as `id2label` of a Hugging Face `config.json`.
+    /// Reads one of five forms: a table `index<TAB>wnid<TAB>name` or `index<TAB>name` (a first line that
+    /// does not begin with a number is a heading), AudioSet's `class_labels_indices.csv` whose first line is
+    /// `index,mid,display_name`, one name per line, a JSON list of names, or a JSON object from index to name,
+    /// alone or as `id2label` of a Hugging Face `config.json`.
     pub fn parse(text: &str) -> Result<Self, LabelsError> {
         let text = text.trim_start_matches('\u{feff}');
         let begins = text.trim_start().chars().next();
@@ -132,6 +154,7 @@ impl ClassNames {
         let names = match begins {
             None => return Err(LabelsError::Empty),
             Some('[' | '{') => Self::from_json(text)?,
+            Some(_) if is_audioset_heading(text) => Self::from_audioset(text)?,
             Some(_) if text.contains('\t') => Self::from_table(text)?,
             Some(_) => {
                 let names: Vec<String> = text.trim_end().lines().map(|l| l.trim().to_string()).collect();
@@ -159,6 +182,30 @@ impl ClassNames {
         }
         let (wnids, names) = in_order(rows)?.into_iter().unzip();
         Ok(Self { names, wnids: if width == Some(3) { wnids } else { Vec::new() }, synonyms: Vec::new() })
+    }
+
+    fn from_audioset(text: &str) -> Result<Self, LabelsError> {
+        let mut rows = Vec::new();
+        for (line, found) in text.lines().enumerate().skip(1).filter(|(_, l)| !l.trim().is_empty()) {
+            let wrong = |reason: &str| LabelsError::Row {
+                line: line + 1,
+                reason: reason.to_owned(),
+                heading: AUDIOSET_HEADING,
+                found: beginning(found),
+            };
+            if found.chars().any(char::is_control) {
+                return Err(wrong("has control characters"));
+            }
+            let fields: [String; 3] = fields::fields(found)
+                .map_err(wrong)?
+                .try_into()
+                .map_err(|fields: Vec<_>| wrong(&format!("has {} fields", fields.len())))?;
+            let [index, id, name] = fields;
+            let index = index.parse().map_err(|_| wrong("does not begin with an index"))?;
+            rows.push((index, (id, name)));
+        }
+        let (wnids, names) = in_order(rows)?.into_iter().unzip();
+        Ok(Self { names, wnids, synonyms: Vec::new() })
     }
 
     fn from_json(text: &str) -> Result<Self, LabelsError> {
@@ -221,20 +268,26 @@ impl ClassNames {
     }
 }
 
+const AUDIOSET_HEADING: &str = "index,mid,display_name";
+
+fn is_audioset_heading(text: &str) -> bool {
+    text.lines().next().is_some_and(|line| line.trim().eq_ignore_ascii_case(AUDIOSET_HEADING))
+}
+
 /// Names of more classes than any model has are shorter.
 const MAX_BYTES: u64 = 16 << 20;
 /// Twenty times the classes of ImageNet-21k.
 const MAX_VALUES: usize = 1 << 19;
 
-/// Reads a file of text; a named pipe would keep its reader waiting, a device has no end.
-fn read(path: &Path) -> std::io::Result<String> {
+/// Reads a file of text of at most so many bytes; a named pipe would keep its reader waiting, a device has no end.
+fn read(path: &Path, limit: u64) -> std::io::Result<String> {
     let other = |reason: String| Err(std::io::Error::other(reason));
     let found = std::fs::metadata(path)?;
     if !found.is_file() {
         return other("not a regular file".to_owned());
     }
-    if found.len() > MAX_BYTES {
-        return other(format!("{} bytes are more than the {MAX_BYTES} that are read", found.len()));
+    if found.len() > limit {
+        return other(format!("{} bytes are more than the {limit} that are read", found.len()));
     }
     std::fs::read_to_string(path)
 }
@@ -268,66 +321,4 @@ fn in_order<T>(rows: Vec<(usize, T)>) -> Result<Vec<T>, LabelsError> {
         slot.ok_or(LabelsError::Index { index, what: "is missing", count })
     };
     slots.into_iter().enumerate().map(present).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_form_gives_the_same_names() {
-        let names = ["tench", "goldfish, Carassius auratus"];
-        for text in [
-            "index\twnid\tname\n1\tn01443537\tgoldfish, Carassius auratus\n0\tn01440764\ttench\n",
-            "0\ttench\r\n1\tgoldfish, Carassius auratus\r\n",
-            "tench\ngoldfish, Carassius auratus\n",
-            "\u{feff}tench\r\ngoldfish, Carassius auratus\n\n",
-            r#"["tench", "goldfish, Carassius auratus"]"#,
-            r#"{"1": "goldfish, Carassius auratus", "0": "tench"}"#,
-            r#"{"id2label": {"0": "tench", "1": "goldfish, Carassius auratus"}, "hidden_size": 4}"#,
-        ] {
-            let got = ClassNames::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!(got.names(), names, "{text}");
-            assert_eq!((got.len(), got.name(1), got.name(2)), (2, Some(names[1]), None));
-        }
-        let table = ClassNames::parse("0\tn01440764\ttench\n").unwrap();
-        assert_eq!((table.wnid(0), table.index_of_wnid()["n01440764"]), (Some("n01440764"), 0));
-    }
-
-    #[test]
-    fn imagenets_classes_are_found_by_all_that_they_are_called() {
-        let names = ClassNames::imagenet_1k();
-        assert_eq!((names.len(), names.name(281), names.wnid(281)), (1000, Some("tabby"), Some("n02123045")));
-        let index = NameIndex::of(names);
-        for name in ["n02123045", "N02123045", "Tabby", "tabby_cat", "tabby-cat", " tabby cat"] {
-            assert_eq!(index.find(name), Some(NamedClass::One(281)), "{name}");
-        }
-        assert_eq!(index.find("crane"), Some(NamedClass::Several(134, 517)));
-        assert_eq!(index.find("cat"), None);
-    }
-
-    #[test]
-    fn errors_say_where_and_what() {
-        let text = |input: &str| ClassNames::parse(input).unwrap_err().to_string();
-        assert!(text(" \n").contains("no class names"));
-        assert!(text("index\tname\n").contains("no class names"));
-        assert!(text("[]").contains("no class names"));
-        assert!(text("0\ta\nx\tb").contains("line 2"));
-        assert!(text("0\ta\n1\tb\tc").contains("line 2"));
-        assert!(text("0\ta\tb\tc\td").contains("line 1"));
-        assert!(text("0\ta\n0\tb").contains("given twice"));
-        assert!(text("0\ta\n7\tb").contains("class 7 is out of range"));
-        assert!(text("0\ta\n18446744073709551615\tb").contains("out of range"));
-        assert!(text(r#"{"0": 5}"#).contains("name of 0 is 5"));
-        assert!(text(r#"{"zero": "a"}"#).contains("zero"));
-        assert!(text("[1, ").contains("JSON"));
-        for many in ["a\n", "0,", "[],"] {
-            let form =
-                if many == "a\n" { many.repeat(1 << 20) } else { format!("[{}0]", many.repeat(1 << 20)) };
-            assert!(text(&form).contains("more than 524288 names"));
-        }
-        assert!(text(&format!("{{\"{}\": \"a\"}}", "x".repeat(100_000))).len() < 300);
-        let path = std::path::Path::new("/nowhere/labels.tsv");
-        assert!(ClassNames::open(path).unwrap_err().to_string().starts_with("/nowhere/labels.tsv"));
-    }
 }
