@@ -1,6 +1,6 @@
 //! What lies in a folder.
 
-use super::{DatasetError, EXTENSIONS, LeftOut};
+use super::{ClassOrder, DatasetError, EXTENSIONS, LeftOut};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -101,6 +101,14 @@ pub fn images_in(dir: &Path) -> Result<(Vec<PathBuf>, LeftOut), DatasetError> {
     let mut left_out = LeftOut::default();
     let images = images_below(dir, &mut left_out)?;
     Ok((images, left_out))
+}
+
+/// Images directly in a folder, numbers in their names counting as numbers.
+pub(crate) fn frames_in(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let mut images = list(dir, &mut LeftOut::default())?.images;
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_os_string();
+    images.sort_by(|a, b| ClassOrder::Natural.compare(&name(a), &name(b)));
+    Ok(images)
 }
 
 /// Whether something of that name is hidden, or left behind by an archive, a system or a network drive: it is never looked
