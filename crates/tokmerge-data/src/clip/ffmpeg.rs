@@ -21,6 +21,16 @@ const KEPT: usize = 1 << 14;
 /// Characters of a line of it that are told.
 const TOLD: usize = 200;
 
+/// How lines begin that say no more than that it stopped.
+const CONSEQUENCES: [&str; 6] = [
+    "Error opening",
+    "Error while processing",
+    "Terminating thread",
+    "Task finished",
+    "Conversion failed",
+    "Last message repeated",
+];
+
 /// The program.
 pub(super) struct Ffmpeg {
     program: PathBuf,
@@ -118,11 +128,13 @@ impl Ended {
         self.errors.lines().rev().find(|line| line.contains(text)).map(told)
     }
 
-    /// Its last line.
+    /// Its last line that says more than that it stopped.
     pub(super) fn reason(&self) -> String {
-        let says_something = |line: &&str| !line.trim().is_empty() && !line.contains("Last message repeated");
-        match self.errors.lines().rev().find(says_something) {
-            Some(line) => told(line),
+        let lines: Vec<String> = self.errors.lines().map(told).filter(|line| !line.is_empty()).collect();
+        let says_more = |line: &&String| !CONSEQUENCES.iter().any(|start| line.starts_with(start));
+        let particular = lines.iter().rev().find(says_more);
+        match particular.or(lines.last()) {
+            Some(line) => line.clone(),
             None => format!("ffmpeg ended with {}", self.status),
         }
     }

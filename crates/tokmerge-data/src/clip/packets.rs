@@ -54,9 +54,8 @@ struct Seen {
     /// Seconds of a unit of time.
     unit: f64,
     count: usize,
-    first: Option<i64>,
-    /// The end of the last packet that is shown.
-    end: i64,
+    /// When packets are shown, and when they are decoded: in some containers not every packet has both.
+    times: [Option<(i64, i64)>; 2],
 }
 
 impl Seen {
@@ -89,10 +88,12 @@ impl Seen {
         }
         // The smallest number says that there is no time.
         let time = |text: &str| number(text).filter(|&time| time != i64::MIN);
-        if let Some(at) = time(pts).or_else(|| time(dts)) {
-            let first = self.first.map_or(at, |first| first.min(at));
-            self.first = Some(first);
-            self.end = self.end.max(at.saturating_add(number(duration).unwrap_or(0).max(0)));
+        for (times, at) in self.times.iter_mut().zip([pts, dts]) {
+            if let Some(at) = time(at) {
+                let end = at.saturating_add(number(duration).unwrap_or(0).max(0));
+                let (first, last) = times.unwrap_or((at, end));
+                *times = Some((first.min(at), last.max(end)));
+            }
         }
         if self.seconds() > limits.max_seconds as f64 {
             return Err(ClipError::TooLong { max_seconds: limits.max_seconds });
@@ -101,7 +102,8 @@ impl Seen {
     }
 
     fn seconds(&self) -> f64 {
-        self.first.map_or(0.0, |first| self.end.saturating_sub(first) as f64 * self.unit)
+        let lengths = self.times.iter().flatten().map(|(first, end)| end.saturating_sub(*first));
+        lengths.max().unwrap_or(0) as f64 * self.unit
     }
 
     /// Frames per second. Times that are rounded to a coarse unit, as in Matroska and GIF, give the usual rate that is
