@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokmerge::train::{self, Event};
 use tokmerge::tune::{Goal, Point, SearchOptions, Watcher};
-use tokmerge::{ClassFolder, DownloadProgress, Downloaded, Media, MediaError, Observer};
+use tokmerge::{ClassFolder, DownloadProgress, Downloaded, MediaError, Observer};
 
 /// Unreadable images named at most; the count is always given.
 const NAMED_FAILURES: usize = 10;

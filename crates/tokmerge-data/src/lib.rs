@@ -1,4 +1,4 @@
-//! Images and sounds for token merging: decoding, preprocessing and loading, without any tensor type.
+//! Images, sounds and clips for token merging: decoding, preprocessing and loading, without any tensor type.
 //!
 //! | step | item | agrees with |
 //! |---|---|---|
@@ -12,6 +12,7 @@
 //! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
 //! | decode and resize in one | [`ImageProcessor::open_fitted`]; [`Decode::Fast`] decodes large JPEGs smaller | the same, or Pillow's `draft` |
 //! | load | [`BatchLoader`] | order of the samples, whatever the number of workers |
+//! | clips | [`clip`]: video files and folders of frames, the frames of each view | Spatiotemporal MAE's test |
 //! | sounds | [`sound`]: files, rates, mel spectra and cepstra | torchaudio's Kaldi filter bank; the Keyword Transformer's front end |
 //!
 //! A preprocessing is read from a checkpoint's metadata by [`Preprocess::from_timm_config`],
@@ -32,6 +33,7 @@
 
 pub mod augment;
 mod choices;
+pub mod clip;
 mod dataset;
 mod decode;
 mod labels;

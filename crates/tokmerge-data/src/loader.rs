@@ -34,6 +34,8 @@ pub struct Batch {
     pub values: Vec<f32>,
     /// Rows and columns of patches of every picture, where pictures have sizes of their own.
     pub grids: Option<Vec<(usize, usize)>>,
+    /// Inputs of the model that each sample makes: the views of a clip; 1 of anything else.
+    pub views: usize,
     /// The samples that the values belong to, in order.
     pub samples: Vec<Sample>,
     /// Files that could not be read, met while the batch was filled. They have no values.
@@ -195,7 +197,13 @@ impl Iterator for BatchLoader {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let mut batch = Batch { values: Vec::new(), grids: None, samples: Vec::new(), failed: Vec::new() };
+        let mut batch = Batch {
+            values: Vec::new(),
+            grids: None,
+            views: self.processor.views(),
+            samples: Vec::new(),
+            failed: Vec::new(),
+        };
         let remaining = self.samples.len() - self.next;
         let most = self.processor.most_values();
         batch.values.reserve_exact(most.saturating_mul(self.batch_size.min(remaining).min(RESERVED)));

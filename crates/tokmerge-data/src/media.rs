@@ -1,9 +1,10 @@
 //! Kinds of files that models take, and any way of preparing them.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::clip::{self, Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
 use crate::decode::{read_file, read_to_end};
 use crate::sound::{SoundError, SoundLimits, SoundProcessor, decode_sound};
 use crate::{
@@ -19,24 +20,28 @@ pub enum Media {
     Image,
     /// Sounds.
     Sound,
+    /// Clips: video files, and folders of frames.
+    Clip,
 }
 
 impl Media {
-    /// One of them: `image` or `sound`.
+    /// One of them: `image`, `sound` or `clip`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Sound => "sound",
+            Self::Clip => "clip",
         }
     }
 
-    /// Several: `images` or `sounds`.
+    /// Several: `images`, `sounds` or `clips`.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
             Self::Image => "images",
             Self::Sound => "sounds",
+            Self::Clip => "clips",
         }
     }
 
@@ -46,6 +51,7 @@ impl Media {
         match self {
             Self::Image => &EXTENSIONS,
             Self::Sound => &["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac"],
+            Self::Clip => &clip::EXTENSIONS,
         }
     }
 
@@ -54,6 +60,7 @@ impl Media {
         match self {
             Self::Image => "JPEG and PNG",
             Self::Sound => "WAV, FLAC and Ogg",
+            Self::Clip => "MP4, Matroska, WebM, AVI and GIF",
         }
     }
 
@@ -75,6 +82,12 @@ impl Media {
                 start.starts_with(b"\xFF\xD8\xFF") || start.starts_with(b"\x89PNG\r\n\x1A\n") || riff(b"WEBP")
             }
             Self::Sound => start.starts_with(b"fLaC") || start.starts_with(b"OggS") || riff(b"WAVE"),
+            Self::Clip => {
+                start.get(4..8) == Some(b"ftyp")
+                    || start.starts_with(b"\x1A\x45\xDF\xA3")
+                    || start.starts_with(b"GIF8")
+                    || riff(b"AVI ")
+            }
         }
     }
 }
@@ -87,6 +100,8 @@ pub enum Processor {
     Image(ImageProcessor),
     /// Of sounds.
     Sound(SoundProcessor),
+    /// Of clips.
+    Clip(ClipProcessor),
 }
 
 impl From<ImageProcessor> for Processor {
@@ -113,6 +128,12 @@ impl From<SoundProcessor> for Processor {
     }
 }
 
+impl From<ClipProcessor> for Processor {
+    fn from(processor: ClipProcessor) -> Self {
+        Self::Clip(processor)
+    }
+}
+
 /// A file that was read, as the model sees it but for its normalisation.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -121,6 +142,8 @@ pub enum Prepared {
     Picture(Rgb),
     /// The features of a sound, `[frames, values]`.
     Features(Vec<f32>),
+    /// The views of a clip, cropped.
+    Clip(Clip),
 }
 
 /// Why a file was not read. One line each; with the path where there is a file.
@@ -133,6 +156,9 @@ pub enum MediaError {
     /// A sound.
     #[error(transparent)]
     Sound(#[from] SoundError),
+    /// A clip.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
     /// A reader came upon what nobody had thought of.
     #[error(
         "{}: made its reader panic ({reason}); leave it out, and report it with the file",
@@ -166,6 +192,7 @@ impl MediaError {
             self,
             Self::Image(ImageError::InFile { .. })
                 | Self::Sound(SoundError::InFile { .. })
+                | Self::Clip(ClipError::InFile { .. })
                 | Self::Panicked { .. }
         )
     }
@@ -178,6 +205,7 @@ impl Processor {
         match self {
             Self::Image(_) => Media::Image,
             Self::Sound(_) => Media::Sound,
+            Self::Clip(_) => Media::Clip,
         }
     }
 
@@ -198,10 +226,23 @@ impl Processor {
         match self {
             Self::Image(processor) => processor.validate(),
             Self::Sound(_) => Ok(()),
+            Self::Clip(processor) => processor.validate().map_err(|error| match error {
+                ClipError::Preprocess(error) => error,
+                other => PreprocessError::Clip(other.to_string()),
+            }),
         }
     }
 
-    /// Values of an item at most.
+    /// Inputs of the model that one file makes, whose answers are averaged: the views of a clip; 1 of anything else.
+    #[must_use]
+    pub fn views(&self) -> usize {
+        match self {
+            Self::Image(_) | Self::Sound(_) => 1,
+            Self::Clip(processor) => processor.views(),
+        }
+    }
+
+    /// Values of a file at most.
     #[must_use]
     pub fn most_values(&self) -> usize {
         match self {
@@ -210,6 +251,7 @@ impl Processor {
                 let (frames, values) = processor.shape();
                 frames * values
             }
+            Self::Clip(processor) => processor.output_len(),
         }
     }
 
@@ -226,7 +268,7 @@ impl Processor {
                 let Preprocess { interpolation, mean, std, .. } = values.with(overrides)?;
                 Ok(NaflexPreprocess { interpolation, mean, std, ..own.clone() }.into())
             }
-            Self::Sound(_) => match overrides.first() {
+            Self::Sound(_) | Self::Clip(_) => match overrides.first() {
                 None => Ok(self.clone()),
                 Some(setting) => Err(PreprocessError::OfImages { setting, media: self.media().words() }),
             },
@@ -250,6 +292,7 @@ impl Processor {
                 }
                 Err(PreprocessError::OfImages { setting: "img_size", media: self.media().words() })
             }
+            Self::Clip(processor) => Ok(processor.with_size(size).into()),
         }
     }
 
@@ -262,6 +305,7 @@ impl Processor {
         match self {
             Self::Image(processor) => Ok(Prepared::Picture(processor.open_fitted(path, options)?)),
             Self::Sound(processor) => Ok(Prepared::Features(processor.open(path, &SoundLimits::default())?)),
+            Self::Clip(processor) => Ok(Prepared::Clip(processor.open(path, &ClipOptions::default())?)),
         }
     }
 
@@ -276,6 +320,13 @@ impl Processor {
                 let sound = decode_sound(bytes, &SoundLimits::default())?;
                 Ok(Prepared::Features(processor.prepare(sound)?))
             }
+            // ffmpeg looks for indices at the end of files.
+            Self::Clip(processor) => {
+                let mut file = tempfile::NamedTempFile::new()?;
+                file.write_all(&bytes)?;
+                let opened = processor.open(file.path(), &ClipOptions::default());
+                Ok(Prepared::Clip(opened.map_err(ClipError::without_file)?))
+            }
         }
     }
 
@@ -286,7 +337,7 @@ impl Processor {
     pub fn read(&self, source: impl Read, options: &DecodeOptions) -> Result<Prepared, MediaError> {
         let bytes = match self {
             Self::Image(_) => read_to_end(source, &options.limits)?,
-            Self::Sound(_) => {
+            Self::Sound(_) | Self::Clip(_) => {
                 let mut bytes = Vec::new();
                 source.take(SoundLimits::default().max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
                 bytes
@@ -311,6 +362,10 @@ impl Processor {
                 values.extend_from_slice(features);
                 Ok(None)
             }
+            (Self::Clip(processor), Prepared::Clip(clip)) => {
+                processor.normalise(clip, values)?;
+                Ok(None)
+            }
             _ => Err(std::io::Error::other("was prepared for another model").into()),
         }
     }
@@ -327,6 +382,9 @@ impl Processor {
             }
             Media::Sound => {
                 crate::sound::open_sound(path, &SoundLimits::default())?;
+            }
+            Media::Clip => {
+                ClipProcessor::mae_st(1, SpatialCrops::Centre).open(path, &ClipOptions::default())?;
             }
         }
         Ok(())
@@ -345,6 +403,7 @@ impl fmt::Display for Processor {
                 )
             }
             Self::Sound(processor) => processor.fmt(f),
+            Self::Clip(processor) => processor.fmt(f),
         }
     }
 }

@@ -96,6 +96,9 @@ impl fmt::Display for Preprocess {
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PreprocessError {
+    /// A setting of clips makes no sense.
+    #[error("{0}")]
+    Clip(String),
     /// A setting of pictures for a model that takes something else.
     #[error("{setting} is a setting of images, and the model takes {media}; leave it out")]
     OfImages {

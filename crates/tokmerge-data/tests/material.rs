@@ -45,7 +45,7 @@ fn the_golden_images_are_the_sample_jpegs() {
     let (mut different, mut worst, mut means) = (0, 0, Vec::new());
     for batch in loader {
         assert!(batch.failed.is_empty(), "{:?}", batch.failed);
-        for (pixels, sample) in batch.pixels.chunks_exact(3 * 224 * 224).zip(&batch.samples) {
+        for (pixels, sample) in batch.values.chunks_exact(3 * 224 * 224).zip(&batch.samples) {
             let (expected, &label) = images.next().unwrap();
             assert_eq!(sample.label, Some(label as usize));
             let mut sum = 0;

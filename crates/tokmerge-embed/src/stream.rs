@@ -78,6 +78,7 @@ impl Filled {
         processor: &Processor,
     ) -> Self {
         let mut filled = Self::default();
+        filled.batch.views = Some(processor.views()).filter(|views| *views > 1);
         while filled.keys.len() < size && filled.taken() < most {
             let Some(Loaded { key, prepared }) = images.next() else { break };
             let Self { batch, keys, broken } = &mut filled;

@@ -40,7 +40,7 @@ fn folders_files_and_lists_follow_each_other() {
     let sources = Sources {
         paths: vec![dir.path().join("in"), dir.path().join("x.png")],
         list: Some(list),
-        column: None,
+        ..Sources::default()
     };
     let inputs = sources.open().unwrap();
     let found = all(&inputs);

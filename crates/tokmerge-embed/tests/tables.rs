@@ -14,7 +14,8 @@ use std::sync::Arc;
 use tokmerge_embed::Sources;
 
 fn refused(path: &Path, column: Option<&str>) -> String {
-    let sources = Sources { paths: vec![path.to_owned()], column: column.map(str::to_owned), list: None };
+    let sources =
+        Sources { paths: vec![path.to_owned()], column: column.map(str::to_owned), ..Sources::default() };
     sources.open().unwrap_err().to_string()
 }
 
@@ -117,8 +118,9 @@ fn tables_without_images_or_with_damage_are_told_from_good_ones() {
     assert!(several.contains("no column of images;") && several.contains("label, a, b"), "{several}");
     let wrong = refused(&path, Some("label"));
     assert!(wrong.contains("no column of images called label"), "{wrong}");
-    let inputs =
-        Sources { paths: vec![path.clone()], column: Some("b".to_owned()), list: None }.open().unwrap();
+    let inputs = Sources { paths: vec![path.clone()], column: Some("b".to_owned()), ..Sources::default() }
+        .open()
+        .unwrap();
     assert_eq!(inputs.len(), 40);
     // Damage in the second column of images, which fills the second half but for the footer.
     let mut bytes = std::fs::read(&path).unwrap();

@@ -44,6 +44,13 @@ impl NotFinite {
         Self::check(&rows_of(rows.clone()))
     }
 
+    /// The same of inputs of which so many are views of an item.
+    #[must_use]
+    pub(crate) fn of_views(self, views: usize) -> Self {
+        let position = self.position / views.max(1);
+        Self { item: format!("item {position} of a batch"), position, ..self }
+    }
+
     /// The same, naming the file that the item came from.
     #[must_use]
     pub fn in_file(self, path: &std::path::Path) -> Self {

@@ -120,7 +120,7 @@ impl InputShape {
                 Some(vec![(rows, most / rows); items])
             }
         };
-        Batch { values, grids }
+        Batch { values, grids, views: None }
     }
 }
 
@@ -131,36 +131,40 @@ pub struct Batch {
     pub values: Vec<f32>,
     /// Rows and columns of patches of every image, where images have their own sizes.
     pub grids: Option<Vec<(usize, usize)>>,
+    /// Inputs that belong to one item, whose answers are averaged: the views of a clip; `None` where each is its own.
+    pub views: Option<usize>,
 }
 
 impl From<Vec<f32>> for Batch {
     fn from(values: Vec<f32>) -> Self {
-        Self { values, grids: None }
+        Self { values, grids: None, views: None }
     }
 }
 
 impl From<&tokmerge_data::Batch> for Batch {
     fn from(read: &tokmerge_data::Batch) -> Self {
-        Self { values: read.values.clone(), grids: read.grids.clone() }
+        let views = (read.views > 1).then_some(read.views);
+        Self { values: read.values.clone(), grids: read.grids.clone(), views }
     }
 }
 
 impl Batch {
-    /// Number of items.
+    /// Number of inputs.
     #[must_use]
     pub fn items(&self, shape: &InputShape) -> usize {
         self.grids.as_ref().map_or_else(|| self.values.len() / shape.len().max(1), Vec::len)
     }
 
-    /// Adds the items of another.
+    /// Adds the inputs of another.
     pub fn append(&mut self, other: Self) {
         self.values.extend(other.values);
+        self.views = self.views.or(other.views);
         if let Some(grids) = other.grids {
             self.grids.get_or_insert_default().extend(grids);
         }
     }
 
-    /// Some of the items.
+    /// Some of the inputs, each as an item of its own.
     ///
     /// # Panics
     /// When the batch is not a whole number of items, or has no such item.
@@ -180,7 +184,7 @@ impl Batch {
         };
         let values = items.iter().flat_map(|item| &self.values[range(*item)]).copied().collect();
         let grids = self.grids.as_ref().map(|grids| items.iter().map(|item| grids[*item]).collect());
-        Self { values, grids }
+        Self { values, grids, views: None }
     }
 
     /// The batch on a device.

@@ -50,6 +50,42 @@ pub struct Measured {
     pub seconds: f64,
 }
 
+impl Measured {
+    /// Of items with so many views each: the logarithm of the mean of their probabilities in place of logits, mean
+    /// embeddings, the tokens of the first view, and the costs of all.
+    fn of_views(self, views: usize, classifies: bool) -> Self {
+        let mean = |rows: &[Vec<f32>]| -> Vec<f32> {
+            let sum = |at: usize| rows.iter().map(|row| row[at]).sum::<f32>() / rows.len() as f32;
+            (0..rows[0].len()).map(sum).collect()
+        };
+        let means = |rows: &[Vec<f32>]| rows.chunks(views).map(mean).collect::<Vec<_>>();
+        let logits = if classifies {
+            let probabilities: Vec<Vec<f32>> = self.logits.iter().map(|logits| softmax(logits)).collect();
+            let logarithms = |row: Vec<f32>| row.into_iter().map(|p| p.max(f32::MIN_POSITIVE).ln()).collect();
+            means(&probabilities).into_iter().map(logarithms).collect()
+        } else {
+            means(&self.logits)
+        };
+        let sums = |values: &[f64]| values.chunks(views).map(|views| views.iter().sum()).collect();
+        Self {
+            logits,
+            embeddings: means(&self.embeddings),
+            tokens: self.tokens.into_iter().step_by(views).collect(),
+            tokens_left: self.tokens_left.into_iter().step_by(views).collect(),
+            gmacs: sums(&self.gmacs),
+            mega_activations: sums(&self.mega_activations),
+            seconds: self.seconds,
+        }
+    }
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
 impl Model {
     /// A model made of a network and what is known of it, for weights that come from no file.
     #[must_use]
@@ -248,7 +284,8 @@ impl Model {
     /// # Errors
     /// When it was prepared for another model.
     pub fn batch(&self, prepared: &[Prepared]) -> Result<Batch, MediaError> {
-        let mut batch = Batch::default();
+        let views = self.processor().views();
+        let mut batch = Batch { views: (views > 1).then_some(views), ..Batch::default() };
         for item in prepared {
             if let Some(grid) = self.processor().normalise(item, &mut batch.values)? {
                 batch.grids.get_or_insert_default().push(grid);
@@ -274,7 +311,8 @@ impl Model {
         rechecked(&self.network, &batch, (&shape, &self.device), output, least)
     }
 
-    /// Runs a batch, reads what comes out, and counts what that took.
+    /// Runs a batch, reads what comes out, and counts what that took. Of items with several views ([`Batch::views`]) it is
+    /// the mean over them: logits are then logarithms of mean probabilities.
     ///
     /// # Errors
     /// When an output is not finite.
@@ -287,27 +325,30 @@ impl Model {
         reduction: &Reduction,
         convention: Convention,
     ) -> Result<Measured, NotFinite> {
+        let batch = batch.into();
+        let views = batch.views.unwrap_or(1);
         let start = Instant::now();
         let output = self.run(batch, Pass::head(reduction));
-        let [items, _] = output.logits.dims();
+        let [inputs, _] = output.logits.dims();
         let pooled = output.pooled.clone();
         let (logits, trace) = output.into_logits();
         let logits = rows_of(logits);
         let seconds = start.elapsed().as_secs_f64();
         let embeddings = rows_of(pooled);
-        NotFinite::check(&logits)?;
-        NotFinite::check(&embeddings)?;
-        let layers: Vec<_> = (0..items).map(|item| self.layer_tokens(&trace, item)).collect();
+        NotFinite::check(&logits).map_err(|wrong| wrong.of_views(views))?;
+        NotFinite::check(&embeddings).map_err(|wrong| wrong.of_views(views))?;
+        let layers: Vec<_> = (0..inputs).map(|input| self.layer_tokens(&trace, input)).collect();
         let cost = self.config().cost();
-        Ok(Measured {
+        let measured = Measured {
             logits,
             embeddings,
             tokens: layers.iter().map(|layers| layers.iter().map(|layer| layer.fed).collect()).collect(),
-            tokens_left: (0..items).map(|item| self.tokens_left(&trace, item)).collect(),
-            gmacs: (0..items).map(|item| self.gmacs(&trace, item, reduction, convention)).collect(),
+            tokens_left: (0..inputs).map(|input| self.tokens_left(&trace, input)).collect(),
+            gmacs: (0..inputs).map(|input| self.gmacs(&trace, input, reduction, convention)).collect(),
             mega_activations: layers.iter().map(|layers| cost.mega_activations(layers)).collect(),
             seconds,
-        })
+        };
+        Ok(if views > 1 { measured.of_views(views, self.classes() > 0) } else { measured })
     }
 
     /// Tokens that the blocks see of one item of a pass: what the method is counted by.

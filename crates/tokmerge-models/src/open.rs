@@ -347,6 +347,10 @@ fn hugging_face(
             }
             given.into()
         }
+        // Which frames are taken is for the model to say.
+        (Some(Processor::Clip(given)), Processor::Clip(own)) if given.fit.size() == own.fit.size() => {
+            given.with_sampling(own.sampling).into()
+        }
         (Some(given), own) if std::mem::discriminant(&given) == std::mem::discriminant(own) => {
             let kinds = [&given, own].map(|processor| processor.preprocess().is_some());
             if kinds[0] != kinds[1] {

@@ -6,12 +6,12 @@ mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
-use common::{images, noise, predict, random, random_but};
+use common::{noise, random, random_but};
 use std::collections::BTreeMap;
 use tokmerge_merge::{BindError, Method, Reduction, Trace, Wants};
 use tokmerge_models::{
-    BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Input, Network, Pass,
-    Placement, Pool, PositionConfig, QkNorm, QkvBias, StochasticDepth, VitConfig,
+    BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, Pass, Placement,
+    Pool, PositionConfig, QkNorm, QkvBias, StochasticDepth, VitConfig, parameters,
 };
 
 /// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing.
@@ -77,10 +77,8 @@ fn configs() -> [VitConfig; 3] {
 
 /// Logits under random weights, and the plans behind them.
 fn forward(model: &Network, reduction: &Reduction, device: &Device) -> (Tensor<2>, Trace) {
-    let (height, width) = model.config().shape().img_size();
-    let shape = [ITEMS, 3, height, width];
-    let images = images(&noise(shape.iter().product(), 23), shape, device);
-    let classified = common::forward(model, images, reduction);
+    let values = noise(ITEMS * model.config().shape().input.len(), 23);
+    let classified = model.run(common::input(model.config(), &values, device), Pass::new(reduction));
     (classified.logits, classified.trace)
 }
 
@@ -214,7 +212,7 @@ fn error_along(
 /// Parameters that are not learned by gradients: statistics of batch norms and the sinusoids of T2T-ViT.
 fn is_fixed(name: &str, config: &Config) -> bool {
     let sinusoids = matches!(config, Config::T2tVit(_)) && name == "pos_embed";
-    sinusoids || name.ends_with(".running_mean") || name.ends_with(".running_var")
+    sinusoids || parameters::is_buffer(name)
 }
 
 /// Compares every parameter's gradient with finite differences: along it the loss rises by its length, and along noise not
@@ -316,15 +314,14 @@ fn gradients_by_block_equal_those_of_the_whole() {
             let reduction =
                 Reduction::bind(method, &config.facts()).unwrap_or_else(|error| panic!("{error}"));
             let reduction = reduction.with_mergers(model.mergers().clone());
-            let (height, width) = config.shape().img_size();
-            let shape = [ITEMS, 3, height, width];
-            let images = || images(&noise(shape.iter().product(), 23), shape, &device);
+            let values = noise(ITEMS * config.shape().input.len(), 23);
+            let input = || common::input(&config, &values, &device);
             for drop in [None, Some(StochasticDepth { rate: 0.5, seed: 7 })] {
                 let (logits, auxiliary) = match drop {
-                    None => (predict(&model, images(), &reduction).logits, None),
+                    None => (model.run(input(), Pass::head(&reduction)).logits, None),
                     Some(drop) => {
                         let pass = Pass::new(&reduction).training(drop);
-                        let output = model.run(Input::Images(images()), pass);
+                        let output = model.run(input(), pass);
                         (output.logits, output.auxiliary)
                     }
                 };
@@ -335,8 +332,7 @@ fn gradients_by_block_equal_those_of_the_whole() {
                 let (mut whole, mut parts) = (BTreeMap::new(), BTreeMap::new());
                 collect(&model, &loss.backward(), &mut whole);
                 let mut found = |grads: Gradients| collect(&model, &grads, &mut parts);
-                let input = Input::Images(images());
-                let again = model.gradients_by_block(input, &reduction, drop, SHARE, weighted, &mut found);
+                let again = model.gradients_by_block(input(), &reduction, drop, SHARE, weighted, &mut found);
                 let error = whole.iter().map(|(name, gradient)| {
                     let found = &parts[name];
                     gradient

@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use tokmerge_checkpoint::Checkpoint;
 use tokmerge_merge::{Method, Reduction, Tokens};
 use tokmerge_models::{
-    Architecture, Body, Config, Convention, Input, LvVitConfig, Network, Pass, PoolOverride, Precision,
-    Probe, ShapeOverrides, T2tVitConfig, architecture, load, parameters, timm_config,
+    Absolute, Architecture, Batch, Body, Config, Convention, Input, LvVitConfig, Network, NormPlace, Pass,
+    Pool, PoolOverride, PositionConfig, Precision, Probe, ShapeOverrides, StVitConfig, T2tVitConfig,
+    TubePool, TubePositions, VitConfig, architecture, load, parameters, timm_config,
 };
 
 /// The references' own runs in f32 and f64 differ by up to 3.4e-5.
@@ -61,8 +62,7 @@ impl Case {
     }
 
     fn input(&self) -> Input {
-        let (height, width) = self.config.shape().img_size();
-        Input::Images(images(&floats(&self.golden, "input"), [ITEMS, 3, height, width], &Device::flex()))
+        Batch::from(floats(&self.golden, "input")).into_input(&self.config.shape().input, &Device::flex())
     }
 
     fn compare(&mut self, stage: &str, actual: Tensor<2>) {
@@ -108,13 +108,21 @@ impl Case {
             let patches = patches.reshape([rows - ITEMS, classes]);
             self.compare(&format!("{schedule}.logits_aux"), patches);
         }
-        let normed = floats(&self.golden, &format!("{schedule}.norm"));
+        // Of families that average their tokens, the norm of the mean.
+        let normed = ["norm", "pooled_norm"].map(|name| format!("{schedule}.{name}"));
+        let normed = normed.iter().find(|name| self.golden.get(name).is_some()).expect("what the head reads");
+        let normed = floats(&self.golden, normed);
         let width = normed.len() / ITEMS;
         let pooled = values(output.pooled);
         let channels = pooled.len() / ITEMS;
         for (item, pooled) in pooled.chunks_exact(channels).enumerate() {
             let worst = worst_absolute(pooled, &normed[item * width..][..channels]);
-            assert!(worst.error <= TOLERANCE, "{}: {schedule}.norm is off by {:e}", self.name, worst.error);
+            assert!(
+                worst.error <= TOLERANCE,
+                "{}: {schedule}: what the head reads is off by {:e}",
+                self.name,
+                worst.error
+            );
         }
         self.compare(&format!("{schedule}.logits"), output.logits);
     }
@@ -156,6 +164,31 @@ fn config_of(described: &Value) -> Config {
             let patch_size = number("patch_size");
             Config::from(LvVitConfig { img_size, num_classes, stem_channels, patch_size, ..config })
         }
+        Some("audiomae") => {
+            let plain = VitConfig::new(number("patch_size"), sizes.0, sizes.1, sizes.2);
+            let absolute = Absolute::Sinusoids { prefix: 1 };
+            Config::from(VitConfig {
+                img_size,
+                num_classes,
+                in_chans: 1,
+                positions: PositionConfig { absolute, ..plain.positions.clone() },
+                pool: Pool::Average,
+                norm_place: NormPlace::AfterPool,
+                ..plain
+            })
+        }
+        Some("mae_st" | "mae_st_nocls") => {
+            let separate = described["sep_pos_embed"].as_bool().expect("a flag");
+            Config::from(StVitConfig {
+                img_size,
+                num_classes,
+                frames: number("num_frames"),
+                tubelet: number("t_patch_size"),
+                class_token: described["cls_embed"].as_bool().expect("a flag"),
+                positions: if separate { TubePositions::Separate } else { TubePositions::Joint },
+                ..StVitConfig::new(number("patch_size"), sizes.0, sizes.1, sizes.2)
+            })
+        }
         other => panic!("family {other:?}"),
     }
 }
@@ -188,6 +221,42 @@ fn t2t_vit_equals_its_reference() {
 }
 
 #[test]
+fn audio_mae_equals_its_reference() {
+    equals_its_reference("audiomae");
+}
+
+#[test]
+fn spatiotemporal_mae_equals_its_reference() {
+    equals_its_reference("mae_st");
+    equals_its_reference("mae_st_nocls");
+}
+
+#[test]
+fn without_a_class_token_all_tubes_may_be_averaged() {
+    let Some(mut case) = Case::open("mae_st_nocls") else { return };
+    let Config::StVit(config) = case.config.clone() else { panic!("a video model") };
+    case.config = Config::from(StVitConfig { pool: TubePool::Average, ..config });
+    let network = case.network("model.safetensors");
+    let unmerged = [("base", "none".to_owned())];
+    for (schedule, spec) in unmerged.into_iter().chain(schedules(&case.config)) {
+        let method: Method = spec.parse().expect("a spec");
+        let reduction = Reduction::bind(method, &case.config.facts()).expect("fits");
+        let logits = network.run(case.input(), Pass::new(&reduction)).logits;
+        case.compare(&format!("{schedule}.logits_pool_all"), logits);
+    }
+}
+
+#[test]
+fn positions_of_audio_mae_follow_from_its_shape_until_a_file_says_otherwise() {
+    let Some(case) = Case::open("audiomae") else { return };
+    let positions = |network: &Network| parameters::read(network)["pos_table"].values.clone();
+    let fresh = positions(&case.config.init(Precision::F32, &Device::flex()));
+    assert!(worst_absolute(&fresh, &floats(&case.golden, "sinusoid_table")).error < 1e-6);
+    let loaded = positions(&case.network("model.safetensors"));
+    assert!(worst_absolute(&loaded, &fresh).error > 1e-3, "the file's are the sines and some noise");
+}
+
+#[test]
 fn the_stages_of_t2t_vit_equal_their_reference() {
     let Some(mut case) = Case::open("t2t_vit_t") else { return };
     let network = case.network("model.safetensors");
@@ -214,7 +283,14 @@ fn positions_of_t2t_vit_follow_from_its_shape_until_a_file_says_otherwise() {
 
 #[test]
 fn files_of_pytorch_in_their_wrappers_are_the_same_weights() {
-    for (name, file) in [("lvvit", "model.pth"), ("t2t_vit_t", "model.pth.tar")] {
+    let files = [
+        ("lvvit", "model.pth"),
+        ("t2t_vit_t", "model.pth.tar"),
+        ("audiomae", "model.pth"),
+        ("mae_st", "model.pth"),
+        ("mae_st_nocls", "model.pth"),
+    ];
+    for (name, file) in files {
         let Some(case) = Case::open(name) else { return };
         let [plain, wrapped] = ["model.safetensors", file].map(|file| parameters::read(&case.network(file)));
         assert!(plain == wrapped, "{name}");
@@ -223,7 +299,7 @@ fn files_of_pytorch_in_their_wrappers_are_the_same_weights() {
 
 #[test]
 fn costs_and_parameters_are_those_that_were_counted_on_the_reference() {
-    for name in ["lvvit", "lvvit_l_stem", "t2t_vit_t"] {
+    for name in ["lvvit", "lvvit_l_stem", "t2t_vit_t", "audiomae", "mae_st", "mae_st_nocls"] {
         let Some(case) = Case::open(name) else { return };
         let counted =
             |schedule: &str| case.described["macs_fvcore_convention"][schedule].as_u64().expect("a count");
@@ -235,7 +311,9 @@ fn costs_and_parameters_are_those_that_were_counted_on_the_reference() {
             let macs = 1e9 * case.config.cost().gmacs(&layers, &reduction, Convention::Fvcore);
             assert_eq!(macs.round() as u64, counted(schedule), "{name}: {schedule}");
         }
-        let parameters = case.described["parameters"]["total"].as_u64().expect("a count");
+        // Tables that follow from the shape are trained by nobody, and counted by nobody.
+        let kind = if name == "audiomae" { "trainable" } else { "total" };
+        let parameters = case.described["parameters"][kind].as_u64().expect("a count");
         assert_eq!(case.config.parameters() as u64, parameters, "{name}");
     }
 }

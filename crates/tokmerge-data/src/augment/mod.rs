@@ -7,6 +7,7 @@
 //! | change | [`RandAugment`] of [`Op`]s, [`ColorJitter`] | timm's `rand-m9-mstd0.5-inc1`; the operations bit for bit as Pillow's |
 //! | normalise | [`Preprocess`] | |
 //! | erase | [`RandomErasing`] | timm's |
+//! | sounds | [`SpecAugment`], [`roll`], [`mix_sounds`] | AudioMAE's |
 //! | mix a batch | [`Mix`], [`Pairing::targets`] | timm's `Mixup` with its label smoothing |
 //!
 //! Order, ranges and meanings follow timm's documentation and behaviour (version 1.0); the random numbers are our own.
@@ -38,6 +39,7 @@ mod mix;
 mod ops;
 mod rand_augment;
 mod random;
+mod sound;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +51,7 @@ pub use ops::{Op, Resample};
 pub use rand_augment::{RandAugment, Severity};
 pub use random::Visit;
 pub(crate) use random::{Purpose, Random};
+pub use sound::{SpecAugment, mix_sounds, roll};
 
 use crate::{Colour, Interpolation, Preprocess, PreprocessError, Rgb};
 

@@ -23,6 +23,10 @@ pub(crate) enum Purpose {
     Mix,
     Order,
     Split,
+    FrameMask,
+    MelMask,
+    Roll,
+    SoundMix,
 }
 
 /// SplitMix64, as in `tokmerge-merge`.

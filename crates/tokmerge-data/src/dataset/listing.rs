@@ -1,6 +1,6 @@
 //! What lies in a folder.
 
-use super::{DatasetError, LeftOut};
+use super::{ClassOrder, DatasetError, LeftOut};
 use crate::Media;
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -46,6 +46,8 @@ pub(super) fn list(dir: &Path, left_out: &mut LeftOut) -> Result<Listing, Datase
         } else if found.is_dir() {
             if is_leftover(name) {
                 left_out.folders.insert(shown(name));
+            } else if left_out.media == Media::Clip && holds_frames(&path)? {
+                listing.files.push(path);
             } else {
                 listing.folders.push(path);
             }
@@ -104,6 +106,14 @@ pub fn files_in(dir: &Path, media: Media) -> Result<(Vec<PathBuf>, LeftOut), Dat
     Ok((files, left_out))
 }
 
+/// Images directly in a folder, numbers in their names counting as numbers.
+pub(crate) fn frames_in(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let mut images = list(dir, &mut LeftOut::of(Media::Image))?.files;
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_os_string();
+    images.sort_by(|a, b| ClassOrder::Natural.compare(&name(a), &name(b)));
+    Ok(images)
+}
+
 /// Whether something of that name is hidden, or left behind by an archive, a system or a network drive: it is never looked
 /// into.
 #[must_use]
@@ -123,6 +133,12 @@ fn holds(media: Media, path: &Path) -> bool {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(START).read_to_end(&mut start));
     read.is_ok() && media.begins(&start)
+}
+
+/// Whether a folder is a clip itself: it holds images, and no folder.
+fn holds_frames(dir: &Path) -> Result<bool, DatasetError> {
+    let Listing { folders, files } = list(dir, &mut LeftOut::of(Media::Image))?;
+    Ok(folders.is_empty() && !files.is_empty())
 }
 
 /// `.tiff`, in lower case.

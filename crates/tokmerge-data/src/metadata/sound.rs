@@ -1,8 +1,9 @@
-//! Hugging Face's `preprocessor_config.json` of sounds.
+//! Hugging Face's `preprocessor_config.json` of any model, and that of sounds.
 
 use serde_json::Value;
 
 use super::{ConfigError, Keys};
+use crate::clip::{ClipProcessor, Sampling};
 use crate::sound::{LogMel, SoundFeatures, SoundProcessor, SpectraRows};
 use crate::{ImageProcessor, Processor};
 
@@ -12,7 +13,7 @@ const FILE: &str = "Hugging Face preprocessor config";
 const MOST: u64 = 1 << 16;
 
 impl Processor {
-    /// From `preprocessor_config.json`, or from `processor_config.json` with the processor inside: of images, or of sounds.
+    /// From `preprocessor_config.json`, or from `processor_config.json` with the processor inside: of images, sounds or clips.
     ///
     /// # Errors
     /// When a key is missing, or has a value that is not understood.
@@ -21,9 +22,20 @@ impl Processor {
         let extractor = inside.unwrap_or(config);
         match extractor.get("feature_extractor_type").and_then(Value::as_str) {
             Some("ASTFeatureExtractor") => ast(extractor).map(Self::Sound),
+            _ if of_clips(config) => {
+                // Which frames are taken is for the model to say.
+                ClipProcessor::from_hf(config, Sampling::Uniform { frames: 16 }).map(Self::Clip)
+            }
             _ => ImageProcessor::from_hf(config).map(Self::Image),
         }
     }
+}
+
+/// Whether the processor is one of clips.
+fn of_clips(config: &Value) -> bool {
+    let inside = config.get("image_processor").filter(|inside| inside.is_object()).unwrap_or(config);
+    let named = |key: &str| inside.get(key).and_then(Value::as_str).unwrap_or_default();
+    ["image_processor_type", "feature_extractor_type"].iter().any(|key| named(key).starts_with("VideoMAE"))
 }
 
 /// Spectra of the Audio Spectrogram Transformer.

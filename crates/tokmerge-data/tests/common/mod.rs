@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
+pub(crate) mod clips;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;

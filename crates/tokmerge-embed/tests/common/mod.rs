@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use tokmerge_data::{DecodeOptions, Preprocess, Reading};
+use tokmerge_data::{DecodeOptions, Prepared, Preprocess, Reading};
 use tokmerge_embed::{Inputs, Sources, stream};
 
 /// A PNG of one colour.
@@ -34,7 +34,11 @@ pub(crate) fn loaded(
     let preprocess = Preprocess { input_size: (2, 2), crop_pct: 1.0, ..Preprocess::default() };
     let reading = Reading { batch_size: 3, workers, decoding: DecodeOptions::default() };
     stream(inputs, ranges, &preprocess.into(), reading, |images| {
-        Ok(images.map(|image| (image.key, image.picture.map(|picture| picture.data[0]))).collect())
+        let first = |prepared| match prepared {
+            Prepared::Picture(picture) => picture.data[0],
+            other => panic!("{other:?} is no picture"),
+        };
+        Ok(images.map(|image| (image.key, image.prepared.map(first))).collect())
     })
     .unwrap()
 }

@@ -2,11 +2,13 @@
 
 use super::open_clip::{Pooled, TimmTower};
 use super::{Arguments, ConfigureError};
+use crate::input::InputShape;
 use crate::network::Config;
 use crate::network::SPELLINGS;
-use crate::registry::{Architecture, UnknownModel, architecture, find, sound_processor};
+use crate::registry::{Architecture, UnknownModel, architecture, clip_processor, find, sound_processor};
 use serde_json::{Map, Value, json};
 use tokmerge_checkpoint::{ModelConfig, TimmConfig};
+use tokmerge_data::clip::{ClipProcessor, Sampling};
 use tokmerge_data::sound::SoundProcessor;
 use tokmerge_data::{Preprocess, Processor};
 
@@ -38,6 +40,7 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
     // Images are prepared for the size that the model was built for, whatever size its weights came from.
     let processor = match row.settings(Some(tag)).sound() {
         Some(sound) => sound_of(sound, &built, config)?.into(),
+        None if matches!(built.shape().input, InputShape::Clip { .. }) => clips_of(&built, config)?.into(),
         None => {
             let input_size = built.shape().img_size();
             Preprocess { input_size, ..Preprocess::from_timm_config(&config.raw)? }.into()
@@ -54,6 +57,35 @@ fn sound_of(sound: &str, built: &Config, config: &TimmConfig) -> Result<SoundPro
     })?;
     let first = |name: &str| config.raw.pointer(&format!("/pretrained_cfg/{name}/0")).and_then(Value::as_f64);
     Ok(processor.with_statistics(first("mean"), first("std")))
+}
+
+/// How clips are prepared: with the sampling, mean and deviation that the file has, else as for the published models.
+fn clips_of(built: &Config, config: &TimmConfig) -> Result<ClipProcessor, ConfigureError> {
+    let InputShape::Clip { frames, size, .. } = built.shape().input else {
+        return Err(ConfigureError::Shape("the model takes no clips".to_owned()));
+    };
+    let given = |name: &str| config.raw.pointer(&format!("/pretrained_cfg/{name}"));
+    let processor = clip_processor(frames, size);
+    let (mean, std) = processor.fit.normalisation();
+    let read = |name, default| match given(name) {
+        None => Ok(default),
+        Some(value) => serde_json::from_value(value.clone())
+            .map_err(|_| ConfigureError::Shape(format!("{name} of clips is three numbers"))),
+    };
+    let processor = processor.with_statistics(read("mean", mean)?, read("std", std)?);
+    let wrong = || ConfigureError::Shape("sampling is \"uniform\" or {\"stride\": N, \"fps\": N}".to_owned());
+    let sampling = match given("sampling") {
+        None => processor.sampling,
+        Some(Value::String(word)) if word == "uniform" => Sampling::Uniform { frames },
+        Some(Value::Object(spans)) => {
+            let number = |name| spans.get(name).and_then(Value::as_f64).ok_or_else(wrong);
+            Sampling::Spans { frames, stride: number("stride")? as usize, fps: number("fps")?, views: 1 }
+        }
+        Some(_) => return Err(wrong()),
+    };
+    let processor = processor.with_sampling(sampling);
+    processor.validate().map_err(|error| ConfigureError::Shape(error.to_string()))?;
+    Ok(processor)
 }
 
 /// A tower of timm's inside a model of another library.
@@ -154,6 +186,14 @@ fn described(
             if let Some((mean, std)) = processor.statistics() {
                 (given["mean"], given["std"]) = (json!([mean]), json!([std]));
             }
+        }
+        Processor::Clip(processor) => {
+            let (mean, std) = processor.fit.normalisation();
+            (given["mean"], given["std"]) = (json!(per_channel(mean)), json!(per_channel(std)));
+            given["sampling"] = match processor.sampling {
+                Sampling::Uniform { .. } => json!("uniform"),
+                Sampling::Spans { stride, fps, .. } => json!({"stride": stride, "fps": fps}),
+            };
         }
         _ => {
             let preprocess = processor.preprocess().cloned().unwrap_or_default();

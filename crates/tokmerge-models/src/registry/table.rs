@@ -2,7 +2,9 @@
 
 use super::{SPELLINGS, Spelling, unlisted};
 use crate::family::Shape;
+use crate::input::InputShape;
 use serde_json::{Map, Value};
+use tokmerge_data::clip::{ClipProcessor, Sampling, SpatialCrops};
 use tokmerge_data::sound::{SILENCE, SoundProcessor};
 use tokmerge_data::{
     CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess, Processor,
@@ -102,7 +104,10 @@ impl Settings {
             Some(sound) => sound_processor(sound, shape.img_size())
                 .unwrap_or_else(|| panic!("a table of names has the sound {sound}"))
                 .into(),
-            None => self.preprocess(shape.img_size()).into(),
+            None => match shape.input {
+                InputShape::Clip { frames, size, .. } => clip_processor(frames, size).into(),
+                _ => self.preprocess(shape.img_size()).into(),
+            },
         }
     }
 
@@ -163,6 +168,16 @@ pub(crate) fn sound_processor(name: &str, (frames, values): (usize, usize)) -> O
         _ => return None,
     };
     (processor.shape() == (frames, values)).then_some(processor)
+}
+
+/// The preparation of clips for a spatiotemporal MAE of so many frames of a size: one view from the middle.
+pub(crate) fn clip_processor(frames: usize, size: (usize, usize)) -> ClipProcessor {
+    let published = ClipProcessor::mae_st(1, SpatialCrops::Centre);
+    let sampling = match published.sampling {
+        Sampling::Spans { stride, fps, views, .. } => Sampling::Spans { frames, stride, fps, views },
+        other => other,
+    };
+    published.with_sampling(sampling).with_size(size)
 }
 
 /// The listed names, in the order of the tables.

@@ -10,8 +10,9 @@ use std::process::Command;
 use tokmerge_checkpoint::{Checkpoint, Dtype};
 use tokmerge_merge::{MergerShape, Mergers, Method, Reduction};
 use tokmerge_models::{
-    Absolute, BlockConfig, ClassToken, Config, DistillationHead, Input, Isa, MlpConfig, Network, NormConfig,
-    NormPlace, Output, Pass, Pool, PositionConfig, Precision, QkNorm, QkvBias, Resampling, VitConfig,
+    Absolute, Batch, BlockConfig, ClassToken, Config, DistillationHead, Input, Isa, MlpConfig, Network,
+    NormConfig, NormPlace, Output, Pass, Pool, PositionConfig, Precision, QkNorm, QkvBias, Resampling,
+    VitConfig,
 };
 
 /// A file of `fixtures/models`.
@@ -84,6 +85,11 @@ pub(crate) fn vit(network: &Network) -> &VitConfig {
 /// A pass through a network of which everything can be read.
 pub(crate) fn forward(network: &Network, images: Tensor<4>, reduction: &Reduction) -> Output {
     network.run(Input::Images(images), Pass::new(reduction))
+}
+
+/// What a model takes, from values, on a device.
+pub(crate) fn input(config: &Config, values: &[f32], device: &Device) -> Input {
+    Batch::from(values.to_vec()).into_input(&config.shape().input, device)
 }
 
 /// A pass of which only the head's answer is read.

@@ -191,9 +191,11 @@ mod tests {
 
     fn batches(source: &Source, workers: usize, epoch: usize, first: usize) -> Vec<TrainBatch> {
         let preprocess = Preprocess { input_size: (4, 4), ..Preprocess::default() };
-        let view =
-            View::new(&preprocess, &RegularisationRecipe { flip: 0.5, ..RegularisationRecipe::default() })
-                .unwrap();
+        let view = View::new(
+            Some(&preprocess),
+            &RegularisationRecipe { flip: 0.5, ..RegularisationRecipe::default() },
+        )
+        .unwrap();
         let options =
             BatchOptions { batch_size: 4, classes: 3, label_smoothing: 0.1, mix: None, seed: 3, workers };
         let end = source.len() / 4;
@@ -226,7 +228,7 @@ mod tests {
         let reasons = batches.iter().flat_map(|batch| &batch.failed).map(|(_, reason)| reason);
         assert!(reasons.clone().all(|reason| reason.contains(".png")));
         let all = folder(dir.path(), 4, &[0, 1, 2, 3]);
-        let view = View::new(&Preprocess::default(), &RegularisationRecipe::default()).unwrap();
+        let view = View::new(Some(&Preprocess::default()), &RegularisationRecipe::default()).unwrap();
         let options =
             BatchOptions { batch_size: 4, classes: 3, label_smoothing: 0.0, mix: None, seed: 3, workers: 1 };
         let error = Batches::new(all, view, options, 0, 0, 1).unwrap().next().unwrap().unwrap_err();

@@ -5,7 +5,9 @@ use super::{DescribeError, Given};
 use crate::blocks::QkvBias;
 use crate::families::st_vit::{StVitConfig, TubePool, TubePositions};
 use crate::network::Config;
+use tokmerge_data::clip::{ClipProcessor, FrameFit, Sampling};
 use tokmerge_data::{CropMode, HALF_MEAN, HALF_STD, Interpolation, Preprocess, Processor};
+use tokmerge_merge::KeyBias;
 
 /// The epsilon of the norm of pooled tubes, which the configuration does not name.
 const POOLED_EPS: f64 = 1e-5;
@@ -43,6 +45,7 @@ pub(super) fn videomae(given: &Given<'_>) -> Result<(Config, Processor), Describ
             (false, _) => Some(block.norm.eps),
         },
         num_classes: plain.num_classes,
+        key_bias: KeyBias::LogSize,
         ..StVitConfig::new(patch, block.channels, plain.depth, block.heads)
     };
     let preprocess = Preprocess {
@@ -54,6 +57,7 @@ pub(super) fn videomae(given: &Given<'_>) -> Result<(Config, Processor), Describ
         std: HALF_STD,
         ..Preprocess::default()
     };
-    let _ = &preprocess;
-    Ok((StVitConfig { block, ..config }.into(), preprocess.into()))
+    let sampling = Sampling::Uniform { frames: config.frames };
+    let processor = ClipProcessor { sampling, fit: FrameFit::Picture(preprocess) };
+    Ok((StVitConfig { block, ..config }.into(), processor.into()))
 }

@@ -206,7 +206,7 @@ fn an_unknown_architecture_is_named() {
 fn flexivit_resamples_positions_as_timm_does() {
     let resampling = |name: &str| match vit(name, &json!({})).positions.absolute {
         Absolute::Learned { resampling, .. } => resampling,
-        Absolute::None => panic!("{name} has positions"),
+        other => panic!("{name} has learned positions, not {other:?}"),
     };
     assert_eq!(resampling("flexivit_small"), Resampling::Bilinear);
     assert_eq!(resampling("vit_small_patch16_224"), Resampling::BicubicAntialias);
@@ -222,7 +222,7 @@ fn norms_of_a_tower_in_open_clip_stand_where_the_tower_was_built_with_them() {
             global_pool: Some("avg".to_owned()),
             projection: Some((10, Bias::No)),
             pooled,
-            processor: Preprocess::default().into(),
+            preprocess: Preprocess::default(),
         };
         let found = timm_tower(&tower).expect("a tower");
         let Config::Vit(config) = found.config else { panic!("a Vision Transformer") };

@@ -7,6 +7,7 @@ use crate::families::encoder;
 use crate::network::Config;
 use crate::registry::{Spelling, Written};
 use serde_json::json;
+use tokmerge_merge::KeyBias;
 
 const CLASS: &str = "VideoVisionTransformer";
 
@@ -63,6 +64,7 @@ fn read(class: &str, arguments: &Arguments<'_>) -> Result<StVitConfig, Configure
     config.class_token = arguments.flag("cls_embed", config.class_token)?;
     config.positions = arguments.word("pos_embed", config.positions, POSITIONS)?;
     config.pool = arguments.word("global_pool", config.pool, POOLS)?;
+    config.key_bias = if arguments.flag("prop_attn", false)? { KeyBias::LogSize } else { KeyBias::None };
     config.num_classes = arguments.count("num_classes", config.num_classes)?;
     arguments.finish(CLASS, encoder::OF_TRAINING)?;
     Ok(config)
@@ -86,6 +88,7 @@ fn write(config: &StVitConfig) -> Option<Written> {
         ("cls_embed", json!(config.class_token)),
         ("pos_embed", word(positions)),
         ("global_pool", word(pool)),
+        ("prop_attn", json!(config.key_bias == KeyBias::LogSize)),
         ("num_classes", json!(config.num_classes)),
     ];
     arguments.extend(own.map(|(name, value)| (name.to_owned(), value)));

@@ -46,6 +46,8 @@ pub struct StVitConfig {
     pub head_norm_eps: Option<f64>,
     /// Outputs of the head; 0 for a model without one.
     pub num_classes: usize,
+    /// What `prop_attn=auto` means for these weights as published.
+    pub key_bias: KeyBias,
 }
 
 /// Positions of tubes.
@@ -88,6 +90,8 @@ impl StVitConfig {
             pool: TubePool::AverageButFirst,
             head_norm_eps: Some(1e-6),
             num_classes: 400,
+            // As of all masked autoencoders off the shelf (ToMe, A.2).
+            key_bias: KeyBias::None,
         }
     }
 
@@ -123,8 +127,7 @@ impl FamilyConfig for StVitConfig {
             depth: self.depth,
             tokens: self.tubes() + self.prefix(),
             prefix: self.prefix(),
-            // As of all models of this kind of pre-training (ToMe, A.2).
-            key_bias: KeyBias::None,
+            key_bias: self.key_bias,
             trained_key_bias: KeyBias::LogSize,
             training: Training::WithoutMerging,
             readout: Readout::All,

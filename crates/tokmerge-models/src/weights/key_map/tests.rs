@@ -1,8 +1,9 @@
 //! Spellings against files: every tensor has a role, and every parameter of the model a source of its shape.
 
 use super::{Role, Spelling, SpellingError};
-use crate::config_json::{hugging_face, open_clip};
+use crate::config_json::{Understood, hugging_face, open_clip};
 use crate::families::vit::VitConfig;
+use crate::network::Config;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::{Checkpoint, ModelConfig, discover, discover_config};
@@ -63,10 +64,14 @@ fn shape(folder: &Path, spelling: &Spelling) -> Option<VitConfig> {
     match ModelConfig::read(path).unwrap_or_else(|error| panic!("{error}")) {
         ModelConfig::Timm(config) => Some(timm_shapes::shape(&config)),
         ModelConfig::HuggingFace(config) => {
-            hugging_face::describe(&config, Some(spelling), None).ok().map(|understood| understood.config)
+            let understood = hugging_face::describe(&config, Some(spelling), None).ok()?;
+            match understood.config {
+                Config::Vit(config) => Some(config),
+                _ => None,
+            }
         }
         ModelConfig::OpenClip(config) => match open_clip::describe(&config) {
-            Ok(open_clip::Tower::Own(understood)) => Some(understood.config),
+            Ok(open_clip::Tower::Own(Understood { config: Config::Vit(config), .. })) => Some(config),
             other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),
