@@ -8,24 +8,25 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokmerge::train::{self, Event};
 use tokmerge::tune::{Goal, Point, SearchOptions, Watcher};
-use tokmerge::{ClassFolder, DownloadProgress, Downloaded, MediaError, Observer};
+use tokmerge::{ClassFolder, DownloadProgress, Downloaded, Media, MediaError, Observer};
 
-/// Unreadable images named at most; the count is always given.
+/// Unreadable files named at most; the count is always given.
 const NAMED_FAILURES: usize = 10;
 
 /// A bar on a terminal, nothing elsewhere; remembers failures.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    images: usize,
+    media: Media,
+    items: usize,
     failures: Vec<String>,
 }
 
 impl Progress {
-    pub(crate) fn of(images: usize) -> Self {
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}, {eta} left");
-        let bar = ProgressBar::new(images as u64);
-        let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
-        Self { bar, images, failures: Vec::new() }
+    pub(crate) fn of(media: Media, items: usize) -> Self {
+        let template = format!("{{bar:30}} {{pos}}/{{len}} {}, {{per_sec}}, {{eta}} left", media.words());
+        let bar = ProgressBar::new(items as u64);
+        let bar = ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style));
+        Self { bar, media, items, failures: Vec::new() }
     }
 
     /// Takes the bar away.
@@ -33,14 +34,14 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    /// Names the images that could not be read.
+    /// Names the files that could not be read.
     pub(crate) fn report_failures(&self) {
-        let (failures, images) = (&self.failures, self.images);
+        let (failures, items, words) = (&self.failures, self.items, self.media.words());
         if failures.is_empty() {
             return;
         }
         output::note(format!(
-            "warning: {} of {images} images could not be read and are left out:",
+            "warning: {} of {items} {words} could not be read and are left out:",
             failures.len()
         ));
         for failure in failures.iter().take(NAMED_FAILURES) {
@@ -76,7 +77,7 @@ pub(crate) struct SearchProgress {
 
 impl SearchProgress {
     /// The time counts from here on.
-    pub(crate) fn new(options: SearchOptions, unmerged: &Point, held_out: usize) -> Self {
+    pub(crate) fn new(options: SearchOptions, unmerged: &Point, media: Media, held_out: usize) -> Self {
         let deadline = Instant::now() + options.time_budget;
         let left = move |_: &ProgressState, out: &mut dyn Write| {
             let left = deadline.saturating_duration_since(Instant::now()).as_secs();
@@ -88,7 +89,7 @@ impl SearchProgress {
         bar.enable_steady_tick(Duration::from_secs(1));
         Self {
             bar,
-            held_out: Progress::of(held_out),
+            held_out: Progress::of(media, held_out),
             goal: options.goal,
             batch_size: options.batch_size,
             unmerged: unmerged.clone(),

@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         line?;
         let start = Instant::now();
         let mut seconds = 0.0;
-        for batch in BatchLoader::new(samples.clone(), model.processor(), reading)? {
+        for batch in BatchLoader::new(samples.clone(), model.processor().clone(), reading)? {
             if let Some((path, error)) = batch.failed.first() {
                 return Err(format!("{}: {error}", path.display()).into());
             }

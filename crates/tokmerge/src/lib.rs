@@ -17,7 +17,7 @@ pub use classify::{
     ClassNamesSource, Classification, ClassifyError, Ranked, class_names, classify, classify_batch,
 };
 pub use demo::demo_pictures;
-pub use picture::{Drawn, Membership, PictureError, picture, picture_sheet};
+pub use picture::{Drawn, Membership, PictureError, clip_picture, picture, picture_sheet, sound_picture};
 pub use sheet::contact_sheet;
 pub use threads::{Affinity, ThreadsError, set_threads};
 pub use tokmerge_checkpoint::{
@@ -27,8 +27,8 @@ pub use tokmerge_checkpoint::{
 pub use tokmerge_data::{
     BatchLoader, ClassFolder, ClassNames, ClassOrder, CropMode, DatasetError, Decode, DecodeOptions,
     ExifOrientation, ImageError, ImageProcessor, Interpolation, Labelled, LabelledBy, LeftOut, Limits, Media,
-    MediaError, Prepared, Preprocess, PreprocessOverrides, Processor, Reading, Rgb, Sample, decode_image,
-    open_image, read_image, sound,
+    MediaError, Prepared, Preprocess, PreprocessOverrides, Processor, Reading, Rgb, Sample, clip,
+    decode_image, open_image, read_image, sound,
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
@@ -41,12 +41,12 @@ pub use tokmerge_merge::{
     Method, MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
 };
 pub use tokmerge_models::{
-    Architecture, Batch, Buffers, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig, Group, Isa,
-    IsaError, LoadReport, Measured, Model, ModelError, ModelOptions, Network, NotFinite, Order, Output, Pass,
-    Placement, Precision, Probe, Routing, RoutingError, UnknownModel, Unused, VitConfig, Weights,
-    architecture, architectures, describe, describe_with_progress,
+    Architecture, Batch, Buffers, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig, Group,
+    InputShape, Isa, IsaError, LoadReport, Measured, Model, ModelError, ModelOptions, Network, NotFinite,
+    Order, Output, Pass, Placement, Precision, Probe, Routing, RoutingError, UnknownModel, Unused, VitConfig,
+    Weights, architecture, architectures, describe, describe_with_progress,
 };
 pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;
 pub use tokmerge_tune as tune;
-pub use tokmerge_viz::{Format, Style, plot};
+pub use tokmerge_viz::{ClipFormat, ClipStyle, Format, Shown, Style, plot};

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use tokmerge_data::{PreprocessError, Rgb};
+use tokmerge_data::sound::SoundFeatures;
+use tokmerge_data::{MediaError, Prepared, PreprocessError, Processor, Rgb};
 use tokmerge_merge::{Mixture, Reduction, Tokens};
 use tokmerge_models::{Model, NotFinite, Pass, Probe};
-use tokmerge_viz::{Grid, Picture, Style, render, sheet, side_by_side};
+use tokmerge_viz::{
+    BorderWidth, ClipStyle, Fill, Format, Grid, Picture, Range, Spectrogram, Style, TubeGrid, drawn_groups,
+    render, save, save_clip, sheet, side_by_side,
+};
 
 /// Why a picture cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +44,23 @@ pub enum PictureError {
     /// An output is no number.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
-    /// Every image has its own grid of patches.
+    /// Every image has its own grid of patches, or patches overlap.
     #[error(
-        "images of this model have grids of their own sizes, which are not drawn yet; take a model of one image size"
+        "patches of this model lie in no one grid (images keep sizes of their own, or patches overlap), which is not \
+         drawn yet; take a model of one image size"
     )]
     NoGrid,
+    /// What is to be drawn was prepared for another model.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The model takes something else.
+    #[error("{model} takes {takes}, and what is to be drawn is none of them; give one of these")]
+    Other {
+        /// The model.
+        model: String,
+        /// What it takes.
+        takes: &'static str,
+    },
     /// No such layer.
     #[error("layer {layer} does not exist: the model has layers 1 to {depth}")]
     Layer {
@@ -53,6 +69,12 @@ pub enum PictureError {
         /// Blocks of the model.
         depth: usize,
     },
+}
+
+impl PictureError {
+    fn other(model: &Model) -> Self {
+        Self::Other { model: model.name(), takes: model.media().words() }
+    }
 }
 
 /// What a picture shows.
@@ -112,10 +134,14 @@ pub fn picture(
     path: &Path,
 ) -> Result<Drawn, PictureError> {
     let Merged { seen, grid, groups, drawn } = merged(model, reduction, image, layer)?;
-    let after = layer.map_or_else(String::new, |layer| format!(" after layer {layer}"));
-    let caption = format!("{}, {}{after}: {drawn}", model.name(), reduction.method());
-    tokmerge_viz::save(path, &seen, grid, &groups, style, &caption)?;
+    save(path, &seen, grid, &groups, style, &caption(model, reduction, layer, &drawn))?;
     Ok(drawn)
+}
+
+/// What a picture shows, in one line.
+fn caption(model: &Model, reduction: &Reduction, layer: Option<usize>, drawn: &Drawn) -> String {
+    let after = layer.map_or_else(String::new, |layer| format!(" after layer {layer}"));
+    format!("{}, {}{after}: {drawn}", model.name(), reduction.method())
 }
 
 /// Draws images, each beside the tokens that are left of it, `columns` of them in a row, and writes them as PNG.
@@ -140,6 +166,96 @@ pub fn picture_sheet(
     Ok(sheet(&pairs?, columns, 4 * SHEET_GAP)?.write_png(path)?)
 }
 
+/// Draws the spectrogram of a sound above itself with the tokens that are left of it, each within a border of its own
+/// colour; time runs to the right, low frequencies are at the bottom. PNG or SVG by the ending of `path`; in SVG the two are
+/// beside each other.
+///
+/// # Errors
+/// As [`picture`], and when the model takes no sounds.
+pub fn sound_picture(
+    model: &Model,
+    reduction: &Reduction,
+    sound: &Prepared,
+    layer: Option<usize>,
+    path: &Path,
+) -> Result<Drawn, PictureError> {
+    let shape = model.config().shape();
+    let (frames, bins) = shape.img_size();
+    let (time, frequency) = drawable(model, reduction, layer)?;
+    let (Processor::Sound(processor), Prepared::Features(values)) = (model.processor(), sound) else {
+        return Err(PictureError::other(model));
+    };
+    let (groups, tokens, membership) = found(model, reduction, values.clone(), layer)?;
+    // The first coefficients of a cepstrum are so much larger that nothing would be seen of the others.
+    let shown = match processor.features {
+        SoundFeatures::Cepstra { .. } => standardised(values, bins),
+        _ => values.clone(),
+    };
+    let spectrogram = Spectrogram::new(shown, frames, bins)?;
+    let seen = spectrogram.picture(Range::Own, spectrogram.legible())?;
+    let drawn = Drawn { patches: groups.len(), tokens, membership };
+    let turned = drawn_groups(&groups, time, frequency)?;
+    let grid = Grid { rows: frequency, cols: time };
+    let style = Style { fill: Fill::Original, border: BorderWidth::Pixels(2), upscale: 1 };
+    match Format::from_path(path)? {
+        Format::Png => {
+            let merged = render(&seen, grid, &turned, &style)?;
+            sheet(&[seen, merged], 1, 4 * SHEET_GAP)?.write_png(path)?;
+        }
+        Format::Svg => save(path, &seen, grid, &turned, &style, &caption(model, reduction, layer, &drawn))?,
+    }
+    Ok(drawn)
+}
+
+/// Values of mean 0 and deviation 1 over the frames, in each of `bins` columns.
+fn standardised(values: &[f32], bins: usize) -> Vec<f32> {
+    let frames = (values.len() / bins.max(1)).max(1) as f32;
+    let column = |bin: usize| values.iter().skip(bin).step_by(bins);
+    let statistics: Vec<(f32, f32)> = (0..bins)
+        .map(|bin| {
+            let mean = column(bin).sum::<f32>() / frames;
+            let variance = column(bin).map(|value| (value - mean).powi(2)).sum::<f32>() / frames;
+            (mean, variance.sqrt().max(1e-6))
+        })
+        .collect();
+    let standard = |(at, value): (usize, &f32)| (value - statistics[at % bins].0) / statistics[at % bins].1;
+    values.iter().enumerate().map(standard).collect()
+}
+
+/// Draws a clip as the model sees it beside the tokens that are left of it, each with one fill and one border colour over
+/// all frames, so that a token can be followed through time (ToMe, figure 6): as a strip of frames (PNG, SVG) or an
+/// animation (GIF, APNG) by the ending of `path`. Of several views the first is drawn.
+///
+/// # Errors
+/// As [`picture`], and when the model takes no clips.
+pub fn clip_picture(
+    model: &Model,
+    reduction: &Reduction,
+    clip: &Prepared,
+    layer: Option<usize>,
+    style: &ClipStyle,
+    path: &Path,
+) -> Result<Drawn, PictureError> {
+    let shape = model.config().shape();
+    let (rows, cols) = drawable(model, reduction, layer)?;
+    let (Processor::Clip(_), Prepared::Clip(views)) = (model.processor(), clip) else {
+        return Err(PictureError::other(model));
+    };
+    let mut values = model.batch(std::slice::from_ref(clip))?.values;
+    values.truncate(model.input().len());
+    let (groups, tokens, membership) = found(model, reduction, values, layer)?;
+    let frames = (0..views.frames()).map(|frame| {
+        let picture = views.picture(0, frame);
+        Picture::new(picture.width, picture.height, picture.data)
+    });
+    let frames: Vec<Picture> = frames.collect::<Result<_, _>>()?;
+    let tubelet = frames.len() / shape.steps.max(1);
+    let grid = TubeGrid { steps: shape.steps, tubelet, rows, cols };
+    let drawn = Drawn { patches: groups.len(), tokens, membership };
+    save_clip(path, &frames, grid, &groups, style, &caption(model, reduction, layer, &drawn))?;
+    Ok(drawn)
+}
+
 /// White pixels between an image and its tokens.
 const SHEET_GAP: usize = 2;
 
@@ -158,6 +274,23 @@ fn merged(
     image: &Rgb,
     layer: Option<usize>,
 ) -> Result<Merged, PictureError> {
+    let (rows, cols) = drawable(model, reduction, layer)?;
+    let preprocess = model.preprocess().ok_or_else(|| PictureError::other(model))?;
+    let seen = preprocess.crop(image)?;
+    let mut pixels = vec![0.0; preprocess.output_len()];
+    preprocess.normalise(&seen, &mut pixels)?;
+    let (groups, tokens, membership) = found(model, reduction, pixels, layer)?;
+    let seen = Picture::new(seen.width, seen.height, seen.data)?;
+    let drawn = Drawn { patches: groups.len(), tokens, membership };
+    Ok(Merged { seen, grid: Grid { rows, cols }, groups, drawn })
+}
+
+/// Rows and columns of patches, where what is left after `layer` can be drawn.
+fn drawable(
+    model: &Model,
+    reduction: &Reduction,
+    layer: Option<usize>,
+) -> Result<(usize, usize), PictureError> {
     let depth = model.config().depth();
     if let Some(layer) = layer.filter(|layer| *layer == 0 || *layer > depth) {
         return Err(PictureError::Layer { layer, depth });
@@ -165,23 +298,30 @@ fn merged(
     if reduction.method().inflates() {
         return Err(PictureError::Inflated { merge: reduction.method().to_string() });
     }
-    let (rows, cols) = model.config().shape().grid.ok_or(PictureError::NoGrid)?;
-    let preprocess = model.preprocess().ok_or(PictureError::NoGrid)?;
-    let seen = preprocess.crop(image)?;
-    let mut pixels = vec![0.0; preprocess.output_len()];
-    preprocess.normalise(&seen, &mut pixels)?;
+    let shape = model.config().shape();
+    let (rows, columns) = shape.grid.ok_or(PictureError::NoGrid)?;
+    let (height, width) = shape.img_size();
+    // Overlapping patches are more than lie side by side.
+    let beside = (height / shape.patch.0.max(1), width / shape.patch.1.max(1));
+    if (rows, columns) == beside { Ok(beside) } else { Err(PictureError::NoGrid) }
+}
+
+/// The token of every patch, the number of tokens, and how the ones went into the others.
+fn found(
+    model: &Model,
+    reduction: &Reduction,
+    values: Vec<f32>,
+    layer: Option<usize>,
+) -> Result<(Vec<Option<u32>>, usize, Membership), PictureError> {
     let found = if reduction.method().has_weights() {
-        mixed(model, reduction, pixels, layer)?
+        mixed(model, reduction, values, layer)?
     } else {
-        grouped(model, reduction, pixels, layer)?
+        grouped(model, reduction, values, layer)?
     };
-    let (groups, tokens, membership) = found.ok_or_else(|| PictureError::NothingMerged {
+    found.ok_or_else(|| PictureError::NothingMerged {
         merge: reduction.method().to_string(),
         until: layer.map_or_else(String::new, |layer| format!(" until layer {layer}")),
-    })?;
-    let seen = Picture::new(seen.width, seen.height, seen.data)?;
-    let drawn = Drawn { patches: groups.len(), tokens, membership };
-    Ok(Merged { seen, grid: Grid { rows, cols }, groups, drawn })
+    })
 }
 
 /// The token of every patch, the number of tokens, and how the ones went into the others; `None` if nothing merged.

@@ -24,7 +24,7 @@ pub(crate) fn picture(path: &Path, model: &Model, args: &PreprocessArgs) -> Resu
 }
 
 /// Reads what a model takes; `-` is standard input.
-fn prepared(path: &Path, model: &Model, args: &PreprocessArgs) -> Result<Prepared> {
+pub(crate) fn prepared(path: &Path, model: &Model, args: &PreprocessArgs) -> Result<Prepared> {
     let (processor, decoding) = (model.processor(), args.decoding());
     if path == Path::new(STDIN) {
         return processor.read(io::stdin().lock(), &decoding).context("standard input (-)");

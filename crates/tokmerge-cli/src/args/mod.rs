@@ -9,12 +9,13 @@ mod output;
 mod preprocess;
 mod values;
 
-pub(crate) use images::{all_prepared, picture};
+pub(crate) use images::{all_prepared, picture, prepared};
 pub(crate) use labels::ClassOrderArgs;
 pub(crate) use merge::{MergeArgs, bind, method};
 pub(crate) use model::{DeviceArgs, ModelArgs, ThreadArgs};
 pub(crate) use output::OutputArgs;
 pub(crate) use preprocess::PreprocessArgs;
 pub(crate) use values::{
-    at_least_one, batch_size, duration, epochs, images, img_size, must_exist, one_of, seconds, threshold,
+    at_least_one, batch_of, batch_size, duration, epochs, images, img_size, must_exist, one_of, seconds,
+    threshold,
 };

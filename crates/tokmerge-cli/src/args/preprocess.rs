@@ -1,10 +1,14 @@
 //! How images are prepared.
 
-use super::values::{crop_mode, crop_pct, decode, interpolation};
-use anyhow::Result;
+use super::values::{at_least_one, crop_mode, crop_pct, crops, decode, interpolation, silence};
+use crate::output;
+use anyhow::{Result, bail};
 use clap::Args;
+use tokmerge::clip::SpatialCrops;
+use tokmerge::sound::{SILENCE, Silence, SoundProcessor};
 use tokmerge::{
-    CropMode, Decode, DecodeOptions, ExifOrientation, Interpolation, Limits, Model, PreprocessOverrides,
+    ClassFolder, CropMode, Decode, DecodeOptions, ExifOrientation, Interpolation, Limits, Media, Model,
+    PreprocessOverrides, Processor,
 };
 
 /// Preprocessing that replaces the model's own.
@@ -32,6 +36,16 @@ pub(crate) struct PreprocessArgs {
     /// Leave images as they are stored, and do not turn them upright as their EXIF data say; as tools do that ignore it
     #[arg(long)]
     pub(crate) no_exif: bool,
+    /// Views along the time of a clip, whose answers are averaged; eval takes several numbers, as 1,4,10 [default: 1]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = at_least_one)]
+    pub(crate) clips: Vec<usize>,
+    /// Crops of each frame of a clip: 1 from the centre, or 3 along the longer side
+    #[arg(long, value_name = "N", value_parser = crops)]
+    pub(crate) crops: Option<SpatialCrops>,
+    /// What becomes of sounds in folders called _silence_: zeros in their place, as the benchmark's protocol has it, or the
+    /// recorded noise [default: zeros where folders are evaluated by a model with that class, else recorded]
+    #[arg(long, value_name = "HOW", value_parser = silence)]
+    pub(crate) silence: Option<Silence>,
     /// Largest number of pixels in an image; larger images are refused before they are decoded
     #[arg(long, value_name = "PIXELS", default_value_t = Limits::default().max_pixels)]
     pub(crate) max_pixels: u64,
@@ -59,6 +73,67 @@ impl PreprocessArgs {
 
     /// The model with the user's preprocessing in place of its own.
     pub(crate) fn apply(&self, model: Model) -> Result<Model> {
-        Ok(model.with_overrides(&self.overrides())?)
+        match self.clips[..] {
+            [] => self.apply_to(model, None),
+            [clips] => self.apply_to(model, Some(clips)),
+            _ => bail!("--clips takes one number here; eval compares several"),
+        }
     }
+
+    /// The same with a model for each number of views that is asked for.
+    pub(crate) fn apply_each(&self, model: &Model) -> Result<Vec<(Option<usize>, Model)>> {
+        if self.clips.is_empty() {
+            return Ok(vec![(None, self.apply_to(model.clone(), None)?)]);
+        }
+        let each =
+            self.clips.iter().map(|clips| Ok((Some(*clips), self.apply_to(model.clone(), Some(*clips))?)));
+        each.collect()
+    }
+
+    fn apply_to(&self, model: Model, clips: Option<usize>) -> Result<Model> {
+        let mut model = model.with_overrides(&self.overrides())?;
+        if let Some(silence) = self.silence {
+            model = with_silence(model, silence)?;
+        }
+        match (clips, self.crops) {
+            (None, None) => Ok(model),
+            _ => with_views(model, clips, self.crops),
+        }
+    }
+
+    /// A model that is evaluated on a folder: where both have a class of silence, its recordings are read as zeros unless
+    /// they are asked for.
+    pub(crate) fn for_folder(&self, model: Model, folder: &ClassFolder) -> Result<Model> {
+        let is_silence = |name: &String| name == SILENCE;
+        let both = folder.class_names().iter().any(is_silence) && model.class_names().iter().any(is_silence);
+        if model.media() != Media::Sound || self.silence.is_some() || !both {
+            return Ok(model);
+        }
+        output::note(format!(
+            "note: zeros are read in place of the sounds in {SILENCE}, as the benchmark's protocol has it; --silence \
+             recorded reads them"
+        ));
+        with_silence(model, Silence::Zeros)
+    }
+}
+
+/// A model of sounds that reads silence so.
+fn with_silence(model: Model, silence: Silence) -> Result<Model> {
+    let Processor::Sound(processor) = model.processor() else {
+        bail!("{} takes {}, and --silence is for sounds", model.name(), model.media().words());
+    };
+    let processor = SoundProcessor { silence, ..processor.clone() };
+    Ok(model.with_processor(processor.into()))
+}
+
+/// A model of clips that sees so many views of each.
+fn with_views(model: Model, clips: Option<usize>, crops: Option<SpatialCrops>) -> Result<Model> {
+    let Processor::Clip(processor) = model.processor() else {
+        bail!("{} takes {}, which have no --clips and no --crops", model.name(), model.media().words());
+    };
+    let clips = clips.unwrap_or(processor.sampling.views());
+    let own = if processor.fit.crops() == 3 { SpatialCrops::Three } else { SpatialCrops::Centre };
+    let processor = processor.with_views(clips, crops.unwrap_or(own))?;
+    processor.validate()?;
+    Ok(model.with_processor(processor.into()))
 }

@@ -6,7 +6,9 @@ use std::error::Error;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
-use tokmerge::{CropMode, Decode, Interpolation};
+use tokmerge::clip::SpatialCrops;
+use tokmerge::sound::Silence;
+use tokmerge::{CropMode, Decode, Interpolation, Media};
 
 /// One of some names.
 pub(crate) fn one_of<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
@@ -63,6 +65,27 @@ pub(crate) fn img_size(text: &str) -> Result<(usize, usize), String> {
 pub(crate) fn crop_pct(text: &str) -> Result<f64, String> {
     let fraction = text.parse().ok().filter(|fraction: &f64| *fraction > 0.0 && *fraction <= 2.0);
     fraction.ok_or_else(|| "it must be above 0 and at most 2; 1.0 keeps the whole shorter edge".to_owned())
+}
+
+pub(crate) fn silence(text: &str) -> Result<Silence, String> {
+    match text {
+        "zeros" => Ok(Silence::Zeros),
+        "recorded" => Ok(Silence::Recorded),
+        _ => Err("it must be zeros or recorded".to_owned()),
+    }
+}
+
+/// Items per forward pass where the user does not say: clips are large, and have several views each.
+pub(crate) fn batch_of(asked: Option<usize>, usual: usize, media: Media) -> usize {
+    asked.unwrap_or(if media == Media::Clip { 1 } else { usual })
+}
+
+pub(crate) fn crops(text: &str) -> Result<SpatialCrops, String> {
+    match text {
+        "1" => Ok(SpatialCrops::Centre),
+        "3" => Ok(SpatialCrops::Three),
+        _ => Err("it must be 1 or 3".to_owned()),
+    }
 }
 
 pub(crate) fn seconds(text: &str) -> Result<f64, String> {

@@ -1,7 +1,7 @@
 //! `tokmerge analyze`.
 
 use crate::args::{
-    MergeArgs, ModelArgs, PreprocessArgs, at_least_one, batch_size, bind, must_exist, threshold,
+    MergeArgs, ModelArgs, PreprocessArgs, at_least_one, batch_of, batch_size, bind, must_exist, threshold,
 };
 use crate::output::{self, CsvFile, ResultFile};
 use crate::progress::{Progress, note_left_out};
@@ -17,7 +17,7 @@ use tokmerge::analysis::{
     loss_per_layer, merged_tokens,
 };
 use tokmerge::plot::{Chart, Scale};
-use tokmerge::{ClassFolder, Model, Reading, Sample, loss_chart, merges_chart};
+use tokmerge::{ClassFolder, Media, Model, Reading, Sample, loss_chart, merges_chart};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AnalyzeCommand {
@@ -72,9 +72,9 @@ pub(crate) struct ImagesArgs {
     /// Folder of images; labels are not needed
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Images per forward pass
-    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
-    pub(crate) batch_size: usize,
+    /// Items per forward pass [default: 32, of clips 1]
+    #[arg(short, long, value_name = "N", value_parser = batch_size)]
+    pub(crate) batch_size: Option<usize>,
     /// Threads that read images; 0 reads between forward passes [default: one per thread that computes]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
@@ -106,8 +106,8 @@ pub(crate) fn layers(args: &LayersArgs) -> Result<ExitCode> {
     InformationLoss::new(&model, &args.thresholds)?;
     let files = args.report.create()?;
     let samples = args.images.samples(folder);
-    let mut progress = Progress::of(samples.len());
-    let reading = args.images.reading(&args.model, &args.preprocess);
+    let mut progress = Progress::of(model.media(), samples.len());
+    let reading = args.images.reading(model.media(), &args.model, &args.preprocess);
     let losses = information_loss(&model, &args.thresholds, samples, reading, &mut progress);
     progress.clear();
     let losses = losses?;
@@ -138,8 +138,8 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<ExitCode> {
     MergedTokens::new(&model, &reductions)?;
     let files = args.report.create()?;
     let samples = args.images.samples(folder);
-    let mut progress = Progress::of(samples.len());
-    let reading = args.images.reading(&args.model, &args.preprocess);
+    let mut progress = Progress::of(model.media(), samples.len());
+    let reading = args.images.reading(model.media(), &args.model, &args.preprocess);
     let profiles = merged_tokens(&model, &reductions, samples, reading, &mut progress);
     progress.clear();
     let profiles = profiles?;
@@ -171,9 +171,9 @@ impl ImagesArgs {
         folder.samples().to_vec()
     }
 
-    fn reading(&self, model: &ModelArgs, preprocess: &PreprocessArgs) -> Reading {
+    fn reading(&self, media: Media, model: &ModelArgs, preprocess: &PreprocessArgs) -> Reading {
         Reading {
-            batch_size: self.batch_size,
+            batch_size: batch_of(self.batch_size, 32, media),
             workers: model.threads.workers(self.workers),
             decoding: preprocess.decoding(),
         }

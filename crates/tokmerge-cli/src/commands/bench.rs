@@ -1,6 +1,6 @@
 //! `tokmerge bench`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, batch_size, bind, one_of, seconds};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, batch_of, batch_size, bind, one_of, seconds};
 use crate::memory;
 use crate::output;
 use anyhow::{Context, Result};
@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokmerge::train::{Recompute, bench_training};
-use tokmerge::{BenchOptions, Convention, Isa, Method, Model, PeakOf, Precision, Speed, Spread, bench};
+use tokmerge::{
+    BenchOptions, Convention, Isa, Media, Method, Model, PeakOf, Precision, Speed, Spread, bench,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
@@ -30,9 +32,9 @@ pub(crate) struct BenchArgs {
         requires = "train"
     )]
     pub(crate) recompute: Recompute,
-    /// Images per forward pass
-    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = batch_size)]
-    pub(crate) batch_size: usize,
+    /// Items per forward pass [default: 8, of clips 1]
+    #[arg(short, long, value_name = "N", value_parser = batch_size)]
+    pub(crate) batch_size: Option<usize>,
     /// Seconds to spend on each method
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     pub(crate) duration: f64,
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let reductions = bind(&model, &methods)?;
     let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
     let options = BenchOptions {
-        batch_size: args.batch_size,
+        batch_size: batch_of(args.batch_size, 8, model.media()),
         duration: Duration::from_secs_f64(args.duration),
         convention: args.output.convention,
         peak: args.peak.then(|| peak_of(args, args.model.dtype)),
@@ -79,17 +81,18 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     output::line(format!(
-        "{}{}, {}, batch {}, {}, {} threads, {}; img/s over {} rounds",
+        "{}{}, {}, batch {}, {}, {} threads, {}; {} over {} rounds",
         if args.train { "training " } else { "" },
         model.name(),
         args.model.dtype.name(),
-        args.batch_size,
+        batch_of(args.batch_size, 8, model.media()),
         args.model.device.name(),
         args.model.threads.count(),
         Isa::current(),
+        per_second(model.media()),
         results.first().map_or(0, |speed| speed.batches),
     ))?;
-    output::line(table(args, &results))?;
+    output::line(table(args, model.media(), &results))?;
     if args.peak {
         output::line(peak_line(args, &peaks))?;
     }
@@ -136,7 +139,7 @@ fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Precision, 
         "model": model.name(),
         "train": args.train,
         "merge": speed.merge,
-        "batch_size": args.batch_size,
+        "batch_size": batch_of(args.batch_size, 8, model.media()),
         "dtype": args.model.dtype.name(),
         "device": args.model.device.name(),
         "threads": args.model.threads.count(),
@@ -160,9 +163,11 @@ fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Precision, 
     object
 }
 
-fn table(args: &BenchArgs, results: &[Speed]) -> String {
+fn table(args: &BenchArgs, media: Media, results: &[Speed]) -> String {
     let gmacs = format!("GMACs ({})", args.output.convention);
-    let mut header = vec!["merge", "img/s", "min", "max", "ms/batch", &gmacs, "tokens left", "speed-up"];
+    let per_second = per_second(media);
+    let mut header =
+        vec!["merge", per_second.as_str(), "min", "max", "ms/batch", &gmacs, "tokens left", "speed-up"];
     if args.peak {
         header.push("% of peak");
     }
@@ -246,7 +251,7 @@ impl<'a> CsvRow<'a> {
             infer_img_size: model.config().shape().img_size().0,
             infer_samples_per_sec: format!("{:.2}", speed.images_per_second.median),
             infer_step_time: format!("{:.3}", speed.ms_per_batch),
-            infer_batch_size: args.batch_size,
+            infer_batch_size: batch_of(args.batch_size, 8, model.media()),
             param_count: format!("{:.2}", model.parameters() as f64 / 1e6),
             infer_gmacs: format!("{:.2}", speed.gmacs),
             infer_macts: format!("{:.2}", speed.mega_activations),
@@ -259,4 +264,9 @@ impl<'a> CsvRow<'a> {
             convention: args.output.convention,
         }
     }
+}
+
+/// What is counted in a second.
+fn per_second(media: Media) -> String {
+    if media == Media::Image { "img/s".to_owned() } else { format!("{}/s", media.words()) }
 }

@@ -1,6 +1,8 @@
 //! `tokmerge embed`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind};
+use crate::args::{
+    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size, bind,
+};
 use crate::output;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -34,9 +36,9 @@ pub(crate) struct EmbedArgs {
     pub(crate) merge: MergeArgs,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
-    /// Images per forward pass
-    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
-    pub(crate) batch_size: usize,
+    /// Items per forward pass [default: 32, of clips 1]
+    #[arg(short, long, value_name = "N", value_parser = batch_size)]
+    pub(crate) batch_size: Option<usize>,
     /// Threads that read and decode images [default: the number of computing threads]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) workers: Option<usize>,
@@ -123,7 +125,7 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     let reductions = bind(&model, &methods)?;
     let workers = args.model.threads.workers(args.workers);
     let decoding = args.preprocess.decoding();
-    let reading = Reading { batch_size: args.batch_size, workers, decoding };
+    let reading = Reading { batch_size: batch_of(args.batch_size, 32, model.media()), workers, decoding };
     match (&target, reductions.as_slice()) {
         (Some(target), [reduction]) => write(args, &model, reduction, &inputs, target, reading),
         _ => print(args, &model, &reductions, &inputs, reading),

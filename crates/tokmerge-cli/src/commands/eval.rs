@@ -1,8 +1,8 @@
 //! `tokmerge eval`.
 
 use crate::args::{
-    ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind,
-    must_exist,
+    ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
+    bind, must_exist,
 };
 use crate::output::{self, CsvFile};
 use crate::progress::{Progress, note_left_out};
@@ -13,25 +13,26 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::{
     Accuracy, ClassFolder, ClassNames, ClassOrder, Convention, EvalOptions, Labelled, LabelledBy, Labels,
-    MediaError, Model, Observer, Prediction, Reading, Sample, class_names, evaluate, wilson,
+    Media, MediaError, Model, Observer, Prediction, Reading, Sample, class_names, evaluate, wilson,
 };
 
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
-    /// Folder of images, one sub-folder per class, named as the model's classes or in their order; or unlabelled images
+    /// Folder of what the model takes, images, sounds or clips, one sub-folder per class, named as the model's classes or in
+    /// their order; or without labels
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) merge: MergeArgs,
-    /// Images per forward pass
-    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
-    pub(crate) batch_size: usize,
-    /// Threads that read images; 0 reads between forward passes [default: one per thread that computes]
+    /// Items per forward pass [default: 32, of clips 1]
+    #[arg(short, long, value_name = "N", value_parser = batch_size)]
+    pub(crate) batch_size: Option<usize>,
+    /// Threads that read files; 0 reads between forward passes [default: one per thread that computes]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Evaluate on this many images, spread evenly over the folder
+    /// Evaluate on this many files, spread evenly over the folder
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
     /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name [default: the model's own names, or ImageNet's]
@@ -39,7 +40,7 @@ pub(crate) struct EvalArgs {
     pub(crate) labels: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) class_order: ClassOrderArgs,
-    /// Write the path, label and top five classes of every image, with logits
+    /// Write the path, label and top five classes of every file, with logits
     #[arg(long, value_name = "FILE")]
     pub(crate) predictions: Option<PathBuf>,
     /// Write the results as CSV, with timm's columns and some of our own
@@ -56,15 +57,16 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     must_exist(&args.dir, "folder")?;
     let folder = ClassFolder::open_in(&args.dir, args.model.media()?, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
-    let model = args.preprocess.apply(args.model.open()?)?;
+    let models = args.preprocess.apply_each(&args.model.open()?)?;
+    let model = &models[0].1;
     model.require_head()?;
-    let reductions = bind(&model, &methods)?;
+    let reductions = bind(model, &methods)?;
     note_left_out(&folder, &args.dir);
     let folder = match args.limit {
         Some(limit) => folder.limit(limit),
         None => folder,
     };
-    let (samples, labels) = labelled(&folder, names.as_ref(), &model)?;
+    let (samples, labels) = labelled(&folder, names.as_ref(), model)?;
     if args.predictions.is_some() && args.predictions == args.results_file {
         bail!("--predictions and --results-file name the same file; give each its own");
     }
@@ -82,16 +84,32 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
     let merges =
         if methods.len() > 1 { methods.iter().map(ToString::to_string).collect() } else { Vec::new() };
-    let mut watcher = Watcher { progress: Progress::of(samples.len()), predictions, merges };
+    if predictions.is_some() && models.len() > 1 {
+        bail!(
+            "--predictions is written for one number of --clips, and {} are given; write each alone",
+            models.len()
+        );
+    }
+    let progress = Progress::of(model.media(), samples.len() * models.len());
+    let mut watcher = Watcher { progress, predictions, merges };
     let options = EvalOptions {
         reading: Reading {
-            batch_size: args.batch_size,
+            batch_size: batch_of(args.batch_size, 32, model.media()),
             workers: args.model.threads.workers(args.workers),
             decoding: args.preprocess.decoding(),
         },
         convention: args.output.convention,
     };
-    let results = evaluate(&model, &reductions, samples, labels, options, &mut watcher);
+    let mut each = || -> Result<Vec<(Option<usize>, Accuracy)>> {
+        let mut all = Vec::new();
+        for (clips, model) in &models {
+            let model = args.preprocess.for_folder(model.clone(), &folder)?;
+            let found = evaluate(&model, &reductions, samples.clone(), labels, options, &mut watcher)?;
+            all.extend(found.into_iter().map(|accuracy| (*clips, accuracy)));
+        }
+        Ok(all)
+    };
+    let results = each();
     let Watcher { progress, predictions, .. } = watcher;
     progress.clear();
     let results = results?;
@@ -100,10 +118,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     progress.report_failures();
     if let Some(file) = results_file {
-        let rows = results.iter().map(|result| CsvRow::new(&model, result, args.output.convention));
+        let rows = results.iter().map(|(_, result)| CsvRow::new(model, result, args.output.convention));
         output::csv_rows(file, rows).context("cannot write the --results-file")?;
     }
-    print(args, &model, &results)?;
+    print(args, model, &results)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -188,43 +206,41 @@ fn note_order(folder: &ClassFolder, by: LabelledBy) {
     }
 }
 
-fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
+fn print(args: &EvalArgs, model: &Model, results: &[(Option<usize>, Accuracy)]) -> Result<()> {
     if args.output.json {
-        return results.iter().try_for_each(|accuracy| {
+        return results.iter().try_for_each(|(clips, accuracy)| {
             output::json(&JsonRow {
                 model: model.name(),
+                clips: *clips,
                 accuracy,
                 convention: args.output.convention,
                 dtype: args.model.dtype.name(),
             })
         });
     }
-    let images = results.first().map_or(0, |result| result.images);
+    let (items, words) = (results.first().map_or(0, |(_, result)| result.images), model.media().words());
+    let rate =
+        if model.media() == Media::Image { "model img/s".to_owned() } else { format!("model {words}/s") };
+    let with_clips = results.iter().any(|(clips, _)| clips.is_some());
     output::line(format!(
-        "{}, {}, {images} images, batch {}, {} threads",
+        "{}, {}, {items} {words}, batch {}, {} threads",
         model.name(),
         args.model.dtype.name(),
-        args.batch_size,
+        batch_of(args.batch_size, 32, model.media()),
         args.model.threads.count()
     ))?;
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
     let gmacs = format!("GMACs ({})", args.output.convention);
-    let header = [
-        "merge",
-        "top-1 %",
-        "top-5 %",
-        "agreement %",
-        "(95 % interval)",
-        &gmacs,
-        "tokens left",
-        "model img/s",
-    ];
+    let header =
+        ["merge", "top-1 %", "top-5 %", "agreement %", "(95 % interval)", &gmacs, "tokens left", &rate];
+    let header: Vec<&str> = with_clips.then_some("clips").into_iter().chain(header).collect();
     let rows: Vec<Vec<String>> = results
         .iter()
-        .map(|result| {
+        .map(|(clips, result)| {
             let hits = (result.agreement * result.images as f64 / 100.0).round() as usize;
             let (low, high) = wilson(hits, result.images);
-            vec![
+            let clips = clips.map(|clips| clips.to_string());
+            let row = vec![
                 result.merge.clone(),
                 percent(result.top1),
                 percent(result.top5),
@@ -233,14 +249,16 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
                 format!("{:.2}", result.gmacs),
                 format!("{:.1}", result.mean_tokens),
                 format!("{:.1}", result.model_images_per_second),
-            ]
+            ];
+            clips.into_iter().chain(row).collect()
         })
         .collect();
     output::line(output::table(&header, &rows))?;
-    if let Some(result) = results.first() {
+    if let Some((_, result)) = results.first() {
         output::line(format!(
-            "model img/s: forward passes alone; the whole run, reading and all methods: {:.1} img/s",
-            result.run_images_per_second
+            "{rate}: forward passes alone; the whole run, reading and all methods: {:.1} {}/s",
+            result.run_images_per_second,
+            if model.media() == Media::Image { "img" } else { words }
         ))?;
     }
     Ok(())
@@ -250,6 +268,9 @@ fn print(args: &EvalArgs, model: &Model, results: &[Accuracy]) -> Result<()> {
 #[derive(Serialize)]
 struct JsonRow<'a> {
     model: String,
+    /// Views along the time of a clip, where several numbers are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clips: Option<usize>,
     #[serde(flatten)]
     accuracy: &'a Accuracy,
     convention: Convention,

@@ -1,7 +1,7 @@
 //! `tokmerge few-shot`.
 
 use crate::args::{
-    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind, must_exist,
+    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size, bind, must_exist,
 };
 use crate::output;
 use crate::progress::{Progress, note_left_out};
@@ -36,9 +36,9 @@ pub(crate) struct FewShotArgs {
     /// Strength of the ridge penalty on the head, in units of the features' scatter
     #[arg(long, value_name = "RIDGE", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) ridge: f64,
-    /// Images per forward pass
-    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
-    pub(crate) batch_size: usize,
+    /// Items per forward pass [default: 32, of clips 1]
+    #[arg(short, long, value_name = "N", value_parser = batch_size)]
+    pub(crate) batch_size: Option<usize>,
     /// Threads that read images; 0 reads between forward passes [default: one per thread that computes]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
@@ -77,9 +77,9 @@ pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
     let model = args.preprocess.apply(args.model.open()?)?;
     let reductions = bind(&model, &methods)?;
     note_left_out(&folder, &args.dir);
-    let mut progress = Progress::of(folder.samples().len());
+    let mut progress = Progress::of(model.media(), folder.samples().len());
     let reading = Reading {
-        batch_size: args.batch_size,
+        batch_size: batch_of(args.batch_size, 32, model.media()),
         workers: args.model.threads.workers(args.workers),
         decoding: args.preprocess.decoding(),
     };

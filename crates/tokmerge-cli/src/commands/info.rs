@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use tokmerge::{
-    Amount, Architecture, Buffers, Config, Cost, Group, LayerTokens, Method, ModelOptions, Order, Reduction,
-    Routing, Weights, describe_with_progress,
+    Amount, Architecture, Buffers, Config, Cost, Group, InputShape, LayerTokens, Method, ModelOptions, Order,
+    Processor, Reduction, Routing, Weights, describe_with_progress,
 };
 
 #[derive(Args, Debug)]
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
         }
     }
     if !args.output.json {
-        output::line(summary(&architecture.size_name(), &architecture.tag, config))?;
+        output::line(summary(&architecture.size_name(), &architecture.tag, config, &architecture.processor))?;
         output::line(format!("preprocessing: {}", architecture.processor))?;
         if let Some(training) = &training {
             output::line(training.summary())?;
@@ -246,9 +246,14 @@ fn thresholds(reduction: &Reduction) -> Option<Vec<Option<f32>>> {
     thresholds.iter().any(Option::is_some).then_some(thresholds)
 }
 
-fn summary(name: &str, tag: &str, config: &Config) -> String {
+fn summary(name: &str, tag: &str, config: &Config, processor: &Processor) -> String {
     let (shape, facts) = (config.shape(), config.facts());
     let (height, width) = shape.img_size();
+    let input = match (shape.input, processor) {
+        (InputShape::Clip { frames, .. }, _) => format!("{frames} frames of {height}x{width} pixels"),
+        (_, Processor::Sound(_)) => format!("spectrograms of {height}x{width} values"),
+        _ => format!("{height}x{width} pixels"),
+    };
     let tag = if tag.is_empty() { String::new() } else { format!(" ({tag})") };
     let experts = config.experts().map_or_else(String::new, |experts| {
         let blocks = experts.placement.blocks(facts.depth);
@@ -256,7 +261,7 @@ fn summary(name: &str, tag: &str, config: &Config) -> String {
         format!(", {} experts in blocks {blocks} of which a token uses {}", experts.experts, experts.chosen)
     });
     format!(
-        "{name}{tag}: {:.2} M parameters, {} blocks of {} channels and {} heads{experts}, {} tokens ({} never merge) for {height}x{width} pixels",
+        "{name}{tag}: {:.2} M parameters, {} blocks of {} channels and {} heads{experts}, {} tokens ({} never merge) for {input}",
         config.parameters() as f64 / 1e6,
         facts.depth,
         shape.channels,

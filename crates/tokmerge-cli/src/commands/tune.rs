@@ -1,7 +1,8 @@
 //! `tokmerge tune`.
 
 use crate::args::{
-    ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, duration, must_exist,
+    ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size, duration,
+    must_exist,
 };
 use crate::commands::eval::labelled;
 use crate::output;
@@ -47,9 +48,9 @@ pub(crate) struct TuneArgs {
     /// Do not run images with an unclear answer a second time, unmerged
     #[arg(long)]
     pub(crate) no_recheck: bool,
-    /// Images per forward pass when speed is measured
-    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = batch_size)]
-    pub(crate) batch_size: usize,
+    /// Images per forward pass when speed is measured [default: 8, of clips 1]
+    #[arg(short, long, value_name = "N", value_parser = batch_size)]
+    pub(crate) batch_size: Option<usize>,
     /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name
     #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
     pub(crate) labels: Option<PathBuf>,
@@ -129,6 +130,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
 
     let model = args.preprocess.apply(args.model.open()?)?;
     model.require_head()?;
+    let model = args.preprocess.for_folder(model, &folder)?;
     let (samples, labels) = labelled(&folder, names.as_ref(), &model)?;
     check_labels(&samples, labels, &model)?;
     let Split { search: searched, held_out } = Split::new(samples, kind, args.search_images, args.seed)?;
@@ -158,18 +160,18 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
         search: kind,
         seed: args.seed,
         time_budget: args.time_budget,
-        batch_size: args.batch_size,
+        batch_size: batch_of(args.batch_size, 8, model.media()),
         recheck: !args.no_recheck,
     };
     let eval = EvalOptions {
         reading: Reading {
-            batch_size: args.batch_size,
+            batch_size: batch_of(args.batch_size, 8, model.media()),
             workers: args.model.threads.workers(None),
             decoding: args.preprocess.decoding(),
         },
         convention,
     };
-    let mut progress = SearchProgress::new(options, tuner.unmerged(), held_out.len());
+    let mut progress = SearchProgress::new(options, tuner.unmerged(), model.media(), held_out.len());
     let outcome = search(&mut tuner, held_out, eval, options, &mut progress);
     progress.clear();
     let outcome = outcome?;
@@ -213,7 +215,7 @@ impl TuneArgs {
                 "{wanted} images of {height}x{width} would take {gib:.0} GiB of memory, and at most {MOST_GIB} are used; give --search-images or --limit"
             );
         }
-        let mut progress = Progress::of(wanted);
+        let mut progress = Progress::of(model.media(), wanted);
         let mut first = None;
         let workers = self.model.threads.workers(None);
         let decoding = self.preprocess.decoding();
