@@ -26,17 +26,17 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Classify images
+    /// Classify images, sounds or clips
     Classify(ClassifyArgs),
-    /// Turn images into embeddings, the vectors that a classifier would read
+    /// Turn images, sounds or clips into embeddings, the vectors that a classifier would read
     Embed(EmbedArgs),
     /// Find the images nearest to another, among embeddings in a file
     Search(SearchArgs),
-    /// Measure accuracy on a folder of images, with and without merging
+    /// Measure accuracy on a folder of images, sounds or clips, with and without merging
     Eval(EvalArgs),
     /// Few-shot accuracy of a model's features, with a linear head fitted in closed form
     FewShot(FewShotArgs),
-    /// Measure speed on random images, with and without merging
+    /// Measure speed on random input, with and without merging
     Bench(BenchArgs),
     /// Show, layer by layer, what merging costs and where tokens merge
     #[command(subcommand)]
@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Show size, cost and token counts of a model, without running it
     Info(InfoArgs),
-    /// Draw which patches of an image were merged
+    /// Draw which patches of an image, a sound or a clip were merged
     Viz(VizArgs),
     /// List the models known by name
     Models(ListArgs),

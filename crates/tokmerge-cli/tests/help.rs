@@ -45,10 +45,7 @@ fn the_program_says_what_it_is_for() {
 #[test]
 fn each_command_names_its_options() {
     let merge: &[&str] = &["--merge", "tome:r=8", "merge.toml"];
-    assert_mentions(
-        "classify",
-        &[&MODEL, merge, &PREPROCESS, &OUTPUT, &["<IMAGE>...", "--topk", "--labels"]],
-    );
+    assert_mentions("classify", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &["<FILE>...", "--topk", "--labels"]]);
     let eval =
         ["<DIR>", "--batch-size", "--workers", "--limit", "--labels", "--predictions", "--results-file"];
     assert_mentions("eval", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &eval]);
@@ -64,7 +61,7 @@ fn each_command_names_its_options() {
     let more = ["--no-recheck", "--batch-size", "--labels", "--output", "merge.toml", ".journal.jsonl"];
     assert_mentions("tune", &[&MODEL, &goals, &tune, &more, &PREPROCESS, &OUTPUT]);
     assert_mentions("info", &[merge, &OUTPUT, &["<MODEL>", "--img-size"]]);
-    let viz = ["<IMAGE>", "--merge", "--output", ".png", ".svg", "--layer", "--upscale"];
+    let viz = ["<FILE>", "--merge", "--output", ".png", ".svg", "--layer", "--upscale"];
     assert_mentions("viz", &[&MODEL, &PREPROCESS, &viz]);
     assert_mentions("models", &[&["PATTERN", "--json"]]);
     assert_mentions("methods", &[&["PATTERN", "--json"]]);

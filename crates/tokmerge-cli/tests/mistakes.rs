@@ -102,7 +102,7 @@ fn mistyped_flags_and_commands_suggest_the_near_one() {
     desk.run(&format!("eval . {TINY} --result-file a.csv")).misused(&["--result-file", "'--results-file'"]);
     desk.run("classfy a.png").misused(&["classfy", "'classify'"]);
     desk.run("bench --random-weights").misused(&["required", "--model"]);
-    desk.run(&format!("classify {TINY}")).misused(&["required", "<IMAGE>"]);
+    desk.run(&format!("classify {TINY}")).misused(&["required", "<FILE>"]);
     desk.run("info").misused(&["required", "<MODEL>"]);
     desk.run("viz a.png --model vit_tiny_patch16_224").misused(&["required", "--merge", "--output"]);
 }

@@ -52,7 +52,7 @@ pub use choices::{
 };
 pub use dataset::{
     Broken, ClassFolder, ClassOrder, DatasetError, EXTENSIONS, Labelled, LabelledBy, LeftOut, Sample,
-    epoch_order, files_in, is_left_behind, path_text,
+    epoch_order, files_in, holds_frames, is_left_behind, path_text,
 };
 pub use decode::{
     Decode, DecodeOptions, ExifOrientation, ImageError, Limits, Rgb, decode_image, open_image, read_image,

@@ -204,7 +204,10 @@ impl<'a> Store<'a> {
         if let Target::File(file) = self.target
             && file.exists()
         {
-            return finished(self.target, file, settings);
+            let summary = finished(self.target, file, settings)?;
+            // Another process has joined the parts, and the folder was made again by waiting for it.
+            let _ = std::fs::remove_dir_all(&self.folder);
+            return Ok(summary);
         }
         let (mut summary, mut listed, mut errors) = (Summary::default(), Vec::new(), Vec::new());
         summary.parts = self.parts;

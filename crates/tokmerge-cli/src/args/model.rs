@@ -7,11 +7,11 @@ use crate::progress::Downloads;
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokmerge::{
-    Affinity, Device, EMBEDDED, Media, Model, ModelOptions, Precision, Routing, Unused, Weights,
-    describe_with_progress,
+    Affinity, ClassFolder, ClassOrder, DatasetError, Device, EMBEDDED, Media, Model, ModelOptions, Precision,
+    Routing, Unused, Weights, describe_with_progress,
 };
 
 /// Which model, and how it runs.
@@ -91,6 +91,18 @@ impl ModelArgs {
         let options = ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.clone()) };
         let described = describe_with_progress(&options, &Downloads::default())?;
         Ok(described.architecture.processor.media())
+    }
+
+    /// What lies in a folder of what the model takes. Where nothing is known of the model, it is what is wrong only if the
+    /// folder holds no images.
+    pub(crate) fn folder(&self, dir: &Path, order: Option<ClassOrder>) -> Result<ClassFolder> {
+        match self.media() {
+            Ok(media) => Ok(ClassFolder::open_in(dir, media, order)?),
+            Err(unknown) => match ClassFolder::open_in(dir, Media::Image, order) {
+                Err(DatasetError::Nothing { .. }) => Err(unknown),
+                found => Ok(found?),
+            },
+        }
     }
 
     /// Files that are read to open it, as far as they are on this machine.

@@ -159,7 +159,7 @@ pub(crate) fn tokens(args: &TokensArgs) -> Result<ExitCode> {
 impl ImagesArgs {
     fn open(&self, model: &ModelArgs) -> Result<ClassFolder> {
         must_exist(&self.dir, "folder")?;
-        Ok(ClassFolder::open_in(&self.dir, model.media()?, None)?)
+        model.folder(&self.dir, None)
     }
 
     fn samples(&self, folder: ClassFolder) -> Vec<Sample> {

@@ -12,8 +12,8 @@ use tokmerge::{ClassNames, ClassNamesSource, Classification};
 
 #[derive(Args, Debug)]
 pub(crate) struct ClassifyArgs {
-    /// What the model takes: images (JPEG, PNG, WebP, BMP) or sounds (WAV, FLAC, MP3, Ogg, M4A); - reads one from standard
-    /// input
+    /// What the model takes: images (JPEG, PNG, WebP, BMP), sounds (WAV, FLAC, MP3, Ogg, M4A) or clips (video files, folders
+    /// of frames); - reads one from standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) images: Vec<PathBuf>,
     #[command(flatten)]

@@ -16,12 +16,12 @@ use tokmerge::embedding::{
     Detail, Failure, Filled, Format, Inputs, Length, Observer, Shard, Sources, Summary, Target, VectorDtype,
     Writing, embed, stream,
 };
-use tokmerge::{Batch, EMBEDDED, Measured, Model, Reading, Reduction};
+use tokmerge::{Batch, EMBEDDED, Measured, Media, Model, Reading, Reduction};
 
 #[derive(Args, Debug)]
 pub(crate) struct EmbedArgs {
-    /// Images, folders with all below them, WebDataset's .tar shards, Parquet tables with a column of images; - reads one
-    /// image from standard input
+    /// What the model takes, images, sounds or clips: files, folders with all below them, WebDataset's .tar shards, Parquet
+    /// tables with a column of them; - reads one from standard input
     #[arg(required_unless_present = "files", value_name = "SOURCE")]
     pub(crate) sources: Vec<PathBuf>,
     /// A file with paths of images, one a line
@@ -117,7 +117,7 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         paths: args.sources.clone(),
         list: args.files.clone(),
         column: args.column.clone(),
-        media: args.model.media()?,
+        media: args.model.media().unwrap_or(Media::Image),
     };
     let inputs = sources.open()?;
     inputs.notes().iter().for_each(|text| output::note(format!("note: {text}")));

@@ -55,7 +55,7 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
-    let folder = ClassFolder::open_in(&args.dir, args.model.media()?, args.class_order.order())?;
+    let folder = args.model.folder(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let models = args.preprocess.apply_each(&args.model.open()?)?;
     let model = &models[0].1;

@@ -72,7 +72,7 @@ impl Row<'_> {
 pub(crate) fn run(args: &FewShotArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
-    let folder = ClassFolder::open_in(&args.dir, args.model.media()?, None)?;
+    let folder = args.model.folder(&args.dir, None)?;
     check(args, &folder)?;
     let model = args.preprocess.apply(args.model.open()?)?;
     let reductions = bind(&model, &methods)?;

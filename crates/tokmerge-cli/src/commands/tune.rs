@@ -16,7 +16,7 @@ use tokmerge::tune::{
     Decision, FEWEST_IMAGES, Fingerprint, Goal, GoalError, Images, Journal, Outcome, Search, SearchOptions,
     Split, Tuner, report, search,
 };
-use tokmerge::{ClassFolder, ClassNames, EvalError, EvalOptions, Labels, Model, Precision, Reading, Sample};
+use tokmerge::{ClassNames, EvalError, EvalOptions, Labels, Model, Precision, Reading, Sample};
 
 #[derive(Args, Debug)]
 pub(crate) struct TuneArgs {
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     let kind = args.kind(goal)?;
     let files = Files::of(&args.output)?;
     must_exist(&args.dir, "folder")?;
-    let folder = ClassFolder::open_in(&args.dir, args.model.media()?, args.class_order.order())?;
+    let folder = args.model.folder(&args.dir, args.class_order.order())?;
     if matches!(goal, Some(Goal::MaxDrop(_))) && folder.class_names().is_empty() {
         return Err(GoalError::NoLabels.into());
     }

@@ -34,7 +34,7 @@ pub(crate) struct VizArgs {
 
 pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     // Cheap mistakes first: the ending, the spec, then the model.
-    match args.model.media()? {
+    match args.model.media().unwrap_or(Media::Image) {
         Media::Clip => ClipFormat::from_path(&args.output).map(|_| ())?,
         _ => Format::from_path(&args.output).map(|_| ())?,
     }

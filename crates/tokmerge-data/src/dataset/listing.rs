@@ -136,7 +136,10 @@ fn holds(media: Media, path: &Path) -> bool {
 }
 
 /// Whether a folder is a clip itself: it holds images, and no folder.
-fn holds_frames(dir: &Path) -> Result<bool, DatasetError> {
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn holds_frames(dir: &Path) -> Result<bool, DatasetError> {
     let Listing { folders, files } = list(dir, &mut LeftOut::of(Media::Image))?;
     Ok(folders.is_empty() && !files.is_empty())
 }

@@ -16,7 +16,7 @@ mod training;
 pub use error::DatasetError;
 pub use labelled::{Labelled, LabelledBy};
 pub(crate) use listing::frames_in;
-pub use listing::{files_in, is_left_behind, path_text};
+pub use listing::{files_in, holds_frames, is_left_behind, path_text};
 pub use order::ClassOrder;
 pub use training::{Broken, epoch_order};
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use table::Table;
 use tokmerge_checkpoint::Fnv;
-use tokmerge_data::Media;
+use tokmerge_data::{Media, holds_frames};
 
 /// Stands for standard input.
 const STDIN: &str = "-";
@@ -110,6 +110,9 @@ impl Sources {
             std::io::ErrorKind::NotFound => EmbedError::Missing { path: path.to_owned() },
             _ => EmbedError::read(path, error),
         })?;
+        if found.is_dir() && self.media == Media::Clip && holds_frames(path)? {
+            return Ok(Segment::Files(Files::one(path)));
+        }
         if found.is_dir() {
             return Ok(Segment::Files(Files::below(path, self.media, notes)?));
         }
