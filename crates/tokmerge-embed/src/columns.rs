@@ -1,17 +1,28 @@
 //! Columns of Parquet files, some rows at a time.
 
 use crate::error::one_line;
+use crate::thrift;
 use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// An open file.
-pub(crate) type Table = SerializedFileReader<File>;
+/// An open file, whose sizes were checked.
+pub(crate) struct Table {
+    reader: SerializedFileReader<File>,
+    file: File,
+}
+
+impl Table {
+    pub(crate) fn metadata(&self) -> &ParquetMetaData {
+        self.reader.metadata()
+    }
+}
 
 /// Opens a file; what is wrong with it in one line.
 pub(crate) fn open(path: &Path) -> Result<Table, String> {
@@ -20,7 +31,10 @@ pub(crate) fn open(path: &Path) -> Result<Table, String> {
         return Err("it is no regular file".to_owned());
     }
     let file = File::open(path).map_err(|error| error.to_string())?;
-    guarded(|| SerializedFileReader::new(file))
+    thrift::check_footer(&file)?;
+    let again = file.try_clone().map_err(|error| error.to_string())?;
+    let reader = guarded(|| SerializedFileReader::new(file))?;
+    Ok(Table { reader, file: again })
 }
 
 /// Damage that makes a reader panic is an error like others.
@@ -68,7 +82,9 @@ pub(crate) struct Column<T: DataType> {
 impl<T: DataType> Column<T> {
     pub(crate) fn open(table: &Table, group: usize, column: usize) -> Result<Self, String> {
         let present = table.metadata().file_metadata().schema_descr().column(column).max_def_level();
-        let reader = guarded(|| table.get_row_group(group)?.get_column_reader(column))?;
+        let (start, length) = guarded(|| Ok(table.metadata().row_group(group).column(column).byte_range()))?;
+        thrift::check_pages(&table.file, start, length)?;
+        let reader = guarded(|| table.reader.get_row_group(group)?.get_column_reader(column))?;
         Ok(Self { reader: get_typed_column_reader(reader), present })
     }
 

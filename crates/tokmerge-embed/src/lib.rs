@@ -21,6 +21,8 @@ mod source;
 mod store;
 mod stream;
 mod target;
+#[cfg(feature = "parquet")]
+mod thrift;
 
 pub use error::EmbedError;
 pub use run::{Observer, embed};

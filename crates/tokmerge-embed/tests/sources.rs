@@ -111,6 +111,11 @@ fn an_archive_that_ends_early_loses_nothing_silently() {
         assert_eq!((found_good, found_listed), (good, listed), "{length} bytes: {reason}");
         assert!(reason.contains("cut.tar") && reason.contains("ends early"), "{length}: {reason}");
     }
+    // The name of the member that is cut may hold anything.
+    let bell = tar(&[("a\u{7}b.cls", images[0].as_slice())]);
+    let path = put(dir.path(), "bell.tar", &bell[..520]);
+    let reason = all(&open(&[path]))[0].1.clone().unwrap_err();
+    assert!(reason.contains("is cut off") && !reason.contains(char::is_control), "{reason:?}");
 }
 
 #[test]

@@ -71,6 +71,7 @@ pub const TARGETS: &[Target] = &[
     readers::PREPROCESSOR,
     readers::LABELS,
     readers::SOURCE,
+    readers::SOUND,
     #[cfg(feature = "models")]
     models::ARCHITECTURE,
     #[cfg(feature = "models")]

@@ -2,7 +2,10 @@
 
 use crate::{Outcome, Target, as_it_is, refused, seeds, text, zip};
 use tokmerge_checkpoint::{Checkpoint, ModelConfig, ModelSource};
-use tokmerge_data::{ClassNames, Decode, DecodeOptions, ImageProcessor, Limits, Preprocess, decode_image};
+use tokmerge_data::sound::{SoundLimits, SoundProcessor, decode_sound};
+use tokmerge_data::{
+    ClassNames, Decode, DecodeOptions, ImageProcessor, Limits, Preprocess, Processor, decode_image,
+};
 
 /// Pictures of a few thousand pixels: what a bomb costs shows as well against low limits as against high ones.
 const LIMITS: Limits = Limits { max_pixels: 1 << 16, max_bytes: 1 << 20 };
@@ -33,6 +36,31 @@ pub(crate) const IMAGE: Target = Target {
     seeds: seeds::images,
     mend: mend_png,
     memory: 16 << 20,
+};
+
+/// WAV, FLAC, MP3, Ogg and AAC, and what a model makes of them.
+pub(crate) const SOUND: Target = Target {
+    name: "sound",
+    run: |input| {
+        let limits = SoundLimits { max_seconds: 2, max_bytes: 1 << 20 };
+        match decode_sound(input.to_vec(), &limits) {
+            Ok(sound) => {
+                assert!(!sound.samples.is_empty() && sound.samples.iter().all(|sample| sample.is_finite()));
+                assert!(sound.samples.len() as u64 <= 2 * u64::from(sound.rate) + u64::from(sound.rate));
+                match SoundProcessor::keyword_transformer().prepare(sound) {
+                    Ok(features) => assert_eq!(features.len(), 98 * 40),
+                    Err(error) => {
+                        refused(&error);
+                    }
+                }
+                Outcome::Read
+            }
+            Err(error) => refused(&error),
+        }
+    },
+    seeds: seeds::sounds,
+    mend: as_it_is,
+    memory: 64 << 20,
 };
 
 /// Weights as safetensors, and the index of several such files.
@@ -106,7 +134,11 @@ pub(crate) const PREPROCESSOR: Target = Target {
         let Ok(value) = serde_json::from_slice(input) else { return Outcome::Refused };
         let fixed = [Preprocess::from_timm_config, Preprocess::from_open_clip_config];
         let all = fixed.map(|read| read(&value).map(ImageProcessor::Fixed));
-        let all = all.into_iter().chain([ImageProcessor::from_hf(&value)]);
+        let all = all
+            .into_iter()
+            .chain([ImageProcessor::from_hf(&value)])
+            .map(|read| read.map(Processor::from))
+            .chain([Processor::from_hf(&value)]);
         let mut outcome = Outcome::Refused;
         for read in all {
             match read {

@@ -71,6 +71,10 @@ pub(crate) fn safetensors() -> Vec<Vec<u8>> {
     seeds
 }
 
+pub(crate) fn sounds() -> Vec<Vec<u8>> {
+    contents("crates/tokmerge-data/fixtures/sound", &[".wav", ".flac", ".mp3", ".ogg"])
+}
+
 pub(crate) fn pytorch() -> Vec<Vec<u8>> {
     contents("crates/tokmerge-checkpoint/fixtures", &[".pth", ".pt", ".bin", ".index.json"])
 }
@@ -90,6 +94,10 @@ pub(crate) fn configs() -> Vec<Vec<u8>> {
         r#"{"model_type":"vit","architectures":["ViTForImageClassification"],"hidden_size":24,"image_size":[32,48],"intermediate_size":40,"layer_norm_eps":1e-12,"num_attention_heads":3,"num_channels":3,"num_hidden_layers":2,"patch_size":8,"hidden_act":"gelu","id2label":{"0":"a","1":"b","2":"c"},"label2id":{"a":0,"b":1,"c":2}}"#,
         r#"{"model_type":"clip","architectures":["CLIPModel"],"projection_dim":16,"vision_config":{"hidden_size":24,"image_size":32,"patch_size":8,"num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":48,"hidden_act":"quick_gelu"},"text_config":{}}"#,
         r#"{"model_type":"bert","hidden_size":768}"#,
+        r#"{"model_type":"audio-spectrogram-transformer","architectures":["ASTForAudioClassification"],"hidden_size":24,"num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":48,"patch_size":8,"frequency_stride":5,"time_stride":5,"max_length":32,"num_mel_bins":16,"id2label":{"0":"a","1":"b"}}"#,
+        r#"{"model_type":"videomae","architectures":["VideoMAEForVideoClassification"],"hidden_size":24,"num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":48,"image_size":16,"patch_size":8,"num_frames":4,"tubelet_size":2,"use_mean_pooling":true,"qv_bias":true,"id2label":{"0":"a","1":"b"}}"#,
+        r#"{"architecture":"st_vit_base_patch16_224","num_classes":3,"model_args":{"img_size":[16,16],"patch_size":8,"embed_dim":24,"depth":1,"num_heads":3,"num_frames":4},"pretrained_cfg":{"sampling":{"stride":2,"fps":15}}}"#,
+        r#"{"architecture":"kwt_1","num_classes":12,"model_args":{"embed_dim":24,"depth":1,"num_heads":2}}"#,
         r#"{"model_cfg":{"embed_dim":16,"quick_gelu":true,"vision_cfg":{"image_size":32,"layers":2,"width":24,"head_width":8,"patch_size":8,"norm_kwargs":{"eps":1e-6},"act_kwargs":{"approximate":"tanh"}},"text_cfg":{}},"preprocess_cfg":{"mean":[0.5,0.5,0.5],"std":[0.5,0.5,0.5],"interpolation":"bicubic","resize_mode":"shortest"}}"#,
         r#"{"model_cfg":{"embed_dim":192,"vision_cfg":{"timm_model_name":"vit_tiny_patch16_224","timm_pool":"","timm_proj":"linear","image_size":224}}}"#,
     ]);
@@ -103,6 +111,8 @@ pub(crate) fn preprocessors() -> Vec<Vec<u8>> {
         r#"{"input_size":[3,224,196],"interpolation":"bicubic","crop_pct":0.9,"crop_mode":"border","mean":[0.5,0.5,0.5],"std":[0.5,0.5,0.5],"crop_rounding":"down","fill":[1,2,3]}"#,
         r#"{"image_processor_type":"CLIPImageProcessor","size":{"shortest_edge":224},"crop_size":{"height":224,"width":224},"do_center_crop":true,"do_normalize":true,"resample":3,"image_mean":[0.48,0.45,0.4],"image_std":[0.26,0.26,0.27],"rescale_factor":0.00392156862745098}"#,
         r#"{"image_processor_type":"Siglip2ImageProcessor","patch_size":16,"max_num_patches":256,"resample":2,"do_rescale":true}"#,
+        r#"{"feature_extractor_type":"ASTFeatureExtractor","max_length":64,"num_mel_bins":32,"mean":-4.2,"std":4.5,"sampling_rate":16000,"do_normalize":true}"#,
+        r#"{"image_processor_type":"VideoMAEImageProcessor","size":{"shortest_edge":48},"crop_size":{"height":48,"width":48},"do_center_crop":true,"image_mean":[0.5,0.5,0.5],"image_std":[0.5,0.5,0.5],"resample":2}"#,
         r#"{"processor_class":"P","image_processor":{"image_processor_type":"ViTImageProcessor","size":224,"resample":2}}"#,
         r#"{"model_cfg":{"vision_cfg":{"image_size":[32,48]}},"preprocess_cfg":{"resize_mode":"longest","fill_color":7,"mean":0.5,"std":[0.5,0.5,0.5],"interpolation":"bilinear"}}"#,
     ]);
@@ -119,6 +129,7 @@ pub(crate) fn labels() -> Vec<Vec<u8>> {
         r#"{"1": "goldfish", "0": "tench", "2": "hen"}"#,
         r#"{"id2label": {"0": "tench", "1": "goldfish"}, "hidden_size": 4}"#,
         "\u{feff}a\tb\n0\tx\ty\n",
+        "index,mid,display_name\n0,/m/09x0r,\"Speech\"\n1,/m/05zppz,\"Male speech, man speaking\"\n",
     ])
     .collect()
 }

@@ -94,7 +94,7 @@ fn members(path: &Path, media: Media, length: u64) -> io::Result<Vec<Member>> {
         let name = member_path(&entry.path_bytes());
         let Some(behind) = offset.checked_add(size).and_then(|end| end.checked_next_multiple_of(BLOCK))
         else {
-            wrong = Some(format!("member {} claims {size} bytes", path_text(&name)));
+            wrong = Some(format!("member {} claims {size} bytes", one_line(&path_text(&name))));
             break;
         };
         end = end.max(behind);
@@ -107,7 +107,7 @@ fn members(path: &Path, media: Media, length: u64) -> io::Result<Vec<Member>> {
             members.push(Member { key: path_text(&name.with_extension("")), place });
         }
         if cut {
-            wrong = Some(format!("member {} is cut off", path_text(&name)));
+            wrong = Some(format!("member {} is cut off", one_line(&path_text(&name))));
             break;
         }
     }

@@ -4,7 +4,6 @@ use super::{Content, Encoded, add};
 use crate::EmbedError;
 use crate::columns::{self, Bytes, Column, bytes, text};
 use parquet::data_type::ByteArrayType;
-use parquet::file::reader::FileReader;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
