@@ -1,6 +1,6 @@
 //! `tokmerge search`.
 
-use crate::args::{ModelArgs, PreprocessArgs, at_least_one, bind, img_size, method, picture};
+use crate::args::{ModelArgs, PreprocessArgs, at_least_one, bind, img_size, method, picture, prepared};
 use crate::output;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -8,11 +8,11 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::embedding::{Neighbour, Vectors};
-use tokmerge::{Convention, Model, Preprocess, Rgb, contact_sheet, open_image};
+use tokmerge::{Convention, Media, Model, Preprocess, Rgb, contact_sheet, open_image};
 
 #[derive(Args, Debug)]
 pub(crate) struct SearchArgs {
-    /// Image to search for, - for one on standard input; with --key the key of a vector in FILE
+    /// What to search for, an image, a sound or a clip, - for one on standard input; with --key the key of a vector in FILE
     #[arg(value_name = "QUERY")]
     pub(crate) query: String,
     /// Vectors that tokmerge embed wrote: a file, or a folder of parts
@@ -24,7 +24,7 @@ pub(crate) struct SearchArgs {
     /// QUERY is the path or key of a vector in FILE; no model is needed
     #[arg(long)]
     pub(crate) key: bool,
-    /// Write the query and the nearest images beside each other, a .png file
+    /// Of images: write the query and the nearest ones beside each other, a .png file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Print one JSON object per vector to standard output, and nothing else
@@ -58,8 +58,7 @@ pub(crate) fn run(mut args: SearchArgs) -> Result<ExitCode> {
     let (query, image) = if args.key {
         (vectors.vector(&args.query)?, open_image(&args.query, &limits).ok())
     } else {
-        let (vector, image) = embedding(&mut args, &vectors)?;
-        (vector, Some(image))
+        embedding(&mut args, &vectors)?
     };
     let nearest = vectors.nearest(&query, args.k)?;
     if args.json {
@@ -83,8 +82,9 @@ pub(crate) fn run(mut args: SearchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The image that is searched for and its vector, by the model that the others are from unless another is asked for.
-fn embedding(args: &mut SearchArgs, vectors: &Vectors) -> Result<(Vec<f32>, Rgb)> {
+/// The vector of what is searched for, by the model that the others are from unless another is asked for, and the image if
+/// it is one.
+fn embedding(args: &mut SearchArgs, vectors: &Vectors) -> Result<(Vec<f32>, Option<Rgb>)> {
     let own = args.model.model.is_none() && args.model.weights.is_none();
     if own {
         take_over(&mut args.model, vectors).with_context(|| {
@@ -102,8 +102,17 @@ fn embedding(args: &mut SearchArgs, vectors: &Vectors) -> Result<(Vec<f32>, Rgb)
     let model: Model = args.preprocess.apply(model)?;
     let merge = args.merge.as_deref().or_else(|| vectors.setting("merge")?.as_str()).unwrap_or("none");
     let reductions = bind(&model, &[method(merge)?])?;
-    let image = picture(Path::new(&args.query), &model, &args.preprocess)?;
-    let batch = model.prepare(std::slice::from_ref(&image))?;
+    let query = Path::new(&args.query);
+    let (batch, image) = match model.media() {
+        Media::Image => {
+            let image = picture(query, &model, &args.preprocess)?;
+            (model.prepare(std::slice::from_ref(&image))?, Some(image))
+        }
+        media if args.output.is_some() => {
+            bail!("--output draws images, and these are vectors of {}; leave it out", media.words());
+        }
+        _ => (model.batch(&[prepared(query, &model, &args.preprocess)?])?, None),
+    };
     let mut measured = model.measure(batch, &reductions[0], Convention::Fvcore)?;
     Ok((measured.embeddings.swap_remove(0), image))
 }

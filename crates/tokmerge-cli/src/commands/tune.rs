@@ -16,7 +16,7 @@ use tokmerge::tune::{
     Decision, FEWEST_IMAGES, Fingerprint, Goal, GoalError, Images, Journal, Outcome, Search, SearchOptions,
     Split, Tuner, report, search,
 };
-use tokmerge::{ClassNames, EvalError, EvalOptions, Labels, Model, Precision, Reading, Sample};
+use tokmerge::{ClassNames, EvalError, EvalOptions, Labels, Media, Model, Precision, Reading, Sample};
 
 #[derive(Args, Debug)]
 pub(crate) struct TuneArgs {
@@ -182,7 +182,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     if args.shown.json {
         output::line(report::to_json(&outcome, &setting)?.to_string())?;
     } else {
-        print(args, &files, &outcome, &setting)?;
+        print(args, model.media(), &files, &outcome, &setting)?;
     }
     files.note_left(&outcome);
     Ok(ExitCode::SUCCESS)
@@ -257,7 +257,7 @@ impl TuneArgs {
     }
 
     /// A command line that uses what was found, with the model and the preprocessing of this one.
-    fn usage(&self) -> String {
+    fn usage(&self, media: Media) -> String {
         let Self { model, preprocess, .. } = self;
         let three = |values: &Option<Vec<f32>>| {
             let words = values.as_ref()?.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -277,7 +277,12 @@ impl TuneArgs {
             ("--std", three(&preprocess.std)),
             ("--merge", Some(path(&self.output))),
         ];
-        let mut usage = "tokmerge classify photo.jpg".to_owned();
+        let example = match media {
+            Media::Image => "photo.jpg",
+            Media::Sound => "sound.wav",
+            _ => "clip.mp4",
+        };
+        let mut usage = format!("tokmerge classify {example}");
         for (option, value) in options {
             if let Some(value) = value {
                 usage.extend([" ", option]);
@@ -373,7 +378,13 @@ impl Files {
     }
 }
 
-fn print(args: &TuneArgs, files: &Files, outcome: &Outcome, setting: &report::Setting) -> Result<()> {
+fn print(
+    args: &TuneArgs,
+    media: Media,
+    files: &Files,
+    outcome: &Outcome,
+    setting: &report::Setting,
+) -> Result<()> {
     output::line(format!(
         "{}, {}, {} measurements on {} images",
         setting.model,
@@ -400,7 +411,7 @@ fn print(args: &TuneArgs, files: &Files, outcome: &Outcome, setting: &report::Se
         ))?;
     }
     if matches!(outcome.decision, Some(Decision::Merge(_))) {
-        output::line(format!("Use it: {}", args.usage()))?;
+        output::line(format!("Use it: {}", args.usage(media)))?;
     }
     Ok(())
 }

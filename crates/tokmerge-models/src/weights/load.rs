@@ -255,8 +255,10 @@ impl Loader<'_> {
                 table
             } else if shape == wanted {
                 values.into_owned()
-            } else if let Some(values) =
-                (path == "pos_embed").then(|| self.positions(&values, &shape, wanted)).flatten()
+            } else if let Some(values) = ["pos_embed", "pos_embed_spatial"]
+                .contains(&path)
+                .then(|| self.positions(&values, &shape, wanted))
+                .flatten()
             {
                 values
             } else if is_table {

@@ -9,7 +9,7 @@ use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOve
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::heads::{average_from, normalised, prefix_rows};
 use crate::input::{Input, InputShape};
-use crate::positions::{sinusoids, table};
+use crate::positions::{Absolute, Resampling, sinusoids, table};
 use crate::stems::TubeEmbed;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
@@ -248,6 +248,12 @@ impl FamilyConfig for StVitConfig {
         self.patch_size = overrides.patch_size.unwrap_or(self.patch_size);
         self.check()?;
         Ok(self)
+    }
+
+    fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
+        // Those of places; of tubes and times a file has as many as the model.
+        let places = Absolute::Learned { prefix: 0, resampling: Resampling::Bicubic, grid: None };
+        (self.positions == TubePositions::Separate).then(|| (places, self.grid()))
     }
 
     fn fitted(mut self, has: &dyn Fn(&str) -> bool) -> Self {
