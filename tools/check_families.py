@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares families.py with timm and with recorded outputs of LV-ViT and T2T-ViT, and exported models with both.
+"""Compares families.py with timm and with recorded outputs of LV-ViT, T2T-ViT and AudioMAE, and exported models with both.
 
     .venv/bin/pip install torch timm safetensors onnx onnxscript openvino numpy
     .venv/bin/python tools/check_families.py ../shared/material/families [NAME...]
@@ -29,7 +29,7 @@ TIMM = {
     "dinov3": ("vit_small_patch16_dinov3", {}),
     "eva02": ("eva02_small_patch14_224", {}),
 }
-RECORDED = {"lvvit": "lvvit", "t2t": "t2t_vit_t"}
+RECORDED = {"lvvit": "lvvit", "t2t": "t2t_vit_t", "audiomae": "audiomae"}
 OURS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma", "tokens_to_token.": "patch_embed."}
 failed = []
 
@@ -67,7 +67,7 @@ def against_recorded(name, place):
     size = {"image": tuple(about["image_size"]), "width": about["embed_dim"], "depth": about["depth"]}
     size |= {"heads": about["num_heads"], "hidden": int(about["embed_dim"] * about["mlp_ratio"])}
     size |= {"classes": about["num_classes"], "token_width": about.get("token_dim", 64)}
-    size |= {"divisor": about.get("skip_lam", 1.0)}
+    size |= {"divisor": about.get("skip_lam", 1.0), "proportional": True}
     for key, r in (("base", 0), ("tome_r2_prop", 2), ("tome_rmax_prop", 10**6)):
         tower = load(Tower(replace(FAMILIES[name], **size), r), load_file(place / "model.safetensors"))
         compare(f"{name}, recorded, {key}", tower(golden["input"]), golden[f"{key}.logits"])
@@ -75,7 +75,7 @@ def against_recorded(name, place):
 
 def against_export(name):
     family = FAMILIES[name]
-    images = torch.randn(2, 3, *family.image, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, *family.input, generator=torch.Generator().manual_seed(1))
     for r in (0, family.third):
         net = network(name, r)
         with exported(net, images) as (core, model):

@@ -127,7 +127,7 @@ def engines_of(args, name, r, batch, dtype):
     from families import FAMILIES, network
     import torch
 
-    images = torch.randn(batch, 3, *FAMILIES[name].image, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(batch, *FAMILIES[name].input, generator=torch.Generator().manual_seed(1))
     bf16 = dtype == "bf16"
     kept = args.models / f"{name}-{batch}-{r}.onnx" if args.models else None
     engines = dict(openvino_engines(network(name, r), images, bf16, args.threads, kept))
@@ -155,7 +155,7 @@ def beside_others(args, name, rs, batch, dtype):
                     row[engine].append(speed(run, batch, args.seconds))
             results = bench(args.tokmerge, args, [model, *family.options], rs, batch, dtype)
             for r, row, result in zip(rs, speeds, results, strict=True):
-                left = family.tokens - r * family.depth
+                left = family.left(r)
                 if r == family.third and result["tokens"] != left:
                     sys.exit(f"{name}, r={r}: {result['tokens']} tokens are left here and {left} there")
                 row["tokmerge"].append(result["images_per_second"])
@@ -176,7 +176,7 @@ def others(args):
     if families:
         names = args.families or NEW
         dtypes = args.dtypes or (["f32", "bf16"] if has_bf16() else ["f32"])
-        groups = [((name, 8, dtype), [0, FAMILIES[name].third]) for dtype in dtypes for name in names]
+        groups = [((name, FAMILIES[name].batch, dtype), [0, FAMILIES[name].third]) for dtype in dtypes for name in names]
     else:
         groups = grouped(args.rows or ROWS)
     columns = ["OpenVINO, latency", "OpenVINO, throughput"] + (["PyTorch"] if "torch" in args.engines else [])
@@ -188,7 +188,7 @@ def others(args):
         for r, speeds, ratios in beside_others(args, name, rs, batch, dtype):
             cells = [spread(speeds[column]) if column in speeds else "-" for column in [*columns, "tokmerge"]]
             over = ", ".join(f"{median(ratios[column]):.2f}" for column in columns if column in ratios)
-            left = f", {family.tokens} tokens to {family.tokens - r * family.depth}" if families and r else ""
+            left = f", {family.tokens} tokens to {family.left(r)}" if families and r else ""
             line(f"{family.label}, {batch}, {dtype}", f"`{spec(r)}`{left}", *cells, over)
             record(row=f"{name}:{batch}:{dtype}:{r}", speeds=speeds, ratios=ratios)
 
@@ -235,7 +235,7 @@ def main():
     parser.add_argument("--tokmerge", required=True, metavar="BINARY", help="the built program")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--baseline", metavar="BINARY", help="an older build, to compare with")
-    what.add_argument("--families", nargs="*", metavar="NAME", help="dinov2, clip, siglip, dinov3, eva02, lvvit, t2t")
+    what.add_argument("--families", nargs="*", metavar="NAME", help="dinov2, clip, siglip, dinov3, eva02, lvvit, t2t, kwt, audiomae, video-B, video-L")
     what.add_argument("--headline", nargs="*", metavar="NAME", choices=[*HEADLINE], help="L, H")
     parser.add_argument("--rows", nargs="*", help="MODEL:BATCH:DTYPE:R, such as S:8:f32:13")
     parser.add_argument("--dtypes", nargs="*", help="of --families [default: f32, and bf16 where the processor has it]")

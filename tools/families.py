@@ -1,4 +1,4 @@
-"""Families of Vision Transformers in PyTorch, with and without token merging: what other engines run in compare.py.
+"""Families of Vision Transformers for images, sounds and clips in PyTorch, with and without token merging: what other engines run in compare.py.
 
 Written from the papers; parameters have the names of published checkpoints where that costs nothing.
 `check_families.py` compares them with timm and with recorded outputs.
@@ -19,8 +19,11 @@ class Family:
     label: str
     tokmerge: str | dict  # a name, or the config.json of a folder
     options: tuple = ()  # of `tokmerge bench`
-    image: tuple = (224, 224)
-    patch: int = 16
+    image: tuple = (224, 224)  # of a sound: frames and values of each
+    channels: int = 3
+    frames: int = 0  # of a clip
+    tubelet: int = 2  # frames of a tube
+    patch: int | tuple = 16
     width: int = 384
     depth: int = 12
     heads: int = 6
@@ -39,6 +42,11 @@ class Family:
     divisor: float = 1.0  # of residual branches
     pool: str = "token"  # or "mean, then norm", "norm, then mean", "attention", "token and best patch"
     eps: float = 1e-6
+    post_norm: bool = False  # norms behind the residual sums
+    final_norm: bool = True
+    proportional: bool = True  # attention counts tokens by size
+    merged: int | None = None  # r to compare at
+    batch: int = 8  # to compare at
 
     @property
     def prefix(self):
@@ -47,16 +55,30 @@ class Family:
 
     @property
     def grid(self):
-        return self.image[0] // self.patch, self.image[1] // self.patch
+        down, across = self.patch if isinstance(self.patch, tuple) else (self.patch, self.patch)
+        return self.image[0] // down, self.image[1] // across
+
+    @property
+    def input(self):
+        """The shape of one item."""
+        return (self.channels, *([self.frames] if self.frames else []), *self.image)
 
     @property
     def tokens(self):
-        return self.prefix + self.grid[0] * self.grid[1]
+        steps = self.frames // self.tubelet if self.frames else 1
+        return self.prefix + steps * self.grid[0] * self.grid[1]
+
+    def left(self, r):
+        """Tokens after the last block, where each merges r or as many as it can."""
+        tokens = self.tokens
+        for _ in range(self.depth):
+            tokens -= min(r, (tokens - self.prefix) // 2)
+        return tokens
 
     @property
     def third(self):
-        """r that leaves nearest to two thirds of the tokens after the last block."""
-        return round(self.tokens / 3 / self.depth)
+        """r that leaves nearest to two thirds of the tokens after the last block, or what the paper takes."""
+        return self.merged or round(self.tokens / 3 / self.depth)
 
 
 def folder(architecture, classes, pool):
@@ -94,16 +116,36 @@ FAMILIES = {
         "LV-ViT-S", "lvvit_s", depth=16, hidden=1152, stem="convolutions", bias="none", divisor=2.0,
         pool="token and best patch", eps=1e-5,
     ),
+    "kwt": Family(
+        "KWT-1", "kwt_1", image=(98, 40), channels=1, patch=(1, 40), width=64, heads=1, hidden=256, classes=12, bias="none",
+        mlp="gelu_tanh", post_norm=True, final_norm=False, merged=4,
+    ),
+    "audiomae": Family(
+        "AudioMAE, B/16", "audio_vit_base_patch16_1024x128", image=(1024, 128), channels=1, width=768, heads=12, hidden=3072,
+        classes=527, pool="mean, then norm", proportional=False, merged=40,
+    ),
+    "video-B": Family(
+        "ST-MAE, B/16", "st_vit_base_patch16_224", frames=16, width=768, heads=12, hidden=3072, classes=400,
+        pool="mean, then norm", proportional=False, merged=65, batch=1,
+    ),
+    "video-L": Family(
+        "ST-MAE, L/16", "st_vit_large_patch16_224", frames=16, width=1024, depth=24, heads=16, hidden=4096, classes=400,
+        pool="mean, then norm", proportional=False, merged=65, batch=1,
+    ),
     "t2t": Family("T2T-ViT_t-14", "t2t_vit_t_14", depth=14, hidden=1152, stem="tokens to token", bias="none", eps=1e-5),
 }
-NEW = [name for name in FAMILIES if name not in ("S", "B", "Ti")]
+NEW = [name for name in FAMILIES if name not in ("S", "B", "Ti", "video-L")]
 
 
 class Patches(nn.Module):
     def __init__(self, family):
         super().__init__()
         bias = family.stem == "patches"
-        self.proj = nn.Conv2d(3, family.width, family.patch, stride=family.patch, bias=bias)
+        if family.frames:
+            tube = (family.tubelet, family.patch, family.patch)
+            self.proj = nn.Conv3d(family.channels, family.width, tube, stride=tube)
+        else:
+            self.proj = nn.Conv2d(family.channels, family.width, family.patch, stride=family.patch, bias=bias)
 
     def forward(self, images):
         return self.proj(images).flatten(2).transpose(1, 2)
@@ -188,6 +230,8 @@ class Mlp(nn.Module):
             x = F.silu(gate) * x
         elif self.kind == "quick_gelu":
             x = x * torch.sigmoid(1.702 * x)
+        elif self.kind == "gelu_tanh":
+            x = F.gelu(x, approximate="tanh")
         else:
             x = F.gelu(x)
         return self.fc2(x)
@@ -291,13 +335,18 @@ class Block(nn.Module):
         self.attn = Attention(family)
         self.mlp = Mlp(width, family.hidden, family.mlp)
         self.ls1, self.ls2 = (Scale(width) if family.layer_scale else nn.Identity() for _ in range(2))
-        self.divisor = family.divisor
+        self.divisor, self.post_norm = family.divisor, family.post_norm
 
     def attend(self, x, bias, rotation):
+        if self.post_norm:
+            mixed, keys = self.attn(x, bias, rotation)
+            return self.norm1(x + mixed), keys
         mixed, keys = self.attn(self.norm1(x), bias, rotation)
         return x + self.branch(self.ls1(mixed)), keys
 
     def think(self, x):
+        if self.post_norm:
+            return self.norm2(x + self.mlp(x))
         return x + self.branch(self.ls2(self.mlp(self.norm2(x))))
 
     def branch(self, x):
@@ -343,7 +392,8 @@ class Tower(nn.Module):
         self.norm_pre = norm() if family.norm_before else nn.Identity()
         self.blocks = nn.ModuleList(Block(family) for _ in range(family.depth))
         late = family.pool == "mean, then norm"
-        self.norm, self.fc_norm = (nn.Identity(), norm()) if late else (norm(), nn.Identity())
+        last = norm() if family.final_norm else nn.Identity()
+        self.norm, self.fc_norm = (nn.Identity(), last) if late else (last, nn.Identity())
         if family.pool == "attention":
             self.attn_pool = AttentionPool(family)
         self.head = nn.Linear(width, family.classes) if family.classes else nn.Identity()
@@ -367,7 +417,8 @@ class Tower(nn.Module):
                 merge = Merge(keys, r, family.prefix)
                 sizes = torch.ones_like(x[..., :1]) if sizes is None else sizes
                 sums, old, sizes = merge(x * sizes), sizes, merge(sizes)
-                x, bias = sums / sizes, sizes[..., 0].log()[:, None, None, :]
+                x = sums / sizes
+                bias = sizes[..., 0].log()[:, None, None, :] if family.proportional else None
                 if family.rotary:
                     where = merge(where.to(x.dtype) * old) / sizes
                     rotation = Rotation(family, where)
