@@ -38,7 +38,7 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 35] = [
+const SETTINGS: [&str; 36] = [
     "batch_size",
     "class_order",
     "column",
@@ -56,6 +56,7 @@ const SETTINGS: [&str; 35] = [
     "limit",
     "max_drop",
     "max_pixels",
+    "max_seconds",
     "mean",
     "merge",
     "min_agreement",

@@ -101,12 +101,19 @@ fn broken_sounds_are_one_line_each_and_the_others_go_on() {
         ("none.wav", "no samples"),
         ("text.wav", "is not a WAV"),
         ("cut.wav", "cut.wav"),
-        ("long.wav", "longer than 600 s"),
+        ("long.wav", "is longer than 600 s, which is the limit; cut it, or raise the limit (--max-seconds)"),
         ("gone.wav", "No such file"),
     ] {
         let lines: Vec<&str> = run.err.lines().filter(|line| line.contains(name)).collect();
         assert!(lines.len() == 1 && lines[0].contains(reason), "{name}: {lines:?}\n{}", run.err);
     }
+}
+
+#[test]
+fn a_longer_sound_is_read_where_that_is_asked_for() {
+    let desk = Desk::new();
+    desk.write("long.wav", wav(1_000, 1, 8, 601.0, 100.0));
+    desk.run(&format!("classify long.wav {KWT} --max-seconds 602")).ok();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clip::{self, Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
 use crate::decode::{read_file, read_to_end};
-use crate::sound::{SoundError, SoundLimits, SoundProcessor, decode_sound};
+use crate::sound::{SoundError, SoundProcessor, decode_sound};
 use crate::{
     DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Preprocess, PreprocessError,
     PreprocessOverrides, Rgb,
@@ -304,8 +304,10 @@ impl Processor {
         let path = path.as_ref();
         match self {
             Self::Image(processor) => Ok(Prepared::Picture(processor.open_fitted(path, options)?)),
-            Self::Sound(processor) => Ok(Prepared::Features(processor.open(path, &SoundLimits::default())?)),
-            Self::Clip(processor) => Ok(Prepared::Clip(processor.open(path, &ClipOptions::default())?)),
+            Self::Sound(processor) => {
+                Ok(Prepared::Features(processor.open(path, &options.limits.of_sounds())?))
+            }
+            Self::Clip(processor) => Ok(Prepared::Clip(processor.open(path, &clips(options))?)),
         }
     }
 
@@ -317,14 +319,14 @@ impl Processor {
         match self {
             Self::Image(processor) => Ok(Prepared::Picture(processor.decode_fitted(&bytes, options)?)),
             Self::Sound(processor) => {
-                let sound = decode_sound(bytes, &SoundLimits::default())?;
+                let sound = decode_sound(bytes, &options.limits.of_sounds())?;
                 Ok(Prepared::Features(processor.prepare(sound)?))
             }
             // ffmpeg looks for indices at the end of files.
             Self::Clip(processor) => {
                 let mut file = tempfile::NamedTempFile::new()?;
                 file.write_all(&bytes)?;
-                let opened = processor.open(file.path(), &ClipOptions::default());
+                let opened = processor.open(file.path(), &clips(options));
                 Ok(Prepared::Clip(opened.map_err(ClipError::without_file)?))
             }
         }
@@ -339,7 +341,7 @@ impl Processor {
             Self::Image(_) => read_to_end(source, &options.limits)?,
             Self::Sound(_) | Self::Clip(_) => {
                 let mut bytes = Vec::new();
-                source.take(SoundLimits::default().max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+                source.take(options.limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
                 bytes
             }
         };
@@ -381,14 +383,19 @@ impl Processor {
                 crate::decode_image(&bytes, &options.limits).map_err(|error| error.in_file(path))?;
             }
             Media::Sound => {
-                crate::sound::open_sound(path, &SoundLimits::default())?;
+                crate::sound::open_sound(path, &options.limits.of_sounds())?;
             }
             Media::Clip => {
-                ClipProcessor::mae_st(1, SpatialCrops::Centre).open(path, &ClipOptions::default())?;
+                ClipProcessor::mae_st(1, SpatialCrops::Centre).open(path, &clips(options))?;
             }
         }
         Ok(())
     }
+}
+
+/// How clips are opened.
+fn clips(options: &DecodeOptions) -> ClipOptions {
+    ClipOptions { limits: options.limits.of_clips(), ..ClipOptions::default() }
 }
 
 impl fmt::Display for Processor {

@@ -67,7 +67,7 @@ fn images(name: &str, input: &[u8]) -> Outcome {
     let outcome = match opened {
         Ok(inputs) => {
             let preprocess = Preprocess { input_size: (8, 8), ..Preprocess::default() };
-            let limits = Limits { max_pixels: 1 << 16, max_bytes: 1 << 20 };
+            let limits = Limits { max_pixels: 1 << 16, max_bytes: 1 << 20, ..Limits::default() };
             let mut read = 0;
             // Tables may claim any number of rows; what they hold is what counts.
             for image in inputs.images(&preprocess.into(), DecodeOptions::from(limits)).take(1000) {

@@ -8,7 +8,7 @@ use tokmerge_data::{
 };
 
 /// Pictures of a few thousand pixels: what a bomb costs shows as well against low limits as against high ones.
-const LIMITS: Limits = Limits { max_pixels: 1 << 16, max_bytes: 1 << 20 };
+const LIMITS: Limits = Limits { max_pixels: 1 << 16, max_bytes: 1 << 20, max_seconds: 2 };
 
 /// JPEG, PNG, WebP and BMP.
 pub(crate) const IMAGE: Target = Target {

@@ -19,7 +19,7 @@ const EVAL: EvalOptions = EvalOptions {
         batch_size: 4,
         workers: 0,
         decoding: DecodeOptions {
-            limits: Limits { max_pixels: 1 << 20, max_bytes: 1 << 20 },
+            limits: Limits { max_pixels: 1 << 20, max_bytes: 1 << 20, max_seconds: 600 },
             decode: Decode::Exact,
             orientation: ExifOrientation::Applied,
         },

@@ -49,11 +49,14 @@ pub(crate) struct PreprocessArgs {
     /// Largest number of pixels in an image; larger images are refused before they are decoded
     #[arg(long, value_name = "PIXELS", default_value_t = Limits::default().max_pixels)]
     pub(crate) max_pixels: u64,
+    /// The longest sound or clip, in seconds; longer ones are refused
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().max_seconds)]
+    pub(crate) max_seconds: u64,
 }
 
 impl PreprocessArgs {
     pub(crate) fn limits(&self) -> Limits {
-        Limits { max_pixels: self.max_pixels, ..Limits::default() }
+        Limits { max_pixels: self.max_pixels, max_seconds: self.max_seconds, ..Limits::default() }
     }
 
     pub(crate) fn decoding(&self) -> DecodeOptions {

@@ -540,7 +540,7 @@ mod tests {
             let magic: &[u8] = [&b"\xff\xd8\xff"[..], b"\x89PNG\r\n\x1a\n", b"RIFF\x40\0\0\0WEBPVP8 ", b"BM", b""]
                 [kind as usize];
             bytes.splice(0..0, magic.iter().copied());
-            let _ = decode_image(&bytes, &Limits { max_pixels: 1 << 20, max_bytes: 1 << 24 });
+            let _ = decode_image(&bytes, &Limits { max_pixels: 1 << 20, max_bytes: 1 << 24, ..Limits::default() });
         }
 
         #[test]
@@ -549,7 +549,7 @@ mod tests {
             let mut bytes = encoded(17, 9, format);
             let at = at.index(bytes.len());
             bytes[at] = value;
-            let _ = decode_image(&bytes, &Limits { max_pixels: 1 << 20, max_bytes: 1 << 24 });
+            let _ = decode_image(&bytes, &Limits { max_pixels: 1 << 20, max_bytes: 1 << 24, ..Limits::default() });
         }
     }
 

@@ -1,8 +1,10 @@
 //! What decoding may cost, and how it is done.
 
 use super::Decode;
+use crate::clip::ClipLimits;
+use crate::sound::SoundLimits;
 
-/// What a picture may cost before it is refused.
+/// What a picture, a sound or a clip may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The largest width times height. 100 million by default.
@@ -10,11 +12,28 @@ pub struct Limits {
     /// The most bytes of the encoded file, and of the decoded pixels in the file's own colour type (at
     /// most 8 bytes each). 1 GiB by default.
     pub max_bytes: u64,
+    /// The longest sound or clip, in seconds. 600 by default.
+    pub max_seconds: u64,
+}
+
+impl Limits {
+    /// Those of sounds.
+    #[must_use]
+    pub fn of_sounds(&self) -> SoundLimits {
+        SoundLimits { max_seconds: self.max_seconds, max_bytes: self.max_bytes }
+    }
+
+    /// Those of clips.
+    #[must_use]
+    pub fn of_clips(&self) -> ClipLimits {
+        let Self { max_pixels, max_seconds, .. } = *self;
+        ClipLimits { max_pixels, max_seconds, ..ClipLimits::default() }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_pixels: 100_000_000, max_bytes: 1 << 30 }
+        Self { max_pixels: 100_000_000, max_bytes: 1 << 30, max_seconds: 600 }
     }
 }
 
