@@ -16,7 +16,7 @@ use crate::commands::tune::TuneArgs;
 use crate::commands::viz::VizArgs;
 use clap::{Parser, Subcommand};
 
-/// Makes pretrained Vision Transformers faster by merging their redundant tokens.
+/// Makes pretrained Transformers for images, sounds and video faster by merging their redundant tokens.
 #[derive(Parser, Debug)]
 #[command(name = "tokmerge", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {

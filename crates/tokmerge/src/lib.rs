@@ -1,4 +1,4 @@
-//! tokmerge makes pretrained Vision Transformers faster by merging their redundant tokens.
+//! tokmerge makes pretrained Transformers for images, sounds and video faster by merging their redundant tokens.
 //!
 //! The public API: re-exports from the crates behind it, and what takes several of them at once.
 #![doc = include_str!("../README.md")]
