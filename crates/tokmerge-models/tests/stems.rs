@@ -11,12 +11,14 @@ use common::{floats, images, integers, material, noise, random, values, worst_ab
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tokmerge_checkpoint::Checkpoint;
+use tokmerge_checkpoint::{Checkpoint, ModelConfig};
+use tokmerge_data::Processor;
+use tokmerge_data::clip::Sampling;
 use tokmerge_merge::{Method, Reduction, Tokens};
 use tokmerge_models::{
     Absolute, Architecture, Batch, Body, Config, Convention, Input, LvVitConfig, Network, NormPlace, Pass,
     Pool, PoolOverride, PositionConfig, Precision, Probe, ShapeOverrides, StVitConfig, T2tVitConfig,
-    TubePool, TubePositions, VitConfig, architecture, load, parameters, timm_config,
+    TubePool, TubePositions, VitConfig, architecture, configured, load, parameters, timm_config,
 };
 
 /// The references' own runs in f32 and f64 differ by up to 3.4e-5.
@@ -321,9 +323,13 @@ fn costs_and_parameters_are_those_that_were_counted_on_the_reference() {
 const NAMES: [&str; 7] =
     ["lvvit_t", "lvvit_s", "lvvit_m", "lvvit_l", "t2t_vit_t_14", "t2t_vit_t_19", "t2t_vit_t_24"];
 
+/// Those whose head averages.
+const AVERAGING: [&str; 3] =
+    ["audio_vit_base_patch16_1024x128", "st_vit_base_patch16_224", "st_vit_large_patch16_224"];
+
 #[test]
 fn a_changed_model_of_every_name_can_be_written_down() {
-    for name in NAMES {
+    for name in NAMES.into_iter().chain(AVERAGING) {
         let named = architecture(name).unwrap_or_else(|error| panic!("{error}"));
         let config =
             named.config.clone().with_num_classes(7).with_img_size((96, 160)).expect("whole patches");
@@ -334,6 +340,34 @@ fn a_changed_model_of_every_name_can_be_written_down() {
             assert!(written.is_ok(), "{name}: {written:?}");
         }
     }
+}
+
+#[test]
+fn what_prepares_sounds_and_clips_is_written_down_with_the_model() {
+    let read = |written: &Value| match ModelConfig::parse(&written.to_string()) {
+        Ok(config) => configured(&config, None).unwrap_or_else(|error| panic!("{error}")),
+        Err(error) => panic!("{error}"),
+    };
+    for name in ["kwt_2", "audio_vit_base_patch16_1024x128", "st_vit_base_patch16_224"] {
+        let mut named = architecture(name).unwrap_or_else(|error| panic!("{error}"));
+        named.processor = match named.processor {
+            Processor::Sound(sounds) => sounds.with_statistics(Some(-5.0), Some(3.0)).into(),
+            Processor::Clip(clips) => {
+                let sampling = Sampling::Spans { frames: 16, stride: 2, fps: 15.0, views: 1 };
+                clips.with_sampling(sampling).with_statistics([0.5; 3], [0.25; 3]).into()
+            }
+            other => panic!("{other:?}"),
+        };
+        let written = timm_config(&named, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let found = read(&written);
+        assert_eq!((found.config, found.processor), (named.config, named.processor), "{name}");
+    }
+    // All frames of a clip that has no more.
+    let mut named = architecture("st_vit_base_patch16_224").unwrap_or_else(|error| panic!("{error}"));
+    let Processor::Clip(clips) = named.processor else { panic!("a model of clips") };
+    named.processor = clips.with_sampling(Sampling::Uniform { frames: 16 }).into();
+    let written = timm_config(&named, &[]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(read(&written).processor, named.processor);
 }
 
 #[test]

@@ -254,6 +254,7 @@ fn summary(name: &str, tag: &str, config: &Config, processor: &Processor) -> Str
         (_, Processor::Sound(_)) => format!("spectrograms of {height}x{width} values"),
         _ => format!("{height}x{width} pixels"),
     };
+    let plural = if shape.heads == 1 { "" } else { "s" };
     let tag = if tag.is_empty() { String::new() } else { format!(" ({tag})") };
     let experts = config.experts().map_or_else(String::new, |experts| {
         let blocks = experts.placement.blocks(facts.depth);
@@ -261,7 +262,7 @@ fn summary(name: &str, tag: &str, config: &Config, processor: &Processor) -> Str
         format!(", {} experts in blocks {blocks} of which a token uses {}", experts.experts, experts.chosen)
     });
     format!(
-        "{name}{tag}: {:.2} M parameters, {} blocks of {} channels and {} heads{experts}, {} tokens ({} never merge) for {input}",
+        "{name}{tag}: {:.2} M parameters, {} blocks of {} channels and {} head{plural}{experts}, {} tokens ({} never merge) for {input}",
         config.parameters() as f64 / 1e6,
         facts.depth,
         shape.channels,
