@@ -96,6 +96,12 @@ impl fmt::Display for Preprocess {
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PreprocessError {
+    /// An image for a model that takes something else.
+    #[error("the model takes {media}, and was given images; prepare {media} with its processor")]
+    TakesNoImages {
+        /// What the model takes.
+        media: &'static str,
+    },
     /// A setting of clips makes no sense.
     #[error("{0}")]
     Clip(String),

@@ -268,7 +268,7 @@ impl Model {
     /// When an image cannot be brought to the model's input size, or the model takes no images.
     pub fn prepare(&self, images: &[Rgb]) -> Result<Batch, PreprocessError> {
         let Processor::Image(processor) = self.processor() else {
-            return Err(PreprocessError::OfImages { setting: "an image", media: self.media().words() });
+            return Err(PreprocessError::TakesNoImages { media: self.media().words() });
         };
         let fitted = images.iter().map(|image| Ok(Prepared::Picture(processor.fit(image)?)));
         let fitted: Vec<Prepared> = fitted.collect::<Result<_, PreprocessError>>()?;
