@@ -170,3 +170,63 @@ impl ClipView {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Item, View, Visit};
+    use crate::data::Source;
+    use crate::recipe::RegularisationRecipe;
+    use tokmerge_data::Processor;
+    use tokmerge_data::clip::{ClipProcessor, Sampling, SpatialCrops};
+    use tokmerge_scenes::{Clips, MOTIONS, Split, write_clips};
+
+    fn view(sampling: Sampling, flip: f64) -> View {
+        let clips = ClipProcessor::mae_st(1, SpatialCrops::Centre).with_sampling(sampling);
+        let clips = clips.with_size((16, 16)).with_crop_pct(1.0).unwrap();
+        let with = RegularisationRecipe { flip, ..RegularisationRecipe::default() };
+        View::new(&Processor::from(clips), &with).unwrap()
+    }
+
+    fn values(view: &View, item: Item<'_>, frames: usize, index: u64) -> Vec<f32> {
+        let View::Clip(view) = view else { panic!("a view of clips") };
+        let mut out = vec![0.0; 3 * frames * 16 * 16];
+        view.prepare(item, Visit { seed: 1, epoch: 0, index }, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_drawn_clip_and_its_folder_of_frames_look_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let clips = Clips::of(Split::Train).with_side(16).unwrap().with_frames(6).unwrap();
+        write_clips(&clips, dir.path(), 0..3).unwrap();
+        let source = Source::Clips { clips, count: 3 };
+        for flip in [0.0, 1.0] {
+            let view = view(Sampling::Uniform { frames: 6 }, flip);
+            for index in 0..3 {
+                let folder = dir.path().join(MOTIONS[clips.class(index)]).join(format!("{index:07}"));
+                let drawn = values(&view, source.item(index as usize), 6, index);
+                assert!(drawn == values(&view, Item::File(&folder), 6, index));
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_of_a_longer_clip_begins_anywhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let clips = Clips::of(Split::Train).with_side(16).unwrap().with_frames(12).unwrap();
+        write_clips(&clips, dir.path(), 0..1).unwrap();
+        let folder = dir.path().join(MOTIONS[clips.class(0)]).join("0000000");
+        let whole = values(&view(Sampling::Uniform { frames: 12 }, 0.0), Item::File(&folder), 12, 0);
+        let plane = 16 * 16;
+        let span = view(Sampling::Spans { frames: 4, stride: 1, fps: 30.0, views: 1 }, 0.0);
+        let mut starts = std::collections::BTreeSet::new();
+        for index in 0..60 {
+            let part = values(&span, Item::File(&folder), 4, index);
+            let is_at = |start: &usize| part[..plane] == whole[start * plane..(start + 1) * plane];
+            let start = (0..12).find(is_at).unwrap();
+            assert!(part[..4 * plane] == whole[start * plane..(start + 4) * plane], "{start}");
+            starts.insert(start);
+        }
+        assert!(starts.len() > 5 && starts.iter().all(|start| *start <= 8), "{starts:?}");
+    }
+}
