@@ -83,7 +83,13 @@ impl Start {
             )));
         }
         let (network, mut architecture) = match &recipe.model.weights {
-            Some(weights) => tuned(&recipe, weights, classes, &device, progress)?,
+            Some(weights) => {
+                let (network, architecture, names) = tuned(&recipe, weights, classes, &device, progress)?;
+                if recipe.data.labels.is_none() && recipe.data.class_order.is_none() {
+                    data.numbered_as(&names);
+                }
+                (network, architecture)
+            }
             None => drawn(&recipe, classes, &device)?,
         };
         let origin = match recipe.model.weights {
@@ -190,14 +196,14 @@ fn routed(network: Network, recipe: &mut Recipe) -> Result<Network, TrainError> 
     Ok(network.with_router_training(training))
 }
 
-/// A model with weights, and a new head where the classes are others.
+/// A model with weights, and a new head where the classes are others; and the names of the classes that it knew.
 fn tuned(
     recipe: &Recipe,
     weights: &str,
     classes: usize,
     device: &Device,
     progress: &dyn Progress,
-) -> Result<(Network, Architecture), TrainError> {
+) -> Result<(Network, Architecture, Vec<String>), TrainError> {
     let weights = match weights {
         "pretrained" => Weights::Pretrained,
         path => Weights::File(PathBuf::from(path)),
@@ -228,7 +234,7 @@ fn tuned(
     let network = network.with_fresh_mergers(model.trained_with(), device);
     let network = assign(network, &values, device);
     architecture.config = config;
-    Ok((network, architecture))
+    Ok((network, architecture, model.class_names().to_vec()))
 }
 
 /// A model of random weights.

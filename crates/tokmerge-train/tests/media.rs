@@ -74,6 +74,27 @@ fn recordings_of_silence_are_zeros_unless_they_are_asked_for() {
     assert!(!zeros && !said.contains("silence"), "{said}");
 }
 
+/// The model's classes are in the order of its table of labels, and fine-tuning on the same folders must not mix them up.
+#[test]
+fn fine_tuning_keeps_the_order_of_the_classes_of_the_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    tones(&dir.path().join("sounds"), 24);
+    let labels = dir.path().join("labels.txt");
+    std::fs::write(&labels, "low\nhigh\n").unwrap();
+    let labels = format!("data.labels={}", labels.display());
+    let first = dir.path().join("first");
+    begin(&sound_recipe(dir.path(), &["train.epochs=5", &labels]), &first).run(&mut ()).unwrap();
+    assert_eq!(opened(&first).class_names(), ["low", "high"]);
+    let name = format!("model={{name=\"local-dir:{}\",weights=\"pretrained\"}}", first.display());
+    let begun = start(sound_recipe(dir.path(), &[&name]));
+    assert_eq!(begun.class_names(), ["low", "high"]);
+    assert!(begun.notes().iter().any(|note| note.contains("numbered as the classes of the weights")));
+    let again = sound_recipe(dir.path(), &[&name, "train.epochs=0"]);
+    let summary =
+        begin(&again, &dir.path().join("again")).run(&mut ()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(summary.validations[0].score() > 90.0, "{:?}", summary.validations);
+}
+
 #[test]
 fn drawn_clips_are_trained_on_and_folders_of_frames_validate() {
     let dir = tempfile::tempdir().unwrap();

@@ -139,6 +139,29 @@ impl Data {
         matches!(self.train, Source::List { .. })
     }
 
+    /// Numbers the classes as a model does that knows the same ones by these names, in any order: its head then keeps what it
+    /// knows. Other names change nothing.
+    pub(crate) fn numbered_as(&mut self, names: &[String]) {
+        let place = |class: &String| names.iter().position(|name| name == class);
+        let places: Option<Vec<usize>> = self.class_names.iter().map(place).collect();
+        let Some(places) = places else { return };
+        if places.len() != names.len() || self.class_names == names {
+            return;
+        }
+        for source in [&mut self.train, &mut self.val] {
+            if let Source::Files { samples, .. } = source {
+                let numbered = |sample: &Sample| Sample {
+                    path: sample.path.clone(),
+                    label: sample.label.map(|label| places[label]),
+                };
+                *samples = samples.iter().map(numbered).collect();
+            }
+        }
+        self.class_names = names.to_vec();
+        self.notes
+            .push("the class folders are numbered as the classes of the weights, by their names".to_owned());
+    }
+
     /// Draws clips in the size and length that the model takes.
     ///
     /// # Errors

@@ -97,6 +97,11 @@ impl Recipe {
                 }
             }
             Some(name) => {
+                let frames = model.num_frames.filter(|_| model.weights.is_some());
+                if let Some(frames) = frames {
+                    let rule = "the weights have their own number of frames; leave it out";
+                    return Err(refuse("model.num_frames", frames, rule));
+                }
                 if let (true, Some((key, value))) =
                     (model.weights.is_some(), shape.iter().find_map(|(key, value)| Some((*key, (*value)?))))
                 {
