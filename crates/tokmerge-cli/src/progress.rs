@@ -258,8 +258,10 @@ impl train::Observer for TrainProgress {
             }
             Event::Validated(validation) => {
                 let results = validation.accuracies.iter();
-                let shown = results
-                    .map(|accuracy| format!("{} {:.1} %", accuracy.merge, accuracy.top1.unwrap_or(0.0)));
+                let shown = results.map(|accuracy| {
+                    let percent = accuracy.top1.or(accuracy.mean_average_precision);
+                    format!("{} {:.1} %", accuracy.merge, percent.unwrap_or(0.0))
+                });
                 let shown = shown.collect::<Vec<_>>().join(", ");
                 let loss = self.loss.map_or_else(String::new, |loss| format!(", loss {loss:.3}"));
                 self.note(&format!(

@@ -153,3 +153,119 @@ fn low_rank_additions_say_how_little_is_trained() {
     desk.run(&format!("{tune} -o wrong --set lora={{rank=2,targets=[\"kv\"]}}"))
         .fails(&["lora.targets names kv", "qkv"]);
 }
+
+/// A WAV file of half a second at 8 kHz: tones of these frequencies.
+fn wav(frequencies: &[f64]) -> Vec<u8> {
+    let (rate, count) = (8000_u32, 4000_u32);
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + 2 * count).to_le_bytes());
+    bytes.extend_from_slice(b"WAVEfmt ");
+    bytes.extend(16_u32.to_le_bytes());
+    // PCM, one channel, bytes a second, bytes a sample, bits a sample.
+    bytes.extend([1_u16, 1].iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend([rate, 2 * rate].iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend([2_u16, 16].iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend_from_slice(b"data");
+    bytes.extend((2 * count).to_le_bytes());
+    for at in 0..count {
+        let turn = std::f64::consts::TAU * f64::from(at) / f64::from(rate);
+        let value = 0.3 * frequencies.iter().map(|frequency| (turn * frequency).sin()).sum::<f64>();
+        bytes.extend(((value * 32767.0) as i16).to_le_bytes());
+    }
+    bytes
+}
+
+const SOUNDS: &str = r#"
+merge = "tome:r=8"
+[model]
+name = "kwt_1"
+embed_dim = 24
+depth = 2
+num_heads = 3
+[data]
+train = "sounds"
+split = 0.25
+[schedule]
+lr = 3e-3
+warmup_epochs = 1
+[regularisation]
+shift = 0.05
+[train]
+epochs = 4
+batch_size = 8
+"#;
+
+#[test]
+fn a_folder_of_sounds_is_trained_on_and_answers() {
+    let desk = Desk::new();
+    for i in 0..16 {
+        desk.write(&format!("sounds/high/{i}.wav"), wav(&[2000.0 + 25.0 * f64::from(i)]));
+        desk.write(&format!("sounds/low/{i}.wav"), wav(&[300.0 + 5.0 * f64::from(i)]));
+    }
+    desk.write("sounds.toml", SOUNDS);
+    let run = desk.run("train sounds.toml").ok();
+    assert!(run.err.contains("24 sounds to train on, 8 to validate on"), "{}", run.err);
+    assert!(run.out.contains("on 8 sounds:"), "{}", run.out);
+    let classified =
+        desk.run("classify sounds/high/3.wav --model local-dir:runs/sounds --merge tome:r=8").ok();
+    let first = classified.out.lines().nth(1).expect("an answer");
+    assert!(first.contains("high"), "{}", classified.out);
+    desk.run("train sounds.toml -o other --set regularisation.flip=0.5")
+        .fails(&["regularisation.flip is a setting of images and clips", "the model takes sounds"]);
+}
+
+#[test]
+fn drawn_clips_train_a_model_that_answers_for_a_folder_of_frames() {
+    let desk = Desk::new();
+    desk.run("scenes val --clips --images 80 --frames 4 --side 16").ok();
+    let clips = SOUNDS
+        .replace("kwt_1", "st_vit_base_patch16_224\"\nimg_size = 16\nnum_frames = 4\npatch_size = 8 #\"")
+        .replace("train = \"sounds\"\nsplit = 0.25", "train = \"clips:32\"\nval = \"val\"\ncrop_pct = 1.0")
+        .replace("[regularisation]\nshift = 0.05", "")
+        .replace("tome:r=8", "tome:r=2")
+        .replace("epochs = 4", "epochs = 1");
+    desk.write("clips.toml", clips);
+    let run = desk.run("train clips.toml").ok();
+    assert!(run.err.contains("32 clips to train on, 80 to validate on"), "{}", run.err);
+    let eval = desk.run("eval val --model local-dir:runs/clips --merge tome:r=2 --json").ok();
+    assert_eq!(number(&eval.json()[0], "images"), 80.0);
+    assert_eq!(number(&eval.json()[0], "mean_tokens"), 5.0);
+}
+
+#[test]
+fn a_list_of_several_labels_is_trained_on_and_evaluated() {
+    let desk = Desk::new();
+    let mut rows = "path,labels\n".to_owned();
+    for i in 0..24 {
+        let (low, high) = (i % 2 == 1, i % 4 > 1);
+        let mut frequencies = Vec::new();
+        frequencies.extend(low.then_some(300.0 + f64::from(i)));
+        frequencies.extend(high.then_some(2000.0 + 10.0 * f64::from(i)));
+        desk.write(&format!("sounds/{i}.wav"), wav(&frequencies));
+        let labels: Vec<&str> = [(low, "Low"), (high, "High")]
+            .into_iter()
+            .filter_map(|(has, name)| has.then_some(name))
+            .collect();
+        rows += &format!("{i}.wav,{}\n", labels.join(";"));
+    }
+    desk.write("sounds/list.csv", &rows);
+    desk.write("classes.csv", "index,mid,display_name\n0,/m/0a,Low\n1,/m/0b,High\n2,/m/0c,Never\n");
+    let recipe =
+        SOUNDS.replace("train = \"sounds\"", "train = \"sounds/list.csv\"\nlabels = \"classes.csv\"");
+    desk.write("list.toml", recipe.replace("epochs = 4", "epochs = 8"));
+    let run = desk.run("train list.toml").ok();
+    assert!(run.out.contains("mAP %") && !run.out.contains("top-1"), "{}", run.out);
+
+    let eval = "eval sounds/list.csv --model local-dir:runs/list --merge none --merge tome:r=8";
+    let shown = desk.run(&format!("{eval} --labels classes.csv")).ok();
+    assert!(
+        shown.out.contains("mAP %") && shown.err.contains("1 of 3 classes"),
+        "{}{}",
+        shown.out,
+        shown.err
+    );
+    let json = desk.run(&format!("{eval} --labels classes.csv --json")).ok().json();
+    assert_eq!((json.len(), number(&json[1], "images")), (2, 24.0));
+    assert!(number(&json[0], "map") > 90.0, "{json:?}");
+    desk.run(eval).fails(&["is a list", "--labels"]);
+}

@@ -268,10 +268,36 @@ impl Processor {
                 let Preprocess { interpolation, mean, std, .. } = values.with(overrides)?;
                 Ok(NaflexPreprocess { interpolation, mean, std, ..own.clone() }.into())
             }
-            Self::Sound(_) | Self::Clip(_) => match overrides.first() {
-                None => Ok(self.clone()),
-                Some(setting) => Err(PreprocessError::OfImages { setting, media: self.media().words() }),
-            },
+            Self::Clip(own) => {
+                let of_clips =
+                    PreprocessOverrides { crop_pct: None, mean: None, std: None, ..overrides.clone() };
+                self.without_those_of_images(&of_clips)?;
+                let mut processor = own.clone();
+                if let Some(part) = overrides.crop_pct {
+                    processor = processor
+                        .with_crop_pct(part)
+                        .map_err(|error| PreprocessError::Clip(error.to_string()))?;
+                }
+                let (mean, std) = processor.fit.normalisation();
+                let given = PreprocessOverrides {
+                    mean: overrides.mean.clone(),
+                    std: overrides.std.clone(),
+                    ..PreprocessOverrides::default()
+                };
+                let values = Preprocess { mean, std, ..Preprocess::default() }.with(&given)?;
+                Ok(processor.with_statistics(values.mean, values.std).into())
+            }
+            Self::Sound(_) => {
+                self.without_those_of_images(overrides)?;
+                Ok(self.clone())
+            }
+        }
+    }
+
+    fn without_those_of_images(&self, overrides: &PreprocessOverrides) -> Result<(), PreprocessError> {
+        match overrides.first() {
+            None => Ok(()),
+            Some(setting) => Err(PreprocessError::OfImages { setting, media: self.media().words() }),
         }
     }
 

@@ -1,10 +1,11 @@
 //! Accuracy on labelled images, and agreement with the unmerged model on any.
 
 use crate::batches::each_batch;
+use crate::mean_average_precision::MeanAveragePrecision;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
-use tokmerge_data::{Batch, LoaderError, Media, MediaError, Reading, Sample};
+use tokmerge_data::{Batch, LoaderError, Media, MediaError, MultiLabelSample, Reading, Sample};
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_models::{Convention, Measured, Model, NotFinite};
 
@@ -28,6 +29,9 @@ pub struct Accuracy {
     pub top1: Option<f64>,
     /// Percent whose label is among the first five.
     pub top5: Option<f64>,
+    /// Mean average precision in percent, of files with several labels.
+    #[serde(rename = "map", skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision: Option<f64>,
     /// Percent of images whose first prediction is the unmerged model's.
     pub agreement: f64,
     /// Images over the time of this method's forward passes, reading not included.
@@ -182,6 +186,88 @@ pub fn evaluate(
     if model.classes() == 1 {
         return Err(EvalError::OneClass);
     }
+    each_answer(model, reductions, samples, options, observer, &mut |answer, observer| {
+        let Answer { sample, method, logits, tally } = answer;
+        let top = top(logits, 5);
+        if let (Some(label), Labels::Trusted) = (sample.label, labels) {
+            check_label(sample, label, logits.len())?;
+            tally.labelled += 1;
+            tally.top1 += usize::from(top[0].0 == label);
+            tally.top5 += usize::from(top.iter().any(|(class, _)| *class == label));
+        }
+        observer.predicted(Prediction { sample, method, top }).map_err(EvalError::Observer)
+    })
+}
+
+/// Evaluates several methods on files with any number of labels each, as [`evaluate`] does otherwise.
+///
+/// # Errors
+/// As [`evaluate`], but that one class is enough.
+pub fn evaluate_lists(
+    model: &Model,
+    reductions: &[Reduction],
+    files: &[MultiLabelSample],
+    options: EvalOptions,
+    observer: &mut dyn Observer,
+) -> Result<ListEvaluation, EvalError> {
+    // A sample's label is where it stands in the list.
+    let sample = |(at, file): (usize, &MultiLabelSample)| Sample { path: file.path.clone(), label: Some(at) };
+    let samples = files.iter().enumerate().map(sample).collect();
+    let mut scores: Vec<Vec<f32>> = vec![Vec::new(); reductions.len()];
+    let mut read: Vec<&[usize]> = Vec::new();
+    let mut results = each_answer(model, reductions, samples, options, observer, &mut |answer, observer| {
+        let Answer { sample, method, logits, .. } = answer;
+        let labels = sample.label.and_then(|at| files.get(at)).map_or(&[][..], |file| &file.labels);
+        if method == 0 {
+            labels.iter().try_for_each(|label| check_label(sample, *label, logits.len()))?;
+            read.push(labels);
+        }
+        // The sigmoid keeps the order, and logits have fewer ties.
+        scores[method].extend_from_slice(logits);
+        let top = top(logits, 5);
+        observer.predicted(Prediction { sample, method, top }).map_err(EvalError::Observer)
+    })?;
+    let precisions = scores.iter().map(|scores| MeanAveragePrecision::of(scores, &read, model.classes()));
+    let precisions: Vec<MeanAveragePrecision> = precisions.collect();
+    for (result, precision) in results.iter_mut().zip(&precisions) {
+        result.mean_average_precision = precision.mean().map(|mean| 100.0 * mean);
+    }
+    Ok(ListEvaluation { accuracies: results, precisions })
+}
+
+/// What several methods make of files with any number of labels.
+#[derive(Clone, Debug)]
+pub struct ListEvaluation {
+    /// One for each method; there is no top-1.
+    pub accuracies: Vec<Accuracy>,
+    /// The same, class by class.
+    pub precisions: Vec<MeanAveragePrecision>,
+}
+
+fn check_label(sample: &Sample, label: usize, classes: usize) -> Result<(), EvalError> {
+    if label < classes {
+        return Ok(());
+    }
+    Err(EvalError::Label { path: sample.path.display().to_string(), label, classes })
+}
+
+/// What one method says of one sample.
+struct Answer<'a> {
+    sample: &'a Sample,
+    method: usize,
+    logits: &'a [f32],
+    tally: &'a mut Tally,
+}
+
+/// Hands every answer of every method to `count`.
+fn each_answer(
+    model: &Model,
+    reductions: &[Reduction],
+    samples: Vec<Sample>,
+    options: EvalOptions,
+    observer: &mut dyn Observer,
+    count: &mut dyn FnMut(Answer<'_>, &mut dyn Observer) -> Result<(), EvalError>,
+) -> Result<Vec<Accuracy>, EvalError> {
     model.warm_up();
     let start = Instant::now();
     let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
@@ -201,20 +287,9 @@ pub fn evaluate(
             tally.tokens += pass.tokens_left.iter().sum::<usize>();
             for (sample, (logits, reference)) in batch.samples.iter().zip(pass.logits.iter().zip(&reference))
             {
-                let top = top(logits, 5);
                 tally.images += 1;
-                tally.agree += usize::from(top.first().map(|(class, _)| *class) == *reference);
-                if let (Some(label), Labels::Trusted) = (sample.label, labels) {
-                    let classes = logits.len();
-                    if label >= classes {
-                        let path = sample.path.display().to_string();
-                        return Err(EvalError::Label { path, label, classes });
-                    }
-                    tally.labelled += 1;
-                    tally.top1 += usize::from(top[0].0 == label);
-                    tally.top5 += usize::from(top.iter().any(|(class, _)| *class == label));
-                }
-                observer.predicted(Prediction { sample, method, top }).map_err(EvalError::Observer)?;
+                tally.agree += usize::from(best(logits) == *reference);
+                count(Answer { sample, method, logits, tally }, observer)?;
             }
         }
         Ok(())
@@ -234,6 +309,7 @@ impl Tally {
             images: self.images,
             top1: labelled(self.top1),
             top5: labelled(self.top5),
+            mean_average_precision: None,
             agreement: percent(self.agree, self.images),
             model_images_per_second: self.images as f64 / self.seconds.max(f64::MIN_POSITIVE),
             run_images_per_second: self.images as f64 / run_seconds.max(f64::MIN_POSITIVE),

@@ -7,11 +7,16 @@ pub mod analysis;
 mod batches;
 mod extract;
 mod few_shot;
+mod mean_average_precision;
 mod speed;
 mod statistics;
 
-pub use accuracy::{Accuracy, EvalError, EvalOptions, Labels, Observer, Prediction, evaluate, top};
+pub use accuracy::{
+    Accuracy, EvalError, EvalOptions, Labels, ListEvaluation, Observer, Prediction, evaluate, evaluate_lists,
+    top,
+};
 pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
+pub use mean_average_precision::{MeanAveragePrecision, average_precision};
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};

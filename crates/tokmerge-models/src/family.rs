@@ -183,6 +183,8 @@ pub struct ShapeOverrides {
     pub pool: Option<PoolOverride>,
     /// Whether a class token leads the tokens.
     pub class_token: Option<bool>,
+    /// Frames of a clip; of models of clips alone.
+    pub num_frames: Option<usize>,
 }
 
 /// What the head looks at, of what a recipe may choose.

@@ -3,7 +3,7 @@
 use crate::experts::{ExpertsConfig, RouterTraining, Routing};
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
 use crate::flops::{Convention, Cost};
-use crate::input::Input;
+use crate::input::{Input, InputShape};
 use crate::pass::{Encoded, Output, Pass, StochasticDepth, encode, resume};
 use crate::positions::Absolute;
 use crate::recompute;
@@ -81,6 +81,10 @@ macro_rules! families {
             /// # Errors
             /// For a change that the family does not know, or that makes no model.
             pub fn with_overrides(self, overrides: &ShapeOverrides) -> Result<Self, String> {
+                let takes_clips = matches!(self.shape().input, InputShape::Clip { .. });
+                if let (Some(frames), false) = (overrides.num_frames, takes_clips) {
+                    return Err(format!("num_frames is {frames}, and the model takes no clips; leave it out"));
+                }
                 Ok(match self {
                     $(Self::$family(config) => Self::$family(config.with_overrides(overrides)?),)+
                 })

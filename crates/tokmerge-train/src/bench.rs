@@ -1,6 +1,6 @@
 //! How fast training is, with and without merging.
 
-use crate::loss::soft_targets;
+use crate::loss::{Loss, soft_targets};
 use crate::optimizer::{Groups, optimizer};
 use crate::pass::Pass;
 use crate::recipe::{AdamRecipe, OptimizerRecipe, Recompute};
@@ -52,8 +52,10 @@ pub fn bench_training(
         })
         .collect();
     let drop = StochasticDepth { rate: 0.0, seed: 0 };
-    let passes: Vec<Pass> =
-        reductions.iter().map(|reduction| Pass { reduction: reduction.clone(), drop, recompute }).collect();
+    let passes: Vec<Pass> = reductions
+        .iter()
+        .map(|reduction| Pass { reduction: reduction.clone(), drop, recompute, loss: Loss::CrossEntropy })
+        .collect();
     // What a forward pass costs is counted once, untimed.
     let counts = reductions.iter().map(|reduction| count(model, reduction, &options));
     let counts = counts.collect::<Result<Vec<[f64; 3]>, _>>()?;

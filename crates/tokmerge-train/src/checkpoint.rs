@@ -268,7 +268,7 @@ impl Checkpoints {
                 "its checkpoint was made by another recipe: {key} is {there} there and {here} here; give the recipe as it was, or another `output`"
             ));
         }
-        let images = setup.images.train.len();
+        let images = setup.data.train.len();
         if position.images != images {
             return occupied(format!(
                 "its checkpoint was made with {} training images, and there are {images} now; bring them back, or give another `output`",
@@ -351,7 +351,7 @@ fn write_model(
     weights: &BTreeMap<String, Values>,
     dir: &Path,
 ) -> Result<(), (PathBuf, String)> {
-    let config = timm_config(&setup.architecture, &setup.images.class_names);
+    let config = timm_config(&setup.architecture, &setup.data.class_names);
     let config = config.map_err(|error| (dir.join(CONFIG), error.to_string()))?;
     save(weights, &setup.recipe.merge, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
     write(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())

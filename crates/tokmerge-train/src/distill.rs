@@ -36,10 +36,9 @@ impl Teacher {
         })
     }
 
-    /// What the teacher says of the images mixed with their targets: `[B, 3, H, W]` and `[B, classes]`, neither tracked,
-    /// → `[B, classes]`.
-    pub(crate) fn targets(&self, images: Tensor<4>, targets: Tensor<2>) -> Tensor<2> {
-        let said = softmax(self.network.run(Input::Images(images), Pass::head(&self.reduction)).logits, 1);
+    /// What the teacher says of a batch mixed with its targets, `[B, classes]`, neither tracked, → `[B, classes]`.
+    pub(crate) fn targets(&self, input: Input, targets: Tensor<2>) -> Tensor<2> {
+        let said = softmax(self.network.run(input, Pass::head(&self.reduction)).logits, 1);
         if self.weight == 1.0 { said } else { targets * (1.0 - self.weight) + said * self.weight }
     }
 }

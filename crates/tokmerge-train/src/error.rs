@@ -15,7 +15,7 @@ pub enum TrainError {
     /// The recipe makes no sense.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// A folder of images cannot be used.
+    /// A folder cannot be used.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// The file of labels cannot be used.
@@ -24,7 +24,7 @@ pub enum TrainError {
     /// The preprocessing makes no sense.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
-    /// The images do not go together with each other or with the model.
+    /// The data do not go together with each other or with the model.
     #[error("{0}")]
     Data(String),
     /// The model cannot be opened.
@@ -45,9 +45,9 @@ pub enum TrainError {
     /// Validation failed.
     #[error(transparent)]
     Validation(#[from] EvalError),
-    /// No image of a batch could be read.
+    /// No file of a batch could be read.
     #[error(
-        "{tried} images in a row could not be read, the last: {last}; see what is wrong with the folder {}", folder.display()
+        "{tried} files in a row could not be read, the last: {last}; see what is wrong with {}", folder.display()
     )]
     Unreadable {
         /// How many were tried.

@@ -22,7 +22,7 @@ impl Member {
 }
 
 fn is_embedding(path: &str) -> bool {
-    path == "pos_embed" || path.ends_with("_token")
+    path.starts_with("pos_embed") || path.ends_with("_token")
 }
 
 /// From 0 for the embeddings to `depth + 1` for norm and head.
@@ -51,6 +51,7 @@ mod tests {
             ("blocks.3.norm1.weight", 1),
             ("blocks.3.ls1.gamma", 1),
             ("pos_embed", 3),
+            ("pos_embed_temporal", 3),
             ("cls_token", 3),
             ("reg_token", 3),
         ] {

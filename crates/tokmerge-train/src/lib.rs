@@ -1,8 +1,8 @@
-//! Trains and fine-tunes Vision Transformers, with merging and without.
+//! Trains and fine-tunes Transformers of images, sounds and clips, with merging and without.
 //!
 //! A [`Recipe`] says everything that decides the result; a [`Trainer`] follows it. Two runs of one recipe give the
-//! same weights bit for bit, whatever the number of threads that read images, and so do a run in one go and a run
-//! that was killed and resumed: every random choice is a function of the seed and of a position (epoch, image), and
+//! same weights bit for bit, whatever the number of threads that read items, and so do a run in one go and a run
+//! that was killed and resumed: every random choice is a function of the seed and of a position (epoch, item), and
 //! a checkpoint holds everything else.
 //!
 //! Begin reading at [`Trainer`].
@@ -24,6 +24,7 @@ mod pass;
 mod recipe;
 mod schedule;
 mod start;
+mod suit;
 mod trainer;
 mod validate;
 mod weights;
@@ -31,11 +32,11 @@ mod weights;
 pub use bench::bench_training;
 pub use checkpoint::{Checkpoints, Position};
 pub use error::TrainError;
-pub use loss::{soft_cross_entropy, soft_targets};
+pub use loss::{Loss, binary_cross_entropy, soft_cross_entropy, soft_targets};
 pub use recipe::{
     AdafactorRecipe, AdamRecipe, DataRecipe, DistillRecipe, LoraRecipe, ModelRecipe, OptimizerRecipe, Recipe,
-    RecipeError, Recompute, RegularisationRecipe, RoutingRecipe, ScheduleKind, ScheduleRecipe, SgdRecipe,
-    TrainRecipe, UnknownRecompute,
+    RecipeError, Recompute, RegularisationRecipe, RoutingRecipe, SamplingRecipe, ScheduleKind,
+    ScheduleRecipe, SgdRecipe, SilenceRecipe, SpecAugmentRecipe, TrainRecipe, UnknownRecompute,
 };
 pub use schedule::Schedule;
 pub use start::Start;

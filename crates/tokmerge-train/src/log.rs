@@ -11,6 +11,9 @@ const STEPS_HEADING: [&str; 7] = ["step", "epoch", "lr", "loss", "grad_norm", "i
 const VALIDATION: &str = "validation.csv";
 const VALIDATION_HEADING: [&str; 9] =
     ["step", "epoch", "weights", "merge", "top1", "top5", "images", "gmacs", "mean_tokens"];
+/// The same where items have several labels.
+const VALIDATION_HEADING_OF_LISTS: [&str; 8] =
+    ["step", "epoch", "weights", "merge", "map", "images", "gmacs", "mean_tokens"];
 
 /// A step, as it is logged.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +39,10 @@ pub(crate) struct Log {
 impl Log {
     /// Opens the files of a run that has done `step` steps; rows of later steps are taken out, since these will be
     /// done again.
-    pub(crate) fn open(checkpoints: &Checkpoints, step: usize) -> Result<Self, TrainError> {
+    pub(crate) fn open(checkpoints: &Checkpoints, step: usize, has_lists: bool) -> Result<Self, TrainError> {
+        let heading: &[&str] = if has_lists { &VALIDATION_HEADING_OF_LISTS } else { &VALIDATION_HEADING };
         let (steps, _) = Table::open(checkpoints, STEPS, &STEPS_HEADING, step)?;
-        let (validation, validated) = Table::open(checkpoints, VALIDATION, &VALIDATION_HEADING, step)?;
+        let (validation, validated) = Table::open(checkpoints, VALIDATION, heading, step)?;
         Ok(Self { steps, validation, validated })
     }
 
@@ -62,17 +66,22 @@ impl Log {
     pub(crate) fn validation(&mut self, validation: &Validation) -> Result<(), csv::Error> {
         let percent = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
         for accuracy in &validation.accuracies {
-            self.validation.write(&[
+            let mut row = vec![
                 validation.step.to_string(),
                 validation.epoch.to_string(),
                 validation.of.name().to_owned(),
                 accuracy.merge.clone(),
-                percent(accuracy.top1),
-                percent(accuracy.top5),
+            ];
+            match accuracy.mean_average_precision {
+                Some(precision) => row.push(percent(Some(precision))),
+                None => row.extend([percent(accuracy.top1), percent(accuracy.top5)]),
+            }
+            row.extend([
                 accuracy.images.to_string(),
                 format!("{:.4}", accuracy.gmacs),
                 format!("{:.2}", accuracy.mean_tokens),
-            ])?;
+            ]);
+            self.validation.write(&row)?;
         }
         self.validated.push(validation.step);
         Ok(())

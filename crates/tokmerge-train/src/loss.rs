@@ -1,6 +1,27 @@
-//! Cross-entropy against soft targets.
+//! Losses against soft targets.
 
 use burn::tensor::{Tensor, activation::log_softmax};
+use serde::{Deserialize, Serialize};
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Cross-entropy of the softmax: one class is right.
+    CrossEntropy,
+    /// Binary cross-entropy of the sigmoid of every class: any number of them are right.
+    Bce,
+}
+
+impl Loss {
+    /// The loss of logits and targets, both `[B, classes]` → `[1]`.
+    pub(crate) fn of(self, logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+        match self {
+            Self::CrossEntropy => soft_cross_entropy(logits, targets),
+            Self::Bce => binary_cross_entropy(logits, targets),
+        }
+    }
+}
 
 /// Targets of labelled images, `[B, classes]`: the label has `1 - smoothing` of the mass, and `smoothing` is spread
 /// evenly over all classes, the label included (Szegedy et al., 2016).
@@ -23,9 +44,16 @@ pub fn soft_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     (log_softmax(logits, 1) * targets).sum() / -(items as f64)
 }
 
+/// Binary cross-entropy of `sigmoid(logits)`, the mean over items and classes: both `[B, classes]` → `[1]`.
+pub fn binary_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    // max(x, 0) - x t + log(1 + exp(-|x|)), which overflows for no x.
+    let tail = (logits.clone().abs().neg().exp() + 1.0).log();
+    (logits.clone().clamp_min(0.0) - logits * targets + tail).mean()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{soft_cross_entropy, soft_targets};
+    use super::{binary_cross_entropy, soft_cross_entropy, soft_targets};
     use burn::tensor::{Device, Tensor, TensorData};
 
     #[test]
@@ -60,6 +88,29 @@ mod tests {
         let found =
             leaf.grad(&loss.backward()).expect("a gradient").into_data().try_to_vec::<f32>().expect("f32");
         assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
+        assert!(found.iter().zip(&gradient).all(|(a, e)| (a - e).abs() < 1e-6), "{found:?} {gradient:?}");
+    }
+
+    /// By hand: -t log s(x) - (1 - t) log (1 - s(x)), whose gradient by x is s(x) - t.
+    #[test]
+    fn binary_value_and_gradient() {
+        let device = Device::flex().autodiff();
+        let tensor = |values: [[f32; 3]; 2]| Tensor::<2>::from_data(TensorData::from(values), &device);
+        let logits = [[1.0f32, -1.0, 0.5], [0.25, 2.0, 90.0]];
+        let targets = [[1.0f32, 0.0, 0.3], [0.0, 1.0, 1.0]];
+        let leaf = tensor(logits).require_grad();
+        let loss = binary_cross_entropy(leaf.clone(), tensor(targets));
+        let (mut expected, mut gradient) = (0.0, Vec::new());
+        for (x, t) in logits.into_iter().flatten().zip(targets.into_iter().flatten()) {
+            let sigmoid = 1.0 / (1.0 + (-f64::from(x)).exp());
+            let t = f64::from(t);
+            let of = |part: f64, log: f64| if part == 0.0 { 0.0 } else { part * log.ln() };
+            expected -= (of(t, sigmoid) + of(1.0 - t, 1.0 - sigmoid)) / 6.0;
+            gradient.push(((sigmoid - t) / 6.0) as f32);
+        }
+        let found =
+            leaf.grad(&loss.backward()).expect("a gradient").into_data().try_to_vec::<f32>().expect("f32");
+        assert!((f64::from(loss.into_scalar::<f32>()) - expected).abs() < 1e-6);
         assert!(found.iter().zip(&gradient).all(|(a, e)| (a - e).abs() < 1e-6), "{found:?} {gradient:?}");
     }
 }

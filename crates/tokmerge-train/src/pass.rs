@@ -1,12 +1,12 @@
 //! The one place where training runs the model.
 
-use crate::loss::soft_cross_entropy;
+use crate::loss::Loss;
 use crate::recipe::Recompute;
 use burn::tensor::{Device, Tensor};
 use burn_optim::{GradientsAccumulator, GradientsParams};
 use std::ops::Range;
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Input, Network, Pass as NetworkPass, StochasticDepth};
+use tokmerge_models::{Batch, Input, InputShape, Network, Pass as NetworkPass, StochasticDepth};
 
 /// How a batch becomes gradients.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub(crate) struct Pass {
     pub(crate) reduction: Reduction,
     pub(crate) drop: StochasticDepth,
     pub(crate) recompute: Recompute,
+    pub(crate) loss: Loss,
 }
 
 impl Pass {
@@ -29,7 +30,7 @@ impl Pass {
         let reduction = self.reduction.clone().with_mergers(network.mergers().clone());
         // Experts are chosen in another way in training, whatever else is left out.
         let drop = (self.drop.rate > 0.0 || network.config().experts().is_some()).then_some(self.drop);
-        let loss = |logits| soft_cross_entropy(logits, targets);
+        let loss = |logits| self.loss.of(logits, targets);
         match self.recompute {
             Recompute::Nothing => {
                 let pass = match drop {
@@ -62,27 +63,26 @@ impl Pass {
         &self,
         network: &Network,
         devices: &[Device],
-        images: &Tensor<4>,
+        batch: &Batch,
+        shape: &InputShape,
         targets: &Tensor<2>,
         share: f64,
     ) -> (f64, GradientsParams) {
-        let items = images.dims()[0];
+        let items = batch.items(shape);
         let parts = portions(items, devices.len());
-        let home = images.device();
+        let home = targets.device();
         let part_of = |part: &Range<usize>| part.len() as f64 / items as f64;
         let mut results = Vec::with_capacity(parts.len());
         std::thread::scope(|scope| {
             let mut threads = Vec::with_capacity(parts.len());
             for (replica, (part, device)) in parts.iter().zip(devices).enumerate() {
                 let network = burn::module::Module::fork(network.clone(), device);
-                let images = images.clone().slice([part.clone()]).to_device(device);
+                let input = batch.select(&part.clone().collect::<Vec<_>>(), shape).into_input(shape, device);
                 let targets = targets.clone().slice([part.clone()]).to_device(device);
-                // Otherwise the first image of every part would lose the same branches.
+                // Otherwise the first item of every part would lose the same branches.
                 let drop = StochasticDepth { seed: self.drop.seed.wrapping_add(replica as u64), ..self.drop };
                 let (pass, share) = (Self { drop, ..self.clone() }, share * part_of(part));
-                threads.push(
-                    scope.spawn(move || pass.gradients(&network, Input::Images(images), targets, share)),
-                );
+                threads.push(scope.spawn(move || pass.gradients(&network, input, targets, share)));
             }
             for thread in threads {
                 results.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

@@ -1,15 +1,17 @@
-//! What a run starts from: images, and a model for their classes.
+//! What a run starts from: data, and a model for their classes.
 
-use crate::data::{self, Images};
+use crate::data::{self, Data, View};
 use crate::error::TrainError;
 use crate::lora;
+use crate::loss::Loss;
 use crate::recipe::{PoolRecipe, Recipe};
+use crate::suit;
 use crate::weights::random;
 use burn::tensor::Device;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokmerge_checkpoint::{Progress, Silent};
-use tokmerge_data::Preprocess;
+use tokmerge_data::{Media, Preprocess, Processor};
 use tokmerge_merge::{Method, ModelFacts, SpecError};
 use tokmerge_models::{
     Architecture, Config, Model, ModelOptions, Network, ShapeOverrides, Weights, architecture, describe,
@@ -30,7 +32,8 @@ pub(crate) enum Origin {
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) recipe: Recipe,
-    pub(crate) images: Images,
+    pub(crate) data: Data,
+    pub(crate) loss: Loss,
     pub(crate) architecture: Architecture,
     /// What the model's weights are to begin with.
     pub(crate) origin: Origin,
@@ -40,7 +43,7 @@ pub(crate) struct Setup {
     pub(crate) replicas: Vec<Device>,
 }
 
-/// A recipe whose images were found and whose model was opened.
+/// A recipe whose data were found and whose model was opened.
 #[derive(Clone, Debug)]
 pub struct Start {
     pub(crate) setup: Setup,
@@ -49,10 +52,10 @@ pub struct Start {
 }
 
 impl Start {
-    /// Opens the images and the model of a recipe on a device, which need not be an autodiff one.
+    /// Opens the data and the model of a recipe on a device, which need not be an autodiff one.
     ///
     /// # Errors
-    /// When images or weights are missing, or do not go together.
+    /// When data or weights are missing, or do not go together.
     pub fn open(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         Self::open_with_progress(recipe, device, &Silent)
     }
@@ -66,24 +69,37 @@ impl Start {
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self, TrainError> {
-        let images = data::open(&recipe.data, recipe.train.seed)?;
+        let media = suit::media(&recipe)?;
+        suit::check(&recipe, media)?;
+        let mut data = data::open(&recipe.data, media, recipe.train.seed)?;
+        let loss = suit::loss(&recipe, &data)?;
         let device = device.clone().autodiff();
-        let classes = recipe.model.num_classes.unwrap_or(images.class_names.len());
-        if classes < images.class_names.len() {
+        let classes = recipe.model.num_classes.unwrap_or(data.class_names.len());
+        if classes < data.class_names.len() {
             return Err(TrainError::Data(format!(
-                "model.num_classes is {classes}, and the images have {} classes; leave it out, or give as many",
-                images.class_names.len()
+                "model.num_classes is {classes}, and the {} have {} classes; leave it out, or give as many",
+                media.words(),
+                data.class_names.len()
             )));
         }
         let (network, mut architecture) = match &recipe.model.weights {
-            Some(weights) => tuned(&recipe, weights, classes, &device, progress)?,
+            Some(weights) => {
+                let (network, architecture, names) = tuned(&recipe, weights, classes, &device, progress)?;
+                if recipe.data.labels.is_none() && recipe.data.class_order.is_none() {
+                    data.numbered_as(&names);
+                }
+                (network, architecture)
+            }
             None => drawn(&recipe, classes, &device)?,
         };
         let origin = match recipe.model.weights {
             Some(_) => Origin::Given,
             None => Origin::Drawn,
         };
-        architecture.processor = architecture.processor.with(&recipe.data.overrides())?;
+        data = data.drawn_for(&architecture.config.shape().input)?;
+        architecture.processor = suit::processor(&architecture.processor, &recipe, &mut data)?;
+        View::new(&architecture.processor, &recipe.regularisation)
+            .map_err(|error| TrainError::Data(format!("regularisation: {error}")))?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
         timm_config(&architecture, &[])?;
         let network = merging(network, &recipe, &device)?;
@@ -92,7 +108,7 @@ impl Start {
             lora::targets(&network, lora)?;
         }
         let replicas = vec![device.clone(); recipe.train.replicas];
-        Ok(Self { setup: Setup { recipe, images, architecture, origin, device, replicas }, network })
+        Ok(Self { setup: Setup { recipe, data, loss, architecture, origin, device, replicas }, network })
     }
 
     /// The same with these devices for `train.replicas`, in turn where there are fewer; without this all are on the
@@ -116,19 +132,25 @@ impl Start {
     /// Names of the classes, in order.
     #[must_use]
     pub fn class_names(&self) -> &[String] {
-        &self.setup.images.class_names
+        &self.setup.data.class_names
     }
 
-    /// Images to train on and to validate on.
+    /// What the model takes.
     #[must_use]
-    pub fn image_counts(&self) -> (usize, usize) {
-        (self.setup.images.train.len(), self.setup.images.val.len())
+    pub fn media(&self) -> Media {
+        self.setup.data.media
     }
 
-    /// What a user should know of the images, a line each: what was left out, which classes are not validated.
+    /// Items to train on and to validate on.
+    #[must_use]
+    pub fn item_counts(&self) -> (usize, usize) {
+        (self.setup.data.train.len(), self.setup.data.val.len())
+    }
+
+    /// What a user should know of the data, a line each: what was left out, which classes are not validated.
     #[must_use]
     pub fn notes(&self) -> &[String] {
-        &self.setup.images.notes
+        &self.setup.data.notes
     }
 }
 
@@ -143,13 +165,7 @@ impl Setup {
     pub(crate) fn model(&self, network: Network) -> Model {
         let device = self.device.clone().without_autodiff();
         let method = self.recipe.merge.parse().unwrap_or(Method::None);
-        Model::from_parts(
-            network,
-            self.architecture.clone(),
-            self.images.class_names.clone(),
-            method,
-            &device,
-        )
+        Model::from_parts(network, self.architecture.clone(), self.data.class_names.clone(), method, &device)
     }
 }
 
@@ -180,14 +196,14 @@ fn routed(network: Network, recipe: &mut Recipe) -> Result<Network, TrainError> 
     Ok(network.with_router_training(training))
 }
 
-/// A model with weights, and a new head where the classes are others.
+/// A model with weights, and a new head where the classes are others; and the names of the classes that it knew.
 fn tuned(
     recipe: &Recipe,
     weights: &str,
     classes: usize,
     device: &Device,
     progress: &dyn Progress,
-) -> Result<(Network, Architecture), TrainError> {
+) -> Result<(Network, Architecture, Vec<String>), TrainError> {
     let weights = match weights {
         "pretrained" => Weights::Pretrained,
         path => Weights::File(PathBuf::from(path)),
@@ -218,7 +234,7 @@ fn tuned(
     let network = network.with_fresh_mergers(model.trained_with(), device);
     let network = assign(network, &values, device);
     architecture.config = config;
-    Ok((network, architecture))
+    Ok((network, architecture, model.class_names().to_vec()))
 }
 
 /// A model of random weights.
@@ -244,11 +260,15 @@ fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Network, A
         mlp_ratio: wanted.mlp_ratio,
         pool: wanted.pool.map(PoolRecipe::pool),
         class_token: wanted.class_token,
+        num_frames: wanted.num_frames,
     };
     let config = overridden(architecture.config.clone().with_num_classes(classes), &overrides)?;
     let size = wanted.img_size.map_or_else(|| config.shape().img_size(), |side| (side, side));
     let config = config.with_img_size(size)?;
     architecture.processor = architecture.processor.with_size(size)?;
+    if let (Processor::Clip(clips), Some(frames)) = (&architecture.processor, wanted.num_frames) {
+        architecture.processor = clips.clone().with_frames(frames).into();
+    }
     architecture.config = config;
     // Checks what a config.json would be checked for.
     timm_config(&architecture, &[])?;

@@ -19,7 +19,7 @@ use burn_optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_models::{Input, Network, StochasticDepth};
+use tokmerge_models::{Batch, Network, StochasticDepth};
 use tokmerge_nn::parameters::{assign, read};
 
 /// Something that happened.
@@ -135,12 +135,12 @@ impl Trainer {
 
     fn open(start: Start, dir: &Path, begin: Begin) -> Result<Self, TrainError> {
         let recipe = &start.setup.recipe;
-        let step_images = recipe.train.batch_size * recipe.train.accumulate;
-        let images = start.setup.images.train.len();
-        let steps_per_epoch = images / step_images;
+        let step_items = recipe.train.batch_size * recipe.train.accumulate;
+        let (items, words) = (start.setup.data.train.len(), start.setup.data.media.words());
+        let steps_per_epoch = items / step_items;
         if steps_per_epoch == 0 {
             return Err(TrainError::Data(format!(
-                "there are {images} images to train on, fewer than the {step_images} of one step; lower train.batch_size or train.accumulate"
+                "there are {items} {words} to train on, fewer than the {step_items} of one step; lower train.batch_size or train.accumulate"
             )));
         }
         let facts = start.setup.facts();
@@ -202,7 +202,7 @@ impl Trainer {
             optimizer = optimizer.load_record(record);
         }
         checkpoints.write_file(RECIPE, recipe.to_toml().as_bytes())?;
-        let log = Log::open(&checkpoints, step)?;
+        let log = Log::open(&checkpoints, step, setup.data.has_lists())?;
         let schedule = Schedule::new(recipe, steps_per_epoch);
         let saved = (step > 0).then_some(step);
         Ok(Self {
@@ -293,23 +293,17 @@ impl Trainer {
         let recipe = &self.setup.recipe;
         let options = BatchOptions {
             batch_size: recipe.train.batch_size,
+            shape: self.setup.architecture.config.shape().input,
             classes: self.setup.architecture.config.shape().classes,
             label_smoothing: recipe.regularisation.label_smoothing,
             mix: recipe.regularisation.mix(),
             seed: recipe.train.seed,
             workers: recipe.data.workers,
         };
-        let view = View::new(self.setup.architecture.preprocess(), &recipe.regularisation);
+        let view = View::new(&self.setup.architecture.processor, &recipe.regularisation);
         let view = view.map_err(std::io::Error::other)?;
         let of_epoch = |step: usize| (step - epoch * self.steps_per_epoch) * recipe.train.accumulate;
-        Batches::new(
-            self.setup.images.train.clone(),
-            view,
-            options,
-            epoch,
-            of_epoch(self.step),
-            of_epoch(stop),
-        )
+        Batches::new(self.setup.data.train.clone(), view, options, epoch, of_epoch(self.step), of_epoch(stop))
     }
 
     fn one_step(
@@ -328,9 +322,9 @@ impl Trainer {
             let batch =
                 batches.next().unwrap_or_else(|| Err("the thread that reads images ended".to_owned()));
             let batch = batch.map_err(|last| TrainError::Unreadable {
-                tried: 16.min(self.setup.images.train.len()),
+                tried: 16.min(self.setup.data.train.len()),
                 last,
-                folder: self.setup.images.train.root().to_owned(),
+                folder: self.setup.data.train.root().to_owned(),
             })?;
             self.tell_failures(&batch, observer);
             images += batch.items;
@@ -378,25 +372,27 @@ impl Trainer {
     /// Loss and gradients of a batch, these divided by the number of batches of a step.
     fn gradients(&self, batch: TrainBatch, accumulate: usize, part: usize) -> (f64, GradientsParams) {
         let shape = self.setup.architecture.config.shape();
-        let (height, width) = shape.img_size();
         let device = &self.setup.device;
-        let pixels = batch.pixels.len() / (batch.items * height * width).max(1);
-        let images = TensorData::new(batch.pixels, [batch.items, pixels, height, width]);
         let targets = TensorData::new(batch.targets, [batch.items, shape.classes]);
-        let images: Tensor<4> = Tensor::from_data(images, device);
         let mut targets = Tensor::from_data(targets, device);
+        let batch = Batch::from(batch.values);
         if let Some(teacher) = &self.teacher {
-            let plain = targets.without_autodiff();
-            targets = teacher.targets(images.clone().without_autodiff(), plain).autodiff();
+            let plain = device.clone().without_autodiff();
+            let input = batch.clone().into_input(&shape.input, &plain);
+            targets = teacher.targets(input, targets.without_autodiff()).autodiff();
         }
         let train = &self.setup.recipe.train;
         let seed = train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
         let drop = StochasticDepth { rate: self.setup.recipe.regularisation.drop_path, seed };
-        let pass = Pass { reduction: self.reduction.clone(), drop, recompute: train.recompute };
+        let loss = self.setup.loss;
+        let pass = Pass { reduction: self.reduction.clone(), drop, recompute: train.recompute, loss };
         let share = 1.0 / accumulate as f64;
         match self.setup.replicas.as_slice() {
-            [_] => pass.gradients(&self.network, Input::Images(images), targets, share),
-            devices => pass.gradients_apart(&self.network, devices, &images, &targets, share),
+            [_] => {
+                let input = batch.into_input(&shape.input, device);
+                pass.gradients(&self.network, input, targets, share)
+            }
+            devices => pass.gradients_apart(&self.network, devices, &batch, &shape.input, &targets, share),
         }
     }
 
@@ -430,7 +426,7 @@ impl Trainer {
         }
         let position = Position {
             step: self.step,
-            images: self.setup.images.train.len(),
+            images: self.setup.data.train.len(),
             recipe: self.setup.recipe.to_toml(),
             optimizer: None,
         };
@@ -484,8 +480,8 @@ impl Trainer {
             let epoch = self.step.div_ceil(self.steps_per_epoch);
             let validation = Validation { epoch, step: self.step, of, accuracies };
             let best = self.checkpoints.best();
-            if best.is_none_or(|best| validation.top1() > best.top1) {
-                let best = Best { step: self.step, top1: validation.top1() };
+            if best.is_none_or(|best| validation.score() > best.top1) {
+                let best = Best { step: self.step, top1: validation.score() };
                 self.checkpoints.save_best(&self.setup, &read(&lora::merged(network)), best)?;
             }
             observer.event(Event::Validated(&validation));

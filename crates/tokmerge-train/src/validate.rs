@@ -1,12 +1,13 @@
 //! How good the model is by now, at every way of merging.
 
+use crate::data::Source;
 use crate::error::TrainError;
 use crate::lora::merged;
 use crate::start::Setup;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tokmerge_data::{DecodeOptions, MediaError, Reading};
-use tokmerge_eval::{Accuracy, EvalOptions, Labels, Observer, evaluate};
+use tokmerge_eval::{Accuracy, EvalOptions, Labels, Observer, evaluate, evaluate_lists};
 use tokmerge_merge::Method;
 use tokmerge_models::{Convention, Network};
 
@@ -31,7 +32,7 @@ impl Averaging {
     }
 }
 
-/// Accuracies on the validation images after a step.
+/// Accuracies on the validation items after a step.
 #[derive(Clone, Debug)]
 pub struct Validation {
     /// Epochs trained, not always whole at the end of a run.
@@ -45,10 +46,12 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// Percent right at the first way of merging: what the best checkpoint is chosen by.
+    /// Percent at the first way of merging: of items that are right, or the mean average precision of lists. The best
+    /// checkpoint is chosen by it.
     #[must_use]
-    pub fn top1(&self) -> f64 {
-        self.accuracies.first().and_then(|accuracy| accuracy.top1).unwrap_or(0.0)
+    pub fn score(&self) -> f64 {
+        let score = |accuracy: &Accuracy| accuracy.top1.or(accuracy.mean_average_precision);
+        self.accuracies.first().and_then(score).unwrap_or(0.0)
     }
 }
 
@@ -61,7 +64,7 @@ impl Observer for Failures<'_> {
     }
 }
 
-/// Measures a model on the validation images.
+/// Measures a model on the validation items.
 pub(crate) fn validate(
     setup: &Setup,
     network: &Network,
@@ -77,7 +80,12 @@ pub(crate) fn validate(
         },
         convention: Convention::Fvcore,
     };
-    let samples = setup.images.val.samples();
     let reductions = model.bind_all(methods)?;
-    Ok(evaluate(&model, &reductions, samples, Labels::Trusted, options, &mut Failures(failed))?)
+    let mut failures = Failures(failed);
+    Ok(match &setup.data.val {
+        Source::List { samples, .. } => {
+            evaluate_lists(&model, &reductions, samples, options, &mut failures)?.accuracies
+        }
+        val => evaluate(&model, &reductions, val.samples(), Labels::Trusted, options, &mut failures)?,
+    })
 }

@@ -15,8 +15,10 @@ pub(crate) fn all_finite(values: &BTreeMap<String, Values>) -> bool {
 /// a normal distribution of deviation 0.02, cut off at two deviations; norms, biases and tokens as they begin. The
 /// experts of a layer begin alike, as V-MoE's do.
 pub(crate) fn random(config: &Config, precision: Precision, seed: u64, device: &Device) -> Network {
-    let drawn =
-        |path: &str, shape: &[usize]| path == "pos_embed" || (path.ends_with(".weight") && shape.len() > 1);
+    let drawn = |path: &str, shape: &[usize]| {
+        // Of clips there are several: `pos_embed_spatial` and others.
+        path.starts_with("pos_embed") || (path.ends_with(".weight") && shape.len() > 1)
+    };
     parameters::random(config.init(precision, device), seed, device, drawn, drawn_as)
 }
 

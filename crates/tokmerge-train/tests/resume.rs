@@ -2,24 +2,27 @@
 
 mod common;
 
-use common::{begin, bytes, recipe, resume, rows, start, stripes};
+use common::{begin, bytes, recipe, resume, rows, sound_recipe, start, stripes, tones};
 use tokmerge_train::Trainer;
 
 /// 36 images to train on: 4 steps of 8 an epoch, 12 in all.
 fn killed_and_resumed_equals_one_go(changes: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     stripes(&dir.path().join("images"), 24);
-    let recipe = recipe(dir.path(), changes);
-    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-    let summary = begin(&recipe, &whole).run(&mut ()).unwrap_or_else(|error| panic!("{error}"));
+    equals_one_go(&recipe(dir.path(), changes), dir.path(), changes);
+}
+
+fn equals_one_go(recipe: &tokmerge_train::Recipe, dir: &std::path::Path, changes: &[&str]) {
+    let (whole, parts) = (dir.join("whole"), dir.join("parts"));
+    let summary = begin(recipe, &whole).run(&mut ()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(summary.validations[0].accuracies.len(), 3);
 
-    let mut trainer = begin(&recipe, &parts);
+    let mut trainer = begin(recipe, &parts);
     // Past the checkpoint after step 5, in the middle of the second epoch; then into the last.
     for stop in [6, 11] {
         trainer.run_until(stop, &mut ()).unwrap_or_else(|error| panic!("{error}"));
         drop(trainer);
-        trainer = resume(&recipe, &parts);
+        trainer = resume(recipe, &parts);
         assert_eq!(trainer.progress(), (stop / 5 * 5, 12), "the last checkpoint is at a multiple of five");
     }
     trainer.run(&mut ()).unwrap_or_else(|error| panic!("{error}"));
@@ -56,6 +59,14 @@ fn adam_with_layer_decay_and_adaptive_merging() {
 fn adafactor_in_bf16_with_more_workers_after_the_kill() {
     let more = ["optimizer.name=adafactor", "train.dtype=bf16", "data.workers=2"];
     killed_and_resumed_equals_one_go(&[&EVERY_FIVE[..], &more].concat());
+}
+
+#[test]
+fn sounds_that_are_rolled_mixed_and_hidden_in_part() {
+    let dir = tempfile::tempdir().unwrap();
+    tones(&dir.path().join("sounds"), 24);
+    let changes = [&EVERY_FIVE[..], &["data.workers=2"]].concat();
+    equals_one_go(&sound_recipe(dir.path(), &changes), dir.path(), &changes);
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn a_small_model_learns_with_merging_and_is_left_as_a_model() {
     let summary = begin(&recipe, &run).run(&mut ()).unwrap();
     let validation = &summary.validations[0];
     assert_eq!(validation.accuracies[0].images, 20);
-    assert!(validation.top1() >= 90.0, "{validation:?}");
+    assert!(validation.score() >= 90.0, "{validation:?}");
     assert!(validation.accuracies[2].mean_tokens < validation.accuracies[0].mean_tokens);
     for folder in [run.clone(), run.join("best"), summary.best.unwrap().2] {
         let options = ModelOptions::new(format!("local-dir:{}", folder.display()));
@@ -45,7 +45,7 @@ fn a_model_with_experts_learns_behind_a_merger_and_is_left_as_a_model() {
     ];
     let run = dir.path().join("run");
     let summary = begin(&recipe(dir.path(), &changes), &run).run(&mut ()).unwrap();
-    assert!(summary.validations[0].top1() >= 90.0, "{:?}", summary.validations);
+    assert!(summary.validations[0].score() >= 90.0, "{:?}", summary.validations);
     let options = ModelOptions::new(format!("local-dir:{}", run.display()));
     let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
     let experts = model.config().experts().expect("experts");
@@ -85,7 +85,7 @@ fn fine_tuning_begins_with_what_the_weights_can_and_a_new_head_for_other_classes
     impl Observer for First {
         fn event(&mut self, event: Event<'_>) {
             if let Event::Validated(validation) = event {
-                self.0.get_or_insert((validation.step, validation.top1()));
+                self.0.get_or_insert((validation.step, validation.score()));
             }
         }
     }
@@ -94,7 +94,7 @@ fn fine_tuning_begins_with_what_the_weights_can_and_a_new_head_for_other_classes
     let (step, top1) = seen.0.unwrap();
     assert_eq!(
         (step, top1),
-        (0, learned.validations[0].top1()),
+        (0, learned.validations[0].score()),
         "before the first step it knows what it learned"
     );
     assert!(top1 >= 80.0, "{top1}");

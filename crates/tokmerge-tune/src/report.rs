@@ -503,6 +503,7 @@ mod tests {
             images: 32,
             top1: None,
             top5: None,
+            mean_average_precision: None,
             agreement,
             model_images_per_second: 100.0,
             run_images_per_second: 50.0,

@@ -27,14 +27,14 @@ pub use tokmerge_checkpoint::{
 pub use tokmerge_data::{
     BatchLoader, ClassFolder, ClassNames, ClassOrder, CropMode, DatasetError, Decode, DecodeOptions,
     ExifOrientation, ImageError, ImageProcessor, Interpolation, Labelled, LabelledBy, LeftOut, Limits, Media,
-    MediaError, Prepared, Preprocess, PreprocessOverrides, Processor, Reading, Rgb, Sample, clip,
-    decode_image, open_image, read_image, sound,
+    MediaError, MultiLabelError, MultiLabelList, MultiLabelSample, Prepared, Preprocess, PreprocessOverrides,
+    Processor, Reading, Rgb, Sample, clip, decode_image, open_image, read_image, sound,
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
-    FewShotError, Labels, LinearHead, Observer, PeakOf, Prediction, Speed, Spread, analysis, bench, evaluate,
-    extract, top, wilson,
+    FewShotError, Labels, LinearHead, ListEvaluation, MeanAveragePrecision, Observer, PeakOf, Prediction,
+    Speed, Spread, analysis, average_precision, bench, evaluate, evaluate_lists, extract, top, wilson,
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,

@@ -1,5 +1,6 @@
 //! `tokmerge eval`.
 
+use super::eval_list;
 use crate::args::{
     ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
     bind, must_exist,
@@ -19,7 +20,7 @@ use tokmerge::{
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
     /// Folder of what the model takes, images, sounds or clips, one sub-folder per class, named as the model's classes or in
-    /// their order; or without labels
+    /// their order; or without labels; or a list in CSV of files with several labels each (path,labels, or AudioSet's segments)
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
@@ -55,6 +56,9 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
+    if args.dir.is_file() {
+        return eval_list::run(args, &methods);
+    }
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let models = args.preprocess.apply_each(&args.model.open()?)?;
@@ -92,14 +96,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     let progress = Progress::of(model.media(), samples.len() * models.len());
     let mut watcher = Watcher { progress, predictions, merges };
-    let options = EvalOptions {
-        reading: Reading {
-            batch_size: batch_of(args.batch_size, 32, model.media()),
-            workers: args.model.threads.workers(args.workers),
-            decoding: args.preprocess.decoding(),
-        },
-        convention: args.output.convention,
-    };
+    let options = args.options(model.media());
     let mut each = || -> Result<Vec<(Option<usize>, Accuracy)>> {
         let mut all = Vec::new();
         for (clips, model) in &models {
@@ -123,6 +120,20 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     print(args, model, &results)?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl EvalArgs {
+    /// How a model that takes such files is evaluated.
+    pub(crate) fn options(&self, media: Media) -> EvalOptions {
+        EvalOptions {
+            reading: Reading {
+                batch_size: batch_of(self.batch_size, 32, media),
+                workers: self.model.threads.workers(self.workers),
+                decoding: self.preprocess.decoding(),
+            },
+            convention: self.output.convention,
+        }
+    }
 }
 
 /// Shows progress, writes predictions.
@@ -266,15 +277,15 @@ fn print(args: &EvalArgs, model: &Model, results: &[(Option<usize>, Accuracy)]) 
 
 /// A result with its setting.
 #[derive(Serialize)]
-struct JsonRow<'a> {
-    model: String,
+pub(crate) struct JsonRow<'a> {
+    pub(crate) model: String,
     /// Views along the time of a clip, where several numbers are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    clips: Option<usize>,
+    pub(crate) clips: Option<usize>,
     #[serde(flatten)]
-    accuracy: &'a Accuracy,
-    convention: Convention,
-    dtype: &'static str,
+    pub(crate) accuracy: &'a Accuracy,
+    pub(crate) convention: Convention,
+    pub(crate) dtype: &'static str,
 }
 
 /// timm's columns, then ours.

@@ -6,6 +6,7 @@ pub(crate) mod classify;
 pub(crate) mod demo;
 pub(crate) mod embed;
 pub(crate) mod eval;
+mod eval_list;
 pub(crate) mod few_shot;
 pub(crate) mod info;
 pub(crate) mod list;

@@ -6,23 +6,32 @@ use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokmerge::scenes::{CLASSES, Scenes, Split, write};
+use tokmerge::scenes::{
+    CLASSES, Clips, DEFAULT_CLIP_SIDE, DEFAULT_FRAMES, DEFAULT_SIDE, MOTIONS, Scenes, Split, write,
+    write_clips,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct ScenesArgs {
     /// Folder to write to
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Pictures to draw
+    /// Draw clips in which something moves, as folders of frames, in place of pictures
+    #[arg(long)]
+    pub(crate) clips: bool,
+    /// Frames of a clip [default: 16]
+    #[arg(long, value_name = "N", requires = "clips")]
+    pub(crate) frames: Option<usize>,
+    /// Pictures or clips to draw
     #[arg(long, value_name = "N", default_value_t = 2400)]
     pub(crate) images: u64,
-    /// Index of the first picture, from 0
+    /// Index of the first, from 0
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     pub(crate) first: u64,
-    /// Width and height in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = tokmerge::scenes::DEFAULT_SIDE)]
-    pub(crate) side: usize,
-    /// Which pictures: for validation, for training (those that data.train = "scenes:N" in a recipe draws), or samples
+    /// Width and height in pixels [default: 96, of clips 64]
+    #[arg(long, value_name = "PIXELS")]
+    pub(crate) side: Option<usize>,
+    /// Which: for validation, for training (those that data.train = "scenes:N" or "clips:N" in a recipe draws), or samples
     #[arg(
         long,
         value_parser = one_of::<Split>(Split::ALL.map(Split::name)),
@@ -32,7 +41,6 @@ pub(crate) struct ScenesArgs {
 }
 
 pub(crate) fn run(args: &ScenesArgs) -> Result<ExitCode> {
-    let scenes = Scenes::of(args.split).with_side(args.side)?;
     let Some(end) = args.first.checked_add(args.images) else {
         bail!(
             "--first {} and --images {} go beyond the last picture, {}",
@@ -41,8 +49,17 @@ pub(crate) fn run(args: &ScenesArgs) -> Result<ExitCode> {
             u64::MAX - 1
         );
     };
-    write(&scenes, &args.dir, args.first..end)?;
-    let (images, classes, dir) = (args.images, CLASSES.len(), args.dir.display());
-    output::note(format!("{images} pictures of {classes} classes are in {dir}"));
+    let (words, classes) = if args.clips {
+        let clips = Clips::of(args.split).with_side(args.side.unwrap_or(DEFAULT_CLIP_SIDE))?;
+        let clips = clips.with_frames(args.frames.unwrap_or(DEFAULT_FRAMES))?;
+        write_clips(&clips, &args.dir, args.first..end)?;
+        ("clips", MOTIONS.len())
+    } else {
+        let scenes = Scenes::of(args.split).with_side(args.side.unwrap_or(DEFAULT_SIDE))?;
+        write(&scenes, &args.dir, args.first..end)?;
+        ("pictures", CLASSES.len())
+    };
+    let (images, dir) = (args.images, args.dir.display());
+    output::note(format!("{images} {words} of {classes} classes are in {dir}"));
     Ok(ExitCode::SUCCESS)
 }

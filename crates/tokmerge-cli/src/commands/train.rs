@@ -14,7 +14,7 @@ use tokmerge::train::{Recipe, Start, Summary, Trainer, Validation};
 
 #[derive(Args, Debug)]
 pub(crate) struct TrainArgs {
-    /// TOML file with the model, the images and the training settings
+    /// TOML file with the model, the data and the training settings
     #[arg(value_name = "RECIPE")]
     pub(crate) recipe: PathBuf,
     /// Folder for checkpoints, logs and the trained model [default: runs/ and the name of the recipe]
@@ -58,6 +58,7 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
     let dir = args.output.clone().unwrap_or_else(|| default_output(&args.recipe));
     let start = Start::open_with_progress(recipe.clone(), &args.device.open(), &Downloads::default())?;
     let description = describe(&recipe, &start, &dir);
+    let words = start.media().words();
     let trainer = match (args.resume, args.extend) {
         (_, true) => Trainer::extend(start, &dir)?,
         (true, false) => Trainer::resume(start, &dir)?,
@@ -80,7 +81,7 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
     let summary = trainer.run(&mut progress);
     progress.clear();
     let summary = summary?;
-    print(args, &summary)?;
+    print(args, &summary, words)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -90,7 +91,8 @@ fn default_output(recipe: &Path) -> PathBuf {
 }
 
 fn describe(recipe: &Recipe, start: &Start, dir: &Path) -> Vec<String> {
-    let (train, val) = start.image_counts();
+    let (train, val) = start.item_counts();
+    let words = start.media().words();
     let architecture = start.architecture();
     let config = &architecture.config;
     let model = if recipe.model.name.is_some() {
@@ -99,7 +101,7 @@ fn describe(recipe: &Recipe, start: &Start, dir: &Path) -> Vec<String> {
         format!("a ViT of {} channels and {} blocks", config.shape().channels, config.depth())
     };
     let mut lines = vec![format!(
-        "{model} with {} classes, merging {}: {train} images to train on, {val} to validate on; writing to {}",
+        "{model} with {} classes, merging {}: {train} {words} to train on, {val} to validate on; writing to {}",
         config.shape().classes,
         recipe.merge,
         dir.display()
@@ -119,7 +121,7 @@ struct Row<'a> {
     output: &'a Path,
 }
 
-fn print(args: &TrainArgs, summary: &Summary) -> Result<()> {
+fn print(args: &TrainArgs, summary: &Summary, words: &str) -> Result<()> {
     if args.json {
         for validation in &summary.validations {
             for accuracy in &validation.accuracies {
@@ -135,7 +137,7 @@ fn print(args: &TrainArgs, summary: &Summary) -> Result<()> {
         return Ok(());
     }
     for validation in &summary.validations {
-        output::line(heading(validation))?;
+        output::line(heading(validation, words))?;
         output::line(table(validation))?;
     }
     if let Some((step, top1, path)) = &summary.best {
@@ -144,27 +146,34 @@ fn print(args: &TrainArgs, summary: &Summary) -> Result<()> {
     output::line(format!("the trained model: --model local-dir:{}", summary.dir.display()))
 }
 
-fn heading(validation: &Validation) -> String {
-    let images = validation.accuracies.first().map_or(0, |accuracy| accuracy.images);
+fn heading(validation: &Validation, words: &str) -> String {
+    let items = validation.accuracies.first().map_or(0, |accuracy| accuracy.images);
     let average = if validation.of.name() == "ema" { ", averaged weights" } else { "" };
-    format!("after step {} (epoch {}){average}, on {images} images:", validation.step, validation.epoch)
+    format!("after step {} (epoch {}){average}, on {items} {words}:", validation.step, validation.epoch)
 }
 
 fn table(validation: &Validation) -> String {
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+    let is_list = validation.accuracies.iter().any(|accuracy| accuracy.mean_average_precision.is_some());
+    let right: &[&str] = if is_list { &["mAP %"] } else { &["top-1 %", "top-5 %"] };
     let rows: Vec<Vec<String>> = validation
         .accuracies
         .iter()
         .map(|accuracy| {
-            vec![
-                accuracy.merge.clone(),
-                percent(accuracy.top1),
-                percent(accuracy.top5),
+            let mut row = vec![accuracy.merge.clone()];
+            if is_list {
+                row.push(percent(accuracy.mean_average_precision));
+            } else {
+                row.extend([percent(accuracy.top1), percent(accuracy.top5)]);
+            }
+            row.extend([
                 format!("{:.1}", accuracy.agreement),
                 format!("{:.2}", accuracy.gmacs),
                 format!("{:.1}", accuracy.mean_tokens),
-            ]
+            ]);
+            row
         })
         .collect();
-    output::table(&["merge", "top-1 %", "top-5 %", "agreement %", "GMACs", "tokens left"], &rows)
+    let header = [&["merge"], right, &["agreement %", "GMACs", "tokens left"]].concat();
+    output::table(&header, &rows)
 }

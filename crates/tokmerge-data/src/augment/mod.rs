@@ -8,6 +8,8 @@
 //! | normalise | [`Preprocess`] | |
 //! | erase | [`RandomErasing`] | timm's |
 //! | sounds | [`SpecAugment`], [`roll`], [`mix_sounds`] | AudioMAE's |
+//! | | [`shift`], [`gain`] | as keyword spotters are trained |
+//! | clips | [`clip_start`], [`flip_clip`] | |
 //! | mix a batch | [`Mix`], [`Pairing::targets`] | timm's `Mixup` with its label smoothing |
 //!
 //! Order, ranges and meanings follow timm's documentation and behaviour (version 1.0); the random numbers are our own.
@@ -31,6 +33,7 @@
 //! # Ok::<(), tokmerge_data::augment::AugmentError>(())
 //! ```
 
+mod clip;
 mod crop;
 mod erase;
 mod geometry;
@@ -43,6 +46,7 @@ mod sound;
 
 use serde::{Deserialize, Serialize};
 
+pub use clip::{clip_start, flip_clip};
 pub use crop::RandomResizedCrop;
 pub use erase::{EraseMode, RandomErasing};
 pub use jitter::ColorJitter;
@@ -51,7 +55,7 @@ pub use ops::{Op, Resample};
 pub use rand_augment::{RandAugment, Severity};
 pub use random::Visit;
 pub(crate) use random::{Purpose, Random};
-pub use sound::{SpecAugment, mix_sounds, roll};
+pub use sound::{SpecAugment, gain, mix_sounds, roll, shift};
 
 use crate::{Colour, Interpolation, Preprocess, PreprocessError, Rgb};
 

@@ -27,6 +27,10 @@ pub(crate) enum Purpose {
     MelMask,
     Roll,
     SoundMix,
+    Shift,
+    Gain,
+    ClipStart,
+    ClipFlip,
 }
 
 /// SplitMix64, as in `tokmerge-merge`.

@@ -71,6 +71,35 @@ pub fn roll(samples: &mut [f32], visit: Visit) {
     }
 }
 
+/// Moves a waveform by up to `most` samples to either side. Zeros come in at one end, and what goes beyond the other is
+/// lost.
+pub fn shift(samples: &mut [f32], most: usize, visit: Visit) {
+    let most = most.min(samples.len());
+    let to = Random::new(visit, Purpose::Shift).below(2 * most + 1);
+    if to >= most {
+        let late = to - most;
+        samples.copy_within(..samples.len() - late, late);
+        samples[..late].fill(0.0);
+    } else {
+        let early = most - to;
+        samples.copy_within(early.., 0);
+        let kept = samples.len() - early;
+        samples[kept..].fill(0.0);
+    }
+}
+
+/// Makes a waveform louder or softer by up to so many decibels.
+///
+/// # Errors
+/// When they are not a number from 0 to 60.
+pub fn gain(samples: &mut [f32], decibels: f64, visit: Visit) -> Result<(), AugmentError> {
+    super::number("gain", decibels, [0.0, 60.0])?;
+    let by = Random::new(visit, Purpose::Gain).between([-decibels, decibels]);
+    let factor = 10.0_f64.powf(by / 20.0) as f32;
+    samples.iter_mut().for_each(|sample| *sample *= factor);
+    Ok(())
+}
+
 /// Mixes a waveform with another (mixup), and returns the weight that its own labels keep; those of the other have the
 /// rest.
 ///
@@ -160,6 +189,40 @@ mod tests {
         }
         assert_eq!(starts, [true; 7]);
         roll(&mut [], visit(0));
+    }
+
+    #[test]
+    fn a_shifted_sound_keeps_its_order_and_zeros_come_in() {
+        let mut seen = std::collections::BTreeSet::new();
+        for index in 0..200 {
+            let mut samples: Vec<f32> = (1..=7).map(|at| at as f32).collect();
+            shift(&mut samples, 2, visit(index));
+            let by = samples.iter().position(|sample| *sample == 4.0).unwrap() as i64 - 3;
+            let expected = |at: i64| if (0..7).contains(&(at - by)) { (at - by + 1) as f32 } else { 0.0 };
+            assert_eq!(samples, (0..7).map(expected).collect::<Vec<_>>());
+            seen.insert(by);
+        }
+        assert!(seen.into_iter().eq(-2..=2));
+        shift(&mut [], 5, visit(0));
+        shift(&mut [1.0, 2.0], 5, visit(0));
+    }
+
+    #[test]
+    fn a_gain_is_within_its_decibels() {
+        let factors: Vec<f32> = (0..500)
+            .map(|index| {
+                let mut samples = [1.0, -0.5];
+                gain(&mut samples, 6.0, visit(index)).unwrap();
+                assert_eq!(samples[1], -0.5 * samples[0]);
+                samples[0]
+            })
+            .collect();
+        let (low, high) = factors.iter().fold((9.0_f32, 0.0_f32), |(l, h), f| (l.min(*f), h.max(*f)));
+        assert!(low >= 0.501 && low < 0.52 && high <= 1.996 && high > 1.9, "{low} {high}");
+        assert!(gain(&mut [1.0], -1.0, visit(0)).is_err());
+        let mut same = [0.25];
+        gain(&mut same, 0.0, visit(3)).unwrap();
+        assert_eq!(same, [0.25]);
     }
 
     #[test]

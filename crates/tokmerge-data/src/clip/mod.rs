@@ -39,6 +39,12 @@ pub fn has_clip_ending(path: &Path) -> bool {
     path.extension().is_some_and(is)
 }
 
+/// Images in a folder of frames; `None` of anything else.
+#[must_use]
+pub fn frames_of_folder(path: &Path) -> Option<usize> {
+    path.is_dir().then(|| crate::dataset::frames_in(path).map_or(0, |frames| frames.len()))
+}
+
 /// What a clip may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClipLimits {

@@ -19,6 +19,15 @@ pub struct ClipProcessor {
     pub fit: FrameFit,
 }
 
+/// Which views along time are taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Views {
+    /// Those of the sampling.
+    All,
+    /// One, from this part of what is left of the video.
+    From(f64),
+}
+
 impl fmt::Display for ClipProcessor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (_, frames, height, width) = self.shape();
@@ -120,6 +129,44 @@ impl ClipProcessor {
         Ok(Self { sampling, fit })
     }
 
+    /// The same with a crop that keeps another part of the resized frame.
+    ///
+    /// # Errors
+    /// When the part is not above 0 and at most 1.
+    pub fn with_crop_pct(mut self, part: f64) -> Result<Self, ClipError> {
+        if !(part > 0.0 && part <= 1.0) {
+            return Err(ClipError::Setting {
+                setting: "crop_pct",
+                value: part.to_string(),
+                allowed: "above 0 and at most 1; use e.g. 0.875",
+            });
+        }
+        match &mut self.fit {
+            FrameFit::Float { short_side, crop, .. } => *short_side = (*crop as f64 / part).round() as usize,
+            FrameFit::Picture(preprocess) => preprocess.crop_pct = part,
+        }
+        self.validate()?;
+        Ok(self)
+    }
+
+    /// The part of the resized frame that the crop keeps.
+    #[must_use]
+    pub fn crop_pct(&self) -> f64 {
+        match &self.fit {
+            FrameFit::Float { short_side, crop, .. } => *crop as f64 / *short_side as f64,
+            FrameFit::Picture(preprocess) => preprocess.crop_pct,
+        }
+    }
+
+    /// The same with views of so many frames.
+    #[must_use]
+    pub fn with_frames(mut self, of_view: usize) -> Self {
+        match &mut self.sampling {
+            Sampling::Spans { frames, .. } | Sampling::Uniform { frames } => *frames = of_view,
+        }
+        self
+    }
+
     /// The same with another mean and deviation of the channels.
     #[must_use]
     pub fn with_statistics(mut self, given_mean: [f32; 3], given_std: [f32; 3]) -> Self {
@@ -170,14 +217,30 @@ impl ClipProcessor {
     pub fn open(&self, path: impl AsRef<Path>, options: &ClipOptions) -> Result<Clip, ClipError> {
         self.validate()?;
         let path = path.as_ref();
-        self.open_any(path, options).map_err(|error| error.in_file(path))
+        self.open_any(path, options, Views::All).map_err(|error| error.in_file(path))
     }
 
-    fn open_any(&self, path: &Path, options: &ClipOptions) -> Result<Clip, ClipError> {
+    /// The same with one view along time, which begins at a part, from 0 to 1, of what is left of the video: training sees
+    /// another every time.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_from(
+        &self,
+        part: f64,
+        path: impl AsRef<Path>,
+        options: &ClipOptions,
+    ) -> Result<Clip, ClipError> {
+        self.validate()?;
+        let path = path.as_ref();
+        self.open_any(path, options, Views::From(part)).map_err(|error| error.in_file(path))
+    }
+
+    fn open_any(&self, path: &Path, options: &ClipOptions, views: Views) -> Result<Clip, ClipError> {
         // Asked before opening: opening a named pipe would wait for a writer.
         let found = std::fs::metadata(path)?;
         if found.is_dir() {
-            return self.collect(&Folder::list(path, self.rate(options)?, &options.limits)?);
+            return self.collect(&Folder::list(path, self.rate(options)?, &options.limits)?, views);
         }
         if !found.is_file() {
             return Err(ClipError::NotAFile);
@@ -186,7 +249,7 @@ impl ClipProcessor {
             return Err(ClipError::Empty);
         }
         let ffmpeg = Ffmpeg::find(options.ffmpeg.as_deref());
-        self.collect(&Video::open(path, ffmpeg, self.sampling.fps(), &options.limits)?)
+        self.collect(&Video::open(path, ffmpeg, self.sampling.fps(), &options.limits)?, views)
     }
 
     /// The same of frames in memory, of one size, at `fps` per second or what the sampling asks for.
@@ -196,7 +259,7 @@ impl ClipProcessor {
     pub fn of_frames(&self, frames: &[Rgb], fps: Option<f64>) -> Result<Clip, ClipError> {
         self.validate()?;
         let fps = self.rate(&ClipOptions { fps, ..ClipOptions::default() })?;
-        self.collect(&Held { frames, fps })
+        self.collect(&Held { frames, fps }, Views::All)
     }
 
     /// Frames per second of frames that do not say.
@@ -213,13 +276,16 @@ impl ClipProcessor {
         }
     }
 
-    fn collect(&self, source: &dyn Frames) -> Result<Clip, ClipError> {
+    fn collect(&self, source: &dyn Frames, views: Views) -> Result<Clip, ClipError> {
         let (mut count, fps) = (source.count(), source.fps());
         loop {
             if count == 0 {
                 return Err(ClipError::NoFrames);
             }
-            let taken = self.sampling.of(count, fps);
+            let taken = match views {
+                Views::All => self.sampling.of(count, fps),
+                Views::From(part) => vec![self.sampling.from(part, count, fps)],
+            };
             let mut needed = taken.concat();
             needed.sort_unstable();
             needed.dedup();

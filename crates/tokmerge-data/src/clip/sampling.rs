@@ -99,6 +99,20 @@ impl Sampling {
         }
     }
 
+    /// The numbers of the frames of one view that begins at a part, from 0 to 1, of what is left of the video; frames over
+    /// the whole video begin with it. As [`of`](Self::of) otherwise.
+    #[must_use]
+    pub fn from(&self, part: f64, count: usize, fps: f64) -> Vec<usize> {
+        match *self {
+            Self::Spans { frames, stride, fps: target, .. } => {
+                let span = (frames * stride) as f64 * fps / target;
+                let left = (count as f64 - span).max(0.0);
+                spread((left * part).floor(), span - 1.0, frames, count.saturating_sub(1))
+            }
+            Self::Uniform { .. } => self.of(count, fps).concat(),
+        }
+    }
+
     /// The numbers of the frames of every view along time, of a video of `count` frames, one at least, at `fps` per
     /// second. The fields must be valid.
     #[must_use]

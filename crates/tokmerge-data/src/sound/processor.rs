@@ -160,11 +160,23 @@ impl SoundProcessor {
     /// # Errors
     /// Those of [`open_sound`] and [`prepare`](Self::prepare).
     pub fn open(&self, path: &Path, limits: &SoundLimits) -> Result<Vec<f32>, SoundError> {
+        self.prepare(self.read(path, limits)?).map_err(|error| error.in_file(path))
+    }
+
+    /// Reads a file of sound as it is before features are made of it: at the model's rate, and where the model takes so
+    /// many samples, cut or padded to them.
+    ///
+    /// # Errors
+    /// Those of [`open_sound`].
+    pub fn read(&self, path: &Path, limits: &SoundLimits) -> Result<Sound, SoundError> {
         if self.silence == Silence::Zeros && is_silence(path) {
-            let second = Sound { rate: self.rate(), samples: vec![0.0; self.rate() as usize] };
-            return self.prepare(second).map_err(|error| error.in_file(path));
+            return Ok(Sound { rate: self.rate(), samples: vec![0.0; self.rate() as usize] });
         }
-        self.prepare(open_sound(path, limits)?).map_err(|error| error.in_file(path))
+        let mut sound = open_sound(path, limits)?.at_rate(self.rate());
+        if let SoundFeatures::Cepstra { samples, .. } = &self.features {
+            sound.samples.resize(*samples, 0.0);
+        }
+        Ok(sound)
     }
 
     /// The model's input, `[frames, values]`, of a sound of any rate.

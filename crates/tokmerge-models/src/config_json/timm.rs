@@ -8,7 +8,7 @@ use crate::network::SPELLINGS;
 use crate::registry::{Architecture, UnknownModel, architecture, clip_processor, find, sound_processor};
 use serde_json::{Map, Value, json};
 use tokmerge_checkpoint::{ModelConfig, TimmConfig};
-use tokmerge_data::clip::{ClipProcessor, Sampling};
+use tokmerge_data::clip::{ClipError, ClipProcessor, Sampling};
 use tokmerge_data::sound::SoundProcessor;
 use tokmerge_data::{Preprocess, Processor};
 
@@ -73,6 +73,11 @@ fn clips_of(built: &Config, config: &TimmConfig) -> Result<ClipProcessor, Config
             .map_err(|_| ConfigureError::Shape(format!("{name} of clips is three numbers"))),
     };
     let processor = processor.with_statistics(read("mean", mean)?, read("std", std)?);
+    let refused = |error: ClipError| ConfigureError::Shape(error.to_string());
+    let processor = match given("crop_pct").and_then(Value::as_f64) {
+        Some(part) => processor.with_crop_pct(part).map_err(refused)?,
+        None => processor,
+    };
     let wrong = || ConfigureError::Shape("sampling is \"uniform\" or {\"stride\": N, \"fps\": N}".to_owned());
     let sampling = match given("sampling") {
         None => processor.sampling,
@@ -84,7 +89,7 @@ fn clips_of(built: &Config, config: &TimmConfig) -> Result<ClipProcessor, Config
         Some(_) => return Err(wrong()),
     };
     let processor = processor.with_sampling(sampling);
-    processor.validate().map_err(|error| ConfigureError::Shape(error.to_string()))?;
+    processor.validate().map_err(refused)?;
     Ok(processor)
 }
 
@@ -190,6 +195,7 @@ fn described(
         Processor::Clip(processor) => {
             let (mean, std) = processor.fit.normalisation();
             (given["mean"], given["std"]) = (json!(per_channel(mean)), json!(per_channel(std)));
+            given["crop_pct"] = json!(processor.crop_pct());
             given["sampling"] = match processor.sampling {
                 Sampling::Uniform { .. } => json!("uniform"),
                 Sampling::Spans { stride, fps, .. } => json!({"stride": stride, "fps": fps}),

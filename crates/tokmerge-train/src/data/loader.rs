@@ -5,9 +5,10 @@ use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
-use tokmerge_data::augment::{Mix, Pairing, Visit};
+use tokmerge_data::augment::{Mix, Pairing, Visit, mix_sounds};
+use tokmerge_models::InputShape;
 
-/// Images that are tried in place of one that cannot be read.
+/// Items that are tried in place of one that cannot be read.
 const TRIES: usize = 16;
 
 /// Batches that wait.
@@ -16,13 +17,13 @@ const AHEAD: usize = 2;
 /// A batch to learn from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TrainBatch {
-    /// `[B, 3, H, W]`.
-    pub(crate) pixels: Vec<f32>,
+    /// Those of all inputs, one after the other.
+    pub(crate) values: Vec<f32>,
     /// `[B, classes]`.
     pub(crate) targets: Vec<f32>,
-    /// Images.
+    /// Items.
     pub(crate) items: usize,
-    /// Images that could not be read, each replaced by the next of the epoch that could: index and reason.
+    /// Items that could not be read, each replaced by the next of the epoch that could: index and reason.
     pub(crate) failed: Vec<(usize, String)>,
 }
 
@@ -30,6 +31,8 @@ pub(crate) struct TrainBatch {
 #[derive(Clone, Debug)]
 pub(crate) struct BatchOptions {
     pub(crate) batch_size: usize,
+    /// Of an item.
+    pub(crate) shape: InputShape,
     pub(crate) classes: usize,
     pub(crate) label_smoothing: f64,
     pub(crate) mix: Option<Mix>,
@@ -37,7 +40,7 @@ pub(crate) struct BatchOptions {
     pub(crate) workers: usize,
 }
 
-/// One image could not be replaced: the last reason.
+/// One item could not be replaced: the last reason.
 pub(crate) type Failure = String;
 
 /// The batches of one epoch, from a given one on, in order. The same whatever the number of workers.
@@ -64,8 +67,9 @@ impl Batches {
             .map_err(std::io::Error::other)?;
         let run = move || {
             let order = order(options.seed, epoch, source.len());
+            let maker = Maker { source, view, options, order, epoch };
             for batch in first..end {
-                let made = pool.install(|| make(&source, &view, &options, &order, epoch, batch));
+                let made = pool.install(|| maker.make(batch));
                 // The consumer is gone: nobody wants the rest.
                 if sender.send(made).is_err() {
                     return;
@@ -95,74 +99,136 @@ impl Drop for Batches {
     }
 }
 
-fn make(
-    source: &Source,
-    view: &View,
-    options: &BatchOptions,
-    order: &[usize],
-    epoch: usize,
-    batch: usize,
-) -> Result<TrainBatch, Failure> {
-    let items = options.batch_size;
-    let mut pixels = vec![0.0; items * view.len()];
-    let places = batch * items..(batch + 1) * items;
-    let loaded: Vec<Result<Loaded, Failure>> = pixels
-        .par_chunks_exact_mut(view.len())
-        .zip(places)
-        .map(|(out, place)| load(source, view, options.seed, order, epoch, place, out))
-        .collect();
-    let (mut labels, mut failed) = (Vec::with_capacity(items), Vec::new());
-    for loaded in loaded {
-        let loaded = loaded?;
-        labels.push(source.label(loaded.index));
-        failed.extend(loaded.failed);
-    }
-    let pairing = match &options.mix {
-        Some(mix) => {
-            let [channels, height, width] = view.shape();
-            // Which batch of all: every one is mixed differently.
-            let step = (epoch as u64) << 32 | batch as u64;
-            mix.apply(&mut pixels, [items, channels, height, width], options.seed, step)
+/// Targets `[B, classes]` of items with any number of labels, weighted as mixed: a label has `1 - smoothing + smoothing /
+/// classes`, every other class `smoothing / classes`.
+fn several_targets(
+    labels: &[Vec<usize>],
+    pairing: &Pairing,
+    classes: usize,
+    smoothing: f64,
+) -> Result<Vec<f32>, Failure> {
+    let off = (smoothing / classes as f64) as f32;
+    let on = (1.0 - smoothing) as f32;
+    let mut targets = vec![off; labels.len() * classes];
+    for (item, row) in targets.chunks_exact_mut(classes).enumerate() {
+        let own = pairing.own[item];
+        for (labels, weight) in [(&labels[item], own), (&labels[pairing.partner[item]], 1.0 - own)] {
+            for label in labels {
+                let value = row.get_mut(*label);
+                *value.ok_or_else(|| format!("label {label} is none of {classes} classes"))? += on * weight;
+            }
         }
-        None => Ok(Pairing::unmixed(items)),
-    };
-    let targets =
-        pairing.and_then(|pairing| pairing.targets(&labels, options.classes, options.label_smoothing));
-    let targets = targets.map_err(|error| error.to_string())?;
-    Ok(TrainBatch { pixels, targets, items, failed })
+    }
+    Ok(targets)
 }
 
-struct Loaded {
+/// What makes the batches of an epoch.
+struct Maker {
+    source: Source,
+    view: View,
+    options: BatchOptions,
+    order: Vec<usize>,
+    epoch: usize,
+}
+
+/// An item that could be read, with what could not in its place.
+struct Loaded<T> {
     index: usize,
     failed: Vec<(usize, String)>,
+    value: T,
 }
 
-/// The image at a place of the epoch, or the next one that can be read.
-fn load(
-    source: &Source,
-    view: &View,
-    seed: u64,
-    order: &[usize],
-    epoch: usize,
-    place: usize,
-    out: &mut [f32],
-) -> Result<Loaded, Failure> {
-    let mut failed: Vec<(usize, String)> = Vec::new();
-    for step in 0..TRIES.min(order.len()) {
-        let index = order[(place + step) % order.len()];
-        let visit = Visit { seed, epoch: epoch as u64, index: index as u64 };
-        let prepare = || {
-            let picture = source.picture(index)?;
-            view.apply(&picture, visit, out).map_err(|error| error.to_string())
+impl Maker {
+    fn make(&self, batch: usize) -> Result<TrainBatch, Failure> {
+        let items = self.options.batch_size;
+        let len = self.options.shape.len();
+        let mut values = vec![0.0; items * len];
+        let places = batch * items..(batch + 1) * items;
+        let (loaded, pairing) = match &self.view {
+            View::Sound(view) => {
+                let wave = |index, visit| view.wave(self.source.item(index), visit);
+                let waves = places.into_par_iter().map(|place| self.load(place, wave));
+                let mut waves: Vec<Loaded<Vec<f32>>> = waves.collect::<Result<_, _>>()?;
+                let pairing = self.mix_waves(&mut waves)?;
+                let filled = values.par_chunks_exact_mut(len).zip(waves).map(|(out, loaded)| {
+                    let Loaded { index, failed, value } = loaded;
+                    view.features(value, self.visit(index), out)?;
+                    Ok(Loaded { index, failed, value: () })
+                });
+                (filled.collect::<Result<Vec<_>, Failure>>()?, pairing)
+            }
+            View::Picture(_) | View::Clip(_) => {
+                let filled = values.par_chunks_exact_mut(len).zip(places).map(|(out, place)| {
+                    self.load(place, |index, visit| match &self.view {
+                        View::Clip(view) => view.prepare(self.source.item(index), visit, out),
+                        View::Picture(view) => view.prepare(self.source.item(index), visit, out),
+                        View::Sound(_) => Err("sounds are waves first".to_owned()),
+                    })
+                });
+                let loaded = filled.collect::<Result<Vec<_>, Failure>>()?;
+                let pairing = self.mix_pixels(&mut values, batch)?;
+                (loaded, pairing)
+            }
         };
-        // A decoder that panics is that image's trouble alone.
-        let done = catch_unwind(AssertUnwindSafe(prepare));
-        match done.unwrap_or_else(|_| Err(format!("image {index} cannot be decoded"))) {
-            Ok(()) => return Ok(Loaded { index, failed }),
-            Err(reason) => failed.push((index, reason)),
-        }
+        let labels: Vec<Vec<usize>> = loaded.iter().map(|loaded| self.source.labels(loaded.index)).collect();
+        let (classes, smoothing) = (self.options.classes, self.options.label_smoothing);
+        let targets = several_targets(&labels, &pairing, classes, smoothing)?;
+        let failed = loaded.into_iter().flat_map(|loaded| loaded.failed).collect();
+        Ok(TrainBatch { values, targets, items, failed })
     }
-    Err(failed.pop().map_or_else(String::new, |(_, reason)| reason))
+
+    fn visit(&self, index: usize) -> Visit {
+        Visit { seed: self.options.seed, epoch: self.epoch as u64, index: index as u64 }
+    }
+
+    /// Mixes pictures, or the frames of clips, with those of the other end of the batch.
+    fn mix_pixels(&self, values: &mut [f32], batch: usize) -> Result<Pairing, Failure> {
+        let items = self.options.batch_size;
+        let Some(mix) = &self.options.mix else { return Ok(Pairing::unmixed(items)) };
+        let shape = match self.options.shape {
+            InputShape::Image { channels, size: (height, width) } => [items, channels, height, width],
+            InputShape::Clip { channels, frames, size: (height, width) } => {
+                [items, channels * frames, height, width]
+            }
+            _ => return Err("images of their own sizes cannot be mixed".to_owned()),
+        };
+        // Which batch of all: every one is mixed differently.
+        let step = (self.epoch as u64) << 32 | batch as u64;
+        mix.apply(values, shape, self.options.seed, step).map_err(|error| error.to_string())
+    }
+
+    /// Mixes the waveforms with those of the other end of the batch, each with a weight of its own.
+    fn mix_waves(&self, waves: &mut [Loaded<Vec<f32>>]) -> Result<Pairing, Failure> {
+        let mut pairing = Pairing::unmixed(waves.len());
+        let Some(mix) = &self.options.mix else { return Ok(pairing) };
+        let before: Vec<Vec<f32>> = waves.iter().map(|wave| wave.value.clone()).collect();
+        for (place, wave) in waves.iter_mut().enumerate() {
+            let (other, visit) = (&before[pairing.partner[place]], self.visit(wave.index));
+            let own = mix_sounds(&mut wave.value, other, mix.mixup_alpha, visit);
+            pairing.own[place] = own.map_err(|error| error.to_string())?;
+        }
+        Ok(pairing)
+    }
+
+    /// The item at a place of the epoch, or the next one that can be read.
+    fn load<T>(
+        &self,
+        place: usize,
+        mut prepare: impl FnMut(usize, Visit) -> Result<T, String>,
+    ) -> Result<Loaded<T>, Failure> {
+        let order = &self.order;
+        let mut failed: Vec<(usize, String)> = Vec::new();
+        for step in 0..TRIES.min(order.len()) {
+            let index = order[(place + step) % order.len()];
+            // A decoder that panics is that item's trouble alone.
+            let done = catch_unwind(AssertUnwindSafe(|| prepare(index, self.visit(index))));
+            match done.unwrap_or_else(|_| Err(format!("item {index} cannot be decoded"))) {
+                Ok(value) => return Ok(Loaded { index, failed, value }),
+                Err(reason) => failed.push((index, reason)),
+            }
+        }
+        Err(failed.pop().map_or_else(String::new, |(_, reason)| reason))
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +238,7 @@ mod tests {
     use crate::recipe::RegularisationRecipe;
     use std::path::Path;
     use tokmerge_data::{Preprocess, Sample};
+    use tokmerge_models::InputShape;
 
     fn folder(dir: &Path, count: usize, broken: &[usize]) -> Source {
         let samples: Vec<Sample> = (0..count)
@@ -186,18 +253,26 @@ mod tests {
                 Sample { path, label: Some(i % 3) }
             })
             .collect();
-        Source::Folder { root: dir.to_owned(), samples: samples.into() }
+        Source::Files { root: dir.to_owned(), samples: samples.into() }
     }
 
     fn batches(source: &Source, workers: usize, epoch: usize, first: usize) -> Vec<TrainBatch> {
         let preprocess = Preprocess { input_size: (4, 4), ..Preprocess::default() };
         let view = View::new(
-            Some(&preprocess),
+            &preprocess.into(),
             &RegularisationRecipe { flip: 0.5, ..RegularisationRecipe::default() },
         )
         .unwrap();
-        let options =
-            BatchOptions { batch_size: 4, classes: 3, label_smoothing: 0.1, mix: None, seed: 3, workers };
+        let shape = InputShape::Image { channels: 3, size: (4, 4) };
+        let options = BatchOptions {
+            batch_size: 4,
+            shape,
+            classes: 3,
+            label_smoothing: 0.1,
+            mix: None,
+            seed: 3,
+            workers,
+        };
         let end = source.len() / 4;
         let batches = Batches::new(source.clone(), view, options, epoch, first, end).unwrap();
         batches.collect::<Result<_, _>>().unwrap()
@@ -224,13 +299,20 @@ mod tests {
         failed.sort_unstable();
         failed.dedup();
         assert_eq!(failed, [2, 7]);
-        assert!(batches.iter().all(|batch| batch.items == 4 && batch.pixels.len() == 4 * 48));
+        assert!(batches.iter().all(|batch| batch.items == 4 && batch.values.len() == 4 * 48));
         let reasons = batches.iter().flat_map(|batch| &batch.failed).map(|(_, reason)| reason);
         assert!(reasons.clone().all(|reason| reason.contains(".png")));
         let all = folder(dir.path(), 4, &[0, 1, 2, 3]);
-        let view = View::new(Some(&Preprocess::default()), &RegularisationRecipe::default()).unwrap();
-        let options =
-            BatchOptions { batch_size: 4, classes: 3, label_smoothing: 0.0, mix: None, seed: 3, workers: 1 };
+        let view = View::new(&Preprocess::default().into(), &RegularisationRecipe::default()).unwrap();
+        let options = BatchOptions {
+            batch_size: 4,
+            shape: InputShape::Image { channels: 3, size: (224, 224) },
+            classes: 3,
+            label_smoothing: 0.0,
+            mix: None,
+            seed: 3,
+            workers: 1,
+        };
         let error = Batches::new(all, view, options, 0, 0, 1).unwrap().next().unwrap().unwrap_err();
         assert!(error.contains(".png"), "{error}");
     }

@@ -1,16 +1,18 @@
-//! Images to train on: where they come from, what is done to each, and how batches are made of them.
+//! Items to train on: where they come from, what is done to each, and how batches are made of them.
 
+mod drawn;
+mod list;
 mod loader;
 mod source;
 mod view;
 
 pub(crate) use loader::{BatchOptions, Batches, TrainBatch};
-pub(crate) use source::{Images, Source, open};
+pub(crate) use source::{Data, Source, open};
 pub(crate) use view::View;
 
 use tokmerge_nn::Random;
 
-/// The random numbers of one image in one epoch: no matter which thread asks, or when.
+/// The random numbers of one item in one epoch: no matter which thread asks, or when.
 pub(crate) fn draws(seed: u64, epoch: usize, index: usize) -> Random {
     let mut random = Random::new(seed);
     for value in [epoch as u64, index as u64] {
@@ -19,7 +21,7 @@ pub(crate) fn draws(seed: u64, epoch: usize, index: usize) -> Random {
     random
 }
 
-/// The order in which an epoch sees `len` images.
+/// The order in which an epoch sees `len` items.
 pub(crate) fn order(seed: u64, epoch: usize, len: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..len).collect();
     draws(seed, epoch, usize::MAX).shuffle(&mut order);

@@ -1,22 +1,32 @@
-//! Where images come from.
+//! Where items come from.
 
+use super::drawn::drawn;
+use super::list;
 use crate::error::TrainError;
 use crate::recipe::DataRecipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokmerge_data::{ClassFolder, ClassNames, ClassOrder, Limits, Media, Rgb, Sample, open_image};
+use tokmerge_data::{ClassFolder, ClassNames, ClassOrder, Media, MultiLabelSample, Rgb, Sample};
+use tokmerge_models::InputShape;
 use tokmerge_nn::Random;
-use tokmerge_scenes::{CLASSES, Scenes, Split};
+use tokmerge_scenes::{Clips, Scenes};
 
-/// Labelled images, by index.
+/// Labelled items, by index.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// Files of a folder.
-    Folder {
+    Files {
         /// The folder.
         root: PathBuf,
-        /// Its images, every one with a label.
+        /// Its files, every one with a label.
         samples: Arc<[Sample]>,
+    },
+    /// Files of a list, with any number of labels each.
+    List {
+        /// The list.
+        path: PathBuf,
+        /// Its files.
+        samples: Arc<[MultiLabelSample]>,
     },
     /// Pictures that are drawn when they are wanted.
     Scenes {
@@ -25,57 +35,96 @@ pub(crate) enum Source {
         /// How many.
         count: usize,
     },
+    /// Clips that are drawn when they are wanted.
+    Clips {
+        /// Which.
+        clips: Clips,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// An item as it comes, before it is prepared.
+#[derive(Clone, Debug)]
+pub(crate) enum Item<'s> {
+    /// A file.
+    File(&'s Path),
+    /// Frames that were drawn; one of a picture.
+    Drawn(Vec<Rgb>),
 }
 
 impl Source {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Folder { samples, .. } => samples.len(),
-            Self::Scenes { count, .. } => *count,
+            Self::Files { samples, .. } => samples.len(),
+            Self::List { samples, .. } => samples.len(),
+            Self::Scenes { count, .. } | Self::Clips { count, .. } => *count,
         }
     }
 
     /// Where to look when something is wrong.
     pub(crate) fn root(&self) -> &Path {
         match self {
-            Self::Folder { root, .. } => root,
+            Self::Files { root, .. } => root,
+            Self::List { path, .. } => path,
             Self::Scenes { .. } => Path::new("scenes"),
+            Self::Clips { .. } => Path::new("clips"),
         }
     }
 
-    pub(crate) fn label(&self, index: usize) -> usize {
+    /// The classes of an item: one, but for those of lists.
+    pub(crate) fn labels(&self, index: usize) -> Vec<usize> {
         match self {
-            Self::Folder { samples, .. } => samples[index].label.unwrap_or(0),
-            Self::Scenes { scenes, .. } => scenes.class(index as u64),
+            Self::Files { samples, .. } => samples[index].label.into_iter().collect(),
+            Self::List { samples, .. } => samples[index].labels.clone(),
+            Self::Scenes { scenes, .. } => vec![scenes.class(index as u64)],
+            Self::Clips { clips, .. } => vec![clips.class(index as u64)],
         }
     }
 
-    /// The picture, or why there is none.
-    pub(crate) fn picture(&self, index: usize) -> Result<Rgb, String> {
+    /// An item.
+    pub(crate) fn item(&self, index: usize) -> Item<'_> {
         match self {
-            Self::Folder { samples, .. } => {
-                open_image(&samples[index].path, &Limits::default()).map_err(|error| error.to_string())
-            }
+            Self::Files { samples, .. } => Item::File(&samples[index].path),
+            Self::List { samples, .. } => Item::File(&samples[index].path),
             Self::Scenes { scenes, .. } => {
                 let scene = scenes.draw(index as u64);
-                Ok(Rgb { width: scene.side, height: scene.side, data: scene.pixels })
+                Item::Drawn(vec![Rgb { width: scene.side, height: scene.side, data: scene.pixels }])
+            }
+            Self::Clips { clips, .. } => {
+                let (side, clip) = (clips.side(), clips.draw(index as u64));
+                let frames = clip.pixels.chunks_exact(side * side * 3);
+                let frame = |pixels: &[u8]| Rgb { width: side, height: side, data: pixels.to_vec() };
+                Item::Drawn(frames.map(frame).collect())
             }
         }
     }
 
-    /// The files, for validation.
+    /// The files of a folder, for validation; drawn items and lists have none.
     pub(crate) fn samples(&self) -> Vec<Sample> {
         match self {
-            Self::Folder { samples, .. } => samples.to_vec(),
-            // Held-out images are always files.
-            Self::Scenes { .. } => Vec::new(),
+            Self::Files { samples, .. } => samples.to_vec(),
+            Self::List { .. } | Self::Scenes { .. } | Self::Clips { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Source {
+    /// Files, where there are any.
+    pub(crate) fn files(&self) -> Box<dyn Iterator<Item = &Path> + '_> {
+        match self {
+            Self::Files { samples, .. } => Box::new(samples.iter().map(|sample| sample.path.as_path())),
+            Self::List { samples, .. } => Box::new(samples.iter().map(|sample| sample.path.as_path())),
+            Self::Scenes { .. } | Self::Clips { .. } => Box::new(std::iter::empty()),
         }
     }
 }
 
 /// What a run learns from and what it is measured on.
 #[derive(Clone, Debug)]
-pub(crate) struct Images {
+pub(crate) struct Data {
+    /// What the items are.
+    pub(crate) media: Media,
     pub(crate) train: Source,
     pub(crate) val: Source,
     /// Names of the classes, in order.
@@ -84,87 +133,111 @@ pub(crate) struct Images {
     pub(crate) notes: Vec<String>,
 }
 
-/// Opens the images of a recipe.
-pub(crate) fn open(recipe: &DataRecipe, seed: u64) -> Result<Images, TrainError> {
-    if let Some(count) = recipe.train.to_str().and_then(|text| text.strip_prefix(SCENES)) {
-        return drawn(recipe, count);
+impl Data {
+    /// Whether items may have several labels.
+    pub(crate) fn has_lists(&self) -> bool {
+        matches!(self.train, Source::List { .. })
+    }
+
+    /// Numbers the classes as a model does that knows the same ones by these names, in any order: its head then keeps what it
+    /// knows. Other names change nothing.
+    pub(crate) fn numbered_as(&mut self, names: &[String]) {
+        let place = |class: &String| names.iter().position(|name| name == class);
+        let places: Option<Vec<usize>> = self.class_names.iter().map(place).collect();
+        let Some(places) = places else { return };
+        if places.len() != names.len() || self.class_names == names {
+            return;
+        }
+        for source in [&mut self.train, &mut self.val] {
+            if let Source::Files { samples, .. } = source {
+                let numbered = |sample: &Sample| Sample {
+                    path: sample.path.clone(),
+                    label: sample.label.map(|label| places[label]),
+                };
+                *samples = samples.iter().map(numbered).collect();
+            }
+        }
+        self.class_names = names.to_vec();
+        self.notes
+            .push("the class folders are numbered as the classes of the weights, by their names".to_owned());
+    }
+
+    /// Draws clips in the size and length that the model takes.
+    ///
+    /// # Errors
+    /// When no clips of this size or length can be drawn.
+    pub(crate) fn drawn_for(mut self, shape: &InputShape) -> Result<Self, TrainError> {
+        if let (Source::Clips { clips, count }, InputShape::Clip { frames, size, .. }) = (&self.train, shape)
+        {
+            let clips = clips.with_side(size.0).and_then(|clips| clips.with_frames(*frames));
+            let clips = clips.map_err(|error| TrainError::Data(error.to_string()))?;
+            self.train = Source::Clips { clips, count: *count };
+        }
+        Ok(self)
+    }
+}
+
+/// Opens the data of a recipe for a model that takes items of some kind.
+pub(crate) fn open(recipe: &DataRecipe, media: Media, seed: u64) -> Result<Data, TrainError> {
+    if let Some(drawn) = drawn(recipe, media)? {
+        return Ok(drawn);
+    }
+    if list::is_list(&recipe.train) {
+        return list::open(recipe, media, seed);
     }
     let names = recipe.labels.as_ref().map(ClassNames::open).transpose()?;
-    let train = labelled(&recipe.train, names.as_ref(), recipe.class_order)?;
+    let train = labelled(&recipe.train, media, names.as_ref(), recipe.class_order)?;
     if let [only] = &train.class_names[..] {
         return Err(TrainError::Data(format!(
-            "{}: holds one class ({only}), and there is nothing to tell it from; put the images of each class into a \
+            "{}: holds one class ({only}), and there is nothing to tell it from; put the {} of each class into a \
              folder of its own",
-            recipe.train.display()
+            recipe.train.display(),
+            media.words()
         )));
     }
     let mut notes = train.notes.clone();
     let (train_samples, val) = match (&recipe.val, recipe.split) {
         (Some(dir), _) => {
-            let mut val = labelled(dir, names.as_ref(), recipe.class_order)?;
+            let mut val = labelled(dir, media, names.as_ref(), recipe.class_order)?;
             notes.append(&mut val.notes);
             (train.samples, val.source_of(&recipe.train, names.is_none().then_some(&train.class_names))?)
         }
         (None, part) => {
             let (kept, held_out) = split(&train.samples, part.unwrap_or(0.0), seed);
             if kept.is_empty() || held_out.is_empty() {
-                return Err(TrainError::Data(format!(
-                    "data.split is {}, which leaves {} of {} images to train on and {} to validate on; both need some",
-                    part.unwrap_or(0.0),
-                    kept.len(),
-                    train.samples.len(),
-                    held_out.len()
-                )));
+                return Err(nothing_left(part, media, kept.len(), held_out.len()));
             }
-            (kept, Source::Folder { root: recipe.train.clone(), samples: held_out.into() })
+            (kept, Source::Files { root: recipe.train.clone(), samples: held_out.into() })
         }
     };
     let class_names = match names {
         Some(names) => names.names().to_vec(),
         None => train.class_names,
     };
-    let train_source = Source::Folder { root: recipe.train.clone(), samples: train_samples.into() };
-    notes.extend(one_sided(&train_source, &val, &class_names));
-    Ok(Images { train: train_source, val, class_names, notes })
+    let train_source = Source::Files { root: recipe.train.clone(), samples: train_samples.into() };
+    notes.extend(one_sided(&train_source, &val, media, &class_names));
+    Ok(Data { media, train: train_source, val, class_names, notes })
 }
 
-/// In front of a number of pictures, in place of a folder.
-const SCENES: &str = "scenes:";
-
-/// Pictures that the program draws itself, and a folder of held-out ones.
-fn drawn(recipe: &DataRecipe, count: &str) -> Result<Images, TrainError> {
-    let count = count.parse().ok().filter(|count| (1..=1usize << 40).contains(count)).ok_or_else(|| {
-        TrainError::Data(format!(
-            "data.train = \"{SCENES}{count}\" draws no pictures; write how many there are to be, e.g. \"{SCENES}40000\""
-        ))
-    })?;
-    let Some(dir) = &recipe.val else {
-        return Err(TrainError::Data(
-            "data.val is missing: drawn pictures are validated on a folder; make one with tokmerge scenes DIR and give it".to_owned(),
-        ));
-    };
-    let val = labelled(dir, None, None)?;
-    let class_names = CLASSES.map(str::to_owned).to_vec();
-    if val.class_names != class_names {
-        return Err(TrainError::Data(format!(
-            "{} does not have the class folders of drawn pictures ({}, ...); make it with tokmerge scenes DIR",
-            dir.display(),
-            CLASSES[..3].join(", ")
-        )));
-    }
-    let train = Source::Scenes { scenes: Scenes::of(Split::Train), count };
-    Ok(Images { train, val: val.source(), class_names, notes: Vec::new() })
+/// Says that a split leaves nothing on one side.
+pub(super) fn nothing_left(part: Option<f64>, media: Media, kept: usize, held_out: usize) -> TrainError {
+    TrainError::Data(format!(
+        "data.split is {}, which leaves {kept} of {} {} to train on and {held_out} to validate on; both need some",
+        part.unwrap_or(0.0),
+        kept + held_out,
+        media.words()
+    ))
 }
 
-struct Labelled {
+pub(super) struct Labelled {
     root: PathBuf,
     samples: Vec<Sample>,
-    class_names: Vec<String>,
+    pub(super) class_names: Vec<String>,
     notes: Vec<String>,
 }
 
 impl Labelled {
-    /// As images of the classes that the training images have, which every folder must be one of; `None` where labels have
+    /// As items of the classes that the training items have, which every folder must be one of; `None` where labels have
     /// said which class it is.
     fn source_of(mut self, train: &Path, classes: Option<&Vec<String>>) -> Result<Source, TrainError> {
         if let Some(classes) = classes {
@@ -185,22 +258,24 @@ impl Labelled {
         Ok(self.source())
     }
 
-    fn source(self) -> Source {
-        Source::Folder { root: self.root, samples: self.samples.into() }
+    pub(super) fn source(self) -> Source {
+        Source::Files { root: self.root, samples: self.samples.into() }
     }
 }
 
-fn labelled(
+pub(super) fn labelled(
     dir: &Path,
+    media: Media,
     names: Option<&ClassNames>,
     order: Option<ClassOrder>,
 ) -> Result<Labelled, TrainError> {
-    let folder = ClassFolder::open_in(dir, Media::Image, order)?;
+    let folder = ClassFolder::open_in(dir, media, order)?;
     let shown = dir.display();
     let class_names = folder.class_names().to_vec();
     if class_names.is_empty() {
         return Err(TrainError::Data(format!(
-            "{shown}: its images lie in no class folders, so there is nothing to learn; put those of each class into a folder of its own"
+            "{shown}: its {} lie in no class folders, so there is nothing to learn; put those of each class into a folder of its own",
+            media.words()
         )));
     }
     let mut notes = Vec::new();
@@ -220,12 +295,12 @@ fn labelled(
     Ok(Labelled { root: dir.to_owned(), samples, class_names, notes })
 }
 
-/// Says which of the classes that have images have none to train on, and which have none to be validated on.
-fn one_sided(train: &Source, val: &Source, class_names: &[String]) -> Vec<String> {
+/// Says which of the classes that have items have none to train on, and which have none to be validated on.
+pub(super) fn one_sided(train: &Source, val: &Source, media: Media, class_names: &[String]) -> Vec<String> {
     const SHOWN: usize = 5;
     let has = |source: &Source| {
         let mut has = vec![false; class_names.len()];
-        (0..source.len()).for_each(|index| has[source.label(index)] = true);
+        (0..source.len()).flat_map(|index| source.labels(index)).for_each(|label| has[label] = true);
         has
     };
     let (trained, validated) = (has(train), has(val));
@@ -235,7 +310,8 @@ fn one_sided(train: &Source, val: &Source, class_names: &[String]) -> Vec<String
         let shown = missing.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
         let more = if missing.len() > SHOWN { ", ..." } else { "" };
         let (count, all) = (missing.len(), class_names.len());
-        (count > 0).then(|| format!("{count} of {all} classes have no image to {what} on: {shown}{more}"))
+        let word = media.word();
+        (count > 0).then(|| format!("{count} of {all} classes have no {word} to {what} on: {shown}{more}"))
     };
     [say(&trained, &validated, "validate"), say(&validated, &trained, "train")]
         .into_iter()
@@ -243,7 +319,7 @@ fn one_sided(train: &Source, val: &Source, class_names: &[String]) -> Vec<String
         .collect()
 }
 
-/// Holds out a part, spread evenly over the classes; the same seed holds out the same images.
+/// Holds out a part, spread evenly over the classes; the same seed holds out the same files.
 fn split(samples: &[Sample], part: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
     let mut random = Random::new(seed ^ 0x5EED_0F5B_1175);
     let classes = samples.iter().filter_map(|sample| sample.label).max().map_or(0, |label| label + 1);

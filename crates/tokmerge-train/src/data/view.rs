@@ -1,41 +1,232 @@
-//! What training does to an image before the model sees it.
+//! What training does to an item before the model sees it.
 
+use super::source::Item;
 use crate::recipe::RegularisationRecipe;
-use tokmerge_data::augment::{Augment, AugmentError, Visit};
-use tokmerge_data::{Preprocess, Rgb};
+use tokmerge_data::augment::{
+    Augment, AugmentError, SpecAugment, Visit, clip_start, flip_clip, gain, roll, shift,
+};
+use tokmerge_data::clip::{Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
+use tokmerge_data::sound::{Sound, SoundFeatures, SoundLimits, SoundProcessor, SpectraRows};
+use tokmerge_data::{Limits, Preprocess, Processor, open_image};
 
-/// From a picture to the input of a model, differently every time.
+/// From an item to the input of a model, differently every time.
 #[derive(Clone, Debug)]
-pub(crate) struct View {
-    preprocess: Preprocess,
-    augment: Augment,
+pub(crate) enum View {
+    Picture(PictureView),
+    Sound(SoundView),
+    Clip(ClipView),
 }
 
 impl View {
     /// # Errors
     /// When a setting makes no sense.
-    pub(crate) fn new(
-        preprocess: Option<&Preprocess>,
-        with: &RegularisationRecipe,
-    ) -> Result<Self, AugmentError> {
+    pub(crate) fn new(processor: &Processor, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
+        Ok(match processor {
+            Processor::Sound(processor) => Self::Sound(SoundView::new(processor.clone(), with)?),
+            Processor::Clip(processor) => Self::Clip(ClipView::new(processor, with)),
+            other => Self::Picture(PictureView::new(other.preprocess(), with)?),
+        })
+    }
+}
+
+/// Of pictures.
+#[derive(Clone, Debug)]
+pub(crate) struct PictureView {
+    preprocess: Preprocess,
+    augment: Augment,
+}
+
+impl PictureView {
+    fn new(preprocess: Option<&Preprocess>, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
         let augment = with.augment()?;
         augment.validate()?;
         Ok(Self { preprocess: preprocess.cloned().unwrap_or_default(), augment })
     }
 
-    /// Channels, height and width of a prepared image.
-    pub(crate) fn shape(&self) -> [usize; 3] {
-        let (height, width) = self.preprocess.input_size;
-        [3, height, width]
+    /// Fills `out` with the values of a picture.
+    pub(crate) fn prepare(&self, item: Item<'_>, visit: Visit, out: &mut [f32]) -> Result<(), String> {
+        let picture = match item {
+            Item::File(path) => open_image(path, &Limits::default()).map_err(|error| error.to_string())?,
+            Item::Drawn(mut frames) => frames.swap_remove(0),
+        };
+        self.augment.apply(&picture, &self.preprocess, visit, out).map_err(|error| error.to_string())
+    }
+}
+
+/// Of sounds.
+#[derive(Clone, Debug)]
+pub(crate) struct SoundView {
+    processor: SoundProcessor,
+    roll: bool,
+    /// Seconds.
+    shift: f64,
+    /// Decibels.
+    gain: f64,
+    spec_augment: Option<SpecAugment>,
+}
+
+impl SoundView {
+    fn new(processor: SoundProcessor, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
+        let view = Self {
+            spec_augment: with.spec_augment.map(|spec| spec.of(&processor)),
+            roll: with.roll,
+            shift: with.shift,
+            gain: with.gain,
+            processor,
+        };
+        // A setting that fits no sound is better refused now than for every file.
+        if let Some(spec) = &view.spec_augment {
+            let (frames, mels) = view.frames_and_mels();
+            let visit = Visit { seed: 0, epoch: 0, index: 0 };
+            spec.apply(&mut vec![0.0; frames * mels], (frames, mels), visit)?;
+        }
+        Ok(view)
     }
 
-    /// Values of a prepared image.
-    pub(crate) fn len(&self) -> usize {
-        self.preprocess.output_len()
+    /// Frames and values of each, whichever of them are the rows.
+    fn frames_and_mels(&self) -> (usize, usize) {
+        let (rows, values) = self.processor.shape();
+        if self.frequencies_are_rows() { (values, rows) } else { (rows, values) }
     }
 
-    /// Prepares an image.
-    pub(crate) fn apply(&self, image: &Rgb, visit: Visit, out: &mut [f32]) -> Result<(), AugmentError> {
-        self.augment.apply(image, &self.preprocess, visit, out)
+    fn frequencies_are_rows(&self) -> bool {
+        matches!(self.processor.features, SoundFeatures::Spectra { rows: SpectraRows::Frequencies, .. })
+    }
+
+    /// The waveform, moved and louder or softer.
+    pub(crate) fn wave(&self, item: Item<'_>, visit: Visit) -> Result<Vec<f32>, String> {
+        let Item::File(path) = item else { return Err("sounds are not drawn".to_owned()) };
+        let sound = self.processor.read(path, &SoundLimits::default()).map_err(|error| error.to_string())?;
+        let mut samples = sound.samples;
+        if self.shift > 0.0 {
+            shift(&mut samples, (self.shift * f64::from(sound.rate)) as usize, visit);
+        }
+        if self.roll {
+            roll(&mut samples, visit);
+        }
+        if self.gain > 0.0 {
+            gain(&mut samples, self.gain, visit).map_err(|error| error.to_string())?;
+        }
+        Ok(samples)
+    }
+
+    /// Fills `out` with the features of a waveform, of which some are hidden.
+    pub(crate) fn features(&self, samples: Vec<f32>, visit: Visit, out: &mut [f32]) -> Result<(), String> {
+        let sound = Sound { rate: self.processor.rate(), samples };
+        let mut values = self.processor.prepare(sound).map_err(|error| error.to_string())?;
+        if let Some(spec) = &self.spec_augment {
+            let turn = |values: &[f32], columns: usize| -> Vec<f32> {
+                (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns)).copied().collect()
+            };
+            let (frames, mels) = self.frames_and_mels();
+            let turned = self.frequencies_are_rows();
+            if turned {
+                values = turn(&values, frames);
+            }
+            spec.apply(&mut values, (frames, mels), visit).map_err(|error| error.to_string())?;
+            if turned {
+                values = turn(&values, mels);
+            }
+        }
+        out.copy_from_slice(&values);
+        Ok(())
+    }
+}
+
+/// Of clips.
+#[derive(Clone, Debug)]
+pub(crate) struct ClipView {
+    processor: ClipProcessor,
+    flip: f64,
+}
+
+impl ClipView {
+    fn new(processor: &ClipProcessor, with: &RegularisationRecipe) -> Self {
+        // One view of a clip at a time, whatever is averaged to answer.
+        let processor = processor.with_views(1, SpatialCrops::Centre).unwrap_or_else(|_| processor.clone());
+        Self { processor, flip: with.flip }
+    }
+
+    /// Fills `out` with the values of one view.
+    pub(crate) fn prepare(&self, item: Item<'_>, visit: Visit, out: &mut [f32]) -> Result<(), String> {
+        let fill = || -> Result<Vec<f32>, ClipError> {
+            let clip: Clip = match item {
+                Item::File(path) => {
+                    self.processor.open_from(clip_start(visit), path, &ClipOptions::default())?
+                }
+                Item::Drawn(frames) => self.processor.of_frames(&frames, None)?,
+            };
+            let mut values = Vec::with_capacity(out.len());
+            self.processor.normalise(&clip, &mut values)?;
+            Ok(values)
+        };
+        let mut values = fill().map_err(|error| error.to_string())?;
+        let (.., width) = self.processor.shape();
+        flip_clip(&mut values, width, self.flip, visit);
+        if values.len() != out.len() {
+            return Err(format!("the clip has {} values, and the model takes {}", values.len(), out.len()));
+        }
+        out.copy_from_slice(&values);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Item, View, Visit};
+    use crate::data::Source;
+    use crate::recipe::RegularisationRecipe;
+    use tokmerge_data::Processor;
+    use tokmerge_data::clip::{ClipProcessor, Sampling, SpatialCrops};
+    use tokmerge_scenes::{Clips, MOTIONS, Split, write_clips};
+
+    fn view(sampling: Sampling, flip: f64) -> View {
+        let clips = ClipProcessor::mae_st(1, SpatialCrops::Centre).with_sampling(sampling);
+        let clips = clips.with_size((16, 16)).with_crop_pct(1.0).unwrap();
+        let with = RegularisationRecipe { flip, ..RegularisationRecipe::default() };
+        View::new(&Processor::from(clips), &with).unwrap()
+    }
+
+    fn values(view: &View, item: Item<'_>, frames: usize, index: u64) -> Vec<f32> {
+        let View::Clip(view) = view else { panic!("a view of clips") };
+        let mut out = vec![0.0; 3 * frames * 16 * 16];
+        view.prepare(item, Visit { seed: 1, epoch: 0, index }, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_drawn_clip_and_its_folder_of_frames_look_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let clips = Clips::of(Split::Train).with_side(16).unwrap().with_frames(6).unwrap();
+        write_clips(&clips, dir.path(), 0..3).unwrap();
+        let source = Source::Clips { clips, count: 3 };
+        for flip in [0.0, 1.0] {
+            let view = view(Sampling::Uniform { frames: 6 }, flip);
+            for index in 0..3 {
+                let folder = dir.path().join(MOTIONS[clips.class(index)]).join(format!("{index:07}"));
+                let drawn = values(&view, source.item(index as usize), 6, index);
+                assert!(drawn == values(&view, Item::File(&folder), 6, index));
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_of_a_longer_clip_begins_anywhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let clips = Clips::of(Split::Train).with_side(16).unwrap().with_frames(12).unwrap();
+        write_clips(&clips, dir.path(), 0..1).unwrap();
+        let folder = dir.path().join(MOTIONS[clips.class(0)]).join("0000000");
+        let whole = values(&view(Sampling::Uniform { frames: 12 }, 0.0), Item::File(&folder), 12, 0);
+        let plane = 16 * 16;
+        let span = view(Sampling::Spans { frames: 4, stride: 1, fps: 30.0, views: 1 }, 0.0);
+        let mut starts = std::collections::BTreeSet::new();
+        for index in 0..60 {
+            let part = values(&span, Item::File(&folder), 4, index);
+            let is_at = |start: &usize| part[..plane] == whole[start * plane..(start + 1) * plane];
+            let start = (0..12).find(is_at).unwrap();
+            assert!(part[..4 * plane] == whole[start * plane..(start + 4) * plane], "{start}");
+            starts.insert(start);
+        }
+        assert!(starts.len() > 5 && starts.iter().all(|start| *start <= 8), "{starts:?}");
     }
 }

@@ -97,6 +97,11 @@ impl Recipe {
                 }
             }
             Some(name) => {
+                let frames = model.num_frames.filter(|_| model.weights.is_some());
+                if let Some(frames) = frames {
+                    let rule = "the weights have their own number of frames; leave it out";
+                    return Err(refuse("model.num_frames", frames, rule));
+                }
                 if let (true, Some((key, value))) =
                     (model.weights.is_some(), shape.iter().find_map(|(key, value)| Some((*key, (*value)?))))
                 {
@@ -110,6 +115,7 @@ impl Recipe {
         for (key, value) in shape {
             value.map_or(Ok(()), |value| count(key, value, 1 << 14))?;
         }
+        model.num_frames.map_or(Ok(()), |frames| count("model.num_frames", frames, 4096))?;
         model.num_classes.map_or(Ok(()), |classes| count("model.num_classes", classes, 1 << 20))?;
         model.img_size.map_or(Ok(()), |size| count("model.img_size", size, 16_384))?;
         model.mlp_ratio.map_or(Ok(()), |ratio| positive("model.mlp_ratio", ratio))
@@ -191,6 +197,10 @@ impl Recipe {
         part("regularisation.random_erasing", with.random_erasing)?;
         not_negative("regularisation.mixup", with.mixup)?;
         not_negative("regularisation.cutmix", with.cutmix)?;
+        let rule = "it is in seconds, from 0 to 60, and 0 turns it off";
+        require((0.0..=60.0).contains(&with.shift), "regularisation.shift", with.shift, rule)?;
+        let rule = "it is in decibels, from 0 to 60, and 0 turns it off";
+        require((0.0..=60.0).contains(&with.gain), "regularisation.gain", with.gain, rule)?;
         let augment = with.augment().and_then(|augment| augment.validate());
         augment.map_err(|error| refuse("regularisation", "an augmentation", error.to_string()))?;
         let mix = with.mix().map_or(Ok(()), |mix| mix.validate());

@@ -6,12 +6,14 @@
 mod check;
 mod overrides;
 
+use crate::loss::Loss;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokmerge_checkpoint::{read_text, shortened};
-use tokmerge_data::augment::{Augment, AugmentError, Mix, RandomErasing, RandomResizedCrop};
+use tokmerge_data::augment::{Augment, AugmentError, Mix, RandomErasing, RandomResizedCrop, SpecAugment};
+use tokmerge_data::sound::{Silence, SoundProcessor};
 use tokmerge_data::{ClassOrder, CropMode, Interpolation, PreprocessOverrides};
 use tokmerge_models::{PoolOverride, Precision, RouterTraining, RoutingError};
 
@@ -89,6 +91,9 @@ pub struct ModelRecipe {
     /// Whether a class token leads the tokens. A model without one averages its patches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_token: Option<bool>,
+    /// Frames of a clip, of models that take clips.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_frames: Option<usize>,
 }
 
 /// What the head looks at, in timm's words.
@@ -110,16 +115,17 @@ impl PoolRecipe {
     }
 }
 
-/// On which images, and how they are prepared.
+/// On which images, sounds or clips, and how they are prepared. Which of them it is the model decides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
-    /// Folder with one sub-folder of images per class.
+    /// Folder with one sub-folder of files per class; a list of files with several labels each, which ends in `.csv`; or
+    /// `scenes:N` or `clips:N`, so many that are drawn.
     pub train: PathBuf,
-    /// Folder to validate on, with the same classes.
+    /// Folder to validate on, with the same classes, or such a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val: Option<PathBuf>,
-    /// Part of the training images that is held out to validate on, where there is no `val`.
+    /// Part of the training items that is held out to validate on, where there is no `val`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<f64>,
     /// Maps the class folders to the model's classes by their ids or names: index, wnid, name lines. Without it the
@@ -144,9 +150,45 @@ pub struct DataRecipe {
     /// Divides each channel after that, where not the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f32>>,
-    /// Threads that read and prepare images.
+    /// What becomes of recordings in the class `_silence_`: `zeros` stand for each unless they are `recorded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<SilenceRecipe>,
+    /// Which frames of a clip are taken, where not the model's: `uniform` over the whole clip, or a `span` of it. Where
+    /// every clip is a folder of as many frames as the model takes, it is `uniform` unless it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<SamplingRecipe>,
+    /// Threads that read and prepare items.
     #[serde(default = "one")]
     pub workers: usize,
+}
+
+/// What becomes of recordings of silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SilenceRecipe {
+    /// Zeros stand for each.
+    Zeros,
+    /// They are read like any other.
+    Recorded,
+}
+
+impl SilenceRecipe {
+    pub(crate) fn silence(self) -> Silence {
+        match self {
+            Self::Zeros => Silence::Zeros,
+            Self::Recorded => Silence::Recorded,
+        }
+    }
+}
+
+/// Which frames of a clip are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SamplingRecipe {
+    /// Frames that lie evenly over the whole clip.
+    Uniform,
+    /// Frames of a span, which begins anywhere in training and lies in the middle otherwise.
+    Span,
 }
 
 fn one() -> usize {
@@ -298,7 +340,7 @@ pub struct RegularisationRecipe {
     pub label_smoothing: f64,
     /// Chance that a residual branch is left out, in the last block; it rises from 0 in the first.
     pub drop_path: f64,
-    /// Chance that an image is mirrored.
+    /// Chance that an image, or a whole clip, is mirrored.
     pub flip: f64,
     /// Parts of the image's area that a random crop may take.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -308,10 +350,37 @@ pub struct RegularisationRecipe {
     pub randaugment: Option<String>,
     /// Chance that a rectangle is replaced by noise.
     pub random_erasing: f64,
-    /// Mixup's alpha.
+    /// Mixup's alpha; waveforms are mixed where the model takes sounds.
     pub mixup: f64,
     /// CutMix's alpha.
     pub cutmix: f64,
+    /// Whether a sound begins anywhere, with what is moved beyond its end in front.
+    pub roll: bool,
+    /// Seconds by which a sound is moved at most, to either side.
+    pub shift: f64,
+    /// Decibels by which a sound is made louder or softer at most.
+    pub gain: f64,
+    /// Bands of a sound's features that are hidden.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec_augment: Option<SpecAugmentRecipe>,
+}
+
+/// Bands of features that are hidden (SpecAugment, Park et al., 2019, arXiv:1904.08779).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpecAugmentRecipe {
+    /// Frames that are hidden at most.
+    pub frames: usize,
+    /// Mels, or coefficients, that are hidden at most.
+    pub mels: usize,
+}
+
+impl SpecAugmentRecipe {
+    /// The same with what hidden values become: silence of spectra, as AudioMAE has it, and 0 of cepstra.
+    pub(crate) fn of(self, processor: &SoundProcessor) -> SpecAugment {
+        let fill = processor.statistics().map_or(0.0, |(mean, std)| (-mean / (2.0 * std)) as f32);
+        SpecAugment { frames: self.frames, mels: self.mels, fill }
+    }
 }
 
 impl RegularisationRecipe {
@@ -484,6 +553,9 @@ pub struct TrainRecipe {
     /// Passes whose gradients make one step.
     #[serde(default = "one")]
     pub accumulate: usize,
+    /// What is minimised: `bce` of lists, `cross_entropy` otherwise, where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
     /// The gradient of all parameters together is scaled down to this length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_grad: Option<f64>,

@@ -246,6 +246,7 @@ impl FamilyConfig for StVitConfig {
         self.class_token = overrides.class_token.unwrap_or(self.class_token);
         self.depth = overrides.depth.unwrap_or(self.depth);
         self.patch_size = overrides.patch_size.unwrap_or(self.patch_size);
+        self.frames = overrides.num_frames.unwrap_or(self.frames);
         self.check()?;
         Ok(self)
     }

@@ -1,0 +1,101 @@
+//! `tokmerge eval LIST.csv`: files with several labels each.
+
+use super::eval::{EvalArgs, JsonRow, check_count};
+use crate::args::bind;
+use crate::output;
+use crate::progress::Progress;
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+use tokmerge::{ClassNames, ListEvaluation, Method, Model, MultiLabelList, MultiLabelSample, evaluate_lists};
+
+pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
+    let list = args.dir.display();
+    let Some(labels) = &args.labels else {
+        bail!(
+            "{list} is a list, and --labels must say which classes there are; give the table of the model's classes, e.g. class_labels_indices.csv"
+        );
+    };
+    if args.predictions.is_some() || args.results_file.is_some() {
+        bail!("--predictions and --results-file have one label a file; leave them out, or use --json");
+    }
+    let names = ClassNames::open(labels)?;
+    let found = MultiLabelList::open(&args.dir, &names)?;
+    let models = args.preprocess.apply_each(&args.model.open()?)?;
+    let [(_, model)] = &models[..] else {
+        bail!(
+            "a list is evaluated with one number of --clips, and {} are given; give each alone",
+            models.len()
+        );
+    };
+    model.require_head()?;
+    check_count(&names, model)?;
+    let reductions = bind(model, methods)?;
+    if let Some(missing) = found.missing() {
+        output::note(format!(
+            "note: {} rows of {list} are left out because their files are not there, the first in line {} ({})",
+            missing.count, missing.line, missing.name
+        ));
+    }
+    let files = limited(found.samples(), args.limit);
+    let mut progress = Progress::of(model.media(), files.len());
+    let evaluation = evaluate_lists(model, &reductions, &files, args.options(model.media()), &mut progress);
+    progress.clear();
+    let evaluation = evaluation?;
+    progress.report_failures();
+    print(args, model, &evaluation)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// So many of the files, spread evenly over the list.
+fn limited(files: &[MultiLabelSample], limit: Option<usize>) -> Vec<MultiLabelSample> {
+    let count = limit.unwrap_or(files.len()).min(files.len());
+    (0..count).map(|at| files[at * files.len() / count].clone()).collect()
+}
+
+fn print(args: &EvalArgs, model: &Model, evaluation: &ListEvaluation) -> Result<()> {
+    let results = &evaluation.accuracies;
+    if args.output.json {
+        return results.iter().try_for_each(|accuracy| {
+            output::json(&JsonRow {
+                model: model.name(),
+                clips: None,
+                accuracy,
+                convention: args.output.convention,
+                dtype: args.model.dtype.name(),
+            })
+        });
+    }
+    output::line(format!(
+        "{}, {}, {} {}, batch {}, {} threads",
+        model.name(),
+        args.model.dtype.name(),
+        results.first().map_or(0, |result| result.images),
+        model.media().words(),
+        args.options(model.media()).reading.batch_size,
+        args.model.threads.count()
+    ))?;
+    let gmacs = format!("GMACs ({})", args.output.convention);
+    let header = ["merge", "mAP %", &gmacs, "tokens left", "model items/s"];
+    let rows: Vec<Vec<String>> = results
+        .iter()
+        .map(|result| {
+            let precision = result.mean_average_precision;
+            vec![
+                result.merge.clone(),
+                precision.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}")),
+                format!("{:.2}", result.gmacs),
+                format!("{:.1}", result.mean_tokens),
+                format!("{:.1}", result.model_images_per_second),
+            ]
+        })
+        .collect();
+    output::line(output::table(&header, &rows))?;
+    let without = evaluation.precisions.first().map_or(0, |precision| precision.without_items());
+    if without > 0 {
+        let classes = model.classes();
+        output::note(format!(
+            "note: {without} of {classes} classes are in none of the files, and the mean leaves them out"
+        ));
+    }
+    Ok(())
+}

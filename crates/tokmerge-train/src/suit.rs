@@ -1,0 +1,115 @@
+//! What the model takes, and what of a recipe goes with it.
+
+use crate::data::Data;
+use crate::error::TrainError;
+use crate::loss::Loss;
+use crate::recipe::{Recipe, SamplingRecipe, SilenceRecipe};
+use tokmerge_data::clip::{ClipProcessor, Sampling, frames_of_folder};
+use tokmerge_data::sound::{SILENCE, SoundProcessor};
+use tokmerge_data::{Media, Processor};
+use tokmerge_models::{ModelOptions, Weights, architecture, describe};
+
+/// What the model of a recipe takes, found without its weights.
+pub(crate) fn media(recipe: &Recipe) -> Result<Media, TrainError> {
+    let processor = match &recipe.model.name {
+        None => return Ok(Media::Image),
+        Some(name) if name.contains(':') => {
+            describe(&ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.clone()) })?
+                .architecture
+                .processor
+        }
+        Some(name) => architecture(name)?.processor,
+    };
+    Ok(processor.media())
+}
+
+/// Refuses settings of other kinds of items by name.
+pub(crate) fn check(recipe: &Recipe, media: Media) -> Result<(), TrainError> {
+    use Media::{Clip, Image, Sound};
+    let (with, data) = (&recipe.regularisation, &recipe.data);
+    let settings: [(&str, bool, &[Media]); 12] = [
+        ("regularisation.flip", with.flip > 0.0, &[Image, Clip]),
+        ("regularisation.cutmix", with.cutmix > 0.0, &[Image, Clip]),
+        ("regularisation.random_resized_crop", with.random_resized_crop.is_some(), &[Image]),
+        ("regularisation.randaugment", with.randaugment.is_some(), &[Image]),
+        ("regularisation.random_erasing", with.random_erasing > 0.0, &[Image]),
+        ("regularisation.roll", with.roll, &[Sound]),
+        ("regularisation.shift", with.shift > 0.0, &[Sound]),
+        ("regularisation.gain", with.gain > 0.0, &[Sound]),
+        ("regularisation.spec_augment", with.spec_augment.is_some(), &[Sound]),
+        ("data.silence", data.silence.is_some(), &[Sound]),
+        ("data.sampling", data.sampling.is_some(), &[Clip]),
+        ("model.num_frames", recipe.model.num_frames.is_some(), &[Clip]),
+    ];
+    let wrong = settings.into_iter().find(|(_, is_given, of)| *is_given && !of.contains(&media));
+    let Some((setting, _, of)) = wrong else { return Ok(()) };
+    let of: Vec<&str> = of.iter().map(|media| media.words()).collect();
+    Err(TrainError::Data(format!(
+        "{setting} is a setting of {}, and the model takes {}; leave it out",
+        of.join(" and "),
+        media.words()
+    )))
+}
+
+/// The loss of a recipe for its data.
+pub(crate) fn loss(recipe: &Recipe, data: &Data) -> Result<Loss, TrainError> {
+    let wrong = |text: &str| Err(TrainError::Data(text.to_owned()));
+    let loss = match (recipe.train.loss, data.has_lists()) {
+        (Some(Loss::CrossEntropy), true) => {
+            return wrong(
+                "train.loss is \"cross_entropy\", and files of a list have any number of labels; leave it out, or give \"bce\"",
+            );
+        }
+        (Some(loss), _) => loss,
+        (None, true) => Loss::Bce,
+        (None, false) => Loss::CrossEntropy,
+    };
+    if loss == Loss::Bce && recipe.distill.is_some() {
+        return wrong(
+            "distill is given, and what a teacher says are parts of one, which \"bce\" does not learn; leave one of them out",
+        );
+    }
+    Ok(loss)
+}
+
+/// How items are prepared for this recipe and these data. What a user should know of it goes to the notes.
+pub(crate) fn processor(own: &Processor, recipe: &Recipe, data: &mut Data) -> Result<Processor, TrainError> {
+    let own = own.with(&recipe.data.overrides())?;
+    Ok(match own {
+        Processor::Sound(sounds) => silenced(sounds, recipe.data.silence, data).into(),
+        Processor::Clip(clips) => sampled(clips, recipe.data.sampling, data).into(),
+        other => other,
+    })
+}
+
+fn silenced(own: SoundProcessor, wanted: Option<SilenceRecipe>, data: &mut Data) -> SoundProcessor {
+    if !data.class_names.iter().any(|class| class == SILENCE) {
+        return own;
+    }
+    let silence = wanted.unwrap_or(SilenceRecipe::Zeros);
+    if wanted.is_none() {
+        data.notes.push(format!(
+            "zeros stand for each recording in {SILENCE}, as in the protocol of Speech Commands (data.silence)"
+        ));
+    }
+    SoundProcessor { silence: silence.silence(), ..own }
+}
+
+fn sampled(own: ClipProcessor, wanted: Option<SamplingRecipe>, data: &mut Data) -> ClipProcessor {
+    let frames = own.sampling.frames();
+    let sampling = match wanted {
+        Some(SamplingRecipe::Uniform) => Sampling::Uniform { frames },
+        Some(SamplingRecipe::Span) => own.sampling,
+        None => {
+            let is_whole = |path: &std::path::Path| frames_of_folder(path) == Some(frames);
+            let all_whole = data.train.files().chain(data.val.files()).all(is_whole);
+            if all_whole && own.sampling != (Sampling::Uniform { frames }) {
+                data.notes.push(format!(
+                    "every clip has {frames} frames, and all of them are taken (data.sampling)"
+                ));
+            }
+            if all_whole { Sampling::Uniform { frames } } else { own.sampling }
+        }
+    };
+    own.with_sampling(sampling)
+}
