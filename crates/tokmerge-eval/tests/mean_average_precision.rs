@@ -1,5 +1,7 @@
 //! Mean average precision against scikit-learn's, and of a model on a list.
 
+#![expect(clippy::print_stderr, reason = "says what is skipped")]
+
 use std::path::Path;
 use tokmerge_eval::MeanAveragePrecision;
 

@@ -218,7 +218,8 @@ mod tests {
             })
             .collect();
         let (low, high) = factors.iter().fold((9.0_f32, 0.0_f32), |(l, h), f| (l.min(*f), h.max(*f)));
-        assert!(low >= 0.501 && low < 0.52 && high <= 1.996 && high > 1.9, "{low} {high}");
+        let within = (0.501..0.52).contains(&low) && (1.9..=1.996).contains(&high);
+        assert!(within, "{low} {high}");
         assert!(gain(&mut [1.0], -1.0, visit(0)).is_err());
         let mut same = [0.25];
         gain(&mut same, 0.0, visit(3)).unwrap();

@@ -4,6 +4,7 @@ mod drawn;
 mod list;
 mod loader;
 mod source;
+mod split;
 mod view;
 
 pub(crate) use loader::{BatchOptions, Batches, TrainBatch};
