@@ -7,20 +7,13 @@ use crate::recipe::{Recipe, SamplingRecipe, SilenceRecipe};
 use tokmerge_data::clip::{ClipProcessor, Sampling, frames_of_folder};
 use tokmerge_data::sound::{SILENCE, SoundProcessor};
 use tokmerge_data::{Media, Processor};
-use tokmerge_models::{ModelOptions, Weights, architecture, describe};
+use tokmerge_models::{ModelOptions, Weights, describe};
 
 /// What the model of a recipe takes, found without its weights.
 pub(crate) fn media(recipe: &Recipe) -> Result<Media, TrainError> {
-    let processor = match &recipe.model.name {
-        None => return Ok(Media::Image),
-        Some(name) if name.contains(':') => {
-            describe(&ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.clone()) })?
-                .architecture
-                .processor
-        }
-        Some(name) => architecture(name)?.processor,
-    };
-    Ok(processor.media())
+    let Some(name) = &recipe.model.name else { return Ok(Media::Image) };
+    let described = describe(&ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.clone()) })?;
+    Ok(described.architecture.processor.media())
 }
 
 /// Refuses settings of other kinds of items by name.

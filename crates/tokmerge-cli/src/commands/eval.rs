@@ -56,7 +56,8 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
-    if args.dir.is_file() {
+    let is_list = args.dir.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    if args.dir.is_file() && is_list {
         return eval_list::run(args, &methods);
     }
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
