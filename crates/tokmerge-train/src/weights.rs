@@ -17,9 +17,14 @@ pub(crate) fn all_finite(values: &BTreeMap<String, Values>) -> bool {
 pub(crate) fn random(config: &Config, precision: Precision, seed: u64, device: &Device) -> Network {
     let drawn = |path: &str, shape: &[usize]| {
         // Of clips there are several: `pos_embed_spatial` and others.
-        path.starts_with("pos_embed") || (path.ends_with(".weight") && shape.len() > 1)
+        let of_its_own = ["latent", "smooth"].iter().any(|name| path.rsplit('.').next() == Some(name));
+        path.starts_with("pos_embed") || of_its_own || (path.ends_with(".weight") && shape.len() > 1)
     };
-    parameters::random(config.init(precision, device), seed, device, drawn, drawn_as)
+    // What begins otherwise (the turns of mixed rotary positions) draws from the device's generator when it is made.
+    device.seed(seed);
+    let network = config.init(precision, device);
+    parameters::materialise(&network);
+    parameters::random(network, seed, device, drawn, drawn_as)
 }
 
 /// The path that decides what a parameter is drawn as: of an expert, that of the first of its layer.
@@ -33,4 +38,25 @@ fn drawn_as(path: &str) -> String {
 pub(crate) fn placeholder() -> Network {
     let config = VitConfig { num_classes: 0, ..VitConfig::new(16, 1, 0, 1) };
     Config::from(config).init(Precision::F32, &Device::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::random;
+    use tokmerge_models::{Config, Precision};
+    use tokmerge_nn::parameters::read;
+
+    #[test]
+    fn every_parameter_of_every_family_follows_from_the_seed() {
+        let device = burn::tensor::Device::flex();
+        for config in Config::examples() {
+            let drawn = |seed| read(&random(&config, Precision::F32, seed, &device));
+            let (first, again, other) = (drawn(3), drawn(3), drawn(4));
+            // Other tests draw from the device's generator beside this one.
+            for (path, values) in first.iter().filter(|(path, _)| !path.ends_with("rope.freqs")) {
+                assert_eq!(values, &again[path], "{path} of {config:?}");
+            }
+            assert!(first != other, "{config:?}");
+        }
+    }
 }
