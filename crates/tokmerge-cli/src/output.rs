@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use tokmerge::{AtomicFile, Method, Model, Reduction, Spread, is_obeyed};
+use tokmerge::{AtomicFile, Media, Method, Model, Reduction, Spread, is_obeyed};
 
 /// Prints a line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
@@ -258,6 +258,11 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     };
     let body = rows.iter().map(|row| render(row.iter().map(String::as_str).collect()));
     [render(header.to_vec())].into_iter().chain(body).collect::<Vec<_>>().join("\n")
+}
+
+/// What is counted in a second.
+pub(crate) fn per_second(media: Media) -> String {
+    if media == Media::Image { "img/s".to_owned() } else { format!("{}/s", media.words()) }
 }
 
 /// `1.62x (1.58-1.66)`.

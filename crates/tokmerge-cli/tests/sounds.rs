@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::files::wav_file;
 use common::{Desk, material};
 use serde_json::Value;
 
@@ -27,20 +28,7 @@ fn wav(rate: u32, channels: u16, bits: u16, seconds: f64, hertz: f64) -> Vec<u8>
             }
         }
     }
-    let align = channels * bits / 8;
-    let mut file = b"RIFF".to_vec();
-    file.extend((36 + samples.len() as u32).to_le_bytes());
-    file.extend(b"WAVEfmt \x10\0\0\0");
-    file.extend((if bits == 32 { 3_u16 } else { 1 }).to_le_bytes());
-    file.extend(channels.to_le_bytes());
-    file.extend(rate.to_le_bytes());
-    file.extend((rate * u32::from(align)).to_le_bytes());
-    file.extend(align.to_le_bytes());
-    file.extend(bits.to_le_bytes());
-    file.extend(b"data");
-    file.extend((samples.len() as u32).to_le_bytes());
-    file.extend(samples);
-    file
+    wav_file(rate, channels, bits, &samples)
 }
 
 fn tone(hertz: f64) -> Vec<u8> {

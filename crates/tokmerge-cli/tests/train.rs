@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::files::wav_file;
 use common::{Desk, TINY, assert_keys, number};
 
 /// A folder with two classes of pictures: falling and rising stripes.
@@ -157,22 +158,13 @@ fn low_rank_additions_say_how_little_is_trained() {
 /// A WAV file of half a second at 8 kHz: tones of these frequencies.
 fn wav(frequencies: &[f64]) -> Vec<u8> {
     let (rate, count) = (8000_u32, 4000_u32);
-    let mut bytes = b"RIFF".to_vec();
-    bytes.extend((36 + 2 * count).to_le_bytes());
-    bytes.extend_from_slice(b"WAVEfmt ");
-    bytes.extend(16_u32.to_le_bytes());
-    // PCM, one channel, bytes a second, bytes a sample, bits a sample.
-    bytes.extend([1_u16, 1].iter().flat_map(|value| value.to_le_bytes()));
-    bytes.extend([rate, 2 * rate].iter().flat_map(|value| value.to_le_bytes()));
-    bytes.extend([2_u16, 16].iter().flat_map(|value| value.to_le_bytes()));
-    bytes.extend_from_slice(b"data");
-    bytes.extend((2 * count).to_le_bytes());
+    let mut samples = Vec::new();
     for at in 0..count {
         let turn = std::f64::consts::TAU * f64::from(at) / f64::from(rate);
         let value = 0.3 * frequencies.iter().map(|frequency| (turn * frequency).sin()).sum::<f64>();
-        bytes.extend(((value * 32767.0) as i16).to_le_bytes());
+        samples.extend(((value * 32767.0) as i16).to_le_bytes());
     }
-    bytes
+    wav_file(rate, 1, 16, &samples)
 }
 
 const SOUNDS: &str = r#"

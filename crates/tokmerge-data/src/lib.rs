@@ -57,10 +57,7 @@ pub use dataset::{
 pub use decode::{
     Decode, DecodeOptions, ExifOrientation, ImageError, Limits, Rgb, decode_image, open_image, read_image,
 };
-pub use labels::{
-    ClassNames, LabelsError, MissingFiles, MultiLabelError, MultiLabelList, MultiLabelSample,
-    SOUND_EXTENSIONS,
-};
+pub use labels::{ClassNames, LabelsError, MissingFiles, MultiLabelError, MultiLabelList, MultiLabelSample};
 pub use loader::{Batch, BatchLoader, LoaderError, Reading};
 pub use media::{Media, MediaError, Prepared, Processor};
 pub use metadata::ConfigError;

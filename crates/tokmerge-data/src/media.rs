@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clip::{self, Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
 use crate::decode::{read_file, read_to_end};
-use crate::sound::{SoundError, SoundProcessor, decode_sound};
+use crate::sound::{self, SoundError, SoundProcessor, decode_sound};
 use crate::{
     DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Preprocess, PreprocessError,
     PreprocessOverrides, Rgb,
@@ -50,7 +50,7 @@ impl Media {
     pub fn extensions(self) -> &'static [&'static str] {
         match self {
             Self::Image => &EXTENSIONS,
-            Self::Sound => &["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac"],
+            Self::Sound => &sound::EXTENSIONS,
             Self::Clip => &clip::EXTENSIONS,
         }
     }

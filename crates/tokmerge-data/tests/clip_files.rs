@@ -38,7 +38,7 @@ fn containers_rates_and_names_do_not_matter() {
         assert!((clip.fps() - 30.0).abs() < 1e-9, "{name}: {} frames per second", clip.fps());
         assert_eq!(clip.taken(0), expected, "{name}");
         assert_eq!(numbers(&clip, 0), expected, "{name}");
-        assert!(tokmerge_data::clip::has_clip_ending(&path), "{name}");
+        assert!(tokmerge_data::Media::Clip.has_ending(&path), "{name}");
     }
     let mut names = vec!["-y.mkv", "50%d.mkv", "concat:a|b.mkv", "with space.mkv"];
     if cfg!(unix) {

@@ -89,7 +89,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         args.model.device.name(),
         args.model.threads.count(),
         Isa::current(),
-        per_second(model.media()),
+        output::per_second(model.media()),
         results.first().map_or(0, |speed| speed.batches),
     ))?;
     output::line(table(args, model.media(), &results))?;
@@ -165,7 +165,7 @@ fn as_json(args: &BenchArgs, model: &Model, speed: &Speed, peaks: &[(Precision, 
 
 fn table(args: &BenchArgs, media: Media, results: &[Speed]) -> String {
     let gmacs = format!("GMACs ({})", args.output.convention);
-    let per_second = per_second(media);
+    let per_second = output::per_second(media);
     let mut header =
         vec!["merge", per_second.as_str(), "min", "max", "ms/batch", &gmacs, "tokens left", "speed-up"];
     if args.peak {
@@ -264,9 +264,4 @@ impl<'a> CsvRow<'a> {
             convention: args.output.convention,
         }
     }
-}
-
-/// What is counted in a second.
-fn per_second(media: Media) -> String {
-    if media == Media::Image { "img/s".to_owned() } else { format!("{}/s", media.words()) }
 }

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::{
     Accuracy, ClassFolder, ClassNames, ClassOrder, Convention, EvalOptions, Labelled, LabelledBy, Labels,
-    Media, MediaError, Model, Observer, Prediction, Reading, Sample, class_names, evaluate, wilson,
+    Media, MediaError, Model, MultiLabelList, Observer, Prediction, Reading, Sample, class_names, evaluate,
+    wilson,
 };
 
 #[derive(Args, Debug)]
@@ -56,8 +57,7 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
-    let is_list = args.dir.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
-    if args.dir.is_file() && is_list {
+    if MultiLabelList::is_list(&args.dir) {
         return eval_list::run(args, &methods);
     }
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
@@ -231,14 +231,14 @@ fn print(args: &EvalArgs, model: &Model, results: &[(Option<usize>, Accuracy)]) 
         });
     }
     let (items, words) = (results.first().map_or(0, |(_, result)| result.images), model.media().words());
-    let rate =
-        if model.media() == Media::Image { "model img/s".to_owned() } else { format!("model {words}/s") };
+    let per_second = output::per_second(model.media());
+    let rate = format!("model {per_second}");
     let with_clips = results.iter().any(|(clips, _)| clips.is_some());
     output::line(format!(
         "{}, {}, {items} {words}, batch {}, {} threads",
         model.name(),
         args.model.dtype.name(),
-        batch_of(args.batch_size, 32, model.media()),
+        args.options(model.media()).reading.batch_size,
         args.model.threads.count()
     ))?;
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
@@ -268,9 +268,8 @@ fn print(args: &EvalArgs, model: &Model, results: &[(Option<usize>, Accuracy)]) 
     output::line(output::table(&header, &rows))?;
     if let Some((_, result)) = results.first() {
         output::line(format!(
-            "{rate}: forward passes alone; the whole run, reading and all methods: {:.1} {}/s",
-            result.run_images_per_second,
-            if model.media() == Media::Image { "img" } else { words }
+            "{rate}: forward passes alone; the whole run, reading and all methods: {:.1} {per_second}",
+            result.run_images_per_second
         ))?;
     }
     Ok(())

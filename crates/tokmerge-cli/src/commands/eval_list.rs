@@ -6,7 +6,7 @@ use crate::output;
 use crate::progress::Progress;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
-use tokmerge::{ClassNames, ListEvaluation, Method, Model, MultiLabelList, MultiLabelSample, evaluate_lists};
+use tokmerge::{ClassNames, ListEvaluation, Method, Model, MultiLabelList, evaluate_lists};
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     let list = args.dir.display();
@@ -31,25 +31,20 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     check_count(&names, model)?;
     let reductions = bind(model, methods)?;
     if let Some(missing) = found.missing() {
-        output::note(format!(
-            "note: {} rows of {list} are left out because their files are not there, the first in line {} ({})",
-            missing.count, missing.line, missing.name
-        ));
+        output::note(format!("note: {list}: {missing}"));
     }
-    let files = limited(found.samples(), args.limit);
+    let found = match args.limit {
+        Some(limit) => found.limit(limit),
+        None => found,
+    };
+    let files = found.samples();
     let mut progress = Progress::of(model.media(), files.len());
-    let evaluation = evaluate_lists(model, &reductions, &files, args.options(model.media()), &mut progress);
+    let evaluation = evaluate_lists(model, &reductions, files, args.options(model.media()), &mut progress);
     progress.clear();
     let evaluation = evaluation?;
     progress.report_failures();
     print(args, model, &evaluation)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// So many of the files, spread evenly over the list.
-fn limited(files: &[MultiLabelSample], limit: Option<usize>) -> Vec<MultiLabelSample> {
-    let count = limit.unwrap_or(files.len()).min(files.len());
-    (0..count).map(|at| files[at * files.len() / count].clone()).collect()
 }
 
 fn print(args: &EvalArgs, model: &Model, evaluation: &ListEvaluation) -> Result<()> {

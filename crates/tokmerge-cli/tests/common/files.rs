@@ -10,6 +10,24 @@ pub(crate) fn picture(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| image::Rgb([value(x, y, 3), value(x, y, 5), value(x, y, 1)]))
 }
 
+/// A WAV file of samples as they are stored: integers of so many bits, or floats for 32.
+pub(crate) fn wav_file(rate: u32, channels: u16, bits: u16, samples: &[u8]) -> Vec<u8> {
+    let align = channels * bits / 8;
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + samples.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0");
+    file.extend((if bits == 32 { 3_u16 } else { 1 }).to_le_bytes());
+    file.extend(channels.to_le_bytes());
+    file.extend(rate.to_le_bytes());
+    file.extend((rate * u32::from(align)).to_le_bytes());
+    file.extend(align.to_le_bytes());
+    file.extend(bits.to_le_bytes());
+    file.extend(b"data");
+    file.extend((samples.len() as u32).to_le_bytes());
+    file.extend(samples);
+    file
+}
+
 impl Desk {
     /// Draws [`picture`] into a file; the ending decides the format, WebP being lossless.
     pub(crate) fn draw(&self, name: &str, width: u32, height: u32) {

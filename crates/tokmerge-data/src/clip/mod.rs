@@ -19,7 +19,6 @@ mod sampling;
 mod source;
 mod views;
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 pub use error::ClipError;
@@ -31,13 +30,6 @@ pub use views::Clip;
 /// Endings of clips, in lower case.
 pub const EXTENSIONS: [&str; 14] =
     ["mp4", "m4v", "mov", "mkv", "webm", "avi", "gif", "mpg", "mpeg", "ts", "flv", "wmv", "ogv", "3gp"];
-
-/// Whether the ending is one of [`EXTENSIONS`], in any case.
-#[must_use]
-pub fn has_clip_ending(path: &Path) -> bool {
-    let is = |extension: &OsStr| EXTENSIONS.iter().any(|e| extension.eq_ignore_ascii_case(e));
-    path.extension().is_some_and(is)
-}
 
 /// Images in a folder of frames; `None` of anything else.
 #[must_use]

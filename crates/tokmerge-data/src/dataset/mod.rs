@@ -241,13 +241,18 @@ impl ClassFolder {
     /// and the same limit always keeps the same images. A limit above `len` changes nothing.
     #[must_use]
     pub fn limit(mut self, count: usize) -> Self {
-        let len = self.samples.len();
-        if count < len {
-            // In 128 bits the product cannot overflow.
-            let at = |i: usize| (i as u128 * len as u128 / count as u128) as usize;
-            self.samples = (0..count).map(|i| self.samples[at(i)].clone()).collect();
-        }
+        limit(&mut self.samples, count);
         self
+    }
+}
+
+/// Keeps so many, spread evenly; all of them if there are no more.
+pub(crate) fn limit<T: Clone>(samples: &mut Vec<T>, count: usize) {
+    let len = samples.len();
+    if count < len {
+        // In 128 bits the product cannot overflow.
+        let at = |i: usize| (i as u128 * len as u128 / count as u128) as usize;
+        *samples = (0..count).map(|i| samples[at(i)].clone()).collect();
     }
 }
 

@@ -6,7 +6,7 @@ mod several;
 #[cfg(test)]
 mod tests;
 
-pub use several::{MissingFiles, MultiLabelError, MultiLabelList, MultiLabelSample, SOUND_EXTENSIONS};
+pub use several::{MissingFiles, MultiLabelError, MultiLabelList, MultiLabelSample};
 
 pub(crate) use find::{NameIndex, NamedClass};
 

@@ -9,8 +9,10 @@ pub use error::MultiLabelError;
 
 use super::fields::fields;
 use super::{ClassNames, NameIndex, NamedClass, beginning};
+use crate::dataset::limit;
 use search::Folder;
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A file and the classes that are in it.
@@ -37,7 +39,8 @@ pub struct MissingFiles {
 ///
 /// - AudioSet's segments: rows `YTID, start_seconds, end_seconds, "/m/09x0r,/t/dd00088"`, and lines that begin with `#`.
 ///   A row's file lies beside the list: it is named by the id, with or without a `Y` before it, alone or followed by
-///   `_start_end` in seconds or milliseconds, and ends in one of [`SOUND_EXTENSIONS`].
+///   `_start_end` in seconds or milliseconds, and ends in one of [`sound::EXTENSIONS`](crate::sound::EXTENSIONS); of several that are
+///   there, the first of these counts.
 /// - A table: a first line `path,labels`, and rows such as `cats/1.wav,/m/01yrx;/m/07qrkrw` or
 ///   `cats/1.wav,"Cat,Meow"`. Paths are relative to the folder of the list. A row may have no labels: then none of the
 ///   classes is in the file.
@@ -50,16 +53,29 @@ pub struct MultiLabelList {
     missing: Option<MissingFiles>,
 }
 
-/// Endings, in any case, of the files that ids of videos are looked for with; of several that are there, the first counts.
-pub const SOUND_EXTENSIONS: [&str; 6] = ["wav", "flac", "mp3", "ogg", "m4a", "aac"];
-
 /// More than twice AudioSet's largest list, which has 2.04 million rows and 100 MB.
 const MAX_BYTES: u64 = 256 << 20;
 const MAX_ROWS: usize = 1 << 22;
 /// Seconds; no recording is longer.
 const LONGEST: f64 = 1e7;
 
+impl fmt::Display for MissingFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, line, name } = self;
+        write!(
+            f,
+            "{count} rows are left out because their files are not there, the first in line {line} ({name})"
+        )
+    }
+}
+
 impl MultiLabelList {
+    /// Whether a path is that of a list, and not of a folder: it ends in `.csv`, in any case.
+    #[must_use]
+    pub fn is_list(path: &Path) -> bool {
+        path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) && !path.is_dir()
+    }
+
     /// Reads a list; its form is found from the content. Rows whose files are not there are left out and
     /// [counted](Self::missing).
     ///
@@ -87,6 +103,13 @@ impl MultiLabelList {
     #[must_use]
     pub fn missing(&self) -> Option<&MissingFiles> {
         self.missing.as_ref()
+    }
+
+    /// So many of the files, spread evenly over the list; all of them if it has no more.
+    #[must_use]
+    pub fn limit(mut self, count: usize) -> Self {
+        limit(&mut self.samples, count);
+        self
     }
 }
 

@@ -17,6 +17,9 @@ pub use mel::{Framing, LogMel, Spectrum, Window};
 pub use processor::{SILENCE, Silence, SoundFeatures, SoundProcessor, SpectraRows};
 pub use read::{decode_sound, open_sound};
 
+/// Endings of sounds, in lower case.
+pub const EXTENSIONS: [&str; 7] = ["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac"];
+
 /// One channel of samples.
 #[derive(Clone, PartialEq)]
 pub struct Sound {

@@ -7,11 +7,6 @@ use std::path::Path;
 use tokmerge_data::{ClassNames, Media, MultiLabelList, MultiLabelSample};
 use tokmerge_nn::Random;
 
-/// Whether a path is that of a list, and not of a folder.
-pub(super) fn is_list(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) && !path.is_dir()
-}
-
 /// Opens the lists of a recipe.
 pub(super) fn open(recipe: &DataRecipe, media: Media, seed: u64) -> Result<Data, TrainError> {
     let Some(labels) = &recipe.labels else {
@@ -25,19 +20,13 @@ pub(super) fn open(recipe: &DataRecipe, media: Media, seed: u64) -> Result<Data,
     let mut read = |path: &Path| -> Result<Vec<MultiLabelSample>, TrainError> {
         let list = MultiLabelList::open(path, &names).map_err(|error| TrainError::Data(error.to_string()))?;
         if let Some(missing) = list.missing() {
-            notes.push(format!(
-                "{}: {} rows are left out because their files are not there, the first in line {} ({})",
-                path.display(),
-                missing.count,
-                missing.line,
-                missing.name
-            ));
+            notes.push(format!("{}: {missing}", path.display()));
         }
         Ok(list.samples().to_vec())
     };
     let all = read(&recipe.train)?;
     let (kept, path, held_out) = match &recipe.val {
-        Some(path) if is_list(path) => (all, path, read(path)?),
+        Some(path) if MultiLabelList::is_list(path) => (all, path, read(path)?),
         Some(path) => {
             return Err(TrainError::Data(format!(
                 "data.val is {}, and what is trained on a list is validated on one; give a file that ends in .csv",

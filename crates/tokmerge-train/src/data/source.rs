@@ -7,7 +7,9 @@ use crate::error::TrainError;
 use crate::recipe::DataRecipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokmerge_data::{ClassFolder, ClassNames, ClassOrder, Media, MultiLabelSample, Rgb, Sample};
+use tokmerge_data::{
+    ClassFolder, ClassNames, ClassOrder, Media, MultiLabelList, MultiLabelSample, Rgb, Sample,
+};
 use tokmerge_models::InputShape;
 use tokmerge_scenes::{Clips, Scenes};
 
@@ -180,7 +182,7 @@ pub(crate) fn open(recipe: &DataRecipe, media: Media, seed: u64) -> Result<Data,
     if let Some(drawn) = drawn(recipe, media)? {
         return Ok(drawn);
     }
-    if list::is_list(&recipe.train) {
+    if MultiLabelList::is_list(&recipe.train) {
         return list::open(recipe, media, seed);
     }
     let names = recipe.labels.as_ref().map(ClassNames::open).transpose()?;

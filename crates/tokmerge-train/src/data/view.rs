@@ -24,7 +24,15 @@ impl View {
         Ok(match processor {
             Processor::Sound(processor) => Self::Sound(SoundView::new(processor.clone(), with)?),
             Processor::Clip(processor) => Self::Clip(ClipView::new(processor, with)),
-            other => Self::Picture(PictureView::new(other.preprocess(), with)?),
+            other => {
+                let own_sizes = AugmentError::Value {
+                    field: "model.name",
+                    value: "that of a model of images of their own sizes".to_owned(),
+                    rule: "pictures are augmented to one size",
+                    way_out: "give a model that takes one",
+                };
+                Self::Picture(PictureView::new(other.preprocess().ok_or(own_sizes)?, with)?)
+            }
         })
     }
 }
@@ -37,10 +45,10 @@ pub(crate) struct PictureView {
 }
 
 impl PictureView {
-    fn new(preprocess: Option<&Preprocess>, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
+    fn new(preprocess: &Preprocess, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
         let augment = with.augment()?;
         augment.validate()?;
-        Ok(Self { preprocess: preprocess.cloned().unwrap_or_default(), augment })
+        Ok(Self { preprocess: preprocess.clone(), augment })
     }
 
     /// Fills `out` with the values of a picture.
@@ -176,8 +184,8 @@ mod tests {
     use super::{Item, View, Visit};
     use crate::data::Source;
     use crate::recipe::RegularisationRecipe;
-    use tokmerge_data::Processor;
     use tokmerge_data::clip::{ClipProcessor, Sampling, SpatialCrops};
+    use tokmerge_data::{NaflexPreprocess, Processor};
     use tokmerge_scenes::{Clips, MOTIONS, Split, write_clips};
 
     fn view(sampling: Sampling, flip: f64) -> View {
@@ -192,6 +200,13 @@ mod tests {
         let mut out = vec![0.0; 3 * frames * 16 * 16];
         view.prepare(item, Visit { seed: 1, epoch: 0, index }, &mut out).unwrap();
         out
+    }
+
+    #[test]
+    fn images_of_their_own_sizes_are_refused_and_not_resized() {
+        let own_sizes = Processor::from(NaflexPreprocess::default());
+        let message = View::new(&own_sizes, &RegularisationRecipe::default()).unwrap_err().to_string();
+        assert!(message.starts_with("model.name") && message.contains("one size"), "{message}");
     }
 
     #[test]

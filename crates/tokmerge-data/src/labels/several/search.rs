@@ -1,6 +1,6 @@
 //! Finding the files of a list.
 
-use super::SOUND_EXTENSIONS;
+use crate::sound::EXTENSIONS;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The folder that a list lies in.
 pub(super) struct Folder {
     path: PathBuf,
-    /// Sounds by their names without endings, and the place of each ending in [`SOUND_EXTENSIONS`]. Two million rows with
+    /// Sounds by their names without endings, and the place of each ending in [`EXTENSIONS`]. Two million rows with
     /// dozens of possible names each are looked up here, not in the file system.
     sounds: HashMap<String, (usize, PathBuf)>,
 }
@@ -54,6 +54,6 @@ impl Folder {
 /// A sound's name without its ending, and the place of the ending.
 fn sound(name: &Path) -> Option<(String, usize)> {
     let ending = name.extension().and_then(OsStr::to_str)?;
-    let place = SOUND_EXTENSIONS.iter().position(|known| ending.eq_ignore_ascii_case(known))?;
+    let place = EXTENSIONS.iter().position(|known| ending.eq_ignore_ascii_case(known))?;
     Some((name.file_stem()?.to_str()?.to_owned(), place))
 }

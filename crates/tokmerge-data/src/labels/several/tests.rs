@@ -60,6 +60,7 @@ fn files_are_found_by_all_names_that_downloaders_give_them() {
     for file in [
         "a-_9.wav",
         "a-_9.FLAC",
+        "a-_9.oga",
         "Ya-_9.mp3",
         "a-_9_30_40.5.ogg",
         "a-_9_30.000_40.500.m4a",
@@ -111,13 +112,40 @@ fn rows_without_a_file_are_counted_and_the_first_is_named() {
     let case = Case::new(&["a.wav"]);
     let list = case.open("# c\nx, 0, 10, /m/09x0r\na, 0, 10, /m/09x0r\ny, 0, 10, /m/09x0r\n").unwrap();
     assert_eq!(list.samples().len(), 1);
-    assert_eq!(list.missing(), Some(&MissingFiles { count: 2, line: 2, name: "x".to_owned() }));
+    let missing = list.missing().unwrap();
+    assert_eq!(missing, &MissingFiles { count: 2, line: 2, name: "x".to_owned() });
+    assert_eq!(
+        missing.to_string(),
+        "2 rows are left out because their files are not there, the first in line 2 (x)"
+    );
     let list = case.open("path,labels\na.wav,Speech\nno/b.wav,Speech\n").unwrap();
     assert_eq!(list.missing(), Some(&MissingFiles { count: 1, line: 3, name: "no/b.wav".to_owned() }));
     let parts = case.open("a, 0, 10, /m/09x0r\nx, 0, 10, /m/09x0r\nx, 10, 20, /m/09x0r\n").unwrap();
     assert_eq!(parts.missing().map(|missing| missing.count), Some(2));
     let none = case.error("x, 0, 10, /m/09x0r\ny, 0, 10, /m/09x0r\n");
     assert_eq!(none, "none of its 2 files is there, the first is x of line 1; put the list beside its files");
+}
+
+#[test]
+fn a_part_of_a_list_is_spread_over_it() {
+    let names: Vec<String> = (0..5).map(|n| format!("{n}.wav")).collect();
+    let case = Case::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let rows: String = names.iter().map(|name| format!("{name},Speech\n")).collect();
+    let list = case.open(&format!("path,labels\n{rows}")).unwrap();
+    for (count, expected) in [(1, vec![0]), (2, vec![0, 2]), (3, vec![0, 1, 3]), (9, vec![0, 1, 2, 3, 4])] {
+        let expected: Vec<_> = expected.into_iter().map(|n: usize| list.samples()[n].clone()).collect();
+        assert_eq!(list.clone().limit(count).samples(), expected, "{count}");
+    }
+}
+
+#[test]
+fn a_list_is_known_by_its_ending_and_is_no_folder() {
+    let case = Case::new(&["a.wav"]);
+    std::fs::create_dir(case.dir.path().join("folder.csv")).unwrap();
+    assert!(MultiLabelList::is_list(&case.dir.path().join("none.CSV")));
+    for name in ["folder.csv", "a.wav", "csv"] {
+        assert!(!MultiLabelList::is_list(&case.dir.path().join(name)), "{name}");
+    }
 }
 
 #[test]
