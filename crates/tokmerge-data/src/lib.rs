@@ -45,6 +45,7 @@ mod overrides;
 mod processor;
 mod resample;
 pub mod sound;
+pub mod text;
 mod transform;
 
 pub use choices::{
@@ -59,7 +60,7 @@ pub use decode::{
 };
 pub use labels::{ClassNames, LabelsError, MissingFiles, MultiLabelError, MultiLabelList, MultiLabelSample};
 pub use loader::{Batch, BatchLoader, LoaderError, Reading};
-pub use media::{Media, MediaError, Prepared, Processor};
+pub use media::{Media, MediaError, Normalised, Prepared, Processor};
 pub use metadata::ConfigError;
 pub use naflex::{NaflexPreprocess, Patches};
 pub use overrides::PreprocessOverrides;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::{DecodeOptions, MediaError, Prepared, PreprocessError, Processor, Sample};
+use crate::text::TokenIds;
+use crate::{DecodeOptions, MediaError, Normalised, Prepared, PreprocessError, Processor, Sample};
 
 type Load = dyn Fn(&Sample) -> Result<Prepared, MediaError> + Send + Sync;
 
@@ -34,6 +35,8 @@ pub struct Batch {
     pub values: Vec<f32>,
     /// Rows and columns of patches of every picture, where pictures have sizes of their own.
     pub grids: Option<Vec<(usize, usize)>>,
+    /// The tokens of every text, where the model takes texts.
+    pub texts: Vec<TokenIds>,
     /// Inputs of the model that each sample makes: the views of a clip; 1 of anything else.
     pub views: usize,
     /// The samples that the values belong to, in order.
@@ -200,6 +203,7 @@ impl Iterator for BatchLoader {
         let mut batch = Batch {
             values: Vec::new(),
             grids: None,
+            texts: Vec::new(),
             views: self.processor.views(),
             samples: Vec::new(),
             failed: Vec::new(),
@@ -213,10 +217,14 @@ impl Iterator for BatchLoader {
             self.next += 1;
             let filled = prepared.and_then(|prepared| self.processor.normalise(&prepared, &mut batch.values));
             match filled {
-                Ok(grid) => {
+                Ok(besides) => {
                     batch.samples.push(sample.clone());
-                    if let Some(grid) = grid {
-                        batch.grids.get_or_insert_default().push(grid);
+                    match besides {
+                        Normalised::Values => {}
+                        Normalised::Patches(rows, columns) => {
+                            batch.grids.get_or_insert_default().push((rows, columns));
+                        }
+                        Normalised::Tokens(tokens) => batch.texts.push(tokens),
                     }
                 }
                 Err(error) => batch.failed.push((sample.path.clone(), error)),

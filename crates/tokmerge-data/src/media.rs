@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::clip::{self, Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
 use crate::decode::{read_file, read_to_end};
 use crate::sound::{self, SoundError, SoundProcessor, decode_sound};
+use crate::text::{self, TextError, TextProcessor, TokenIds};
 use crate::{
     DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Preprocess, PreprocessError,
     PreprocessOverrides, Rgb,
@@ -22,26 +23,30 @@ pub enum Media {
     Sound,
     /// Clips: video files, and folders of frames.
     Clip,
+    /// Texts: the lines of files.
+    Text,
 }
 
 impl Media {
-    /// One of them: `image`, `sound` or `clip`.
+    /// One of them: `image`, `sound`, `clip` or `text`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Sound => "sound",
             Self::Clip => "clip",
+            Self::Text => "text",
         }
     }
 
-    /// Several: `images`, `sounds` or `clips`.
+    /// Several: `images`, `sounds`, `clips` or `texts`.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
             Self::Image => "images",
             Self::Sound => "sounds",
             Self::Clip => "clips",
+            Self::Text => "texts",
         }
     }
 
@@ -52,6 +57,7 @@ impl Media {
             Self::Image => &EXTENSIONS,
             Self::Sound => &sound::EXTENSIONS,
             Self::Clip => &clip::EXTENSIONS,
+            Self::Text => &text::EXTENSIONS,
         }
     }
 
@@ -61,6 +67,7 @@ impl Media {
             Self::Image => "JPEG and PNG",
             Self::Sound => "WAV, FLAC and Ogg",
             Self::Clip => "MP4, Matroska, WebM, AVI and GIF",
+            Self::Text => "no text",
         }
     }
 
@@ -88,6 +95,7 @@ impl Media {
                     || start.starts_with(b"GIF8")
                     || riff(b"AVI ")
             }
+            Self::Text => false,
         }
     }
 }
@@ -102,6 +110,14 @@ pub enum Processor {
     Sound(SoundProcessor),
     /// Of clips.
     Clip(ClipProcessor),
+    /// Of texts.
+    Text(TextProcessor),
+}
+
+impl From<TextProcessor> for Processor {
+    fn from(processor: TextProcessor) -> Self {
+        Self::Text(processor)
+    }
 }
 
 impl From<ImageProcessor> for Processor {
@@ -144,6 +160,19 @@ pub enum Prepared {
     Features(Vec<f32>),
     /// The views of a clip, cropped.
     Clip(Clip),
+    /// The tokens of a text.
+    Text(TokenIds),
+}
+
+/// What normalising has given besides values.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Normalised {
+    /// Nothing: the values are all.
+    Values,
+    /// Rows and columns of patches of a picture with a size of its own.
+    Patches(usize, usize),
+    /// No values, but the tokens of a text.
+    Tokens(TokenIds),
 }
 
 /// Why a file was not read. One line each; with the path where there is a file.
@@ -159,6 +188,9 @@ pub enum MediaError {
     /// A clip.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// A text.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// A reader came upon what nobody had thought of.
     #[error(
         "{}: made its reader panic ({reason}); leave it out, and report it with the file",
@@ -206,6 +238,16 @@ impl Processor {
             Self::Image(_) => Media::Image,
             Self::Sound(_) => Media::Sound,
             Self::Clip(_) => Media::Clip,
+            Self::Text(_) => Media::Text,
+        }
+    }
+
+    /// How texts are prepared; `None` of anything else.
+    #[must_use]
+    pub fn text(&self) -> Option<&TextProcessor> {
+        match self {
+            Self::Text(processor) => Some(processor),
+            _ => None,
         }
     }
 
@@ -225,7 +267,7 @@ impl Processor {
     pub fn validate(&self) -> Result<(), PreprocessError> {
         match self {
             Self::Image(processor) => processor.validate(),
-            Self::Sound(_) => Ok(()),
+            Self::Sound(_) | Self::Text(_) => Ok(()),
             Self::Clip(processor) => processor.validate().map_err(|error| match error {
                 ClipError::Preprocess(error) => error,
                 other => PreprocessError::Clip(other.to_string()),
@@ -237,12 +279,12 @@ impl Processor {
     #[must_use]
     pub fn views(&self) -> usize {
         match self {
-            Self::Image(_) | Self::Sound(_) => 1,
+            Self::Image(_) | Self::Sound(_) | Self::Text(_) => 1,
             Self::Clip(processor) => processor.views(),
         }
     }
 
-    /// Values of a file at most.
+    /// Values of a file at most; tokens of a text.
     #[must_use]
     pub fn most_values(&self) -> usize {
         match self {
@@ -252,6 +294,7 @@ impl Processor {
                 frames * values
             }
             Self::Clip(processor) => processor.output_len(),
+            Self::Text(processor) => processor.max_tokens(),
         }
     }
 
@@ -287,7 +330,7 @@ impl Processor {
                 let values = Preprocess { mean, std, ..Preprocess::default() }.with(&given)?;
                 Ok(processor.with_statistics(values.mean, values.std).into())
             }
-            Self::Sound(_) => {
+            Self::Sound(_) | Self::Text(_) => {
                 self.without_those_of_images(overrides)?;
                 Ok(self.clone())
             }
@@ -319,6 +362,9 @@ impl Processor {
                 Err(PreprocessError::OfImages { setting: "img_size", media: self.media().words() })
             }
             Self::Clip(processor) => Ok(processor.with_size(size).into()),
+            Self::Text(_) => {
+                Err(PreprocessError::OfImages { setting: "img_size", media: self.media().words() })
+            }
         }
     }
 
@@ -334,6 +380,10 @@ impl Processor {
                 Ok(Prepared::Features(processor.open(path, &options.limits.of_sounds())?))
             }
             Self::Clip(processor) => Ok(Prepared::Clip(processor.open(path, &clips(options))?)),
+            Self::Text(_) => {
+                let bytes = read_file(path, &options.limits).map_err(|error| error.in_file(path))?;
+                self.decode(bytes, options)
+            }
         }
     }
 
@@ -355,6 +405,11 @@ impl Processor {
                 let opened = processor.open(file.path(), &clips(options));
                 Ok(Prepared::Clip(opened.map_err(ClipError::without_file)?))
             }
+            Self::Text(processor) => {
+                let not_utf8 = |byte| TextError::Utf8 { line: 1, byte };
+                let text = std::str::from_utf8(&bytes).map_err(|error| not_utf8(error.valid_up_to() + 1))?;
+                Ok(Prepared::Text(processor.encode(text)?))
+            }
         }
     }
 
@@ -365,7 +420,7 @@ impl Processor {
     pub fn read(&self, source: impl Read, options: &DecodeOptions) -> Result<Prepared, MediaError> {
         let bytes = match self {
             Self::Image(_) => read_to_end(source, &options.limits)?,
-            Self::Sound(_) | Self::Clip(_) => {
+            Self::Sound(_) | Self::Clip(_) | Self::Text(_) => {
                 let mut bytes = Vec::new();
                 source.take(options.limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
                 bytes
@@ -374,25 +429,26 @@ impl Processor {
         self.decode(bytes, options)
     }
 
-    /// Adds the values of what was prepared to `values`, which stays as it is on an error. Rows and columns of patches where
-    /// pictures have sizes of their own.
+    /// Adds the values of what was prepared to `values`, which stays as it is on an error and for texts.
     ///
     /// # Errors
     /// When it was prepared otherwise.
-    pub fn normalise(
-        &self,
-        prepared: &Prepared,
-        values: &mut Vec<f32>,
-    ) -> Result<Option<(usize, usize)>, MediaError> {
+    pub fn normalise(&self, prepared: &Prepared, values: &mut Vec<f32>) -> Result<Normalised, MediaError> {
         match (self, prepared) {
-            (Self::Image(processor), Prepared::Picture(picture)) => Ok(processor.normalise(picture, values)?),
+            (Self::Image(processor), Prepared::Picture(picture)) => {
+                Ok(match processor.normalise(picture, values)? {
+                    Some((rows, columns)) => Normalised::Patches(rows, columns),
+                    None => Normalised::Values,
+                })
+            }
+            (Self::Text(_), Prepared::Text(tokens)) => Ok(Normalised::Tokens(tokens.clone())),
             (Self::Sound(_), Prepared::Features(features)) if features.len() == self.most_values() => {
                 values.extend_from_slice(features);
-                Ok(None)
+                Ok(Normalised::Values)
             }
             (Self::Clip(processor), Prepared::Clip(clip)) => {
                 processor.normalise(clip, values)?;
-                Ok(None)
+                Ok(Normalised::Values)
             }
             _ => Err(std::io::Error::other("was prepared for another model").into()),
         }
@@ -413,6 +469,11 @@ impl Processor {
             }
             Media::Clip => {
                 ClipProcessor::mae_st(1, SpatialCrops::Centre).open(path, &clips(options))?;
+            }
+            Media::Text => {
+                for line in text::read_lines(path)? {
+                    line??;
+                }
             }
         }
         Ok(())
@@ -437,6 +498,7 @@ impl fmt::Display for Processor {
             }
             Self::Sound(processor) => processor.fmt(f),
             Self::Clip(processor) => processor.fmt(f),
+            Self::Text(processor) => processor.fmt(f),
         }
     }
 }

@@ -82,15 +82,13 @@ impl Filled {
         while filled.keys.len() < size && filled.taken() < most {
             let Some(Loaded { key, prepared }) = images.next() else { break };
             let Self { batch, keys, broken } = &mut filled;
-            let grid = prepared.and_then(|prepared| {
-                let grid = processor.normalise(&prepared, &mut batch.values);
-                grid.map_err(|error| format!("{}: {error}", shortened(&key)))
+            let besides = prepared.and_then(|prepared| {
+                let besides = processor.normalise(&prepared, &mut batch.values);
+                besides.map_err(|error| format!("{}: {error}", shortened(&key)))
             });
-            match grid {
-                Ok(grid) => {
-                    if let Some(grid) = grid {
-                        batch.grids.get_or_insert_default().push(grid);
-                    }
+            match besides {
+                Ok(besides) => {
+                    batch.add(besides);
                     keys.push(key);
                 }
                 Err(reason) => broken.push((keys.len() + broken.len(), key, reason)),

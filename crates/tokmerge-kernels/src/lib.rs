@@ -37,7 +37,7 @@ pub use attention::fused::{Metric, SelfAttention, self_attention};
 pub use attention::metric::{HeadAggregation, Part, head_mean, head_metric};
 pub use attention::rotation::{Angles, Pairs, Rotation, rotate};
 pub use attention::turns::{Turns, turn};
-pub use attention::{Heads, attention, cross_attention};
+pub use attention::{Heads, PairTable, attention, cross_attention, paired_attention};
 pub use convolution::{MapOrder, Maps, Window, convolution, fold, unfold};
 pub use embed::{assemble, patchify};
 pub use isa::{Isa, IsaError};

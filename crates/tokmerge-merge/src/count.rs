@@ -26,10 +26,7 @@ impl Reduction {
             let site = self.method.site();
             let merged = match self.method.merged_before(layer, depth, before, self.prefix) {
                 Some(left) => left,
-                None => match self.amount(layer) {
-                    Amount::Count(remove) => before - mergeable(remove, before, self.prefix),
-                    Amount::Above(_) => return None,
-                },
+                None => before - self.amount(layer).of(before, self.prefix)?,
             };
             now = if site == Site::AroundBlock { before } else { merged };
             let attended = if site == Site::InsideBlock { before } else { merged };
@@ -45,11 +42,9 @@ impl Reduction {
     #[must_use]
     pub fn matching_macs(&self, layer: usize, tokens: usize, head_dim: usize, channels: usize) -> f64 {
         let amount = self.amount(layer);
-        let possible = match amount {
-            Amount::Count(remove) => mergeable(remove, tokens, self.prefix),
-            // Scores are computed even where nothing passes the threshold.
-            Amount::Above(_) => mergeable(usize::MAX, tokens, self.prefix),
-        };
+        // Scores are computed even where nothing passes a threshold.
+        let most = || mergeable(usize::MAX, tokens, self.prefix);
+        let possible = amount.of(tokens, self.prefix).unwrap_or_else(most);
         if possible == 0 {
             return 0.0;
         }

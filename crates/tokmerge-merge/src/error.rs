@@ -28,7 +28,10 @@ pub enum BindError {
     Unmergeable { merge: String, reason: &'static str },
     /// The model's blocks need positions, and the method's tokens have none.
     #[error(
-        "{merge}: the tokens that it makes have no positions, but every block of this model needs them; use a method that keeps positions, e.g. tome:r=8"
+        "{merge}: the tokens that it makes have no positions, but every block of this model needs them; use a method that keeps positions, e.g. tome:r=8{or}"
     )]
-    LosesPositions { merge: String },
+    LosesPositions { merge: String, or: &'static str },
+    /// An option of texts, and the model takes none, or does not ask.
+    #[error("{merge}: {option} {rule}; leave {option_name} out", option_name = option.split('=').next().unwrap_or(option))]
+    NotOfTexts { merge: String, option: &'static str, rule: &'static str },
 }

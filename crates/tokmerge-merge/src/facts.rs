@@ -1,5 +1,7 @@
 //! What a method is told about the model that it will work in.
 
+use crate::TokenKind;
+
 /// Whether merged tokens weigh more as keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyBias {
@@ -70,6 +72,8 @@ pub struct ModelFacts {
     pub readout: Readout,
     /// What the blocks do with positions.
     pub positions: PositionUse,
+    /// What the tokens are.
+    pub tokens_are: TokenKind,
 }
 
 impl ModelFacts {
@@ -86,6 +90,7 @@ impl ModelFacts {
             training: Training::WithoutMerging,
             readout: Readout::Prefix,
             positions: PositionUse::Free,
+            tokens_are: TokenKind::Patches,
         }
     }
 

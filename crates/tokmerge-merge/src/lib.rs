@@ -71,6 +71,7 @@ mod schedule;
 mod spec;
 mod tokens;
 mod trace;
+mod words;
 
 pub use count::MatchShape;
 pub use error::BindError;
@@ -92,3 +93,4 @@ pub use spec::{MergeSpec, SpecError};
 pub use tokens::Tokens;
 pub use tokmerge_ops::{DROPPED, HeadAggregation, Layout, Similarity};
 pub use trace::{How, LastBlockSkip, LayerTokens, Record, Site, Step, Trace};
+pub use words::{Protect, SequencePositions, TokenKind};

@@ -11,8 +11,8 @@ use burn::module::{
 };
 use burn::tensor::{Device, Tensor, TensorData, s};
 use std::fmt;
-use tokmerge_nn::{Norm, Random, parameters, transparent_module};
-use tokmerge_ops::Layout;
+use tokmerge_nn::{Bias, Norm, Random, parameters, transparent_module};
+use tokmerge_ops::{Layout, NormKind};
 
 pub(crate) use stm::Held as MergersHeld;
 
@@ -241,9 +241,9 @@ impl<'d> Start<'d> {
         Param::from_tensor(Tensor::from_data(TensorData::new(values, [rows, columns]), self.device))
     }
 
-    /// The LayerNorm before a merger.
-    pub(crate) fn norm(&self, channels: usize) -> Norm {
-        Norm::layer(channels, EPS, self.device)
+    /// The norm before a merger.
+    pub(crate) fn norm(&self, kind: NormKind, channels: usize) -> Norm {
+        Norm::new(channels, kind, EPS, Bias::when(kind == NormKind::Layer), self.device)
     }
 }
 

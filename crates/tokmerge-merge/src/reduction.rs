@@ -3,9 +3,11 @@
 use crate::mergers::{Mergers, MergersHeld};
 use crate::methods::At;
 use crate::spec::shown;
+use crate::words::to_front;
 use crate::{
-    Amount, BindError, Evidence, How, KeyBias, LastBlockSkip, LastLayer, Layout, MergePlan, MergerShape,
-    Method, Mixture, ModelFacts, PositionUse, Prefix, Readout, Record, Site, Step, Tokens, Trace, Wants,
+    Amount, BindError, Combine, Evidence, How, KeyBias, LastBlockSkip, LastLayer, Layout, MergePlan,
+    MergerShape, Method, Mixture, ModelFacts, PositionUse, Positions, Prefix, Protect, Readout, Record,
+    SequencePositions, Site, Step, TokenKind, Tokens, Trace, Wants,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ pub struct Reduction {
     key_bias: KeyBias,
     pub(crate) last_layer: LastLayer,
     pub(crate) prefix: usize,
+    positions: PositionUse,
     mergers: Option<Arc<Mergers>>,
     /// What an earlier pass did, to be repeated instead of making new plans.
     recorded: Option<Arc<[Record]>>,
@@ -48,16 +51,27 @@ impl Reduction {
             PositionUse::Fixed(reason) if method != Method::None => {
                 return Err(BindError::Unmergeable { merge: merge(), reason });
             }
-            PositionUse::Followed if !method.keeps_positions() => {
-                return Err(BindError::LosesPositions { merge: merge() });
+            PositionUse::Followed
+                if !method.keeps_positions() && method.positions() == SequencePositions::Rescaled =>
+            {
+                let or = match facts.tokens_are {
+                    TokenKind::Words => ", or count places anew with positions=shrunk",
+                    TokenKind::Patches => "",
+                };
+                return Err(BindError::LosesPositions { merge: merge(), or });
             }
             PositionUse::Fixed(_) | PositionUse::Followed | PositionUse::Free => {}
+        }
+        if let Some((option, rule)) = not_of_texts(&method, facts) {
+            return Err(BindError::NotOfTexts { merge: merge(), option, rule });
         }
         let amounts =
             method.rule().amounts(facts).map_err(|source| BindError::Schedule { merge: merge(), source })?;
         let (tokens, prefix) = (facts.tokens, facts.prefix);
         for (layer, amount) in amounts.iter().enumerate() {
+            // Texts have any length: a layer removes what it can.
             if let Amount::Count(remove) = *amount
+                && facts.tokens_are == TokenKind::Patches
                 && remove >= tokens.max(1)
             {
                 let most = tokens.saturating_sub(prefix) / 2;
@@ -86,7 +100,8 @@ impl Reduction {
             Readout::Prefix => method.last_layer(),
             Readout::All => LastLayer::All,
         };
-        Ok(Self { method, amounts, key_bias, last_layer, prefix, mergers: None, recorded: None })
+        let positions = facts.positions;
+        Ok(Self { method, amounts, key_bias, last_layer, prefix, positions, mergers: None, recorded: None })
     }
 
     /// The reduction that does nothing, in any model.
@@ -98,6 +113,7 @@ impl Reduction {
             key_bias: KeyBias::None,
             last_layer: LastLayer::All,
             prefix: 0,
+            positions: PositionUse::Free,
             mergers: None,
             recorded: None,
         }
@@ -184,6 +200,50 @@ impl Reduction {
         if matches { self.method.rule().wants() } else { Wants::default() }
     }
 
+    /// Which tokens of a text never merge.
+    #[must_use]
+    pub fn protects(&self) -> Protect {
+        self.method.protect()
+    }
+
+    /// Before the first block: the tokens of a text that never merge, `protected: [T]`, come to the front of their items
+    /// and become their prefix. Where nothing merges nothing moves.
+    ///
+    /// # Panics
+    /// When there are more or fewer marks than rows.
+    #[must_use]
+    pub fn protect(&self, tokens: Tokens, protected: &[bool], trace: &mut Trace) -> Tokens {
+        let merges =
+            self.method.has_weights() || self.amounts.iter().any(|amount| *amount != Amount::NOTHING);
+        if !merges {
+            return tokens;
+        }
+        let (plan, counts) = to_front(&tokens, protected);
+        let mut moved = match plan {
+            None => tokens,
+            Some(plan) => {
+                let step = Step { layer: 0, site: Site::BeforeBlock };
+                let (entered, seen) = (plan.input().clone(), plan.output().clone());
+                // Nothing has merged: there are no sizes yet.
+                let moved = Tokens { size: None, ..tokens.merge(&plan, Combine::WeightedAverage) };
+                trace.record(Record { step, entered, left: seen.clone(), seen, how: How::Moved(plan) });
+                moved
+            }
+        };
+        moved.prefix = counts.into();
+        moved
+    }
+
+    /// Merged tokens where the method wants them to stand.
+    fn placed(&self, tokens: Tokens) -> Tokens {
+        match (self.method.positions(), self.positions, &tokens.positions) {
+            (SequencePositions::Shrunk, PositionUse::Followed, None | Some(Positions::Sequence(_))) => {
+                tokens.renumbered()
+            }
+            _ => tokens,
+        }
+    }
+
     /// Before block `layer`. What is held back meanwhile goes to [`leave`](Self::leave).
     ///
     /// # Panics
@@ -221,6 +281,7 @@ impl Reduction {
     fn mix(&self, mergers: &Mergers, step: Step, tokens: Tokens, trace: &mut Trace) -> (Tokens, Held) {
         let entered = tokens.layout.clone();
         let (fewer, held) = mergers.enter(step.layer, tokens);
+        let fewer = self.placed(fewer);
         let seen = fewer.layout.clone();
         let left = if held.is_some() { entered.clone() } else { seen.clone() };
         trace.record(Record { step, entered, seen, left, how: How::Weights });
@@ -251,7 +312,7 @@ impl Reduction {
         let step = Step { layer, site: Site::InsideBlock };
         let tokens = if self.merges_at(step) { self.reduce(step, tokens, evidence, trace).0 } else { tokens };
         if self.last_layer == LastLayer::Prefix && layer + 1 == self.amounts.len() {
-            self.skip(step, tokens.layout.clone(), tokens.prefix.clone(), 0, trace);
+            self.skip(step, tokens.layout.clone(), tokens.prefix.clone(), Amount::NOTHING, trace);
             return tokens.prefix_only();
         }
         tokens
@@ -269,15 +330,17 @@ impl Reduction {
             "only the last block is run for the prefix alone"
         );
         let skipped = match (self.method.site(), self.amount(layer)) {
-            (Site::InsideBlock, Amount::Count(remove)) => remove,
+            (Site::InsideBlock, amount @ (Amount::Count(_) | Amount::Share(_))) => amount,
             // What merged before the block is in the trace; thresholds merge nothing in the last layer of a model that
             // reads prefix tokens only.
-            (Site::BeforeBlock | Site::AroundBlock, _) | (Site::InsideBlock, Amount::Above(_)) => 0,
+            (Site::BeforeBlock | Site::AroundBlock, _) | (Site::InsideBlock, Amount::Above(_)) => {
+                Amount::NOTHING
+            }
         };
         self.skip(Step { layer, site: Site::BeforeBlock }, tokens, prefix, skipped, trace);
     }
 
-    fn skip(&self, step: Step, entered: Layout, prefix: Prefix, skipped: usize, trace: &mut Trace) {
+    fn skip(&self, step: Step, entered: Layout, prefix: Prefix, skipped: Amount, trace: &mut Trace) {
         let seen = prefix.front(&entered);
         let how = LastBlockSkip { prefix, merges_skipped: skipped, last_layer: self.last_layer };
         let how = How::Skipped(how);
@@ -303,7 +366,7 @@ impl Reduction {
             }
         };
         let Some(plan) = plan else { return (tokens, None) };
-        let merged = tokens.merge(&plan, rule.combine());
+        let merged = self.placed(tokens.merge(&plan, rule.combine()));
         let (entered, seen) = (plan.input().clone(), plan.output().clone());
         let (left, how) = match step.site {
             Site::AroundBlock => (entered.clone(), How::Unmerged(plan.clone())),
@@ -311,6 +374,20 @@ impl Reduction {
         };
         trace.record(Record { step, entered, seen, left, how });
         (merged, Some(plan))
+    }
+}
+
+/// An option of texts that means nothing in a model, and why.
+fn not_of_texts(method: &Method, facts: &ModelFacts) -> Option<(&'static str, &'static str)> {
+    let words = facts.tokens_are == TokenKind::Words;
+    match (method.protect(), method.positions()) {
+        (Protect::Class, _) if !words => Some(("protect=class", "is for texts, and this model takes none")),
+        (Protect::Nothing, _) if !words => Some(("protect=none", "is for texts, and this model takes none")),
+        (_, SequencePositions::Shrunk) if !words || facts.positions != PositionUse::Followed => Some((
+            "positions=shrunk",
+            "is for texts in models whose blocks look at distances, and this is none",
+        )),
+        _ => None,
     }
 }
 

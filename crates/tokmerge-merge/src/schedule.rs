@@ -19,6 +19,9 @@ pub enum Schedule {
     },
     /// One number per layer; layers beyond the list remove nothing.
     PerLayer(Vec<usize>),
+    /// That part of the tokens that may merge, of every item and in every layer, rounded down: for items of different
+    /// lengths. In `[0, 0.5]`.
+    Share(f64),
 }
 
 /// What happens to the fractions of a linear schedule.
@@ -37,6 +40,8 @@ pub enum Rounding {
 pub enum Amount {
     /// That many tokens, the most similar pairs first; fewer where there are not enough.
     Count(usize),
+    /// That part of the tokens that may merge, rounded down, likewise.
+    Share(f64),
     /// Every pair whose similarity lies above: as many as the image has.
     Above(f32),
 }
@@ -44,6 +49,20 @@ pub enum Amount {
 impl Amount {
     /// A layer that merges nothing.
     pub const NOTHING: Self = Self::Count(0);
+
+    /// How many tokens go of an item of `len`, `prefix` of them protected; `None` where that depends on its tokens.
+    #[must_use]
+    pub fn of(self, len: usize, prefix: usize) -> Option<usize> {
+        match self {
+            Self::Count(remove) => Some(mergeable(remove, len, prefix)),
+            Self::Share(share) => {
+                // 10 % of 30 are 3, though a tenth in binary is less.
+                let remove = (share * len.saturating_sub(prefix) as f64 * (1.0 + f64::EPSILON)) as usize;
+                Some(mergeable(remove, len, prefix))
+            }
+            Self::Above(_) => None,
+        }
+    }
 }
 
 /// A schedule that does not fit a model.
@@ -78,8 +97,9 @@ impl Schedule {
     ///
     /// # Errors
     /// When the list is longer than the model is deep, or `inflect` is outside `[-1, 1]`.
-    pub fn per_layer(&self, depth: usize) -> Result<Vec<usize>, ScheduleError> {
-        match self {
+    pub fn per_layer(&self, depth: usize) -> Result<Vec<Amount>, ScheduleError> {
+        let counts = match self {
+            Self::Share(share) => return Ok(vec![Amount::Share(*share); depth]),
             Self::Constant(r) => Ok(vec![*r; depth]),
             Self::PerLayer(list) if list.len() > depth => {
                 Err(ScheduleError::TooManyLayers { given: list.len(), depth })
@@ -91,7 +111,8 @@ impl Schedule {
                 Err(ScheduleError::Inflect(*inflect))
             }
             Self::Linear { r, inflect, rounding } => Ok(linear(*r, *inflect, *rounding, depth)),
-        }
+        };
+        Ok(counts?.into_iter().map(Amount::Count).collect())
     }
 }
 
@@ -133,8 +154,17 @@ pub fn mergeable(remove: usize, len: usize, prefix: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Rounding, Schedule, ScheduleError, mergeable};
+    use super::{Amount, Rounding, Schedule, ScheduleError, mergeable};
     use proptest::prelude::*;
+
+    /// The counts of a schedule.
+    fn counts(schedule: &Schedule, depth: usize) -> Vec<usize> {
+        let count = |amount| match amount {
+            Amount::Count(count) => count,
+            other => panic!("{other:?} is no count"),
+        };
+        schedule.per_layer(depth).unwrap().into_iter().map(count).collect()
+    }
 
     fn linear(r: usize, inflect: f64, rounding: Rounding) -> Schedule {
         Schedule::Linear { r, inflect, rounding }
@@ -142,22 +172,33 @@ mod tests {
 
     #[test]
     fn truncation_is_that_of_the_published_numbers() {
-        let decreasing = linear(16, -1.0, Rounding::Truncate).per_layer(12).unwrap();
+        let decreasing = counts(&linear(16, -1.0, Rounding::Truncate), 12);
         assert_eq!(decreasing, [32, 29, 26, 23, 20, 17, 14, 11, 8, 5, 2, 0]);
         assert_eq!(decreasing.iter().sum::<usize>(), 187);
-        let exact = linear(16, -1.0, Rounding::Exact).per_layer(12).unwrap();
+        let exact = counts(&linear(16, -1.0, Rounding::Exact), 12);
         assert_eq!(exact.iter().sum::<usize>(), 192);
-        assert_eq!(linear(8, 0.0, Rounding::Truncate).per_layer(3).unwrap(), [8, 8, 8]);
-        assert_eq!(linear(5, 0.3, Rounding::Truncate).per_layer(1).unwrap(), [5]);
+        assert_eq!(counts(&linear(8, 0.0, Rounding::Truncate), 3), [8, 8, 8]);
+        assert_eq!(counts(&linear(5, 0.3, Rounding::Truncate), 1), [5]);
     }
 
     #[test]
     fn lists_are_padded_with_zeros_and_may_not_be_too_long() {
-        assert_eq!(Schedule::PerLayer(vec![4, 2]).per_layer(4).unwrap(), [4, 2, 0, 0]);
+        assert_eq!(counts(&Schedule::PerLayer(vec![4, 2]), 4), [4, 2, 0, 0]);
         let error = Schedule::PerLayer(vec![1; 5]).per_layer(4).unwrap_err();
         assert_eq!(error, ScheduleError::TooManyLayers { given: 5, depth: 4 });
         assert!(linear(4, 1.5, Rounding::Exact).per_layer(4).is_err());
         assert!(linear(4, f64::NAN, Rounding::Exact).per_layer(4).is_err());
+    }
+
+    #[test]
+    fn a_share_is_one_of_the_tokens_that_may_merge_rounded_down() {
+        let of =
+            |percent: f64, len, prefix| Amount::Share(percent / 100.0).of(len, prefix).expect("a number");
+        assert_eq!([of(10.0, 30, 0), of(10.0, 29, 0), of(10.0, 31, 1), of(10.0, 9, 1)], [3, 2, 3, 0]);
+        assert_eq!([of(50.0, 9, 1), of(29.0, 100, 0), of(58.0, 100, 0), of(30.0, 0, 2)], [4, 29, 50, 0]);
+        for percent in 1..=50 {
+            assert_eq!(of(f64::from(percent), 100, 0), percent as usize);
+        }
     }
 
     /// Tokens left after the last layer: facts that follow from arithmetic alone.
@@ -178,7 +219,7 @@ mod tests {
             (12, 513, 1, Schedule::Constant(40), 37),
             (12, 198, 2, Schedule::Constant(16), 12),
         ] {
-            let removed = schedule.per_layer(depth).unwrap();
+            let removed = counts(&schedule, depth);
             let len = removed.iter().fold(len, |len, &remove| len - mergeable(remove, len, prefix));
             assert_eq!(len, left, "{schedule:?}");
         }
@@ -189,7 +230,7 @@ mod tests {
         fn exact_schedules_remove_r_per_layer_on_average(
             r in 0usize..200, inflect in -1.0f64..=1.0, depth in 1usize..64,
         ) {
-            let layers = linear(r, inflect, Rounding::Exact).per_layer(depth).unwrap();
+            let layers = counts(&linear(r, inflect, Rounding::Exact), depth);
             prop_assert_eq!(layers.iter().sum::<usize>(), r * depth);
         }
 
@@ -197,7 +238,7 @@ mod tests {
         fn truncation_loses_less_than_one_token_per_layer(
             r in 0usize..200, inflect in -1.0f64..=1.0, depth in 2usize..64,
         ) {
-            let total: usize = linear(r, inflect, Rounding::Truncate).per_layer(depth).unwrap().iter().sum();
+            let total: usize = counts(&linear(r, inflect, Rounding::Truncate), depth).iter().sum();
             prop_assert!(total <= r * depth && total + depth >= r * depth);
         }
     }

@@ -1,6 +1,6 @@
 //! What happened to the tokens in one forward pass.
 
-use crate::{LastLayer, Layout, MergePlan, Prefix};
+use crate::{Amount, LastLayer, Layout, MergePlan, Prefix};
 
 /// Where in an encoder a method works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Record {
 pub enum How {
     /// They merged by a plan.
     Plan(MergePlan),
+    /// Those that never merge moved to the front: a plan that merges nothing.
+    Moved(MergePlan),
     /// They merged by a plan, and after the block all are there again.
     Unmerged(MergePlan),
     /// They were mixed by weights: see [`Reduction::mixtures`](crate::Reduction::mixtures).
@@ -53,12 +55,12 @@ pub enum How {
 /// From some point of the last block on, only the prefix of every item was computed, because nothing else was going to
 /// be read. This is not a merge. [`Record::step`] says where it began: at the queries ([`Site::BeforeBlock`]; keys and
 /// values are those of all tokens) or at the MLP ([`Site::InsideBlock`]).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LastBlockSkip {
     /// Tokens of every item that went on, if it had as many.
     pub prefix: Prefix,
-    /// Tokens that the method would have merged in the part that was skipped; fewer where there are not enough.
-    pub merges_skipped: usize,
+    /// What the method would have merged in the part that was skipped.
+    pub merges_skipped: Amount,
     /// What the method itself sends through the last MLP, which is what its costs are counted by.
     pub last_layer: LastLayer,
 }
@@ -66,13 +68,15 @@ pub struct LastBlockSkip {
 impl LastBlockSkip {
     /// Tokens of an item that would be left of `tokens` after the merge that was skipped.
     fn left_of(&self, item: usize, tokens: usize) -> usize {
-        tokens - crate::mergeable(self.merges_skipped, tokens, self.prefix.of(item))
+        tokens - self.merges_skipped.of(tokens, self.prefix.of(item)).unwrap_or(0)
     }
 }
 
 /// Everything that happened to the tokens in one forward pass, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
+    /// Tokens that entered the first block, where a pass has said so.
+    entered: Option<Layout>,
     records: Vec<Record>,
     rechecked: Vec<usize>,
 }
@@ -97,6 +101,17 @@ impl LayerTokens {
 }
 
 impl Trace {
+    /// The trace of a pass that these tokens enter.
+    #[must_use]
+    pub fn of(entered: Layout) -> Self {
+        Self { entered: Some(entered), ..Self::default() }
+    }
+
+    /// Tokens of one item that entered the first block; `otherwise` if nobody said so.
+    fn entered(&self, item: usize, otherwise: usize) -> usize {
+        self.entered.as_ref().map_or(otherwise, |entered| entered.range(item).len())
+    }
+
     /// All events.
     #[must_use]
     pub fn records(&self) -> &[Record] {
@@ -110,7 +125,7 @@ impl Trace {
     /// The plans whose merged tokens went on to the next block, in order.
     pub fn plans(&self) -> impl DoubleEndedIterator<Item = (Step, &MergePlan)> {
         self.records.iter().filter_map(|record| match &record.how {
-            How::Plan(plan) => Some((record.step, plan)),
+            How::Plan(plan) | How::Moved(plan) => Some((record.step, plan)),
             How::Unmerged(_) | How::Weights | How::Skipped(_) => None,
         })
     }
@@ -120,7 +135,7 @@ impl Trace {
     pub fn plan_at(&self, step: Step) -> Option<&MergePlan> {
         self.records.iter().filter(|record| record.step == step).find_map(|record| match &record.how {
             How::Plan(plan) | How::Unmerged(plan) => Some(plan),
-            How::Weights | How::Skipped(_) => None,
+            How::Moved(_) | How::Weights | How::Skipped(_) => None,
         })
     }
 
@@ -140,17 +155,17 @@ impl Trace {
     pub fn last_block_skip(&self) -> Option<(Step, &LastBlockSkip)> {
         self.records.iter().find_map(|record| match &record.how {
             How::Skipped(skip) => Some((record.step, skip)),
-            How::Plan(_) | How::Unmerged(_) | How::Weights => None,
+            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights => None,
         })
     }
 
-    /// Tokens of one item that the method leaves, of `tokens` that entered the first block. Tokens that only skip the
+    /// Tokens of one item that the method leaves; `tokens` entered the first block if the trace does not know. Tokens that only skip the
     /// last MLP ([`LastLayer::Prefix`]) count as left, and a last merge that was skipped
     /// ([`Trace::last_block_skip`]) counts as done.
     #[must_use]
     pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
-        self.records.iter().fold(tokens, |left, record| match &record.how {
-            How::Plan(_) | How::Unmerged(_) | How::Weights => record.left.range(item).len(),
+        self.records.iter().fold(self.entered(item, tokens), |left, record| match &record.how {
+            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights => record.left.range(item).len(),
             How::Skipped(skip) => skip.left_of(item, left),
         })
     }
@@ -165,12 +180,12 @@ impl Trace {
             .reduce(|first, next| first.then(&next))
     }
 
-    /// Tokens of one item that attention and MLP of every block see, of `tokens` that entered the first block: what
-    /// the method's costs are counted by. What was skipped because nobody read it ([`Trace::last_block_skip`]) counts
+    /// Tokens of one item that attention and MLP of every block see, `tokens` entering the first if the trace does not
+    /// know: what the method's costs are counted by. What was skipped because nobody read it ([`Trace::last_block_skip`]) counts
     /// as done.
     #[must_use]
     pub fn layer_tokens(&self, item: usize, tokens: usize, depth: usize) -> Vec<LayerTokens> {
-        let mut now = tokens;
+        let mut now = self.entered(item, tokens);
         (0..depth)
             .map(|layer| {
                 let mut found = LayerTokens::unmerged(now);

@@ -222,31 +222,54 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Height and width of the images that go in; of images of their own sizes what the most patches make of a square.
+    /// Height and width of the images that go in; of images of their own sizes what the most patches make of a square; 0 of
+    /// texts.
     #[must_use]
     pub fn img_size(&self) -> (usize, usize) {
         match self.input {
             InputShape::Image { size, .. } | InputShape::Clip { size, .. } => size,
             InputShape::Patches { patch, most, .. } => (most.isqrt() * patch, most.isqrt() * patch),
+            InputShape::Text { .. } => (0, 0),
         }
     }
 }
 
 /// An image size that does not fit a model.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
-#[error(
-    "an image of {height}x{width} holds no patch of {patch_height}x{patch_width}; height and width must be at least that, \
-     e.g. an img_size of {suggested}"
-)]
-pub struct ImageSizeError {
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) patch_height: usize,
-    pub(crate) patch_width: usize,
-    pub(crate) suggested: usize,
+pub enum ImageSizeError {
+    /// No patch fits into it.
+    #[error(
+        "an image of {height}x{width} holds no patch of {patch_height}x{patch_width}; height and width must be at least that, \
+         e.g. an img_size of {suggested}"
+    )]
+    TooSmall {
+        /// Height in pixels.
+        height: usize,
+        /// Width in pixels.
+        width: usize,
+        /// Height of a patch.
+        patch_height: usize,
+        /// Width of a patch.
+        patch_width: usize,
+        /// One that fits.
+        suggested: usize,
+    },
+    /// The model takes texts.
+    #[error("img_size is {height}x{width}, and the model takes texts; leave it out")]
+    NoImages {
+        /// Height in pixels.
+        height: usize,
+        /// Width in pixels.
+        width: usize,
+    },
 }
 
 impl ImageSizeError {
+    /// Of a model that takes texts.
+    pub(crate) fn of_texts(height: usize, width: usize) -> Self {
+        Self::NoImages { height, width }
+    }
+
     /// Refuses images that are smaller than a patch.
     ///
     /// # Errors
@@ -259,6 +282,6 @@ impl ImageSizeError {
             return Ok(());
         }
         let suggested = 224_usize.next_multiple_of(patch_height.max(1));
-        Err(Self { height, width, patch_height, patch_width, suggested })
+        Err(Self::TooSmall { height, width, patch_height, patch_width, suggested })
     }
 }

@@ -1,6 +1,9 @@
 //! What goes into a model.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use tokmerge_data::Normalised;
+use tokmerge_data::text::{Role, TokenIds};
+use tokmerge_merge::{Layout, Protect};
 use tokmerge_nn::Random;
 
 /// What goes into a model, on its device.
@@ -18,6 +21,45 @@ pub enum Input {
     },
     /// `[B, channels, frames, height, width]`: clips of one size and length.
     Clips(Tensor<5>),
+    /// Texts of any lengths.
+    Texts(Texts),
+}
+
+/// The tokens of some texts, one text after the other.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// `[T]`: rows of the model's table.
+    pub ids: Vec<u32>,
+    /// `[T]`: what each is.
+    pub roles: Vec<Role>,
+    /// Whose they are.
+    pub layout: Layout,
+    /// Where they are computed.
+    pub device: Device,
+}
+
+impl Texts {
+    /// Texts as they come from a tokenizer.
+    #[must_use]
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a TokenIds>, device: &Device) -> Self {
+        let (mut ids, mut roles, mut lens) = (Vec::new(), Vec::new(), Vec::new());
+        for text in texts {
+            ids.extend_from_slice(&text.ids);
+            roles.extend_from_slice(&text.roles);
+            lens.push(text.len());
+        }
+        Self { ids, roles, layout: Layout::from_lens(&lens), device: device.clone() }
+    }
+
+    /// Which of them never merge, `[T]`.
+    #[must_use]
+    pub fn protected(&self, protect: Protect) -> Vec<bool> {
+        let is_protected = |role: &Role| match (protect, role) {
+            (Protect::Nothing, _) | (_, Role::Word) | (Protect::Class, Role::Separator) => false,
+            (Protect::Special, Role::Class | Role::Separator) | (Protect::Class, Role::Class) => true,
+        };
+        self.roles.iter().map(is_protected).collect()
+    }
 }
 
 impl Input {
@@ -28,6 +70,7 @@ impl Input {
             Self::Images(images) => images.dims()[0],
             Self::Patches { grids, .. } => grids.len(),
             Self::Clips(clips) => clips.dims()[0],
+            Self::Texts(texts) => texts.layout.items(),
         }
     }
 
@@ -49,6 +92,7 @@ impl Input {
             Self::Images(images) => images.device(),
             Self::Patches { pixels, .. } => pixels.device(),
             Self::Clips(clips) => clips.device(),
+            Self::Texts(texts) => texts.device.clone(),
         }
     }
 }
@@ -82,16 +126,24 @@ pub enum InputShape {
         /// Height and width in pixels.
         size: (usize, usize),
     },
+    /// Texts of any lengths.
+    Text {
+        /// Rows of the table of tokens.
+        vocabulary: usize,
+        /// Tokens of a text at most.
+        most: usize,
+    },
 }
 
 impl InputShape {
-    /// Values of one item; of patches those of the largest.
+    /// Values of one item; of patches those of the largest, of texts tokens of the longest.
     #[must_use]
     pub fn len(&self) -> usize {
         match *self {
             Self::Image { channels, size: (height, width) } => channels * height * width,
             Self::Patches { channels, patch, most } => channels * patch * patch * most,
             Self::Clip { channels, frames, size: (height, width) } => channels * frames * height * width,
+            Self::Text { most, .. } => most,
         }
     }
 
@@ -107,20 +159,27 @@ impl InputShape {
         4 * self.len()
     }
 
-    /// Items of standard normal values, the same for the same seed: never zeros, which some processors multiply faster.
+    /// Items of standard normal values, the same for the same seed: never zeros, which some processors multiply faster. Texts
+    /// are as long as the model takes them.
     #[must_use]
     pub fn random(&self, items: usize, seed: u64) -> Batch {
         let mut random = Random::new(seed);
+        if let Self::Text { vocabulary, most } = *self {
+            let mut text = || {
+                TokenIds::words((0..most).map(|_| random.below(vocabulary.max(1)) as u32).collect::<Vec<_>>())
+            };
+            return Batch { texts: (0..items).map(|_| text()).collect(), ..Batch::default() };
+        }
         let values = (0..items * self.len()).map(|_| random.normal() as f32).collect();
         let grids = match *self {
-            Self::Image { .. } | Self::Clip { .. } => None,
+            Self::Image { .. } | Self::Clip { .. } | Self::Text { .. } => None,
             Self::Patches { most, .. } => {
                 let side = most.isqrt();
                 let rows = (1..=side).rev().find(|rows| most.is_multiple_of(*rows)).unwrap_or(1);
                 Some(vec![(rows, most / rows); items])
             }
         };
-        Batch { values, grids, views: None }
+        Batch { values, grids, ..Batch::default() }
     }
 }
 
@@ -131,20 +190,22 @@ pub struct Batch {
     pub values: Vec<f32>,
     /// Rows and columns of patches of every image, where images have their own sizes.
     pub grids: Option<Vec<(usize, usize)>>,
+    /// The tokens of every text, where the model takes texts; there are no values then.
+    pub texts: Vec<TokenIds>,
     /// Inputs that belong to one item, whose answers are averaged: the views of a clip; `None` where each is its own.
     pub views: Option<usize>,
 }
 
 impl From<Vec<f32>> for Batch {
     fn from(values: Vec<f32>) -> Self {
-        Self { values, grids: None, views: None }
+        Self { values, ..Self::default() }
     }
 }
 
 impl From<&tokmerge_data::Batch> for Batch {
     fn from(read: &tokmerge_data::Batch) -> Self {
         let views = (read.views > 1).then_some(read.views);
-        Self { values: read.values.clone(), grids: read.grids.clone(), views }
+        Self { values: read.values.clone(), grids: read.grids.clone(), texts: read.texts.clone(), views }
     }
 }
 
@@ -152,12 +213,25 @@ impl Batch {
     /// Number of inputs.
     #[must_use]
     pub fn items(&self, shape: &InputShape) -> usize {
+        if !self.texts.is_empty() {
+            return self.texts.len();
+        }
         self.grids.as_ref().map_or_else(|| self.values.len() / shape.len().max(1), Vec::len)
+    }
+
+    /// Adds what normalising an item has given besides its values.
+    pub fn add(&mut self, besides: Normalised) {
+        match besides {
+            Normalised::Values => {}
+            Normalised::Patches(rows, columns) => self.grids.get_or_insert_default().push((rows, columns)),
+            Normalised::Tokens(tokens) => self.texts.push(tokens),
+        }
     }
 
     /// Adds the inputs of another.
     pub fn append(&mut self, other: Self) {
         self.values.extend(other.values);
+        self.texts.extend(other.texts);
         self.views = self.views.or(other.views);
         if let Some(grids) = other.grids {
             self.grids.get_or_insert_default().extend(grids);
@@ -170,6 +244,10 @@ impl Batch {
     /// When the batch is not a whole number of items, or has no such item.
     #[must_use]
     pub fn select(&self, items: &[usize], shape: &InputShape) -> Self {
+        if !self.texts.is_empty() {
+            let texts = items.iter().map(|item| self.texts[*item].clone()).collect();
+            return Self { texts, ..Self::default() };
+        }
         let range = |item: usize| match (&self.grids, *shape) {
             (Some(grids), InputShape::Patches { channels, patch, .. }) => {
                 let values = |grids: &[(usize, usize)]| {
@@ -184,7 +262,7 @@ impl Batch {
         };
         let values = items.iter().flat_map(|item| &self.values[range(*item)]).copied().collect();
         let grids = self.grids.as_ref().map(|grids| items.iter().map(|item| grids[*item]).collect());
-        Self { values, grids, views: None }
+        Self { values, grids, ..Self::default() }
     }
 
     /// The batch on a device.
@@ -194,6 +272,7 @@ impl Batch {
     #[must_use]
     pub fn into_input(self, shape: &InputShape, device: &Device) -> Input {
         match (*shape, self.grids) {
+            (InputShape::Text { .. }, _) => Input::Texts(Texts::new(&self.texts, device)),
             (InputShape::Image { channels, size: (height, width) }, _) => {
                 let items = self.values.len() / (channels * height * width).max(1);
                 let images = TensorData::new(self.values, [items, channels, height, width]);

@@ -24,11 +24,13 @@ mod families;
 mod family;
 mod finite;
 mod flops;
+mod generate;
 mod heads;
 mod input;
 mod model;
 mod network;
 mod open;
+mod open_text;
 mod pass;
 mod positions;
 mod recheck;
@@ -39,7 +41,7 @@ pub mod weights;
 
 pub use blocks::{
     Attention, AttentionPool, Block, BlockConfig, BranchesBlock, Context, EncoderBlock, FeedForward, Gate,
-    MlpConfig, NormConfig, NormKind, Order as BlockOrder, ParallelBlock, QkNorm, QkvBias,
+    LogitScale, Memory, MlpConfig, NormConfig, NormKind, Order as BlockOrder, ParallelBlock, QkNorm, QkvBias,
     RelativePositionBias,
 };
 pub use config_json::{ConfigureError, timm_config};
@@ -51,6 +53,10 @@ pub use families::lv_vit::{LvVit, LvVitConfig};
 pub use families::sam_vit::{Distances, SamVit, SamVitConfig, WindowBlock, Windows};
 pub use families::st_vit::{StVit, StVitConfig, TubePool, TubePositions};
 pub use families::t2t_vit::{T2tVit, T2tVitConfig};
+pub use families::text::{
+    AnswerLength, Buckets, Decoder, DecoderConfig, DecoderKind, DecoderState, Projection, Text, TextConfig,
+    TextPool, TextPositions,
+};
 pub use families::vit::{
     AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, Vit, VitBlock,
     VitConfig, Wiring,
@@ -58,7 +64,8 @@ pub use families::vit::{
 pub use family::{Family, FamilyConfig, Heads, ImageSizeError, PoolOverride, Shape, ShapeOverrides};
 pub use finite::NotFinite;
 pub use flops::{BlockCost, Convention, Cost, ExpertCost, HeadCost, UnknownConvention, Work};
-pub use input::{Batch, Input, InputShape};
+pub use generate::{GenerateError, GenerateOptions, Generated, Hypothesis, MostTokens, Stopping};
+pub use input::{Batch, Input, InputShape, Texts};
 pub use model::{Measured, Model};
 pub use network::{Body, Config, Network};
 pub use open::{

@@ -287,9 +287,8 @@ impl Model {
         let views = self.processor().views();
         let mut batch = Batch { views: (views > 1).then_some(views), ..Batch::default() };
         for item in prepared {
-            if let Some(grid) = self.processor().normalise(item, &mut batch.values)? {
-                batch.grids.get_or_insert_default().push(grid);
-            }
+            let besides = self.processor().normalise(item, &mut batch.values)?;
+            batch.add(besides);
         }
         Ok(batch)
     }

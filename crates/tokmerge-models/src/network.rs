@@ -14,7 +14,8 @@ use burn::module::{
 use burn::tensor::{Device, Gradients, Tensor};
 use std::fmt;
 use tokmerge_merge::{
-    Evidence, LayerTokens, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Training,
+    Evidence, LayerTokens, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Trace,
+    Training,
 };
 use tokmerge_nn::{Bias, parameters, transparent_module};
 use tokmerge_ops::Precision;
@@ -155,6 +156,8 @@ families! {
     st_vit: StVit(StVit, StVitConfig),
     /// Segment Anything's image encoder: attention within windows, a neck of convolutions. Nothing merges in it.
     sam_vit: SamVit(SamVit, SamVitConfig),
+    /// Transformers of texts: BERT, T5, Marian, the text towers of CLIP and SigLIP.
+    text: Text(Text, TextConfig),
 }
 
 impl Config {
@@ -219,6 +222,15 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// Tokens of a text that there is room for; 0 of a model that takes something else.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        match self {
+            Self::Text(text) => text.room,
+            _ => 0,
+        }
     }
 
     /// Tokens entering the first block.
@@ -389,7 +401,8 @@ impl Network {
 impl Body {
     fn run(&self, input: Input, pass: Pass<'_>) -> Output {
         each!(self, family => {
-            let encoded = encode(family, family.stem(input), pass, family.readout());
+            let (tokens, trace) = enter(family, input, pass.reduction);
+            let encoded = encode(family, tokens, trace, pass, family.readout());
             output(family, encoded)
         })
     }
@@ -418,11 +431,26 @@ impl Body {
         found: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         each!(self, family => {
-            let (embedded, readout) = (family.stem(input), family.readout());
+            let (embedded, readout) = (enter(family, input, reductions[0]).0, family.readout());
             let run = recompute::gradients_by_block;
             run(family, embedded, reductions, training, readout, share, loss, found)
         })
     }
+}
+
+/// The tokens that enter the first block: those of a text that never merge in front, if something merges.
+fn enter<F: Family>(family: &F, input: Input, reduction: &Reduction) -> (Tokens, Trace) {
+    let protected = match &input {
+        Input::Texts(texts) => Some(texts.protected(reduction.protects())),
+        _ => None,
+    };
+    let tokens = family.stem(input);
+    let mut trace = Trace::of(tokens.layout.clone());
+    let tokens = match protected {
+        Some(protected) => reduction.protect(tokens, &protected, &mut trace),
+        None => tokens,
+    };
+    (tokens, trace)
 }
 
 fn output<F: Family>(family: &F, encoded: Encoded) -> Output {

@@ -8,6 +8,7 @@ use crate::families::vit::Sizes;
 use crate::family::ImageSizeError;
 use crate::model::Model;
 use crate::network::{Config, Network};
+use crate::open_text::{as_sentence_encoder, with_tokenizer_of};
 use crate::registry::{Architecture, UnknownModel, architecture};
 use crate::weights::key_map::Spelling;
 use crate::weights::{LoadError, LoadReport, Unused, load_with, spelling};
@@ -19,6 +20,7 @@ use tokmerge_checkpoint::{
     OpenClipConfig, OpenMode, Progress, Silent, SourceError, discover, discover_config, discover_processor,
     quoted, read_text,
 };
+use tokmerge_data::text::TextError;
 use tokmerge_data::{ImageProcessor, Media, Preprocess, PreprocessError, Processor};
 use tokmerge_merge::{Method, SpecError};
 use tokmerge_nn::parameters;
@@ -146,6 +148,9 @@ pub enum ModelError {
         /// Outputs of the model.
         classes: usize,
     },
+    /// The tokenizer of a model of texts.
+    #[error(transparent)]
+    Tokenizer(TextError),
     /// A preprocessor file cannot be read.
     #[error("{}: {reason}", path.display())]
     Preprocessor {
@@ -224,7 +229,13 @@ fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelE
             Found { architecture, class_names, checkpoint, named: Named::ByConfig, notes: Vec::new() }
         }
         ModelSource::Named { .. } => {
-            let architecture = architecture(&options.model)?;
+            let mut architecture = architecture(&options.model)?;
+            if let (Config::Text(text), Processor::Text(processor), Weights::File(path)) =
+                (&architecture.config, &mut architecture.processor, &options.weights)
+            {
+                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                *processor = with_tokenizer_of(dir, processor, text)?;
+            }
             Found {
                 architecture,
                 class_names: Vec::new(),
@@ -281,12 +292,18 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
         }
         _ => (false, Vec::new()),
     };
-    let (architecture, unread) = described(&config, weights.as_ref(), processor).map_err(wrong)?;
+    let (mut architecture, unread) = described(&config, weights.as_ref(), processor).map_err(wrong)?;
     let mut notes = match architecture.preprocess().filter(|_| silent) {
         Some(preprocess) => vec![assumed(&path, preprocess)],
         None => Vec::new(),
     };
     notes.extend(left_unread(&path, &unread));
+    if let (Config::Text(text), Processor::Text(processor)) =
+        (&mut architecture.config, &mut architecture.processor)
+    {
+        as_sentence_encoder(dir, text)?;
+        *processor = with_tokenizer_of(dir, processor, text)?;
+    }
     let classes = architecture.config.shape().classes;
     if !class_names.is_empty() && classes > 0 && class_names.len() != classes {
         return Err(ModelError::ClassNames { path, names: class_names.len(), classes });
@@ -425,7 +442,7 @@ fn read_processor(path: &Path) -> Result<Processor, ModelError> {
         .map_err(|error| ModelError::Preprocessor { path: path.to_owned(), reason: error.to_string() })
 }
 
-fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
+pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, ModelError> {
     let wrong = |reason: String| ModelError::Preprocessor { path: path.to_owned(), reason };
     let text = read_text(path, MAX_JSON).map_err(|error| wrong(error.to_string()))?;
     serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))

@@ -146,12 +146,18 @@ pub(crate) struct Encoded {
     pub(crate) auxiliary: Option<Tensor<1>>,
 }
 
-/// Runs the blocks, reducing tokens between their halves. Nothing is stored between calls.
+/// Runs the blocks, reducing tokens between their halves, and adds what happens to `trace`. Nothing is stored between calls.
 ///
 /// # Panics
 /// When the reduction was bound to a model of another depth.
-pub(crate) fn encode<F: Family>(family: &F, mut tokens: Tokens, pass: Pass<'_>, readout: Readout) -> Encoded {
-    let mut walk = Walk::new(family, pass, readout);
+pub(crate) fn encode<F: Family>(
+    family: &F,
+    mut tokens: Tokens,
+    trace: Trace,
+    pass: Pass<'_>,
+    readout: Readout,
+) -> Encoded {
+    let mut walk = Walk { trace, ..Walk::new(family, pass, readout) };
     for layer in 0..family.blocks().len() {
         tokens = walk.block(layer, tokens);
     }

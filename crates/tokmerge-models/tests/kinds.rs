@@ -96,7 +96,7 @@ fn an_image_of_its_own_size_does_not_depend_on_its_neighbours() {
     let reduction = Reduction::bind("tome:r=2".parse().expect("a spec"), &case.model.facts()).expect("fits");
     let (pixels, shape) = (floats(&case.golden, "pixels"), case.model.input());
     let grids = vec![(2, 4), (3, 3)];
-    let batch = Batch { values: pixels, grids: Some(grids), views: None };
+    let batch = Batch { values: pixels, grids: Some(grids), ..Batch::default() };
     let run = |batch: Batch| values(case.model.run(batch, Pass::new(&reduction)).pooled);
     let alone = [0, 1].map(|item| run(batch.select(&[item], &shape))).concat();
     assert_eq!(run(batch), alone);

@@ -10,12 +10,12 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, TensorMetadata};
-use burn::tensor::{Tensor, TensorData, activation::softmax, s};
+use burn::tensor::{Int, Tensor, TensorData, activation::softmax, s};
 use burn_flex::{Flex, FlexTensor};
 use std::sync::Arc;
 use tokmerge_kernels as kernels;
 pub use tokmerge_kernels::Part;
-use tokmerge_kernels::{HeadAggregation, Heads, Isa, Precision};
+use tokmerge_kernels::{HeadAggregation, Heads, Isa, PairTable, Precision};
 
 /// How queries attend to keys: `softmax(q kᵀ * scale + key_bias + pair_bias) v`.
 #[derive(Clone, Debug)]
@@ -42,9 +42,17 @@ impl<'a> AttentionSpec<'a> {
         Self { heads, precision: Precision::F32, layout, key_bias: None, pair_bias: None, mask: Mask::None }
     }
 
-    /// Whether the kernels can do it.
+    /// Whether all kernels can do it.
     pub(crate) fn is_plain(&self) -> bool {
         self.pair_bias.is_none() && self.mask == Mask::None
+    }
+
+    /// The table of biases, where the kernel for these can do it.
+    fn pair_table(&self) -> Option<&PairRows> {
+        match &self.pair_bias {
+            Some(PairBias::Rows(rows)) if self.mask == Mask::None => Some(rows),
+            _ => None,
+        }
     }
 
     fn width(&self) -> usize {
@@ -52,18 +60,49 @@ impl<'a> AttentionSpec<'a> {
     }
 }
 
-/// `[H, N, N]`, queries by keys: added to the logits of every item, all of which have `N` tokens (tables of relative
-/// positions).
+/// What is added to the logits of pairs of a query and a key.
 #[derive(Clone, Debug)]
-pub struct PairBias(
-    /// The values.
-    pub Tensor<3>,
-);
+pub enum PairBias {
+    /// `[H, N, N]`, queries by keys: the same for every item, all of which have `N` tokens (tables of relative positions).
+    Shared(Tensor<3>),
+    /// Of every item its own.
+    Rows(PairRows),
+}
+
+/// Biases of pairs as rows of a table, of every item its own: for tokens that stand anywhere.
+#[derive(Clone, Debug)]
+pub struct PairRows {
+    /// `[rows, H]`, at most 256 rows.
+    pub table: Tensor<2>,
+    /// Row of the table for every pair, queries by keys, the items behind each other.
+    pub rows: Arc<[u8]>,
+}
+
+impl PairRows {
+    /// Where the pairs of each item begin, and the end.
+    fn starts(q_layout: &Layout, layout: &Layout) -> Vec<usize> {
+        let pairs = q_layout.lens().zip(layout.lens()).map(|(queries, keys)| queries * keys);
+        let mut starts = vec![0];
+        pairs.for_each(|pairs| starts.push(starts[starts.len() - 1] + pairs));
+        starts
+    }
+
+    /// `[items, H, Q, K]` of some items of equal lengths.
+    fn of(&self, items: &[usize], starts: &[usize], heads: usize, [queries, keys]: [usize; 2]) -> Tensor<4> {
+        let rows = items.iter().flat_map(|item| &self.rows[starts[*item]..starts[item + 1]]);
+        let rows: Vec<i32> = rows.map(|row| i32::from(*row)).collect();
+        let count = rows.len();
+        assert_eq!(count, items.len() * queries * keys, "a row for every pair");
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &self.table.device());
+        self.table.clone().select(0, rows).reshape([items.len(), queries, keys, heads]).permute([0, 3, 1, 2])
+    }
+}
 
 /// Which keys a query attends to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mask {
     /// All of its item.
+    #[default]
     None,
     /// Those up to its own place. The last query stands at the last key, where there are fewer queries than keys.
     Causal,
@@ -83,7 +122,14 @@ pub fn attention(qkv: Tensor<2>, spec: &AttentionSpec<'_>) -> Tensor<2> {
             spec.precision,
             spec.layout.offsets(),
         )),
-        _ => composed(qkv, spec),
+        Body::Kernels => match (spec.pair_table(), qkv.clone().try_into_primitive::<Flex>()) {
+            (Some(pairs), Ok(primitive)) => {
+                drop(qkv);
+                paired_on_flex(primitive, pairs, spec)
+            }
+            _ => composed(qkv, spec),
+        },
+        Body::Composed => composed(qkv, spec),
     }
 }
 
@@ -192,6 +238,7 @@ fn probabilities(
     kv: Tensor<2>,
     key_bias: Option<Vec<f32>>,
     [items, queries, keys]: [usize; 3],
+    pair_bias: Option<Tensor<4>>,
     spec: &AttentionSpec<'_>,
 ) -> (Tensor<4>, Tensor<4>) {
     let (device, heads) = (q.device(), spec.heads);
@@ -203,10 +250,8 @@ fn probabilities(
     if let Some(bias) = key_bias {
         logits = logits + Tensor::<4>::from_data(TensorData::new(bias, [items, 1, 1, keys]), &device);
     }
-    if let Some(PairBias(bias)) = &spec.pair_bias {
-        let expected = [heads.count, queries, keys];
-        assert_eq!(bias.dims(), expected, "the pair bias is of other heads, queries and keys");
-        logits = logits + bias.clone().unsqueeze_dim::<4>(0);
+    if let Some(bias) = pair_bias {
+        logits = logits + bias;
     }
     if spec.mask == Mask::Causal {
         let hidden = |query: usize, key: usize| key + queries > query + keys;
@@ -230,38 +275,54 @@ fn composed(qkv: Tensor<2>, spec: &AttentionSpec<'_>) -> Tensor<2> {
 
 fn composed_cross(q: Tensor<2>, q_layout: &Layout, kv: Tensor<2>, spec: &AttentionSpec<'_>) -> Tensor<2> {
     let width = spec.width();
-    by_length(q, q_layout, kv, spec, |q, kv, key_bias, shape @ [items, queries, _]| {
-        let (probabilities, v) = probabilities(q, kv, key_bias, shape, spec);
+    by_length(q, q_layout, kv, spec, |q, kv, key_bias, pair_bias, shape @ [items, queries, _]| {
+        let (probabilities, v) = probabilities(q, kv, key_bias, shape, pair_bias, spec);
         probabilities.matmul(v).swap_dims(1, 2).reshape([items * queries, width])
     })
 }
 
 fn composed_received(qkv: Tensor<2>, spec: &AttentionSpec<'_>) -> Vec<f32> {
     let (q, kv) = split(qkv, spec.width());
-    let received = by_length(q, spec.layout, kv, spec, |q, kv, key_bias, shape @ [items, _, keys]| {
-        let (probabilities, _) = probabilities(q, kv, key_bias, shape, spec);
-        probabilities.mean_dim(1).mean_dim(2).reshape([items * keys, 1])
-    });
+    let received =
+        by_length(q, spec.layout, kv, spec, |q, kv, key_bias, pair_bias, shape @ [items, _, keys]| {
+            let (probabilities, _) = probabilities(q, kv, key_bias, shape, pair_bias, spec);
+            probabilities.mean_dim(1).mean_dim(2).reshape([items * keys, 1])
+        });
     received.into_data().iter::<f32>().collect()
 }
 
-/// Calls `each(q, kv, key_bias, [items, queries, keys])` once per distinct pair of lengths, with the rows of all items of
+/// Calls `each(q, kv, key_bias, pair_bias, [items, queries, keys])` once per distinct pair of lengths, with the rows of all items of
 /// these lengths, and puts the `[items * queries, W]` it returns back in the order of `q_layout`.
 fn by_length(
     q: Tensor<2>,
     q_layout: &Layout,
     kv: Tensor<2>,
     spec: &AttentionSpec<'_>,
-    each: impl Fn(Tensor<2>, Tensor<2>, Option<Vec<f32>>, [usize; 3]) -> Tensor<2>,
+    each: impl Fn(Tensor<2>, Tensor<2>, Option<Vec<f32>>, Option<Tensor<4>>, [usize; 3]) -> Tensor<2>,
 ) -> Tensor<2> {
     if q_layout.rows() == 0 {
         return q;
     }
     let layout = spec.layout;
+    let starts = match &spec.pair_bias {
+        Some(PairBias::Rows(_)) => PairRows::starts(q_layout, layout),
+        Some(PairBias::Shared(_)) | None => Vec::new(),
+    };
+    let pair_bias = |items: &[usize], [queries, keys]: [usize; 2]| match &spec.pair_bias {
+        None => None,
+        Some(PairBias::Rows(pairs)) => Some(pairs.of(items, &starts, spec.heads.count, [queries, keys])),
+        Some(PairBias::Shared(bias)) => {
+            let expected = [spec.heads.count, queries, keys];
+            assert_eq!(bias.dims(), expected, "the pair bias is of other heads, queries and keys");
+            Some(bias.clone().unsqueeze_dim::<4>(0))
+        }
+    };
     if let (&Layout::Uniform { items, len: queries }, &Layout::Uniform { len: keys, .. }) = (q_layout, layout)
     {
         assert!(keys > 0, "every item has {queries} queries but no keys");
-        return each(q, kv, spec.key_bias.as_deref().map(<[f32]>::to_vec), [items, queries, keys]);
+        let all: Vec<usize> = (0..items).collect();
+        let key_bias = spec.key_bias.as_deref().map(<[f32]>::to_vec);
+        return each(q, kv, key_bias, pair_bias(&all, [queries, keys]), [items, queries, keys]);
     }
     let mut order = Vec::with_capacity(q_layout.rows());
     let mut parts = Vec::new();
@@ -275,7 +336,8 @@ fn by_length(
         let key_bias = spec.key_bias.as_ref().map(|bias| key_rows().map(|row| bias[row]).collect());
         let kv = select_rows(&kv, key_rows().map(|row| row as u32));
         let q = select_rows(&q, query_rows().map(|row| row as u32));
-        parts.push(each(q, kv, key_bias, [items.len(), queries, keys]));
+        let pair_bias = pair_bias(&items, [queries, keys]);
+        parts.push(each(q, kv, key_bias, pair_bias, [items.len(), queries, keys]));
         order.extend(query_rows());
     }
     let mut back = vec![0; order.len()];
@@ -283,6 +345,26 @@ fn by_length(
         back[row] = place as u32;
     }
     select_rows(&Tensor::cat(parts, 0), back.into_iter())
+}
+
+fn paired_on_flex(qkv: FlexTensor, pairs: &PairRows, spec: &AttentionSpec<'_>) -> Tensor<2> {
+    let qkv = contiguous(qkv);
+    let (rows, width) = (qkv.shape()[0], spec.width());
+    let table: Vec<f32> = pairs.table.clone().into_data().iter::<f32>().collect();
+    let starts = PairRows::starts(spec.layout, spec.layout);
+    let mut out = pool::take(rows * width);
+    kernels::paired_attention(
+        Isa::current(),
+        spec.precision,
+        spec.heads,
+        values(&qkv),
+        &spec.layout.offsets(),
+        (spec.key_bias.as_deref(), PairTable { table: &table, rows: &pairs.rows, starts: &starts }),
+        &mut out,
+        None,
+    );
+    pool::give(qkv);
+    Tensor::from_primitive::<Flex>(pool::tensor(out, [rows, width]))
 }
 
 pub(crate) fn on_flex(

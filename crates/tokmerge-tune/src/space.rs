@@ -150,12 +150,21 @@ impl Space {
     pub(crate) fn neighbour(self, of: &Method, random: &mut Random) -> Option<Candidate> {
         match of {
             Method::Tome(tome) => {
-                let mut schedule = tome.schedule.per_layer(self.depth).ok()?;
-                for r in &mut schedule {
-                    let moved = *r as f64 + 0.25 * (*r as f64 + 2.0) * random.normal();
-                    *r = moved.round().clamp(0.0, (self.tokens / 2) as f64) as usize;
-                }
-                let method = Method::Tome(Tome { schedule: Schedule::PerLayer(schedule), ..tome.clone() });
+                let schedule = match tome.schedule {
+                    Schedule::Share(share) => {
+                        Schedule::Share((share + (0.01 + 0.25 * share) * random.normal()).clamp(0.0, 0.5))
+                    }
+                    _ => {
+                        let amounts = tome.schedule.per_layer(self.depth).ok()?;
+                        let moved = amounts.into_iter().map(|amount| {
+                            let r = amount.of(usize::MAX, 0).unwrap_or(0) as f64;
+                            let moved = r + 0.25 * (r + 2.0) * random.normal();
+                            moved.round().clamp(0.0, (self.tokens / 2) as f64) as usize
+                        });
+                        Schedule::PerLayer(moved.collect())
+                    }
+                };
+                let method = Method::Tome(Tome { schedule, ..tome.clone() });
                 Some(Candidate { method, family: Family::TomePerLayer })
             }
             Method::Atm(atm) => {

@@ -18,6 +18,8 @@ pub(super) struct Head<'a> {
     pub(super) item: Range<usize>,
     /// Rows of the queries.
     pub(super) queries: Range<usize>,
+    /// Row of the table of biases for every pair of them and the keys, where there is a table.
+    pub(super) pairs: Option<&'a [u8]>,
     pub(super) operand: Operand,
     /// Of the first query; writable for as many rows of `dim` values, and ours alone.
     pub(super) out: *mut f32,
@@ -93,6 +95,12 @@ impl Job for Head<'_> {
             None => bias[..n].fill(0.0),
         }
         bias[n..].fill(f32::NEG_INFINITY);
+        // One number per row of the table: that of this head.
+        let table = inputs.pair_bias.map_or(&[][..], |pairs| pairs.table);
+        let mut column = Scratch::take(table.len() / inputs.heads.count);
+        for (value, row) in column.iter_mut().zip(table.chunks_exact(inputs.heads.count)) {
+            *value = row[head] * std::f32::consts::LOG2_E;
+        }
         let mut sums = self.sums;
         if let Some(sums) = &mut sums {
             sums.fill(0.0);
@@ -105,6 +113,8 @@ impl Job for Head<'_> {
             values,
             panel_stride,
             bias: &bias,
+            pairs: self.pairs,
+            column: &column,
             scores: &mut scores,
             n,
             dim,
@@ -132,6 +142,10 @@ struct Queries<'a> {
     panel_stride: usize,
     /// Per key, padded with -∞; with all factors.
     bias: &'a [f32],
+    /// Row of the table for every pair, where there is one.
+    pairs: Option<&'a [u8]>,
+    /// The column of the table that is this head's; with all factors.
+    column: &'a [f32],
     scores: &'a mut [f32],
     n: usize,
     dim: usize,
@@ -164,7 +178,13 @@ impl<S: Simd> Strip<S> for Queries<'_> {
             }
         }
         for r in 0..ROWS {
-            self.largest[r] = simd.reduce_max(largest[r]);
+            self.largest[r] = match self.pairs {
+                None => simd.reduce_max(largest[r]),
+                Some(pairs) => {
+                    let pairs = &pairs[(first + r) * self.n..][..self.n];
+                    add_pairs(&mut self.scores[r * padded..], pairs, self.column)
+                }
+            };
         }
     }
 
@@ -189,6 +209,17 @@ impl<S: Simd> Strip<S> for Queries<'_> {
         // SAFETY: the caller promises these rows of `out`; the scores of `rows` queries are complete.
         unsafe { run_strip(simd, first, rows, &mut Weigh { queries: self }) }
     }
+}
+
+/// Adds to every score the number of its pair; the largest of the sums.
+#[inline(always)]
+fn add_pairs(scores: &mut [f32], pairs: &[u8], column: &[f32]) -> f32 {
+    let mut largest = f32::NEG_INFINITY;
+    for (score, row) in scores.iter_mut().zip(pairs) {
+        *score += column[usize::from(*row)];
+        largest = largest.max(*score);
+    }
+    largest
 }
 
 impl Queries<'_> {

@@ -68,6 +68,44 @@ impl Heads {
     }
 }
 
+/// A bias for every pair of a query and a key: a row of a table with one number per head.
+#[derive(Clone, Copy, Debug)]
+pub struct PairTable<'a> {
+    /// `[rows, H]`.
+    pub table: &'a [f32],
+    /// Row of the table for every pair: of item `i` `[queries, keys]` from `starts[i]` on.
+    pub rows: &'a [u8],
+    /// `[items + 1]`, the last the number of all pairs.
+    pub starts: &'a [usize],
+}
+
+impl PairTable<'_> {
+    /// Panics unless there is a row of the table for every pair.
+    fn check(&self, function: &str, heads: Heads, [queries, keys]: [&[usize]; 2]) {
+        let Self { table, rows, starts } = *self;
+        assert!(
+            table.len().is_multiple_of(heads.count) && starts.len() == keys.len(),
+            "{function}: a table of {} elements for {} heads, pairs of {} items of {}",
+            table.len(),
+            heads.count,
+            starts.len().saturating_sub(1),
+            keys.len() - 1
+        );
+        for (item, start) in starts.windows(2).enumerate() {
+            let len = |of: &[usize]| of[item + 1] - of[item];
+            let pairs = len(queries) * len(keys);
+            assert!(start[0] + pairs == start[1], "{function}: item {item} has {pairs} pairs, not {start:?}");
+        }
+        assert_eq!(starts.last(), Some(&rows.len()), "{function}: as many pairs as are said");
+        let most = rows.iter().copied().max().map_or(0, usize::from);
+        assert!(
+            rows.is_empty() || most < table.len() / heads.count,
+            "{function}: row {most} of a table of {} rows",
+            table.len() / heads.count
+        );
+    }
+}
+
 /// `out = softmax(scale · q kᵀ + key_bias) v` for each head of each item.
 ///
 /// - At [`Precision::Bf16`] queries, keys, values and probabilities are rounded to bf16 where the CPU has bf16 dot
@@ -88,6 +126,38 @@ pub fn attention(
     qkv: &[f32],
     offsets: &[usize],
     key_bias: Option<&[f32]>,
+    out: &mut [f32],
+    received: Option<&mut [f32]>,
+) {
+    attend(isa, precision, heads, qkv, offsets, (key_bias, None), out, received);
+}
+
+/// As [`attention`], with a bias for every pair too.
+///
+/// # Panics
+/// As [`attention`], or when the table has no row for a pair.
+#[expect(clippy::too_many_arguments, reason = "each is one part of the formula")]
+pub fn paired_attention(
+    isa: Isa,
+    precision: Precision,
+    heads: Heads,
+    qkv: &[f32],
+    offsets: &[usize],
+    (key_bias, pair_bias): (Option<&[f32]>, PairTable<'_>),
+    out: &mut [f32],
+    received: Option<&mut [f32]>,
+) {
+    attend(isa, precision, heads, qkv, offsets, (key_bias, Some(pair_bias)), out, received);
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is one part of the formula")]
+fn attend(
+    isa: Isa,
+    precision: Precision,
+    heads: Heads,
+    qkv: &[f32],
+    offsets: &[usize],
+    (key_bias, pair_bias): (Option<&[f32]>, Option<PairTable<'_>>),
     out: &mut [f32],
     received: Option<&mut [f32]>,
 ) {
@@ -114,6 +184,7 @@ pub fn attention(
             keys: part(width),
             values: Values::Rows(part(2 * width)),
             key_bias,
+            pair_bias,
         },
         query_offsets: offsets,
         offsets,
@@ -172,6 +243,7 @@ pub fn cross_attention(
             keys: Side { values: keys_values, stride: 2 * width, first: 0 },
             values: Values::Rows(Side { values: keys_values, stride: 2 * width, first: width }),
             key_bias,
+            pair_bias: None,
         },
         query_offsets,
         offsets,
@@ -232,6 +304,7 @@ struct Inputs<'a> {
     keys: Side<'a>,
     values: Values<'a>,
     key_bias: Option<&'a [f32]>,
+    pair_bias: Option<PairTable<'a>>,
 }
 
 /// One call of attention, its lengths checked but for `key_bias` and `out`.
@@ -266,6 +339,9 @@ impl Call<'_> {
                 key_bias.len()
             );
         }
+        if let Some(pairs) = &inputs.pair_bias {
+            pairs.check(function, heads, [query_offsets, offsets]);
+        }
         let out = Shared::new(out);
         let tasks = (offsets.len() - 1) * heads.count;
         // The sums of a head are made by one task.
@@ -280,11 +356,24 @@ impl Call<'_> {
             });
             let first = query_offsets[index];
             let queries = part(query_offsets[index + 1] - first, splits, split);
+            let pairs = inputs.pair_bias.map(|pairs| {
+                let from = pairs.starts[index] + queries.start * item.len();
+                &pairs.rows[from..from + queries.len() * item.len()]
+            });
             let queries = first + queries.start..first + queries.end;
             // SAFETY: `out` has all rows of `width`, as checked above.
             let out = unsafe { out.start().add(queries.start * width + head * heads.dim) };
-            let job =
-                Head { inputs, head, item, queries, operand: Operand::Values, out, stride: width, sums };
+            let job = Head {
+                inputs,
+                head,
+                item,
+                queries,
+                pairs,
+                operand: Operand::Values,
+                out,
+                stride: width,
+                sums,
+            };
             job.dispatch(self.isa, self.precision);
         });
     }
@@ -367,7 +456,7 @@ impl OneHead<'_> {
             ValueLayout::Panels { width } => Values::Panels { values, width },
         };
         let heads = Heads { count: 1, dim, scale };
-        let inputs = Inputs { heads, queries: side(0), keys: side(dim), values, key_bias };
+        let inputs = Inputs { heads, queries: side(0), keys: side(dim), values, key_bias, pair_bias: None };
         for item in offsets.windows(2) {
             let item = item[0] - offsets[0]..item[1] - offsets[0];
             if item.is_empty() {
@@ -378,6 +467,7 @@ impl OneHead<'_> {
                 inputs,
                 head: 0,
                 queries: item.clone(),
+                pairs: None,
                 item,
                 operand: Operand::Values,
                 out: out.as_mut_ptr(),

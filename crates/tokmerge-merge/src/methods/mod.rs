@@ -10,7 +10,7 @@ pub mod stm;
 pub(crate) mod tome;
 
 use crate::spec::{Given, did_you_mean};
-use crate::{LastLayer, MergeSpec, MergerShape, Site, SpecError};
+use crate::{LastLayer, MergeSpec, MergerShape, Protect, SequencePositions, Site, SpecError};
 use option::FromOptions;
 use std::fmt;
 use std::str::FromStr;
@@ -139,6 +139,18 @@ impl Method {
     #[must_use]
     pub fn keeps_positions(&self) -> bool {
         self.rule().keeps_positions()
+    }
+
+    /// Which tokens of a text never merge.
+    #[must_use]
+    pub fn protect(&self) -> Protect {
+        self.rule().common().protect
+    }
+
+    /// Where merged tokens of a text stand.
+    #[must_use]
+    pub fn positions(&self) -> SequencePositions {
+        self.rule().common().positions
     }
 
     /// Which tokens go through the MLP of the last layer.

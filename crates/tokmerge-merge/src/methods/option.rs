@@ -6,7 +6,7 @@
 
 use super::{OptionInfo, Rule};
 use crate::spec::Given;
-use crate::{LastLayer, ProportionalAttention, SpecError};
+use crate::{LastLayer, ProportionalAttention, Protect, SequencePositions, SpecError};
 
 /// Whether an option can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +177,41 @@ macro_rules! joined {
     }};
 }
 pub(super) use joined;
+
+const PROTECTED: &[Choice<Protect>] =
+    &[("special", Protect::Special), ("class", Protect::Class), ("none", Protect::Nothing)];
+const PLACES: &[Choice<SequencePositions>] =
+    &[("rescaled", SequencePositions::Rescaled), ("shrunk", SequencePositions::Shrunk)];
+
+/// Which tokens of a text never merge.
+pub(super) const fn protect<T: Rule>() -> Opt<T> {
+    Opt::new(
+        "protect",
+        (joined!(PROTECTED), joined!(PROTECTED)),
+        "which tokens of a text never merge: all that the tokenizer adds, the class token, or none",
+        |method, text| {
+            let protect = chosen(PROTECTED, text)?;
+            method.set_common(|common| common.protect = protect);
+            Ok(())
+        },
+        |method| named(PROTECTED, &method.common().protect),
+    )
+}
+
+/// Where merged tokens of a text stand.
+pub(super) const fn positions<T: Rule>() -> Opt<T> {
+    Opt::new(
+        "positions",
+        (joined!(PLACES), joined!(PLACES)),
+        "where merged tokens of a text stand: at the mean of their places, or counted anew",
+        |method, text| {
+            let positions = chosen(PLACES, text)?;
+            method.set_common(|common| common.positions = positions);
+            Ok(())
+        },
+        |method| named(PLACES, &method.common().positions),
+    )
+}
 
 /// A row for one of several named values, the default first: `choice!("feature", METRICS, metric.of, "help")`.
 macro_rules! choice {

@@ -3,8 +3,8 @@
 use super::MethodInfo;
 use crate::mergers::{Merger, Start};
 use crate::{
-    Amount, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, ModelFacts, ScheduleError, Site,
-    Tokens, Wants,
+    Amount, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, ModelFacts, Protect, ScheduleError,
+    SequencePositions, Site, Tokens, Wants,
 };
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl ProportionalAttention {
     }
 }
 
-/// Options that all methods without weights share.
+/// Options that methods share; methods with weights have those of texts alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Common {
     /// Which tokens go through the last MLP.
@@ -40,6 +40,10 @@ pub struct Common {
     pub recheck: Option<f32>,
     /// Whether merged tokens weigh more in attention.
     pub proportional_attention: ProportionalAttention,
+    /// Which tokens of a text never merge.
+    pub protect: Protect,
+    /// Where merged tokens of a text stand.
+    pub positions: SequencePositions,
 }
 
 impl Common {
@@ -48,11 +52,13 @@ impl Common {
         last_layer: LastLayer::All,
         recheck: None,
         proportional_attention: ProportionalAttention::Off,
+        protect: Protect::Special,
+        positions: SequencePositions::Rescaled,
     };
 
     /// The defaults of methods that have these options.
     pub(super) const fn new(last_layer: LastLayer) -> Self {
-        Self { last_layer, recheck: None, proportional_attention: ProportionalAttention::Auto }
+        Self { last_layer, proportional_attention: ProportionalAttention::Auto, ..Self::NONE }
     }
 }
 

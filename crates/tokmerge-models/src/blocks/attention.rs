@@ -1,6 +1,6 @@
 //! Multi-head self-attention, up to but without its output projection.
 
-use super::{BlockConfig, Context, NormConfig, QkNorm, QkvBias, relative_position_bias};
+use super::{BlockConfig, Context, LogitScale, NormConfig, QkNorm, QkvBias, relative_position_bias};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
 use tokmerge_merge::{Evidence, Layout, Metric, MetricRequest, Received, Wants};
@@ -38,6 +38,8 @@ pub struct Attention {
     num_heads: usize,
     #[module(skip)]
     head_dim: usize,
+    #[module(skip)]
+    scale: LogitScale,
 }
 
 impl Attention {
@@ -65,6 +67,7 @@ impl Attention {
             qk_norm: config.qk_norm,
             num_heads: config.heads,
             head_dim: config.head_dim,
+            scale: config.logit_scale,
         }
     }
 
@@ -79,8 +82,7 @@ impl Attention {
     /// Heads and the factor on their logits.
     #[must_use]
     pub fn heads(&self) -> Heads {
-        let scale = (self.head_dim as f64).powf(-0.5) as f32;
-        Heads { count: self.num_heads, dim: self.head_dim, scale }
+        Heads { count: self.num_heads, dim: self.head_dim, scale: self.scale.of(self.head_dim) }
     }
 
     /// `H * D`.
@@ -125,7 +127,10 @@ impl Attention {
         let own = self.relative_position_bias_table.as_ref().zip(self.grid);
         let own = own.map(|(table, grid)| relative_position_bias(table.val(), grid));
         let pair_bias = match (own, with.pair_bias.clone()) {
-            (Some(PairBias(own)), Some(PairBias(shared))) => Some(PairBias(own + shared)),
+            (Some(PairBias::Shared(own)), Some(PairBias::Shared(shared))) => {
+                Some(PairBias::Shared(own + shared))
+            }
+            (Some(_), Some(_)) => panic!("a model has one kind of pair bias"),
             (own, shared) => own.or(shared),
         };
         let precision = self.qkv.weights().precision.without_int8();
@@ -200,8 +205,8 @@ pub(crate) fn spec<'a>(
     with: &Context,
     layout: &'a Layout,
 ) -> AttentionSpec<'a> {
-    let (key_bias, pair_bias) = (with.key_bias.clone(), with.pair_bias.clone());
-    AttentionSpec { precision, key_bias, pair_bias, ..AttentionSpec::new(heads, layout) }
+    let Context { key_bias, pair_bias, mask, .. } = with.clone();
+    AttentionSpec { precision, key_bias, pair_bias, mask, ..AttentionSpec::new(heads, layout) }
 }
 
 /// Normalises the first parts of `x: [T, P * H * D]`, each by its norm, and leaves the others.
@@ -232,7 +237,7 @@ pub(crate) fn normalise_parts<const N: usize>(
 }
 
 /// A linear layer, of a norm if there is one.
-fn normed_linear(x: Tensor<2>, norm: Option<NormWeights>, layer: LinearWeights) -> Tensor<2> {
+pub(crate) fn normed_linear(x: Tensor<2>, norm: Option<NormWeights>, layer: LinearWeights) -> Tensor<2> {
     match norm {
         Some(norm) => norm_linear(x, norm, layer, Activation::Identity),
         None => linear(x, layer, Activation::Identity),

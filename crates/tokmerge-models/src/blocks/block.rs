@@ -9,8 +9,8 @@ use burn::tensor::{Device, Tensor};
 use tokmerge_merge::{Evidence, Layout, Metric, Received, Tokens, Wants};
 use tokmerge_nn::{LayerScale, Norm, Random};
 use tokmerge_ops::{
-    Activation, NormWeights, Precision, SelfAttentionContext, SelfAttentionWeights, linear, linear_residual,
-    self_attention,
+    Activation, Mask, NormWeights, Precision, SelfAttentionContext, SelfAttentionWeights, linear,
+    linear_residual, self_attention,
 };
 
 /// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`, or with the norms elsewhere ([`Order`]).
@@ -109,7 +109,7 @@ impl Block {
 
     /// The attention half as one op, where it computes what this block does with this context.
     fn fused(&self, with: &Context, wants: Wants) -> Option<SelfAttentionWeights> {
-        let plain = with.pair_bias.is_none() && !self.attn.has_pair_bias();
+        let plain = with.pair_bias.is_none() && with.mask == Mask::None && !self.attn.has_pair_bias();
         if !plain || self.order != Order::PreNorm || wants.received == Received::Yes {
             return None;
         }
@@ -148,7 +148,7 @@ impl EncoderBlock for Block {
     }
 
     fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {
-        if with.pair_bias.is_some() || self.attn.has_pair_bias() {
+        if with.pair_bias.is_some() || with.mask != Mask::None || self.attn.has_pair_bias() {
             return self.attend(tokens, with, Wants::default()).0.prefix_only();
         }
         let mut front = tokens.clone().prefix_only();

@@ -20,6 +20,8 @@ pub struct BlockConfig {
     pub qkv_bias: QkvBias,
     /// Norms of queries and keys.
     pub qk_norm: QkNorm,
+    /// What products of queries and keys are multiplied by.
+    pub logit_scale: LogitScale,
     /// Whether a norm stands between attention and its output projection (timm's `scale_attn_norm` and
     /// `scale_attn_inner`).
     pub attn_norm: bool,
@@ -64,6 +66,26 @@ pub enum QkvBias {
     QueryValue,
 }
 
+/// What products of queries and keys are multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogitScale {
+    /// One over the root of the channels of a head.
+    InverseRoot,
+    /// Nothing (T5).
+    One,
+}
+
+impl LogitScale {
+    /// The factor, for heads of `head_dim` channels.
+    #[must_use]
+    pub fn of(self, head_dim: usize) -> f32 {
+        match self {
+            Self::InverseRoot => (head_dim as f64).powf(-0.5) as f32,
+            Self::One => 1.0,
+        }
+    }
+}
+
 /// Norms of queries and keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum QkNorm {
@@ -103,6 +125,7 @@ impl BlockConfig {
             norm: NormConfig { kind: NormKind::Layer, eps: 1e-6 },
             qkv_bias: QkvBias::All,
             qk_norm: QkNorm::No,
+            logit_scale: LogitScale::InverseRoot,
             attn_norm: false,
             proj_bias: true,
             mlp: MlpConfig {

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use std::sync::Arc;
 use tokmerge_merge::Layout;
-use tokmerge_ops::{PairBias, Rotation};
+use tokmerge_ops::{Mask, PairBias, Rotation};
 
 /// What a block works with besides its tokens; by default nothing.
 #[derive(Clone, Debug, Default)]
@@ -12,8 +12,10 @@ pub struct Context {
     pub key_bias: Option<Arc<[f32]>>,
     /// Where every token stands, for models that rotate queries and keys.
     pub rotation: Option<Arc<Rotation>>,
-    /// Added to the logits of pairs, for models with relative positions. All items have the same number of tokens.
+    /// Added to the logits of pairs, for models with relative positions.
     pub pair_bias: Option<PairBias>,
+    /// Which tokens a token attends to.
+    pub mask: Mask,
     /// Tokens of another sequence, for blocks with cross-attention.
     pub memory: Option<Memory>,
 }

@@ -13,15 +13,16 @@ mod relative_position;
 mod testing;
 
 pub use attention::Attention;
+pub(crate) use attention::normed_linear;
 pub use attention_pool::AttentionPool;
 pub(crate) use attention_pool::AttentionPoolShape;
 pub use block::Block;
-pub use config::{BlockConfig, Gate, MlpConfig, NormConfig, NormKind, Order, QkNorm, QkvBias};
+pub use config::{BlockConfig, Gate, LogitScale, MlpConfig, NormConfig, NormKind, Order, QkNorm, QkvBias};
 pub use context::Context;
-#[cfg(test)]
-pub(crate) use context::Memory;
+pub use context::Memory;
 pub use encoder_block::EncoderBlock;
 pub use feed_forward::FeedForward;
+pub(crate) use feed_forward::Joint;
 pub use parallel::{BranchesBlock, ParallelBlock};
 pub use relative_position::RelativePositionBias;
 pub(crate) use relative_position::relative_position_bias;

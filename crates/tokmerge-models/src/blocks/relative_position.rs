@@ -46,12 +46,12 @@ pub(crate) fn relative_position_bias(table: Tensor<2>, grid: (usize, usize)) -> 
     let indices = TensorData::new(indices, [tokens * tokens]);
     let indices = Tensor::<1, Int>::from_data(indices, &table.device());
     let values = table.select(0, indices).reshape([tokens, tokens, heads]);
-    PairBias(values.permute([2, 0, 1]))
+    PairBias::Shared(values.permute([2, 0, 1]))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::relative_position_bias;
+    use super::{PairBias, relative_position_bias};
     use crate::positions::relative_positions;
     use burn::tensor::{Device, Tensor, TensorData};
 
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(rows, 3 * 5 + 3);
         let values: Vec<f32> = (0..rows * heads).map(|i| i as f32).collect();
         let table = Tensor::<2>::from_data(TensorData::new(values, [rows, heads]), &Device::flex());
-        let bias = relative_position_bias(table, grid).0;
+        let PairBias::Shared(bias) = relative_position_bias(table, grid) else { panic!("one of all items") };
         assert_eq!(bias.dims(), [heads, 7, 7]);
         let bias: Vec<f32> = bias.into_data().iter::<f32>().collect();
         let row = |query: usize, key: usize| bias[query * 7 + key] as usize / heads;

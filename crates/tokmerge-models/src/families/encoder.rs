@@ -5,7 +5,7 @@ use crate::config_json::{Arguments, ConfigureError};
 use crate::family::ShapeOverrides;
 use crate::positions::{Absolute, Resampling};
 use serde_json::{Map, Value, json};
-use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, Training};
+use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, TokenKind, Training};
 
 /// Positions of a class token and of a grid, resampled as LV-ViT and T2T-ViT do it.
 pub(super) const CLASS_AND_GRID: Absolute =
@@ -22,6 +22,7 @@ pub(super) fn facts(depth: usize, (rows, columns): (usize, usize), readout: Read
         training: Training::WithoutMerging,
         readout,
         positions: PositionUse::Free,
+        tokens_are: TokenKind::Patches,
     }
 }
 

@@ -5,4 +5,5 @@ pub(crate) mod lv_vit;
 pub(crate) mod sam_vit;
 pub(crate) mod st_vit;
 pub(crate) mod t2t_vit;
+pub(crate) mod text;
 pub(crate) mod vit;

@@ -176,7 +176,7 @@ pub fn architecture(name: &str) -> Result<Architecture, UnknownModel> {
     let mut arguments = row.arguments.clone();
     arguments.extend(settings.arguments());
     let config = (row.spelling.read)(row.class, &Arguments::new(&arguments)).map_err(|_| unknown())?;
-    let processor = settings.processor(&config.shape());
+    let processor = settings.processor(&config);
     let tag = tag.unwrap_or_else(|| row.first_tag());
     Ok(Architecture { name: base.to_owned(), tag: tag.to_owned(), config, processor })
 }

@@ -1,11 +1,12 @@
 //! The tables of names, read line by line.
 
 use super::{SPELLINGS, Spelling, unlisted};
-use crate::family::Shape;
 use crate::input::InputShape;
+use crate::network::Config;
 use serde_json::{Map, Value};
 use tokmerge_data::clip::{ClipProcessor, Sampling, SpatialCrops};
 use tokmerge_data::sound::{SILENCE, SoundProcessor};
+use tokmerge_data::text::TextProcessor;
 use tokmerge_data::{
     CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess, Processor,
 };
@@ -99,13 +100,15 @@ impl Settings {
     }
 
     /// How what the model takes is prepared.
-    pub(crate) fn processor(&self, shape: &Shape) -> Processor {
+    pub(crate) fn processor(&self, config: &Config) -> Processor {
+        let (shape, room) = (&config.shape(), config.room());
         match self.0.get("sound").and_then(Value::as_str) {
             Some(sound) => sound_processor(sound, shape.img_size())
                 .unwrap_or_else(|| panic!("a table of names has the sound {sound}"))
                 .into(),
             None => match shape.input {
                 InputShape::Clip { frames, size, .. } => clip_processor(frames, size).into(),
+                InputShape::Text { .. } => TextProcessor::new(room).into(),
                 _ => self.preprocess(shape.img_size()).into(),
             },
         }

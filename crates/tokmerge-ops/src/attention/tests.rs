@@ -1,5 +1,5 @@
 use super::{
-    AttentionSpec, Mask, PairBias, Part, attention, attention_received, composed, composed_cross,
+    AttentionSpec, Mask, PairBias, PairRows, Part, attention, attention_received, composed, composed_cross,
     composed_features, composed_received, cross_attention, head_features,
 };
 use crate::testing::{assert_close, devices, gradients_match, normal};
@@ -125,6 +125,59 @@ fn attention_between_two_layouts_equals_composed_with_gradients() {
     }
 }
 
+/// A row of a table of so many for every pair.
+fn pair_rows(layout: &Layout, table: Tensor<2>) -> PairRows {
+    let [rows, _] = table.dims();
+    let pairs = layout.lens().flat_map(|len| (0..len * len).map(move |pair| ((7 * pair + len) % rows) as u8));
+    PairRows { table, rows: pairs.collect() }
+}
+
+#[test]
+fn every_item_has_its_own_biases_of_pairs() {
+    let device = devices();
+    for (heads, layout) in cases() {
+        let qkv: Tensor<2> = normal([layout.rows(), 3 * heads.count * heads.dim], 7, &device.plain);
+        let table: Tensor<2> = normal([5, heads.count], 8, &device.plain);
+        for spec in specs(heads, &layout) {
+            let pairs = pair_rows(&layout, table.clone());
+            let spec = AttentionSpec { pair_bias: Some(PairBias::Rows(pairs)), ..spec };
+            let expected = composed(qkv.clone(), &spec);
+            assert_close(attention(qkv.clone(), &spec), expected, 2e-5);
+        }
+        // All zeros are no bias.
+        let pairs = pair_rows(&layout, table.zeros_like());
+        let [plain, _] = specs(heads, &layout);
+        let zeros = AttentionSpec { pair_bias: Some(PairBias::Rows(pairs)), ..plain.clone() };
+        let values = |spec| attention(qkv.clone(), spec).into_data().to_vec::<f32>().unwrap();
+        assert_eq!(values(&zeros), values(&plain), "bit for bit");
+    }
+}
+
+#[test]
+fn a_table_of_biases_of_pairs_has_a_gradient() {
+    let (heads, layout) = (HEADS[1], Layout::from_lens(&[4, 2, 4]));
+    let device = devices().tracked;
+    let qkv: Tensor<2> = normal([10, 3 * 48], 3, &device);
+    let ours = |table: Tensor<2>| {
+        let pair_bias = Some(PairBias::Rows(pair_rows(&layout, table)));
+        attention(qkv.clone(), &AttentionSpec { pair_bias, ..AttentionSpec::new(heads, &layout) })
+    };
+    // The same by one item at a time, each with a bias of its own.
+    let by_item = |table: Tensor<2>| {
+        let rows = pair_rows(&layout, table);
+        let starts = PairRows::starts(&layout, &layout);
+        let items = (0..3).map(|item| {
+            let (range, one) = (layout.range(item), Layout::uniform(1, layout.range(item).len()));
+            let bias = rows.of(&[item], &starts, 3, [range.len(); 2]).squeeze_dim::<3>(0);
+            let pair_bias = Some(PairBias::Shared(bias));
+            let qkv = qkv.clone().slice(s![range.start..range.end, ..]);
+            attention(qkv, &AttentionSpec { pair_bias, ..AttentionSpec::new(heads, &one) })
+        });
+        Tensor::cat(items.collect(), 0)
+    };
+    gradients_match([normal([5, 3], 4, &device)], |[table]| ours(table), |[table]| by_item(table), 1e-5);
+}
+
 #[test]
 fn a_pair_bias_is_added_to_the_logits_and_has_a_gradient() {
     let (heads, layout) = (HEADS[1], Layout::uniform(2, 6));
@@ -133,8 +186,10 @@ fn a_pair_bias_is_added_to_the_logits_and_has_a_gradient() {
     gradients_match(
         [normal([3, 6, 6], 4, &device)],
         |[bias]| {
-            let spec =
-                AttentionSpec { pair_bias: Some(PairBias(bias)), ..AttentionSpec::new(heads, &layout) };
+            let spec = AttentionSpec {
+                pair_bias: Some(PairBias::Shared(bias)),
+                ..AttentionSpec::new(heads, &layout)
+            };
             attention(qkv.clone(), &spec)
         },
         |[bias]| {

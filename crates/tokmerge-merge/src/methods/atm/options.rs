@@ -4,7 +4,7 @@ use super::{Atm, BatchRule, Threshold};
 use crate::methods::MethodInfo;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, entries, infos, list_text, number,
-    number_in, recheck,
+    number_in, positions, protect, recheck,
 };
 use crate::{HeadAggregation, LastLayer, Metric};
 
@@ -104,6 +104,8 @@ const OPTIONS: &[Opt<Atm>] = &[
         "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
     ),
     recheck(),
+    protect(),
+    positions(),
 ];
 
 /// What stands for a number of eq. 1 that was not given. Options never are: they are refused unless in range.

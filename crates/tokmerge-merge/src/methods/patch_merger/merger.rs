@@ -6,7 +6,7 @@ use crate::{Layout, Mixture, Tokens};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::softmax, s};
 use tokmerge_nn::Norm;
-use tokmerge_ops::{Activation, LinearWeights, Precision, linear};
+use tokmerge_ops::{Activation, LinearWeights, NormKind, Precision, linear};
 
 /// `Y = softmax(Wᵀ Xᵀ) X` on normalised tokens `X: [N, C]` (eq. 1).
 #[derive(Module, Debug)]
@@ -22,7 +22,7 @@ pub struct Merger {
 impl Merger {
     pub(crate) fn new(method: &Options, outputs: usize, channels: usize, start: &mut Start<'_>) -> Self {
         Self {
-            norm: start.norm(channels),
+            norm: start.norm(NormKind::Layer, channels),
             // Scores of normalised tokens begin with deviation 1.
             queries: start.normal([outputs, channels], (channels as f64).powf(-0.5)),
             method: method.clone(),

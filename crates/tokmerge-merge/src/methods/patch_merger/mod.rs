@@ -8,9 +8,10 @@
 mod merger;
 
 use super::option::{
-    Choice, FromOptions, ONE_OR_LIST, Opt, Refusal, choice, infos, one_or_list, one_or_list_text,
+    Choice, FromOptions, ONE_OR_LIST, Opt, Refusal, choice, infos, one_or_list, one_or_list_text, positions,
+    protect,
 };
-use super::{MethodInfo, Rule};
+use super::{Common, MethodInfo, Rule};
 use crate::Site;
 use crate::mergers::{self, Start};
 
@@ -27,6 +28,8 @@ pub struct Options {
     pub axis: Axis,
     /// Whether the class token merges.
     pub prefix: PrefixTokens,
+    /// Options that methods share.
+    pub common: Common,
 }
 
 /// Over what the scores of input and output tokens are normalised.
@@ -81,13 +84,21 @@ const OPTIONS: &[Opt<Options>] = &[
     ),
     choice!("axis", AXES, axis, "over what scores are normalised: the paper's, or that of public ports"),
     choice!("cls", PREFIXES, prefix, "whether the class token merges"),
+    protect(),
+    positions(),
 ];
 
 impl FromOptions for Options {
     const OPTIONS: &'static [Opt<Self>] = OPTIONS;
 
     fn start() -> Self {
-        Self { outputs: Vec::new(), layers: None, axis: Axis::Outputs, prefix: PrefixTokens::Keep }
+        Self {
+            outputs: Vec::new(),
+            layers: None,
+            axis: Axis::Outputs,
+            prefix: PrefixTokens::Keep,
+            common: Common::NONE,
+        }
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -123,6 +134,14 @@ impl Rule for Options {
 
     fn options(&self) -> Vec<(String, String)> {
         self.written()
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
+        change(&mut self.common);
     }
 
     fn site(&self) -> Site {

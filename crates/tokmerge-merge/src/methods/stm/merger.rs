@@ -46,7 +46,7 @@ impl Merger {
             Score::Query => query = Some(start.normal([1, channels], deviation)),
             Score::Random | Score::Mean | Score::Max => {}
         }
-        let norm = query.is_some().then(|| start.norm(channels));
+        let norm = query.is_some().then(|| start.norm(method.norm, channels));
         Self { norm, query, key, method: method.clone() }
     }
 

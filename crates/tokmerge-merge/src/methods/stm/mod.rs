@@ -10,11 +10,12 @@ mod merger;
 
 use super::option::{
     Choice, FromOptions, ONE_OR_LIST, Opt, Refusal, choice, infos, number, one_or_list, one_or_list_text,
-    whole,
+    positions, protect, whole,
 };
-use super::{MethodInfo, Rule};
+use super::{Common, MethodInfo, Rule};
 use crate::Site;
 use crate::mergers::{self, Start};
+use tokmerge_ops::NormKind;
 
 pub(crate) use merger::Held;
 pub use merger::Merger;
@@ -36,6 +37,10 @@ pub struct Options {
     pub gradient: ScoreGradient,
     /// Channels of queries and keys (`d'`). `None`: half of the tokens' (§3.1).
     pub width: Option<usize>,
+    /// The norm before the scores.
+    pub norm: NormKind,
+    /// Options that methods share.
+    pub common: Common,
 }
 
 /// Whether all tokens are there again after a block (§3.2).
@@ -80,6 +85,7 @@ pub enum ScoreGradient {
     Attached,
 }
 
+const NORMS: &[Choice<NormKind>] = &[("layer", NormKind::Layer), ("rms", NormKind::Rms)];
 const INFLATIONS: &[Choice<Inflation>] = &[("off", Inflation::Off), ("on", Inflation::On)];
 const SCALES: &[Choice<Scale>] = &[("mean", Scale::Mean), ("sum", Scale::Sum)];
 const SCORES: &[Choice<Score>] = &[
@@ -137,6 +143,9 @@ const OPTIONS: &[Opt<Options>] = &[
         ("half of the channels, or 1 or more", "a whole number from 1 to 4096"),
         "channels of queries and keys"
     ),
+    choice!("norm", NORMS, norm, "the norm before the scores"),
+    protect(),
+    positions(),
 ];
 
 impl FromOptions for Options {
@@ -151,6 +160,8 @@ impl FromOptions for Options {
             score: Score::Attention,
             gradient: ScoreGradient::Detached,
             width: None,
+            norm: NormKind::Layer,
+            common: Common::NONE,
         }
     }
 
@@ -168,6 +179,14 @@ impl Options {
     fn width_in(&self, channels: usize) -> usize {
         self.width.unwrap_or(channels / 2).max(1)
     }
+
+    /// Parameters of its norm for every channel.
+    fn norm_tensors(&self) -> usize {
+        match self.norm {
+            NormKind::Layer => 2,
+            NormKind::Rms => 1,
+        }
+    }
 }
 
 /// Tokens of an item of `len` after merging windows of `window` after the prefix.
@@ -183,6 +202,14 @@ impl Rule for Options {
 
     fn options(&self) -> Vec<(String, String)> {
         self.written()
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
+        change(&mut self.common);
     }
 
     fn site(&self) -> Site {
@@ -215,8 +242,8 @@ impl Rule for Options {
 
     fn merger_parameters(&self, _: usize, channels: usize) -> usize {
         match self.score {
-            Score::Attention => 2 * channels * (1 + self.width_in(channels)),
-            Score::Query => 3 * channels,
+            Score::Attention => channels * (self.norm_tensors() + 2 * self.width_in(channels)),
+            Score::Query => channels * (self.norm_tensors() + 1),
             Score::Random | Score::Mean | Score::Max => 0,
         }
     }

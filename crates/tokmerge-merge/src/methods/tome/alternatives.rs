@@ -5,7 +5,7 @@ use super::Tome;
 use crate::methods::At;
 use crate::methods::matching::bipartite::{Proposals, Unmerged};
 use crate::plan::PlanBuilder;
-use crate::{Amount, Evidence, MergePlan, Similarity, Tokens, mergeable};
+use crate::{Evidence, MergePlan, Similarity, Tokens};
 use tokmerge_nn::Random;
 use tokmerge_ops::Match;
 
@@ -53,10 +53,7 @@ fn normalise(row: &mut [f32]) {
 
 /// Tokens that item `item` of `len` can lose of those that are to go.
 fn count(at: &At, tokens: &Tokens, item: usize, len: usize) -> usize {
-    match at.amount {
-        Amount::Count(remove) => mergeable(remove, len, tokens.prefix.of(item)),
-        Amount::Above(_) => 0,
-    }
+    at.amount.of(len, tokens.prefix.of(item)).unwrap_or(0)
 }
 
 /// Random partners and random acceptance: what merging is worth without looking at the tokens.

@@ -17,7 +17,7 @@ use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Partition, Rule};
 use crate::{
     Amount, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, MergePlan, Metric, MetricRequest,
-    ModelFacts, Received, Schedule, ScheduleError, Similarity, Site, Tokens, Wants, mergeable,
+    ModelFacts, Received, Schedule, ScheduleError, Similarity, Site, Tokens, Wants,
 };
 
 pub(super) use options::INFO;
@@ -133,20 +133,19 @@ impl Rule for Tome {
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
-        Ok(self.schedule.per_layer(facts.depth)?.into_iter().map(Amount::Count).collect())
+        self.schedule.per_layer(facts.depth)
     }
 
     fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
-        let Amount::Count(remove) = at.amount else { return None };
-        let removable = |(item, len)| mergeable(remove, len, tokens.prefix.of(item));
-        if tokens.layout.lens().enumerate().all(|item| removable(item) == 0) {
+        let removable = |(item, len)| at.amount.of(len, tokens.prefix.of(item));
+        if tokens.layout.lens().enumerate().all(|item| removable(item).is_none_or(|remove| remove == 0)) {
             return None;
         }
         self.matcher.plan(self, at, tokens, evidence)
     }
 
     fn matching_macs(&self, shape: MatchShape) -> f64 {
-        let Amount::Count(remove) = shape.amount else { return 0.0 };
+        let Some(remove) = shape.amount.of(shape.tokens, 0) else { return 0.0 };
         let width = self.metric.width(shape.head_dim, shape.channels) as f64;
         let tokens = shape.tokens;
         match self.matcher {

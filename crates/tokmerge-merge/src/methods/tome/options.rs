@@ -3,7 +3,7 @@
 use super::{Matcher, Tome, Unmerge};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, entries, infos, joined,
-    list_text, named, number_in, recheck, whole,
+    list_text, named, number_in, positions, protect, recheck, whole,
 };
 use crate::methods::{MethodInfo, Partition};
 use crate::{Combine, HeadAggregation, LastLayer, Metric, Rounding, Schedule, Similarity};
@@ -59,8 +59,8 @@ const OPTIONS: &[Opt<Tome>] = &[
     Opt::required(
         "r",
         (
-            "a number, or a list such as [16,16,8] with one per layer",
-            "a whole number from 0 to 100000, or a list such as [16,16,8]",
+            "a number, a list such as [16,16,8] with one per layer, or a share such as 10%",
+            "a whole number from 0 to 100000, a list such as [16,16,8], or a share of up to 50% such as 10%",
         ),
         "tokens to remove per layer",
         read_r,
@@ -68,6 +68,7 @@ const OPTIONS: &[Opt<Tome>] = &[
             Some(match &tome.schedule {
                 Schedule::Constant(r) | Schedule::Linear { r, .. } => r.to_string(),
                 Schedule::PerLayer(list) => list_text(list),
+                Schedule::Share(share) => percent_text(*share),
             })
         },
     ),
@@ -78,7 +79,7 @@ const OPTIONS: &[Opt<Tome>] = &[
         read_inflect,
         |tome| match tome.schedule {
             Schedule::Linear { inflect, .. } => Some(inflect.to_string()),
-            Schedule::Constant(_) | Schedule::PerLayer(_) => None,
+            Schedule::Constant(_) | Schedule::PerLayer(_) | Schedule::Share(_) => None,
         },
     ),
     Opt::new(
@@ -94,7 +95,7 @@ const OPTIONS: &[Opt<Tome>] = &[
         },
         |tome| match &tome.schedule {
             Schedule::Linear { rounding, .. } => named(ROUNDINGS, rounding),
-            Schedule::Constant(_) | Schedule::PerLayer(_) => None,
+            Schedule::Constant(_) | Schedule::PerLayer(_) | Schedule::Share(_) => None,
         },
     ),
     Opt::new(
@@ -151,6 +152,8 @@ const OPTIONS: &[Opt<Tome>] = &[
         "what goes through the last MLP: all, or the class token (models that need patches keep them)"
     ),
     recheck(),
+    protect(),
+    positions(),
     Opt::new(
         "seed",
         ("0", "a whole number"),
@@ -165,11 +168,25 @@ const OPTIONS: &[Opt<Tome>] = &[
 
 fn read_r(tome: &mut Tome, text: &str) -> Result<(), Refusal> {
     let number = |text: &str| whole(text, 0..=100_000);
-    tome.schedule = match entries(text, number) {
-        Some(list) => Schedule::PerLayer(list?),
-        None => Schedule::Constant(number(text)?),
+    tome.schedule = match (entries(text, number), text.trim().strip_suffix('%')) {
+        (Some(list), _) => Schedule::PerLayer(list?),
+        (None, Some(percent)) => {
+            let percent: f64 = number_in(percent, |percent| (0.0..=50.0).contains(percent))?;
+            Schedule::Share(percent / 100.0)
+        }
+        (None, None) => Schedule::Constant(number(text)?),
     };
     Ok(())
+}
+
+/// A share as [`read_r`] reads it: the shortest number of percent that is the same share.
+fn percent_text(share: f64) -> String {
+    let rounded = |digits: i32| {
+        let power = 10_f64.powi(digits);
+        (share * 100.0 * power).round() / power
+    };
+    let exact = (0..=17).map(rounded).find(|percent| percent / 100.0 == share);
+    format!("{}%", exact.unwrap_or(share * 100.0))
 }
 
 fn read_inflect(tome: &mut Tome, text: &str) -> Result<(), Refusal> {
@@ -178,8 +195,9 @@ fn read_inflect(tome: &mut Tome, text: &str) -> Result<(), Refusal> {
         Schedule::Constant(r) if inflect != 0.0 => {
             tome.schedule = Schedule::Linear { r, inflect, rounding: Rounding::default() };
         }
-        Schedule::PerLayer(_) => {
-            let reason = "inflect tilts a single r; a list already says how many each layer removes";
+        Schedule::PerLayer(_) | Schedule::Share(_) => {
+            let reason =
+                "inflect tilts a single r; a list or a share already says how many each layer removes";
             return Err(Refusal::Conflict(reason.to_owned()));
         }
         Schedule::Constant(_) | Schedule::Linear { .. } => {}

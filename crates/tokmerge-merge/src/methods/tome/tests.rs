@@ -352,7 +352,7 @@ fn a_merge_that_nobody_would_read_is_skipped_and_counted() {
     let (batch, mut trace) = (tokens(&[9, 4], 1, 4), Trace::default());
     reduction.skip_last(0, batch.layout.clone(), batch.prefix.clone(), &mut trace);
     let (from, skip) = trace.last_block_skip().unwrap();
-    assert_eq!((from.layer, skip.merges_skipped, skip.prefix.common()), (0, 3, Some(1)));
+    assert_eq!((from.layer, skip.merges_skipped, skip.prefix.common()), (0, Amount::Count(3), Some(1)));
     assert_eq!([trace.tokens_left(0, 9), trace.tokens_left(1, 4)], [6, 3], "at most half of what may merge");
     assert_eq!(trace.layer_tokens(0, 9, 1)[0], crate::LayerTokens { entered: 9, attended: 9, fed: 6 });
     assert_eq!(trace.plan_until(None), None);

@@ -13,6 +13,7 @@ mod siglip;
 mod sound;
 #[cfg(test)]
 mod tests;
+mod text;
 mod unsupported;
 mod video;
 mod vit;
@@ -79,6 +80,8 @@ const MODEL_TYPES: &[ModelType] = &[
     images("siglip2_vision_model", siglip::siglip, Preparation::SIGLIP),
     ModelType { name: "audio-spectrogram-transformer", understood: Reading::Other(sound::ast) },
     ModelType { name: "videomae", understood: Reading::Other(video::videomae) },
+    ModelType { name: "bert", understood: Reading::Other(text::bert) },
+    ModelType { name: "t5", understood: Reading::Other(text::t5) },
 ];
 
 /// What a shape is read from.
@@ -152,6 +155,9 @@ impl Given<'_> {
             "ForMaskedImageModeling",
             "ForPreTraining",
             "ModelWithProjection",
+            "ForConditionalGeneration",
+            "ForSequenceClassification",
+            "ForMaskedLM",
         ];
         match self.config.architectures.first() {
             Some(class) if !ENDINGS.iter().any(|ending| class.ends_with(ending)) => {
@@ -177,9 +183,14 @@ impl Given<'_> {
         let classifies = match self.config.architectures.is_empty() {
             true => in_file.is_some() || self.weights.is_none() && self.config.num_labels.is_some(),
             false => {
-                ["ForImageClassification", "WithTeacher", "ForAudioClassification", "ForVideoClassification"]
-                    .iter()
-                    .any(|class| self.has_class(class))
+                const CLASSES: &[&str] = &[
+                    "ForImageClassification",
+                    "WithTeacher",
+                    "ForAudioClassification",
+                    "ForVideoClassification",
+                    "ForSequenceClassification",
+                ];
+                CLASSES.iter().any(|class| self.has_class(class))
             }
         };
         if classifies { self.config.num_labels.or(in_file).unwrap_or(2) } else { 0 }

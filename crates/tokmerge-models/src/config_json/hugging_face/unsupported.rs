@@ -9,7 +9,6 @@ const KINDS: &[(&str, &[&str])] = &[
         &[
             "albert",
             "bart",
-            "bert",
             "big_bird",
             "bloom",
             "camembert",
@@ -44,7 +43,6 @@ const KINDS: &[(&str, &[&str])] = &[
             "qwen2",
             "qwen3",
             "roberta",
-            "t5",
             "umt5",
             "xlm-roberta",
             "xlnet",

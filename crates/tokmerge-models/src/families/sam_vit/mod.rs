@@ -18,7 +18,7 @@ use crate::positions::{Absolute, Resampling};
 use crate::stems::PatchEmbed;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{KeyBias, Layout, ModelFacts, PositionUse, Readout, Tokens, Training};
+use tokmerge_merge::{KeyBias, Layout, ModelFacts, PositionUse, Readout, TokenKind, Tokens, Training};
 use tokmerge_nn::{Bias, Linear, Norm, normal_parameter};
 use tokmerge_ops::{Activation, ConvolutionWeights, Maps, Precision, Window, convolution};
 
@@ -133,6 +133,7 @@ impl FamilyConfig for SamVitConfig {
             positions: PositionUse::Fixed(
                 "it attends within windows of a map and by distances in it, and of merged tokens no map is left",
             ),
+            tokens_are: TokenKind::Patches,
         }
     }
 

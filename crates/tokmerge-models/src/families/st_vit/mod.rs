@@ -13,7 +13,7 @@ use crate::positions::{Absolute, Resampling, sinusoids, table};
 use crate::stems::TubeEmbed;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
-use tokmerge_merge::{KeyBias, Layout, ModelFacts, PositionUse, Readout, Tokens, Training};
+use tokmerge_merge::{KeyBias, Layout, ModelFacts, PositionUse, Readout, TokenKind, Tokens, Training};
 use tokmerge_nn::{Bias, Linear, Norm, normal_parameter, zeros_parameter};
 use tokmerge_ops::{Precision, assemble};
 
@@ -132,6 +132,7 @@ impl FamilyConfig for StVitConfig {
             training: Training::WithoutMerging,
             readout: Readout::All,
             positions: PositionUse::Free,
+            tokens_are: TokenKind::Patches,
         }
     }
 

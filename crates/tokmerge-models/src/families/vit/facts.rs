@@ -10,7 +10,7 @@ use crate::flops::{BlockCost, Cost, ExpertCost, HeadCost, Work};
 use crate::input::InputShape;
 use crate::positions::{Absolute, PositionConfig, Relative};
 use burn::tensor::Device;
-use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, Training};
+use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, TokenKind, Training};
 use tokmerge_nn::Bias;
 use tokmerge_ops::Precision;
 
@@ -216,6 +216,7 @@ impl FamilyConfig for VitConfig {
             training: Training::WithoutMerging,
             readout,
             positions,
+            tokens_are: TokenKind::Patches,
         }
     }
 

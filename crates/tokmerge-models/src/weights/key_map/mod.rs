@@ -6,12 +6,14 @@
 //!
 //! A new spelling is a file here and a line in [`KEY_MAPS`].
 
+mod bert;
 mod hugging_face;
 mod hugging_face_aimv2;
 mod hugging_face_clip;
 mod kwt;
 mod lv_vit;
 mod mae_st;
+mod marian;
 mod meta;
 mod names;
 mod open_clip;
@@ -19,6 +21,7 @@ mod sam_vit;
 mod source;
 mod swag;
 mod t2t_vit;
+mod t5;
 mod timm;
 mod torchvision;
 
@@ -74,6 +77,9 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &kwt::Kwt,
     &mae_st::MaeSt,
     &sam_vit::SamVit,
+    &t5::T5,
+    &bert::Bert,
+    &marian::Marian,
     &t2t_vit::T2tVit,
     &meta::Meta,
     &timm::Timm,
@@ -112,7 +118,7 @@ const AVERAGED: &[(&str, &[&str])] = &[
 pub enum SpellingError {
     /// No spelling recognises them.
     #[error(
-        "tensors are named like {examples}, which is no spelling of an image model known here ({known}); convert \
+        "tensors are named like {examples}, which is no spelling of a model known here ({known}); convert \
          the weights to timm's or transformers' names"
     )]
     Unknown {

@@ -1,0 +1,100 @@
+use super::{Lines, Role, TextError, TextProcessor, TokenIds, Tokenizer};
+use std::io::Cursor;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A tokenizer of words with class and separator.
+const WORDS: &str = r###"{
+  "version": "1.0", "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+  "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0,
+  "pad_token": "[PAD]"}, "added_tokens": [], "normalizer": {"type": "Lowercase"},
+  "pre_tokenizer": {"type": "WhitespaceSplit"},
+  "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]}, "decoder": null,
+  "model": {"type": "WordLevel", "vocab": {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "b": 4, "[UNK]": 5}, "unk_token": "[UNK]"}}"###;
+
+fn tokenizer(json: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    std::fs::write(&path, json).unwrap();
+    (dir, path)
+}
+
+fn processor() -> TextProcessor {
+    let (_dir, path) = tokenizer(WORDS);
+    TextProcessor::new(512).with_tokenizer(Arc::new(Tokenizer::open(&path).unwrap()))
+}
+
+#[test]
+fn texts_are_neither_padded_nor_cut_by_what_the_file_says() {
+    let TokenIds { ids, roles } = processor().encode("A b A zebra").unwrap();
+    assert_eq!(ids, [1, 3, 4, 3, 5, 2]);
+    let expected = [Role::Class, Role::Word, Role::Word, Role::Word, Role::Word, Role::Separator];
+    assert_eq!(roles, expected);
+}
+
+#[test]
+fn long_texts_keep_their_end_token() {
+    let short = processor().with_max_tokens(4).unwrap();
+    assert_eq!(short.encode("a b a b a b").unwrap().ids, [1, 3, 4, 2]);
+    let long = "a ".repeat(100_000);
+    assert_eq!(processor().encode(&long).unwrap().len(), 256);
+    let error = processor().with_max_tokens(513).unwrap_err().to_string();
+    assert!(error.contains("513") && error.contains("4 to 512"), "{error}");
+}
+
+#[test]
+fn texts_without_a_token_are_refused() {
+    for text in ["", "   ", "\t"] {
+        assert!(matches!(processor().encode(text), Err(TextError::Empty)), "{text:?}");
+    }
+    assert!(processor().encode("😀").is_ok());
+    assert!(matches!(TextProcessor::new(8).encode("a"), Err(TextError::NoTokenizer)));
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let (_dir, path) = tokenizer(WORDS);
+    let tokenizer = Tokenizer::open(&path).unwrap();
+    assert!(tokenizer.check(6).is_ok() && tokenizer.check(100).is_ok());
+    let error = tokenizer.check(5).unwrap_err().to_string();
+    assert!(
+        error.contains("up to 5") && error.contains("up to 4") && error.contains("another model"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_no_tokenizer_is_one_line() {
+    for text in ["", "{}", "[1, 2", "{\"model\": {\"type\": \"None\"}}"] {
+        let (_dir, path) = tokenizer(text);
+        let error = Tokenizer::open(&path).err().expect("no tokenizer").to_string();
+        assert!(!error.contains('\n') && error.contains("tokenizer.json"), "{error}");
+    }
+}
+
+#[test]
+fn texts_of_one_length_are_filled_with_tokens_that_take_part() {
+    let filled = processor().filled_with(2).with_max_tokens(6).unwrap().encode("a").unwrap();
+    assert_eq!(filled.ids, [1, 3, 2, 2, 2, 2]);
+    assert_eq!(filled.roles[3..], [Role::Separator; 3]);
+}
+
+#[test]
+fn an_end_is_added_where_the_tokenizer_adds_none() {
+    let ended = |text| processor().ended_by(4).with_max_tokens(5).unwrap().encode(text).unwrap();
+    assert_eq!((ended("a").ids, ended("a").roles[3]), (vec![1, 3, 2, 4], Role::Separator));
+    assert_eq!(ended("a a a a a").ids, [1, 3, 3, 3, 4], "within the limit");
+    assert_eq!(processor().ended_by(2).encode("a").unwrap().ids, [1, 3, 2], "once");
+}
+
+#[test]
+fn a_file_is_one_text_a_line_and_bad_lines_are_named() {
+    let bytes = b"\xEF\xBB\xBFone\r\n\ntwo \xFF\nthree".to_vec();
+    let lines: Vec<_> = Lines::new(Cursor::new(bytes)).map(Result::unwrap).collect();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[0].as_deref().unwrap(), "one");
+    assert_eq!(lines[1].as_deref().unwrap(), "");
+    let error = lines[2].as_ref().unwrap_err().to_string();
+    assert!(error.contains("line 3") && error.contains("byte 5"), "{error}");
+    assert_eq!(lines[3].as_deref().unwrap(), "three");
+}

@@ -1,0 +1,129 @@
+//! A `tokenizer.json`, read by the `tokenizers` crate.
+
+use super::{Role, TextError, TokenIds};
+use std::path::{Path, PathBuf};
+use tokenizers::{Encoding, TruncationParams};
+
+/// The name of the file.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+
+/// More than any tokenizer has.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Longer texts are cut before they are tokenized, since nothing of what follows could be among the first tokens: white space
+/// and a token of each 256 bytes.
+const BYTES_PER_TOKEN: usize = 256;
+const WHITE_SPACE: usize = 1 << 20;
+
+/// Makes tokens of texts.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    path: PathBuf,
+    /// Of the file.
+    digest: u64,
+}
+
+impl PartialEq for Tokenizer {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Tokenizer {
+    /// Reads a file. What it says of padding and truncation is left aside: those are for who runs the model to say.
+    ///
+    /// # Errors
+    /// When it is not there, or no tokenizer.
+    pub fn open(path: &Path) -> Result<Self, TextError> {
+        let wrong = |reason: String| TextError::Tokenizer { path: path.to_owned(), reason };
+        let found = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+        if !found.is_file() || found.len() > MOST_BYTES {
+            return Err(wrong(format!("is no file of at most {MOST_BYTES} bytes, as tokenizers are")));
+        }
+        let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|error| wrong(format!("is no tokenizer ({})", one_line(&error.to_string()))))?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| wrong(error.to_string()))?;
+        // FNV-1a.
+        let digest = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
+            (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Ok(Self { inner, path: path.to_owned(), digest })
+    }
+
+    /// Refuses a tokenizer that has tokens which a model with a table of `rows` does not know.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn check(&self, rows: usize) -> Result<(), TextError> {
+        let last = self.inner.get_vocab(true).values().copied().max().unwrap_or(0);
+        if (last as usize) < rows {
+            return Ok(());
+        }
+        let most = rows.saturating_sub(1) as u32;
+        Err(TextError::Vocabulary { path: self.path.clone(), last, most })
+    }
+
+    /// The number of a token.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// A checksum of the file.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The first tokens of a text, `max_tokens` of them at most, those that are added included.
+    ///
+    /// # Errors
+    /// When none of the text's own are left.
+    pub fn encode(&self, text: &str, max_tokens: usize) -> Result<TokenIds, TextError> {
+        let refused = |error: tokenizers::Error| TextError::Encode(one_line(&error.to_string()));
+        let most = (max_tokens.saturating_mul(BYTES_PER_TOKEN)).saturating_add(WHITE_SPACE).min(text.len());
+        let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let mut pieces = self.inner.encode_fast(&text[..end], false).map_err(refused)?;
+        if pieces.is_empty() {
+            return Err(TextError::Empty);
+        }
+        let added = self.added();
+        pieces.truncate(max_tokens.saturating_sub(added).max(1), 0, TruncationParams::default().direction);
+        let whole = self.inner.post_process(pieces, None, true).map_err(refused)?;
+        Ok(token_ids(&whole))
+    }
+
+    /// Tokens that are added to a text.
+    fn added(&self) -> usize {
+        use tokenizers::PostProcessor;
+        self.inner.get_post_processor().map_or(0, |post| post.added_tokens(false))
+    }
+
+    /// Tokens as a text, those that are added left out.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot say.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
+        self.inner.decode(ids, true).map_err(|error| TextError::Encode(one_line(&error.to_string())))
+    }
+}
+
+fn token_ids(encoding: &Encoding) -> TokenIds {
+    let special = encoding.get_special_tokens_mask();
+    // A first token that is added stands for the whole text where something follows the text too, or words do.
+    let class = special.first() == Some(&1) && special.len() > 1;
+    let role = |(place, special): (usize, &u32)| match (place, special) {
+        (_, 0) => Role::Word,
+        (0, _) if class => Role::Class,
+        _ => Role::Separator,
+    };
+    let roles = special.iter().enumerate().map(role).collect();
+    TokenIds { ids: encoding.get_ids().to_vec(), roles }
+}
+
+fn one_line(text: &str) -> String {
+    let shown: String = text.chars().take(200).collect();
+    shown.split_whitespace().collect::<Vec<_>>().join(" ")
+}

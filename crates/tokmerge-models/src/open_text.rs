@@ -1,0 +1,93 @@
+//! What a model of texts has beside its weights: a tokenizer, and how sentence-transformers read it.
+
+use crate::families::text::{AnswerLength, TextConfig, TextPool};
+use crate::open::{ModelError, read_json};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+use tokmerge_data::text::{TOKENIZER_FILE, TextProcessor, Tokenizer};
+
+/// Its list of what stands behind each other.
+const MODULES: &str = "modules.json";
+/// What it knows of the encoder.
+const SENTENCE_BERT: &str = "sentence_bert_config.json";
+
+/// Changes what the answer is read off to what sentence-transformers says, where the folder is one of its.
+///
+/// # Errors
+/// When it says what is not understood.
+pub(crate) fn as_sentence_encoder(dir: &Path, config: &mut TextConfig) -> Result<(), ModelError> {
+    let path = dir.join(MODULES);
+    if !path.is_file() {
+        if dir.join(SENTENCE_BERT).is_file() {
+            (config.pool, config.length) = (TextPool::Average, AnswerLength::Unit);
+        }
+        return Ok(());
+    }
+    let refused = |path: &Path, reason: String| ModelError::Preprocessor { path: path.to_owned(), reason };
+    let modules = read_json(&path)?;
+    let list = modules.as_array().ok_or_else(|| refused(&path, "must be a list of modules".to_owned()))?;
+    for module in list {
+        let text = |name| module.get(name).and_then(Value::as_str).unwrap_or_default();
+        match text("type").rsplit('.').next().unwrap_or_default() {
+            "Transformer" => {}
+            "Pooling" => {
+                // A name within the folder, never a way out of it.
+                let folder = text("path");
+                let inside = !folder.contains(['/', '\\']) && !folder.contains("..");
+                let file = dir.join(if inside { folder } else { "" }).join("config.json");
+                config.pool = pool(&read_json(&file)?).map_err(|reason| refused(&file, reason))?;
+            }
+            "Normalize" => config.length = AnswerLength::Unit,
+            other => {
+                let other = tokmerge_checkpoint::quoted(other);
+                let reason =
+                    format!("has the module {other}, and understood are Transformer, Pooling and Normalize");
+                return Err(refused(&path, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pool(config: &Value) -> Result<TextPool, String> {
+    let is = |name: &str| config.get(name).and_then(Value::as_bool) == Some(true);
+    let chosen: Vec<&str> = config
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, value)| name.starts_with("pooling_mode_") && value.as_bool() == Some(true))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    match chosen[..] {
+        [_] if is("pooling_mode_mean_tokens") => Ok(TextPool::Average),
+        [_] if is("pooling_mode_cls_token") => Ok(TextPool::Class),
+        _ => Err(format!(
+            "pools by {}, and understood are pooling_mode_mean_tokens and pooling_mode_cls_token, one of them",
+            if chosen.is_empty() { "nothing".to_owned() } else { chosen.join(" and ") }
+        )),
+    }
+}
+
+/// The same preparation with the tokenizer of a folder, if it has one.
+///
+/// # Errors
+/// When it cannot be read, or is that of another model.
+pub(crate) fn with_tokenizer_of(
+    dir: &Path,
+    processor: &TextProcessor,
+    config: &TextConfig,
+) -> Result<TextProcessor, ModelError> {
+    let path = dir.join(TOKENIZER_FILE);
+    if !path.exists() {
+        return Ok(processor.clone());
+    }
+    let tokenizer = Tokenizer::open(&path).map_err(ModelError::Tokenizer)?;
+    tokenizer.check(config.vocabulary).map_err(ModelError::Tokenizer)?;
+    let processor = processor.clone().with_tokenizer(Arc::new(tokenizer));
+    // What is written from is ended as what is written.
+    Ok(match config.decoder {
+        Some(decoder) => processor.ended_by(decoder.end),
+        None => processor,
+    })
+}
