@@ -10,7 +10,7 @@ use crate::shape::Shape;
 /// Draws the scene of an object of class `class` into `out`, `[side, side, 3]` bytes.
 pub(crate) fn compose(random: &mut Random, class: usize, side: usize, out: &mut [u8]) {
     let mut painter = Painter::new(random, side);
-    let ground = painter.background(random);
+    let ground = painter.background(random, &ANY_GROUND);
     let size = match figure(class) {
         Figure::Texture(_) => random.between(0.4, 0.8),
         _ => random.between(0.35, 0.75),
@@ -38,6 +38,14 @@ pub(crate) fn random_light(random: &mut Random) -> Light {
     Light { middle: random.between(0.85, 1.1), growth, noise: 12.0 * noise * noise }
 }
 
+/// How often a background is plain, fades along a line or from a point, has clouds, patches, or lines.
+pub(crate) type Grounds = [usize; 6];
+
+/// Anything from a plain wall to clutter.
+pub(crate) const ANY_GROUND: Grounds = [18, 14, 10, 24, 18, 16];
+/// Nothing that could be taken for an object.
+pub(crate) const CALM_GROUND: Grounds = [18, 14, 10, 24, 0, 0];
+
 /// A canvas, its side in pixels, and over how many pixels edges fade.
 pub(crate) struct Painter {
     pub(crate) canvas: Canvas,
@@ -53,11 +61,11 @@ impl Painter {
     }
 
     /// Paints a background and returns the two colours that it lies between.
-    pub(crate) fn background(&mut self, random: &mut Random) -> [Colour; 2] {
+    pub(crate) fn background(&mut self, random: &mut Random, grounds: &Grounds) -> [Colour; 2] {
         let a = random_colour(random, GROUND);
         let other = random_colour(random, GROUND);
         let b = mix(a, other, random.between(0.15, 0.7));
-        match random.weighted(&[18, 14, 10, 24, 18, 16]) {
+        match random.weighted(grounds) {
             0 => self.canvas.set(|_| a),
             1 => {
                 let direction = random.turn().apply([0.8 / self.side, 0.0]);
@@ -193,7 +201,7 @@ impl Painter {
 }
 
 /// A plain colour, or one that changes a little across the object.
-fn shaded(random: &mut Random, colour: Colour, place: &Place) -> Fill {
+pub(crate) fn shaded(random: &mut Random, colour: Colour, place: &Place) -> Fill {
     if random.chance(50) {
         return Fill::Plain(colour);
     }

@@ -2,7 +2,7 @@
 
 use crate::canvas::{Canvas, Light};
 use crate::class::{CLASSES, Figure, figure, strokes};
-use crate::compose::{Painter, blob, moved, random_light};
+use crate::compose::{ANY_GROUND, Painter, blob, moved, random_light};
 use crate::fill::{Colour, Fill, GROUND, OBJECT, SMALL_THINGS, contrasting, random_colour};
 use crate::geometry::{Place, Point, Turn, length, minus};
 use crate::motion::Motion;
@@ -42,7 +42,7 @@ impl Film {
     /// The clip in which an object moves in the way of class `class`.
     pub(crate) fn new(random: &mut Random, class: usize, side: usize) -> Self {
         let mut behind = Painter::new(random, side);
-        let ground = behind.background(random);
+        let ground = behind.background(random, &ANY_GROUND);
         let motion = Motion::random(random, class);
         let object = Object::random(random, ground);
         if random.chance(40) {

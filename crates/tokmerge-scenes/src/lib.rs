@@ -31,6 +31,9 @@
 //! assert_eq!(clip.pixels.len(), 16 * 64 * 64 * 3);
 //! println!("it {}", MOTIONS[clip.class]);
 //! ```
+//!
+//! [`questions`] are asked about pictures of several things, such as "What shape is left of the red one?", and cannot be
+//! answered without looking.
 
 mod canvas;
 mod class;
@@ -41,6 +44,7 @@ mod film;
 mod folder;
 mod geometry;
 mod motion;
+pub mod questions;
 mod random;
 mod shape;
 

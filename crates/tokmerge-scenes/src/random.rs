@@ -19,6 +19,18 @@ impl Random {
         Self::for_image(Self(seed ^ CLIPS).bits(), index)
     }
 
+    /// The numbers of one question of a seed, which have nothing to do with those of images and clips.
+    pub(crate) fn for_question(seed: u64, index: u64) -> Self {
+        const QUESTIONS: u64 = 0x0061_736B;
+        Self::for_image(Self(seed ^ QUESTIONS).bits(), index)
+    }
+
+    /// The numbers that one round of all questions of a kind is shuffled with.
+    pub(crate) fn for_round(seed: u64, kind: usize, round: u64) -> Self {
+        const ROUNDS: u64 = 0x726F_756E;
+        Self::for_image(Self::for_image(seed ^ ROUNDS, kind as u64).bits(), round)
+    }
+
     pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -49,6 +61,13 @@ impl Random {
         const EIGHTH: f32 = 0.414_213_57;
         let half = self.between(-EIGHTH, EIGHTH);
         (0..self.below(4)).fold(Turn::by_half_tangent(half), |turn, _| turn.quarter())
+    }
+
+    /// Puts a list into random order.
+    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
+        for end in (1..list.len()).rev() {
+            list.swap(end, self.below(end + 1));
+        }
     }
 
     /// An index whose probability is its share of the weights.
