@@ -174,6 +174,11 @@ impl Trace {
     /// by then.
     #[must_use]
     pub fn plan_until(&self, layer: Option<usize>) -> Option<MergePlan> {
+        let reached = |record: &&Record| layer.is_none_or(|layer| record.step.layer <= layer);
+        let merged = |record: &Record| matches!(record.how, How::Plan(_));
+        if !self.records.iter().filter(reached).any(merged) {
+            return None;
+        }
         self.plans()
             .filter(|(step, _)| layer.is_none_or(|layer| step.layer <= layer))
             .map(|(_, plan)| plan.clone())

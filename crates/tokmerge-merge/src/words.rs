@@ -101,7 +101,9 @@ mod tests {
         assert_eq!(first, [0.0, 3.0, 1.0, 2.0, 5.0, 4.0]);
         assert!(moved.size.is_none(), "nothing has merged");
         assert!(matches!(trace.records()[0].how, How::Moved(_)));
-        assert_eq!(trace.plan_until(None).expect("a plan").groups(0), [Some(0), Some(2), Some(3), Some(1)]);
+        let (_, plan) = trace.plans().next().expect("a plan");
+        assert_eq!(plan.groups(0), [Some(0), Some(2), Some(3), Some(1)]);
+        assert!(trace.plan_until(None).is_none(), "nothing has merged");
         assert_eq!(trace.layer_tokens(0, 99, 1)[0].fed, 4);
         assert_eq!(trace.layer_tokens(1, 99, 1)[0].fed, 2);
     }

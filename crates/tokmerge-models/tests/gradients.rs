@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use tokmerge_merge::{BindError, Method, Reduction, Trace, Wants};
 use tokmerge_models::{
     BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, Pass, Placement,
-    Pool, PositionConfig, QkNorm, QkvBias, StochasticDepth, VitConfig, parameters,
+    Pool, PositionConfig, QkNorm, QkvBias, StochasticDepth, TextPositions, VitConfig, parameters,
 };
 
 /// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing.
@@ -304,6 +304,9 @@ fn gradients_by_block_equal_those_of_the_whole() {
     // A new family is under contract by being listed.
     let examples = Config::examples().into_iter().map(|config| (config, true));
     for (config, rounds) in vits.chain(examples) {
+        // Biases of pairs are added in the kernel there, and beside it here.
+        let paired =
+            matches!(&config, Config::Text(text) if matches!(text.positions, TextPositions::Buckets(_)));
         for spec in SPECS.iter().chain(REPLAYED) {
             let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
             if !can(&method, &config) {
@@ -346,7 +349,13 @@ fn gradients_by_block_equal_those_of_the_whole() {
                     "{spec:40} loss {value} {}, largest difference {error:.1e}",
                     again.clone().into_scalar::<f32>()
                 );
-                let allowed = if spec.starts_with("stm") || rounds { 1e-5 } else { 0.0 };
+                let allowed = if paired {
+                    5e-5
+                } else if spec.starts_with("stm") || rounds {
+                    1e-5
+                } else {
+                    0.0
+                };
                 assert!(whole.len() == parts.len() && error <= allowed, "{spec}, {drop:?}: {error}");
                 assert!(
                     (again.into_scalar::<f32>() - value).abs() <= allowed * (1.0 + value.abs()),

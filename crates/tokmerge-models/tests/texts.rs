@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::Checkpoint;
 use tokmerge_data::Processor;
 use tokmerge_data::text::TokenIds;
+use tokmerge_merge::Layout;
 use tokmerge_merge::{MergerShape, Mergers, Method, Positions, Reduction};
 use tokmerge_models::{
     Batch, Convention, GenerateOptions, Input, Memory, Model, ModelOptions, MostTokens, Output, Pass,
     Stopping, Texts, Weights, parameters,
 };
-use tokmerge_merge::Layout;
 
 struct Golden {
     file: Checkpoint,

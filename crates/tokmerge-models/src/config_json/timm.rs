@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use tokmerge_checkpoint::{ModelConfig, TimmConfig};
 use tokmerge_data::clip::{ClipError, ClipProcessor, Sampling};
 use tokmerge_data::sound::SoundProcessor;
+use tokmerge_data::text::TextProcessor;
 use tokmerge_data::{Preprocess, Processor};
 
 /// The model of a timm `config.json`.
@@ -41,6 +42,7 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
     let processor = match row.settings(Some(tag)).sound() {
         Some(sound) => sound_of(sound, &built, config)?.into(),
         None if matches!(built.shape().input, InputShape::Clip { .. }) => clips_of(&built, config)?.into(),
+        None if built.room() > 0 => TextProcessor::new(built.room()).into(),
         None => {
             let input_size = built.shape().img_size();
             Preprocess { input_size, ..Preprocess::from_timm_config(&config.raw)? }.into()
@@ -187,6 +189,8 @@ fn described(
     });
     let given = &mut written["pretrained_cfg"];
     match processor {
+        // What a text is brought to lies in the tokenizer beside it.
+        Processor::Text(_) => *given = json!({"tag": tag}),
         Processor::Sound(processor) => {
             if let Some((mean, std)) = processor.statistics() {
                 (given["mean"], given["std"]) = (json!([mean]), json!([std]));

@@ -8,11 +8,12 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokmerge_checkpoint::{Checkpoint, Dtype};
+use tokmerge_data::text::{Role, TokenIds};
 use tokmerge_merge::{MergerShape, Mergers, Method, Reduction};
 use tokmerge_models::{
-    Absolute, Batch, BlockConfig, ClassToken, Config, DistillationHead, Input, Isa, MlpConfig, Network,
-    NormConfig, NormPlace, Output, Pass, Pool, PositionConfig, Precision, QkNorm, QkvBias, Resampling,
-    VitConfig,
+    Absolute, Batch, BlockConfig, ClassToken, Config, DistillationHead, Input, InputShape, Isa, MlpConfig,
+    Network, NormConfig, NormPlace, Output, Pass, Pool, PositionConfig, Precision, QkNorm, QkvBias,
+    Resampling, VitConfig,
 };
 
 /// A file of `fixtures/models`.
@@ -89,7 +90,27 @@ pub(crate) fn forward(network: &Network, images: Tensor<4>, reduction: &Reductio
 
 /// What a model takes, from values, on a device.
 pub(crate) fn input(config: &Config, values: &[f32], device: &Device) -> Input {
-    Batch::from(values.to_vec()).into_input(&config.shape().input, device)
+    let shape = config.shape().input;
+    let batch = match shape {
+        InputShape::Text { vocabulary, most } => Batch {
+            texts: values.chunks_exact(most).map(|text| tokens(text, vocabulary)).collect(),
+            ..Batch::default()
+        },
+        _ => Batch::from(values.to_vec()),
+    };
+    batch.into_input(&shape, device)
+}
+
+/// A text in place of pixels, a token per value, the first and the last as a tokenizer adds them.
+fn tokens(values: &[f32], vocabulary: usize) -> TokenIds {
+    let ids: Vec<u32> =
+        values.iter().map(|value| ((value.abs() * 1e3) as usize % vocabulary) as u32).collect();
+    let mut text = TokenIds::words(ids);
+    text.roles[0] = Role::Class;
+    if let Some(last) = text.roles.last_mut() {
+        *last = Role::Separator;
+    }
+    text
 }
 
 /// A pass of which only the head's answer is read.

@@ -191,8 +191,8 @@ fn classes_are_those_that_are_named_or_else_those_of_the_file() {
 #[test]
 fn what_is_not_understood_is_refused_by_name_with_a_way_out() {
     let refused = |config: Value| described(&config, None).expect_err("refused").to_string();
-    let text = refused(json!({"model_type": "bert", "architectures": ["BertModel"]}));
-    for part in ["`bert`", "a model of text", "dinov3_vit", "timm's form"] {
+    let text = refused(json!({"model_type": "llama", "architectures": ["LlamaModel"]}));
+    for part in ["`llama`", "a model of text", "dinov3_vit", "timm's form"] {
         assert!(text.contains(part), "{text}");
     }
     assert!(refused(json!({"model_type": "timesformer"})).contains("a model of video"));
@@ -229,11 +229,12 @@ fn what_is_not_understood_is_refused_by_name_with_a_way_out() {
 /// A sentence of a folder of text must not be one on the names of its tensors.
 #[test]
 fn a_type_of_models_is_refused_without_looking_at_its_weights() {
-    let ModelConfig::HuggingFace(config) = parsed(&json!({"model_type": "t5", "hidden_size": "odd"})) else {
+    let ModelConfig::HuggingFace(config) = parsed(&json!({"model_type": "llama", "hidden_size": "odd"}))
+    else {
         panic!("transformers' form")
     };
-    let error = check_type(&config).expect_err("no image model").to_string();
-    assert!(error.contains("`t5`, a model of text") && !error.contains('\n'), "{error}");
+    let error = check_type(&config).expect_err("not understood").to_string();
+    assert!(error.contains("`llama`, a model of text") && !error.contains('\n'), "{error}");
 }
 
 #[test]

@@ -77,9 +77,6 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &kwt::Kwt,
     &mae_st::MaeSt,
     &sam_vit::SamVit,
-    &t5::T5,
-    &bert::Bert,
-    &marian::Marian,
     &t2t_vit::T2tVit,
     &meta::Meta,
     &timm::Timm,
@@ -89,6 +86,10 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &open_clip::OpenClip,
     &torchvision::Torchvision,
     &swag::Swag,
+    // Models of images have towers of text beside them.
+    &t5::T5,
+    &bert::Bert,
+    &marian::Marian,
 ];
 
 /// A file whose names are understood.
