@@ -2,11 +2,13 @@
 
 use crate::commands::analyze::AnalyzeCommand;
 use crate::commands::bench::BenchArgs;
+use crate::commands::bleu::BleuArgs;
 use crate::commands::classify::ClassifyArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::embed::EmbedArgs;
 use crate::commands::eval::EvalArgs;
 use crate::commands::few_shot::FewShotArgs;
+use crate::commands::generate::GenerateArgs;
 use crate::commands::info::InfoArgs;
 use crate::commands::list::ListArgs;
 use crate::commands::scenes::ScenesArgs;
@@ -16,7 +18,7 @@ use crate::commands::tune::TuneArgs;
 use crate::commands::viz::VizArgs;
 use clap::{Parser, Subcommand};
 
-/// Makes pretrained Transformers for images, sounds and video faster by merging their redundant tokens.
+/// Makes pretrained Transformers for images, sounds, video and text faster by merging their redundant tokens.
 #[derive(Parser, Debug)]
 #[command(name = "tokmerge", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -28,11 +30,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Classify images, sounds or clips
     Classify(ClassifyArgs),
-    /// Turn images, sounds or clips into embeddings, the vectors that a classifier would read
+    /// Turn images, sounds, clips or texts into embeddings, the vectors that a classifier would read
     Embed(EmbedArgs),
-    /// Find the images nearest to another, among embeddings in a file
+    /// Find what is nearest to an image, a sound, a clip or a text, among embeddings in a file
     Search(SearchArgs),
-    /// Measure accuracy on a folder of images, sounds or clips, with and without merging
+    /// Write a text for every line of a file: translations, or whatever the model was trained to write
+    Generate(GenerateArgs),
+    /// Judge texts by references: BLEU and chrF as sacrebleu has them
+    Bleu(BleuArgs),
+    /// Measure accuracy on a folder of images, sounds or clips, or on scored pairs of sentences, with and without merging
     Eval(EvalArgs),
     /// Few-shot accuracy of a model's features, with a linear head fitted in closed form
     FewShot(FewShotArgs),

@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Classify(args) => commands::classify::run(&args),
         Command::Embed(args) => commands::embed::run(&args),
         Command::Search(args) => commands::search::run(args),
+        Command::Generate(args) => commands::generate::run(&args),
+        Command::Bleu(args) => commands::bleu::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::FewShot(args) => commands::few_shot::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

@@ -17,8 +17,20 @@ pub enum EmbedError {
         path: PathBuf,
     },
     /// Text, where the model takes images.
-    #[error("{}: is text, and the model takes images; for a list of paths, one a line, give it as `files`", path.display())]
+    #[error(
+        "{}: is text, and the model takes {}; for a list of paths, one a line, give it as `files`",
+        path.display(),
+        media.words()
+    )]
     Text {
+        /// The source.
+        path: PathBuf,
+        /// What the model takes.
+        media: Media,
+    },
+    /// A folder, where texts are lines of files.
+    #[error("{}: is a folder, and the model takes texts; give files with one text a line", path.display())]
+    NoLines {
         /// The source.
         path: PathBuf,
     },

@@ -182,6 +182,10 @@ fn prepare(
             processor.decode(member(archive, *offset, *size, &decoding.limits)?, decoding)
         }
         Content::Bytes(bytes) => processor.decode(bytes.clone(), decoding),
+        Content::Text(text) => match processor {
+            Processor::Text(processor) => Ok(Prepared::Text(processor.encode(text)?)),
+            other => other.decode(text.clone().into_bytes(), decoding),
+        },
         Content::Stdin => processor.read(io::stdin().lock(), decoding),
         Content::Broken(reason) => Err(io::Error::other(reason.clone()).into()),
     }
@@ -202,7 +206,7 @@ fn reason(key: &str, content: &Content, error: &MediaError) -> String {
         Content::Broken(reason) => reason.clone(),
         Content::File(_) if error.names_file() => error.to_string(),
         Content::Stdin => format!("standard input (-): {error}"),
-        Content::File(_) | Content::Bytes(_) | Content::Member { .. } => {
+        Content::File(_) | Content::Bytes(_) | Content::Text(_) | Content::Member { .. } => {
             format!("{}: {error}", shortened(key))
         }
     }

@@ -8,6 +8,7 @@ mod batches;
 mod extract;
 mod few_shot;
 mod mean_average_precision;
+mod pairs;
 mod speed;
 mod statistics;
 
@@ -18,5 +19,6 @@ pub use accuracy::{
 pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
 pub use mean_average_precision::{MeanAveragePrecision, average_precision};
+pub use pairs::{PairsAccuracy, PairsError, SentencePair, evaluate_pairs, read_pairs};
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};

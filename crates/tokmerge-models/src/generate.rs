@@ -69,6 +69,17 @@ pub struct Hypothesis {
     pub score: f64,
 }
 
+impl Hypothesis {
+    /// Its tokens without the end.
+    #[must_use]
+    pub fn words(&self, end: Option<u32>) -> &[u32] {
+        match self.ids.split_last() {
+            Some((last, words)) if Some(*last) == end => words,
+            _ => &self.ids,
+        }
+    }
+}
+
 /// What was written of a batch.
 #[derive(Clone, Debug)]
 pub struct Generated {

@@ -144,7 +144,12 @@ impl Model {
     /// What it takes.
     #[must_use]
     pub fn input(&self) -> InputShape {
-        self.config().shape().input
+        match (self.config().shape().input, self.processor()) {
+            (InputShape::Text { vocabulary, .. }, Processor::Text(processor)) => {
+                InputShape::Text { vocabulary, most: processor.max_tokens() }
+            }
+            (shape, _) => shape,
+        }
     }
 
     /// Name and tag, as timm writes them ([`Architecture::full_name`]).

@@ -1,4 +1,4 @@
-//! tokmerge makes pretrained Transformers for images, sounds and video faster by merging their redundant tokens.
+//! tokmerge makes pretrained Transformers for images, sounds, video and text faster by merging their redundant tokens.
 //!
 //! The public API: re-exports from the crates behind it, and what takes several of them at once.
 #![doc = include_str!("../README.md")]
@@ -28,23 +28,26 @@ pub use tokmerge_data::{
     BatchLoader, ClassFolder, ClassNames, ClassOrder, CropMode, DatasetError, Decode, DecodeOptions,
     ExifOrientation, ImageError, ImageProcessor, Interpolation, Labelled, LabelledBy, LeftOut, Limits, Media,
     MediaError, MultiLabelError, MultiLabelList, MultiLabelSample, Prepared, Preprocess, PreprocessOverrides,
-    Processor, Reading, Rgb, Sample, clip, decode_image, open_image, read_image, sound,
+    Processor, Reading, Rgb, Sample, clip, decode_image, open_image, read_image, sound, text,
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
-    FewShotError, Labels, LinearHead, ListEvaluation, MeanAveragePrecision, Observer, PeakOf, Prediction,
-    Speed, Spread, analysis, average_precision, bench, evaluate, evaluate_lists, extract, top, wilson,
+    FewShotError, Labels, LinearHead, ListEvaluation, MeanAveragePrecision, Observer, PairsAccuracy,
+    PairsError, PeakOf, Prediction, SentencePair, Speed, Spread, analysis, average_precision, bench,
+    evaluate, evaluate_lists, evaluate_pairs, extract, read_pairs, top, wilson,
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,
     Method, MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
 };
+pub use tokmerge_metrics as metrics;
 pub use tokmerge_models::{
-    Architecture, Batch, Buffers, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig, Group,
-    InputShape, Isa, IsaError, LoadReport, Measured, Model, ModelError, ModelOptions, Network, NotFinite,
-    Order, Output, Pass, Placement, Precision, Probe, Routing, RoutingError, UnknownModel, Unused, VitConfig,
-    Weights, architecture, architectures, describe, describe_with_progress,
+    Architecture, Batch, Buffers, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig,
+    GenerateError, GenerateOptions, Generated, Group, Hypothesis, InputShape, Isa, IsaError, LoadReport,
+    Measured, Model, ModelError, ModelOptions, MostTokens, Network, NotFinite, Order, Output, Pass,
+    Placement, Precision, Probe, Routing, RoutingError, Stopping, UnknownModel, Unused, VitConfig, Weights,
+    architecture, architectures, describe, describe_with_progress,
 };
 pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;

@@ -46,6 +46,9 @@ pub(crate) struct PreprocessArgs {
     /// recorded noise [default: zeros where folders are evaluated by a model with that class, else recorded]
     #[arg(long, value_name = "HOW", value_parser = silence)]
     pub(crate) silence: Option<Silence>,
+    /// Tokens of a text at most, those that the tokenizer adds included; the rest is cut off [default: 256]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) max_tokens: Option<usize>,
     /// Largest number of pixels in an image; larger images are refused before they are decoded
     #[arg(long, value_name = "PIXELS", default_value_t = Limits::default().max_pixels)]
     pub(crate) max_pixels: u64,
@@ -98,6 +101,9 @@ impl PreprocessArgs {
         if let Some(silence) = self.silence {
             model = with_silence(model, silence)?;
         }
+        if let Some(max_tokens) = self.max_tokens {
+            model = with_max_tokens(model, max_tokens)?;
+        }
         match (clips, self.crops) {
             (None, None) => Ok(model),
             _ => with_views(model, clips, self.crops),
@@ -127,6 +133,20 @@ fn with_silence(model: Model, silence: Silence) -> Result<Model> {
     };
     let processor = SoundProcessor { silence, ..processor.clone() };
     Ok(model.with_processor(processor.into()))
+}
+
+/// A model of texts that reads so many tokens of each.
+fn with_max_tokens(model: Model, max_tokens: usize) -> Result<Model> {
+    let Processor::Text(processor) = model.processor() else {
+        bail!("{} takes {}, and --max-tokens is for texts", model.name(), model.media().words());
+    };
+    let processor = processor.clone().with_max_tokens(max_tokens).map_err(as_flag)?;
+    Ok(model.with_processor(processor.into()))
+}
+
+/// A message in the words of the command line.
+fn as_flag(error: tokmerge::text::TextError) -> anyhow::Error {
+    anyhow::anyhow!(error.to_string().replacen("max_tokens", "--max-tokens", 1))
 }
 
 /// A model of clips that sees so many views of each.

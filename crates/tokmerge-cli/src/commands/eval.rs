@@ -1,6 +1,6 @@
 //! `tokmerge eval`.
 
-use super::eval_list;
+use super::{eval_list, eval_pairs};
 use crate::args::{
     ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
     bind, must_exist,
@@ -57,6 +57,9 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
+    if args.dir.is_file() && args.model.media().is_ok_and(|media| media == Media::Text) {
+        return eval_pairs::run(args, &methods);
+    }
     if MultiLabelList::is_list(&args.dir) {
         return eval_list::run(args, &methods);
     }

@@ -251,6 +251,7 @@ fn summary(name: &str, tag: &str, config: &Config, processor: &Processor) -> Str
     let (height, width) = shape.img_size();
     let input = match (shape.input, processor) {
         (InputShape::Clip { frames, .. }, _) => format!("{frames} frames of {height}x{width} pixels"),
+        (InputShape::Text { vocabulary, .. }, _) => format!("texts of a vocabulary of {vocabulary}"),
         (_, Processor::Sound(_)) => format!("spectrograms of {height}x{width} values"),
         _ => format!("{height}x{width} pixels"),
     };

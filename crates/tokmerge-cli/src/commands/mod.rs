@@ -2,12 +2,15 @@
 
 pub(crate) mod analyze;
 pub(crate) mod bench;
+pub(crate) mod bleu;
 pub(crate) mod classify;
 pub(crate) mod demo;
 pub(crate) mod embed;
 pub(crate) mod eval;
 mod eval_list;
+mod eval_pairs;
 pub(crate) mod few_shot;
+pub(crate) mod generate;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod scenes;

@@ -8,11 +8,11 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::embedding::{Neighbour, Vectors};
-use tokmerge::{Convention, Media, Model, Preprocess, Rgb, contact_sheet, open_image};
+use tokmerge::{Batch, Convention, Media, Model, Prepared, Preprocess, Rgb, contact_sheet, open_image};
 
 #[derive(Args, Debug)]
 pub(crate) struct SearchArgs {
-    /// What to search for, an image, a sound or a clip, - for one on standard input; with --key the key of a vector in FILE
+    /// What to search for, an image, a sound or a clip, - for one on standard input; among texts the text itself; with --key the key of a vector in FILE
     #[arg(value_name = "QUERY")]
     pub(crate) query: String,
     /// Vectors that tokmerge embed wrote: a file, or a folder of parts
@@ -108,6 +108,7 @@ fn embedding(args: &mut SearchArgs, vectors: &Vectors) -> Result<(Vec<f32>, Opti
             let image = picture(query, &model, &args.preprocess)?;
             (model.prepare(std::slice::from_ref(&image))?, Some(image))
         }
+        Media::Text if args.output.is_none() => (text_batch(&args.query, &model)?, None),
         media if args.output.is_some() => {
             bail!("--output draws images, and these are vectors of {}; leave it out", media.words());
         }
@@ -115,6 +116,12 @@ fn embedding(args: &mut SearchArgs, vectors: &Vectors) -> Result<(Vec<f32>, Opti
     };
     let mut measured = model.measure(batch, &reductions[0], Convention::Fvcore)?;
     Ok((measured.embeddings.swap_remove(0), image))
+}
+
+/// The query itself as a text.
+fn text_batch(query: &str, model: &Model) -> Result<Batch> {
+    let processor = model.processor().text().context("a model of texts")?;
+    Ok(model.batch(&[Prepared::Text(processor.encode(query)?)])?)
 }
 
 /// Takes over the model that the vectors are from; `None` where they do not say it.

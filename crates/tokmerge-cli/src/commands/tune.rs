@@ -280,6 +280,7 @@ impl TuneArgs {
         let example = match media {
             Media::Image => "photo.jpg",
             Media::Sound => "sound.wav",
+            Media::Text => "text.txt",
             _ => "clip.mp4",
         };
         let mut usage = format!("tokmerge classify {example}");

@@ -35,6 +35,9 @@ pub(crate) struct VizArgs {
 pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     // Cheap mistakes first: the ending, the spec, then the model.
     match args.model.media().unwrap_or(Media::Image) {
+        Media::Text => {
+            bail!("the model takes texts, which are not drawn; use one of images, sounds or clips")
+        }
         Media::Clip => ClipFormat::from_path(&args.output).map(|_| ())?,
         _ => Format::from_path(&args.output).map(|_| ())?,
     }
@@ -55,6 +58,9 @@ pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
             }
             let sound = prepared(&args.input, &model, &args.preprocess)?;
             tokmerge::sound_picture(&model, &reduction, &sound, args.layer, &args.output)?
+        }
+        Media::Text => {
+            bail!("{} takes texts, which are not drawn; use a model of images, sounds or clips", model.name())
         }
         _ => {
             let clip = prepared(&args.input, &model, &args.preprocess)?;

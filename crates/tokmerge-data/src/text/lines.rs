@@ -21,7 +21,20 @@ pub struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// Of a stream.
     pub fn new(source: R) -> Self {
-        Self { source, line: 0, ended: false }
+        Self::from_line(source, 0)
+    }
+
+    /// Of a stream that begins after so many lines.
+    pub fn from_line(source: R, before: usize) -> Self {
+        Self { source, line: before, ended: false }
+    }
+}
+
+impl<R: BufRead + 'static> Lines<R> {
+    /// The same, whatever they are of.
+    #[must_use]
+    pub fn boxed(self) -> Lines<Box<dyn BufRead>> {
+        Lines { source: Box::new(self.source), line: self.line, ended: self.ended }
     }
 }
 

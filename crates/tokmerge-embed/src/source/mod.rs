@@ -7,6 +7,7 @@ mod table;
 #[cfg(not(feature = "parquet"))]
 #[path = "no_table.rs"]
 mod table;
+mod texts;
 
 use crate::EmbedError;
 use archive::Archive;
@@ -15,6 +16,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use table::Table;
+use texts::TextFile;
 use tokmerge_checkpoint::Fnv;
 use tokmerge_data::{Media, holds_frames};
 
@@ -36,6 +38,7 @@ enum Segment {
     Files(Files),
     Archive(Archive),
     Table(Table),
+    Texts(TextFile),
     Stdin,
 }
 
@@ -57,6 +60,7 @@ pub(crate) enum Content {
         size: u64,
     },
     Bytes(Vec<u8>),
+    Text(String),
     Stdin,
     /// Nowhere: what is wrong.
     Broken(String),
@@ -65,7 +69,7 @@ pub(crate) enum Content {
 /// What images come from.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// Images, folders, `.tar` archives, Parquet tables, `-` for an image on standard input.
+    /// Images, folders, `.tar` archives, Parquet tables, `-` for an image on standard input; of texts files with one a line.
     pub paths: Vec<PathBuf>,
     /// A file with paths of images, one a line.
     pub list: Option<PathBuf>,
@@ -113,6 +117,9 @@ impl Sources {
         if found.is_dir() && self.media == Media::Clip && holds_frames(path)? {
             return Ok(Segment::Files(Files::one(path)));
         }
+        if found.is_dir() && self.media == Media::Text {
+            return Err(EmbedError::NoLines { path: path.to_owned() });
+        }
         if found.is_dir() {
             return Ok(Segment::Files(Files::below(path, self.media, notes)?));
         }
@@ -122,8 +129,10 @@ impl Sources {
             Ok(Segment::Archive(Archive::open(path, self.media)?))
         } else if ends(&[".parquet"]) {
             Ok(Segment::Table(Table::open(path, self.column.as_deref())?))
+        } else if self.media == Media::Text {
+            Ok(Segment::Texts(TextFile::open(path)?))
         } else if ends(&[".txt"]) {
-            Err(EmbedError::Text { path: path.to_owned() })
+            Err(EmbedError::Text { path: path.to_owned(), media: self.media })
         } else if ends(&[".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".zip"]) {
             Err(EmbedError::Compressed { path: path.to_owned() })
         } else {
@@ -138,6 +147,7 @@ impl Inputs {
             Segment::Files(files) => files.len(),
             Segment::Archive(archive) => archive.len(),
             Segment::Table(table) => table.len(),
+            Segment::Texts(texts) => texts.len(),
             Segment::Stdin => 1,
         };
         self.segments.push(segment);
@@ -171,6 +181,7 @@ impl Inputs {
                 Segment::Files(files) => files.digest(&mut digest),
                 Segment::Archive(archive) => archive.digest(&mut digest),
                 Segment::Table(table) => table.digest(&mut digest),
+                Segment::Texts(texts) => texts.digest(&mut digest),
                 Segment::Stdin => add(&mut digest, STDIN.as_bytes()),
             }
         }
@@ -188,6 +199,7 @@ impl Inputs {
                 Segment::Files(files) => Box::new(files.read(from..to)),
                 Segment::Archive(archive) => Box::new(archive.read(from..to)),
                 Segment::Table(table) => Box::new(table.read(from..to)),
+                Segment::Texts(texts) => Box::new(texts.read(from..to)),
                 Segment::Stdin => {
                     Box::new(std::iter::once(Encoded { key: STDIN.to_owned(), content: Content::Stdin }))
                 }
