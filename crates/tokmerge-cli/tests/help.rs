@@ -21,7 +21,7 @@ fn assert_mentions(command: &str, groups: &[&[&str]]) {
 
 #[test]
 fn the_program_says_what_it_is_for() {
-    assert_mentions("", &[&["Makes pretrained Transformers for images, sounds and video faster"]]);
+    assert_mentions("", &[&["Makes pretrained Transformers for images, sounds, video and text faster"]]);
     assert_mentions(
         "",
         &[&[

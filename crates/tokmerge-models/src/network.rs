@@ -2,7 +2,7 @@
 
 use crate::experts::{ExpertsConfig, RouterTraining, Routing};
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
-use crate::flops::{Convention, Cost};
+use crate::flops::{Convention, Cost, Work};
 use crate::input::{Input, InputShape};
 use crate::pass::{Encoded, Output, Pass, StochasticDepth, encode, resume};
 use crate::positions::Absolute;
@@ -222,6 +222,16 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// What writing a text of `written` tokens costs behind an encoder that leaves `memory`; `None` of a model that writes
+    /// none.
+    #[must_use]
+    pub fn writing_cost(&self, memory: usize, written: usize) -> Option<Work> {
+        match self {
+            Self::Text(text) => text.writing_cost(memory, written),
+            _ => None,
+        }
     }
 
     /// Tokens of a text that there is room for; 0 of a model that takes something else.

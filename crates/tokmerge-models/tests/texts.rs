@@ -5,9 +5,12 @@
 
 mod common;
 
-use burn::tensor::Device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use common::{floats, integers, material, values, worst_absolute};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::Checkpoint;
 use tokmerge_data::Processor;
@@ -94,6 +97,10 @@ fn encoded(model: &Model, output: &Output) -> Vec<f32> {
 
 /// Teacher forcing: `ids: [items, len]`.
 fn logits(model: &Model, output: &Output, reduction: &Reduction, ids: &[i32], len: usize) -> Vec<f32> {
+    values(forced(model, output, reduction, ids, len))
+}
+
+fn forced(model: &Model, output: &Output, reduction: &Reduction, ids: &[i32], len: usize) -> Tensor<2> {
     let (decoder, encoder) = model.network().decoder().expect("a decoder");
     let memory = Memory {
         tokens: encoder.encoded(&output.tokens),
@@ -101,7 +108,7 @@ fn logits(model: &Model, output: &Output, reduction: &Reduction, ids: &[i32], le
         key_bias: reduction.key_bias(&output.tokens),
     };
     let ids: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
-    values(decoder.forward(encoder, &ids, &Layout::uniform(ids.len() / len, len), &memory))
+    decoder.forward(encoder, &ids, &Layout::uniform(ids.len() / len, len), &memory)
 }
 
 fn parsed(ids: &Value) -> Vec<u32> {
@@ -276,6 +283,136 @@ fn soft_merging_in_t5_is_algorithm_1() {
         }
         golden.check(&format!("{name}.decoder.logits"), &logits(&model, &output, &reduction, &ids, 21));
     }
+}
+
+/// The gradients of a module's parameters under their paths.
+fn gradients_of(module: &impl Module, grads: &Gradients) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    struct Collector<'a> {
+        grads: &'a Gradients,
+        path: Vec<String>,
+        found: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    }
+    impl ModuleVisitor for Collector<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = param.val().grad(self.grads) {
+                self.found.insert(self.path.join("."), (gradient.dims().to_vec(), values(gradient)));
+            }
+        }
+    }
+    let mut collector = Collector { grads, path: Vec::new(), found: BTreeMap::new() };
+    module.visit(&mut collector);
+    collector.found
+}
+
+/// Where the reference's parameter is in ours: a path, and which rows.
+fn our_gradient(
+    name: &str,
+    network: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    mergers: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    order: &[usize],
+) -> Vec<f32> {
+    let whole = |path: &str| network[path].1.clone();
+    let rows = |path: &str, part: usize, parts: usize| {
+        let (_, values) = &network[path];
+        let len = values.len() / parts;
+        values[part * len..(part + 1) * len].to_vec()
+    };
+    match name {
+        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight" => whole("distance_bias"),
+        "encoder.block.0.layer.0.SelfAttention.q.weight" => rows("blocks.0.attn.qkv.weight", 0, 3),
+        "encoder.block.1.layer.1.DenseReluDense.wo.weight" => whole("blocks.1.mlp.fc2.weight"),
+        "decoder.block.0.layer.1.EncDecAttention.k.weight" => rows("decoder.blocks.0.cross.kv.weight", 0, 2),
+        merger => {
+            // `stm.1.query.weight` or `stm_layernorm.1.norm.bias`.
+            let mut words = merger.split('.').skip(1);
+            let before: usize = words.next().and_then(|word| word.parse().ok()).expect("a number");
+            let rest: Vec<&str> = words.collect();
+            let rest = match rest[..] {
+                ["norm", tensor] => format!("norm.{tensor}"),
+                [matrix, _] => matrix.to_owned(),
+                _ => panic!("{merger}"),
+            };
+            let place = order.iter().position(|at| *at == before).expect("a merger stands there");
+            mergers[&format!("soft.{place}.{rest}")].1.clone()
+        }
+    }
+}
+
+#[test]
+fn soft_merging_in_t5_learns_as_the_reference_does() {
+    let (Some(weights), Some(folder)) = (text_folder("t5"), text_folder("t5_stm")) else { return };
+    let device = Device::flex().autodiff();
+    let options = ModelOptions::new(format!("local-dir:{}", weights.display()));
+    let model = Model::open(&options, &device).unwrap_or_else(|error| panic!("{error}"));
+    let golden = Golden::of(&folder);
+    let file = Checkpoint::open(folder.join("stm.safetensors")).expect("a checkpoint");
+    let texts = unpadded(&golden, "input_ids");
+    let ids = integers(&golden.file, "decoder_input_ids");
+    let labels = integers(&golden.file, "labels");
+    let names: Vec<String> = golden.file.names().map(str::to_owned).collect();
+    let mut compared = 0;
+    for (name, case) in golden.expected["cases"].as_object().expect("cases") {
+        for gradient in ["detach", "attached", ""] {
+            let prefix = if gradient.is_empty() {
+                format!("{name}.grad.")
+            } else {
+                format!("{name}.{gradient}.grad.")
+            };
+            let wanted: Vec<&String> = names.iter().filter(|name| name.starts_with(&prefix)).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let spec = format!(
+                "stm:p={},layer={},protect=none,inflate={},scale={},norm={},positions={}{}",
+                case["p"],
+                case["layer"],
+                if case["inflate"] == true { "on" } else { "off" },
+                case["scale"].as_str().expect("a word"),
+                case["norm"].as_str().expect("a word"),
+                case["positions"].as_str().expect("a word"),
+                if gradient == "attached" { ",detach=off" } else { "" },
+            );
+            let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
+            let modules = if case["norm"] == "layer" { "stm_layernorm" } else { "stm" };
+            let mergers = scoring(&method, modules, &file, &device);
+            let order: Vec<usize> = mergers.at.iter().map(|(before, _)| *before).collect();
+            let reduction =
+                Reduction::bind(method, &model.facts()).expect("fits").with_mergers(mergers.clone());
+            let output = run(&model, &texts, &reduction);
+            let loss = cross_entropy(forced(&model, &output, &reduction, &ids, 21), &labels);
+            let expected = floats(&golden.file, &format!("{name}.loss"))[0];
+            let found = loss.clone().without_autodiff().into_scalar::<f32>();
+            assert!((found - expected).abs() < 1e-5, "{spec}: {found} {expected}");
+            let grads = loss.backward();
+            let (network, scores) = (gradients_of(model.network(), &grads), gradients_of(&mergers, &grads));
+            for full in wanted {
+                let ours = our_gradient(&full[prefix.len()..], &network, &scores, &order);
+                golden.check(full, &ours);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 50, "{compared} gradients");
+}
+
+/// The mean over all labels that are not -100.
+fn cross_entropy(logits: Tensor<2>, labels: &[i32]) -> Tensor<1> {
+    let [rows, _] = logits.dims();
+    let weight: Vec<f32> = labels.iter().map(|label| if *label < 0 { 0.0 } else { 1.0 }).collect();
+    let count: f32 = weight.iter().sum();
+    let labels: Vec<i32> = labels.iter().map(|label| (*label).max(0)).collect();
+    let device = logits.device();
+    let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [rows, 1]), &device);
+    let weight = Tensor::<2>::from_data(TensorData::new(weight, [rows, 1]), &device);
+    (log_softmax(logits, 1).gather(1, labels) * weight).sum().neg() / count
 }
 
 #[test]

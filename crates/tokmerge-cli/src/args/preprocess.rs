@@ -136,7 +136,10 @@ fn with_silence(model: Model, silence: Silence) -> Result<Model> {
 }
 
 /// A model of texts that reads so many tokens of each.
-fn with_max_tokens(model: Model, max_tokens: usize) -> Result<Model> {
+///
+/// # Errors
+/// For a model of anything else, or more tokens than it has room for.
+pub(crate) fn with_max_tokens(model: Model, max_tokens: usize) -> Result<Model> {
     let Processor::Text(processor) = model.processor() else {
         bail!("{} takes {}, and --max-tokens is for texts", model.name(), model.media().words());
     };

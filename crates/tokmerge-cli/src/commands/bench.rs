@@ -1,6 +1,9 @@
 //! `tokmerge bench`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, batch_of, batch_size, bind, one_of, seconds};
+use crate::args::{
+    MergeArgs, ModelArgs, OutputArgs, at_least_one, batch_of, batch_size, bind, one_of, seconds,
+    with_max_tokens,
+};
 use crate::memory;
 use crate::output;
 use anyhow::{Context, Result};
@@ -35,6 +38,9 @@ pub(crate) struct BenchArgs {
     /// Items per forward pass [default: 8, of clips 1]
     #[arg(short, long, value_name = "N", value_parser = batch_size)]
     pub(crate) batch_size: Option<usize>,
+    /// Tokens of every text [default: 256]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) max_tokens: Option<usize>,
     /// Seconds to spend on each method
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     pub(crate) duration: f64,
@@ -52,8 +58,13 @@ pub(crate) struct BenchArgs {
 const PEAK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
-    let methods = args.merge.methods(&["none", "tome:r=13"])?;
+    let texts = args.model.media().is_ok_and(|media| media == Media::Text);
+    let methods = args.merge.methods(&["none", if texts { "tome:r=10%" } else { "tome:r=13" }])?;
     let model = args.model.open()?;
+    let model = match args.max_tokens {
+        Some(max_tokens) => with_max_tokens(model, max_tokens)?,
+        None => model,
+    };
     let reductions = bind(&model, &methods)?;
     let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
     let options = BenchOptions {

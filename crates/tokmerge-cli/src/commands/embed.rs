@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use tokmerge::embedding::{
-    Detail, Failure, Filled, Format, Inputs, Length, Observer, Shard, Sources, Summary, Target, VectorDtype,
-    Writing, embed, stream,
+    Detail, EmbedError, Failure, Filled, Format, Inputs, Length, Observer, Shard, Sources, Summary, Target,
+    VectorDtype, Writing, embed, stream,
 };
 use tokmerge::{Batch, EMBEDDED, Measured, Media, Model, Reading, Reduction};
 
@@ -113,13 +113,18 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
             methods.len()
         );
     }
+    let media = args.model.media();
     let sources = Sources {
         paths: args.sources.clone(),
         list: args.files.clone(),
         column: args.column.clone(),
-        media: args.model.media().unwrap_or(Media::Image),
+        media: media.as_ref().map_or(Media::Image, |media| *media),
     };
-    let inputs = sources.open()?;
+    let inputs = match (sources.open(), media) {
+        // Of a model that nobody knows the sources cannot be judged.
+        (Err(EmbedError::Text { .. }), Err(unknown)) => return Err(unknown),
+        (inputs, _) => inputs?,
+    };
     inputs.notes().iter().for_each(|text| output::note(format!("note: {text}")));
     let model = args.preprocess.apply(args.model.open_or_demo()?)?;
     let reductions = bind(&model, &methods)?;

@@ -74,6 +74,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     let counted = counted.collect::<Result<Vec<_>>>()?;
     // Most methods have no parameters: then the line about the model says it all.
     let merger_parameters = counted.iter().any(|counted| counted.merger_parameters > 0);
+    let writes = counted.iter().any(|counted| counted.with_decoder.is_some());
     let mut rows = Vec::new();
     for (method, counted) in methods.iter().zip(counted) {
         let trained = training.as_ref().map(|training| training.exaflops(&counted));
@@ -87,6 +88,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
                 "tokens": counted.tokens(),
                 "thresholds": thresholds(&counted.reduction),
                 "gmacs": counted.gmacs,
+                "gmacs_with_decoder": counted.with_decoder,
                 "convention": convention,
             });
             if let (Some(training), Some(exaflops)) = (&training, trained) {
@@ -100,6 +102,9 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
                 row.push(format!("{parameters} + {}", counted.merger_parameters));
             }
             row.push(gmacs.unwrap_or_else(|| "measure with eval".to_owned()));
+            if writes {
+                row.push(counted.with_decoder.map_or_else(|| "-".to_owned(), |gmacs| format!("{gmacs:.2}")));
+            }
             if let Some(exaflops) = trained {
                 row.push(exaflops.map_or_else(|| "as the images allow".to_owned(), shown));
             }
@@ -114,10 +119,12 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
             output::line(training.summary())?;
         }
         let gmacs = format!("GMACs ({convention})");
+        let written = format!("and writing {} tokens", config.tokens());
         let shown = [
             Some("merge"),
             merger_parameters.then_some("parameters"),
             Some(gmacs.as_str()),
+            writes.then_some(written.as_str()),
             training.as_ref().map(|_| "training ExaFLOPs"),
             Some("tokens after each block"),
         ];
@@ -132,6 +139,8 @@ struct Counted {
     reduction: Reduction,
     layers: Option<Vec<LayerTokens>>,
     gmacs: Option<f64>,
+    /// The same with a decoder that writes as many tokens as the encoder reads.
+    with_decoder: Option<f64>,
     /// Parameters that the method adds to the model's.
     merger_parameters: usize,
 }
@@ -144,7 +153,14 @@ impl Counted {
         let layers = reduction.expected_tokens(config.tokens(), config.depth());
         let convention = args.output.convention;
         let gmacs = layers.as_ref().map(|layers| config.cost().gmacs(layers, &reduction, convention));
-        Ok(Self { reduction, layers, gmacs, merger_parameters: config.merger_parameters(method) })
+        let left = layers.as_ref().and_then(|layers| layers.last()).map(|last| match method.inflates() {
+            true => last.entered,
+            false => last.fed,
+        });
+        let writing = left.and_then(|left| config.writing_cost(left, config.tokens()));
+        let with_decoder = gmacs.zip(writing).map(|(gmacs, work)| gmacs + work.count(convention) / 1e9);
+        let merger_parameters = config.merger_parameters(method);
+        Ok(Self { reduction, layers, gmacs, with_decoder, merger_parameters })
     }
 
     fn tokens(&self) -> Option<Vec<usize>> {

@@ -69,6 +69,7 @@ const HARMLESS: &[&str] = &[
     "sep_token_id",
     "stage_names",
     "task_specific_params",
+    "tie_word_embeddings",
     "torch_dtype",
     "torchscript",
     "transformers_version",

@@ -224,6 +224,26 @@ impl TextConfig {
         }
     }
 
+    /// What writing a text of `written` tokens costs behind an encoder that leaves `memory`, all tokens at once; `None`
+    /// without a decoder. Attention to earlier tokens is counted as if to all, as the papers' peers count it.
+    #[must_use]
+    pub fn writing_cost(&self, memory: usize, written: usize) -> Option<Work> {
+        let decoder = self.decoder?;
+        let BlockCost { attend, pair_macs, feed, feed_norm, .. } = BlockCost::of(&self.block);
+        let (channels, width) = (self.block.channels as f64, (self.block.heads * self.block.head_dim) as f64);
+        let (memory, written) = (memory as f64, written as f64);
+        let own = match decoder.kind {
+            DecoderKind::Attention(_) => attend * written + Work::macs(pair_macs * written * written),
+            DecoderKind::Ssru => (Work::macs(2.0 * channels * channels) + Work::norm(channels)) * written,
+        };
+        let queries = Work::macs(2.0 * channels * width * written) + Work::norm(channels * written);
+        let keys_values = Work::macs(2.0 * channels * width * memory + pair_macs * written * memory);
+        let block = own + queries + keys_values + (feed + feed_norm) * written;
+        let norm = if self.final_norm { Work::norm(channels * written) } else { Work::default() };
+        let outputs = Work::macs(channels * self.vocabulary as f64 * written);
+        Some(block * decoder.depth as f64 + norm + outputs)
+    }
+
     /// Tokens that a tokenizer adds to a text.
     fn added(&self) -> usize {
         if self.token_types > 0 { 2 } else { 1 }
