@@ -46,7 +46,7 @@ def ours(args, model, batch, tokens, merges):
 
 def encoder_rows(args, label, model, load, vocabulary, cases, merges):
     eager = load()
-    compiled = torch.compile(load())
+    compiled = torch.compile(load(), dynamic=False)
     for batch, tokens in cases:
         ids = torch.randint(1, vocabulary, (batch, tokens))
         mask = torch.ones_like(ids)

@@ -125,6 +125,33 @@ fn what_describes_open_clips_weights_comes_with_them() {
 }
 
 #[test]
+fn a_model_of_texts_comes_with_its_tokenizer() {
+    let held = [
+        ("config.json", &b"{\"model_type\": \"bert\", \"vocab_size\": 9}"[..]),
+        ("model.safetensors", b"weights"),
+        ("tokenizer.json", b"{}"),
+        ("modules.json", b"[]"),
+        ("1_Pooling/config.json", b"{\"pooling\": 1}"),
+    ];
+    let server = Server::start(move |request| {
+        let (_, name) = request.path.split_once("/resolve/")?.1.split_once('/')?;
+        let etag = format!("\"{}\"", name.replace(['.', '/'], "-"));
+        Some(match held.iter().find(|(held, _)| *held == name) {
+            Some((_, body)) => answer(200, &[("ETag", etag.as_str()), ("X-Repo-Commit", COMMIT)], body),
+            None => answer(404, &[("X-Error-Code", "EntryNotFound"), ("X-Repo-Commit", COMMIT)], b""),
+        })
+    });
+    let cache = tempfile::tempdir().unwrap();
+    let files = fetch(config(cache.path(), &server.url), "main").unwrap();
+    let beside = |name: &str| std::fs::read(files.weights.with_file_name("").join(name)).unwrap();
+    assert_eq!((beside("tokenizer.json"), beside("modules.json")), (b"{}".to_vec(), b"[]".to_vec()));
+    assert_eq!(beside("1_Pooling/config.json"), b"{\"pooling\": 1}");
+    let asked = server.requests().len();
+    assert_eq!(fetch(config(cache.path(), &server.url), "main").unwrap(), files);
+    assert_eq!(server.requests().len(), asked, "nothing is asked twice");
+}
+
+#[test]
 fn the_second_time_nothing_is_asked() {
     let cache = tempfile::tempdir().unwrap();
     let server = Server::start(hub(TIMM));

@@ -117,8 +117,11 @@ fn mistakes_with_tokenizers_are_one_line() {
     desk.write("broken/tokenizer.json", "{\"version\": \"1.0\"}");
     desk.run("embed texts.txt --model local-dir:broken").fails(&["is no tokenizer"]);
     desk.write("photo.png", b"\x89PNG");
-    desk.run(&format!("viz photo.png --output out.png --merge tome:r=1 --model local-dir:{}", bert.display()))
-        .fails(&["takes texts"]);
+    desk.run(&format!(
+        "viz photo.png --output out.png --merge tome:r=1 --model local-dir:{}",
+        bert.display()
+    ))
+    .fails(&["takes texts"]);
 }
 
 #[test]

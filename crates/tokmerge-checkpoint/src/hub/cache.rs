@@ -126,13 +126,14 @@ impl RepoCache {
         self.root.join("blobs").join(&etag.0)
     }
 
-    /// Makes the snapshot's file point to the blob; `name` is a plain file name.
+    /// Makes the snapshot's file point to the blob; `name` is a plain file name, or one in a folder.
     pub(super) fn link(&self, commit: &Commit, name: &str, etag: &Etag) -> Result<PathBuf, HubError> {
         let path = self.snapshot_path(commit, name);
         let link = || -> io::Result<()> {
             make_folder_of(&path)?;
             let temporary = unused_name(&path);
-            let relative = Path::new("../../blobs").join(&etag.0);
+            let up = "../".repeat(name.split('/').count() - 1);
+            let relative = Path::new(&up).join("../../blobs").join(&etag.0);
             if symlink(&relative, &temporary).is_err() {
                 // A file system without symbolic links; huggingface_hub stores the file itself there.
                 fs::copy(self.blob_path(etag), &temporary)?;

@@ -77,7 +77,8 @@ impl Hub {
     }
 
     /// The files of a model: the first conventional weights file (with its shards), `config.json` (else
-    /// `open_clip_config.json`) and `preprocessor_config.json` (else `processor_config.json`).
+    /// `open_clip_config.json`) and `preprocessor_config.json` (else `processor_config.json`); of a model with a vocabulary
+    /// also its tokenizer, and what sentence-transformers says of it.
     ///
     /// Weights in the cache are used without asking the Hub whether the revision has moved on. Configuration files
     /// missing beside them are asked for; where the Hub cannot be reached then, they count as absent.
@@ -158,6 +159,11 @@ impl Download<'_> {
                 }
             }
         }
+        if described.iter().any(|(name, path)| *name == CONFIG_NAME && has_vocabulary(path)) {
+            for name in TEXT_NAMES {
+                self.file(name, MAX_TOKENIZER)?;
+            }
+        }
         let weights = self.weights()?.ok_or_else(|| HubError::NoWeights {
             repo: self.repo.clone(),
             revision: revision.clone(),
@@ -218,6 +224,15 @@ impl Download<'_> {
                     Ok(Some(_)) => break,
                     Ok(None) => {}
                     Err(_) => return,
+                }
+            }
+        }
+        if self.cache.file(commit, CONFIG_NAME).is_some_and(|config| has_vocabulary(&config)) {
+            for name in TEXT_NAMES {
+                let settled =
+                    self.cache.file(commit, name).is_some() || self.cache.is_known_absent(commit, name);
+                if !settled && self.file(name, MAX_TOKENIZER).is_err() {
+                    return;
                 }
             }
         }
@@ -292,6 +307,20 @@ impl Download<'_> {
         }
         blob.finish().map_err(write_error)
     }
+}
+
+/// What a model of texts has beside its weights: its tokenizer, and what sentence-transformers says of it.
+const TEXT_NAMES: [&str; 4] =
+    ["tokenizer.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json"];
+
+/// A tokenizer has some megabytes.
+const MAX_TOKENIZER: u64 = 64 << 20;
+
+/// Whether a configuration is that of a model of texts.
+fn has_vocabulary(config: &Path) -> bool {
+    let text = read_text(config, MAX_JSON).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    config.get("vocab_size").is_some()
 }
 
 fn file_name(path: &Path) -> String {
