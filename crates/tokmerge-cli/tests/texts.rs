@@ -82,6 +82,34 @@ fn pairs_of_sentences_are_compared_with_their_scores() {
 }
 
 #[test]
+fn merging_of_texts_is_tuned_on_half_of_the_pairs() {
+    let Some(bert) = model("text/bert") else { return };
+    let desk = Desk::new();
+    let words =
+        ["the cat sat on the mat", "a small house", "the train leaves at nine", "how many boats are there"];
+    let mut rows = "sentence1,sentence2,score\n".to_owned();
+    for (index, first) in words.iter().cycle().take(24).enumerate() {
+        let second = words[(index + index / 4) % 4];
+        rows.push_str(&format!(
+            "{first} {index},{second} {},{}\n",
+            index + 1,
+            if *first == second { 5 } else { index % 3 }
+        ));
+    }
+    desk.write("pairs.csv", rows);
+    let run = desk.run(&format!("tune pairs.csv {bert} --min-spearman -100 --time-budget 2 --json")).ok();
+    let found = run.one_json();
+    let held_out = found["held_out"].as_array().expect("a list");
+    assert_eq!((held_out.len(), held_out[0]["pairs"].as_u64()), (2, Some(12)));
+    assert!(held_out[1]["gmacs"].as_f64() < held_out[0]["gmacs"].as_f64());
+    assert!(found["measured"].as_array().expect("a list").len() > 10);
+    desk.run(&format!("eval pairs.csv {bert} --merge merge.toml")).ok();
+    desk.run(&format!("tune pairs.csv {bert} --min-spearman 101 --time-budget 1"))
+        .fails(&["the unmerged model reaches"]);
+    desk.run(&format!("tune pairs.csv {bert} --min-agreement 99")).fails(&["--min-spearman"]);
+}
+
+#[test]
 fn texts_are_written_line_by_line() {
     let Some(t5) = model("text/t5") else { return };
     let desk = Desk::new();

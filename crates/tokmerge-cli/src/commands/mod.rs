@@ -17,4 +17,5 @@ pub(crate) mod scenes;
 pub(crate) mod search;
 pub(crate) mod train;
 pub(crate) mod tune;
+mod tune_pairs;
 pub(crate) mod viz;

@@ -20,7 +20,7 @@ use tokmerge::{ClassNames, EvalError, EvalOptions, Labels, Media, Model, Precisi
 
 #[derive(Args, Debug)]
 pub(crate) struct TuneArgs {
-    /// Folder of images like those the model will see; only --max-drop needs labels
+    /// Folder of images like those the model will see; only --max-drop needs labels. Of texts a file of scored pairs of sentences
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
@@ -76,6 +76,9 @@ pub(crate) struct GoalArgs {
     /// Cheapest method that agrees with the unmerged model on at least this percentage of images
     #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
     min_agreement: Option<f64>,
+    /// Of texts, on scored pairs of sentences: cheapest method that leaves at least this rank correlation, times 100
+    #[arg(long, value_name = "POINTS", allow_negative_numbers = true)]
+    pub(crate) min_spearman: Option<f64>,
     /// Best method at this fraction of the unmerged model's GMACs, e.g. 0.7
     #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
     gmacs: Option<f64>,
@@ -108,6 +111,14 @@ pub(crate) enum SearchKind {
 }
 
 pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
+    if args.dir.is_file() && args.model.media().is_ok_and(|media| media == Media::Text) {
+        return super::tune_pairs::run(args);
+    }
+    if args.goal.min_spearman.is_some() {
+        bail!(
+            "--min-spearman is for a model of texts and a file of scored pairs of sentences; give these, or another goal"
+        );
+    }
     let goal = args.goal.goal()?;
     let kind = args.kind(goal)?;
     let files = Files::of(&args.output)?;
