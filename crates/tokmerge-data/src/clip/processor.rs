@@ -248,7 +248,7 @@ impl ClipProcessor {
         if found.len() == 0 {
             return Err(ClipError::Empty);
         }
-        let ffmpeg = Ffmpeg::find(options.ffmpeg.as_deref());
+        let ffmpeg = Ffmpeg::find(options.ffmpeg.as_deref(), options.limits.max_wait);
         self.collect(&Video::open(path, ffmpeg, self.sampling.fps(), &options.limits)?, views)
     }
 
