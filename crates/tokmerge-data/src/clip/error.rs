@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pipe::Stalled;
+use crate::augment::AugmentError;
 use crate::{DatasetError, ImageError, PreprocessError};
 
 /// Why a clip was not read. One line each; with the path where there is a file.
@@ -143,6 +144,9 @@ pub enum ClipError {
     /// The preprocessing of the frames makes no sense, or does not fit them.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
+    /// The random crop makes no sense.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
     /// The clip was made with other settings.
     #[error("the clip has views of {found}, and the processor makes {wanted}; open it with this processor")]
     OtherShape {
@@ -179,7 +183,8 @@ impl ClipError {
             | Self::Frame(_)
             | Self::Folder(_)
             | Self::Setting { .. }
-            | Self::Preprocess(_) => self,
+            | Self::Preprocess(_)
+            | Self::Augment(_) => self,
             source => Self::InFile { path: path.to_path_buf(), source: Box::new(source) },
         }
     }

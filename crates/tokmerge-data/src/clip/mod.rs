@@ -17,6 +17,7 @@ mod packets;
 mod pipe;
 mod processor;
 mod sampling;
+mod settings;
 mod source;
 mod views;
 
