@@ -1,5 +1,7 @@
 //! Sounds, clips and lists of several labels are trained on like images.
 
+#![expect(clippy::print_stderr, reason = "says what was skipped")]
+
 mod common;
 
 use burn::tensor::Device;

@@ -15,7 +15,7 @@ use tokmerge_viz::{
 /// the patch whose centre is nearest. PNG or SVG by the ending of `path`; in SVG the two are beside each other.
 ///
 /// # Errors
-/// As [`picture`], and when the model takes no sounds.
+/// As [`picture`](super::picture), and when the model takes no sounds.
 pub fn sound_picture(
     model: &Model,
     reduction: &Reduction,
