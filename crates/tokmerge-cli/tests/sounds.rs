@@ -171,6 +171,41 @@ fn sounds_are_embedded_and_drawn() {
     assert!(run.err.contains("512 patches in"), "{}", run.err);
 }
 
+/// A transformer of transformers' kind with patches of 16 that begin every 10 pixels.
+const AST: &str = r#"{"model_type": "audio-spectrogram-transformer", "hidden_size": 32, "num_hidden_layers": 2,
+"num_attention_heads": 2, "intermediate_size": 64, "patch_size": 16, "frequency_stride": 10, "time_stride": 10,
+"num_mel_bins": 36, "max_length": 96, "id2label": {"0": "low", "1": "high"}}"#;
+
+#[test]
+fn patches_that_overlap_are_drawn_by_the_nearest_centre() {
+    let desk = Desk::new();
+    desk.write("ast/config.json", AST);
+    desk.write("a.wav", tone(300.0));
+    let viz = "viz a.wav --model local-dir:ast --random-weights --merge tome:r=8";
+    let run = desk.run(&format!("{viz} -o a.png")).ok();
+    // 3 rows of frequencies and 9 columns of time.
+    assert!(run.err.contains("27 patches in 11 tokens"), "{}", run.err);
+    let picture = image::open(desk.path("a.png")).expect("an image").to_rgb8();
+    let scale = 800 / 96;
+    let (width, height) = (96 * scale, 36 * scale);
+    assert_eq!((picture.width(), picture.height()), (width, 2 * height + 8));
+    // The merged half differs from the spectrogram in borders alone, which lie halfway between two centres.
+    let differs = |x: u32, y: u32| picture.get_pixel(x, y) != picture.get_pixel(x, y + height + 8);
+    let (rows, columns): (Vec<u32>, Vec<u32>) =
+        ((1..3).map(|row| 36 - (3 + 10 * row)).collect(), (1..9).map(|column| 3 + 10 * column).collect());
+    let near = |at: u32, edges: &[u32]| edges.iter().any(|edge| (edge * scale).abs_diff(at) <= 2);
+    let mut borders = 0;
+    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+        if differs(x, y) {
+            borders += 1;
+            assert!(near(x, &columns) || near(y, &rows), "({x}, {y})");
+        }
+    }
+    assert!(borders > 1000, "{borders}");
+    let run = desk.run(&format!("{viz} -o a.svg")).ok();
+    assert!(run.err.contains("27 patches in 11 tokens"), "{}", run.err);
+}
+
 #[test]
 fn real_weights_reach_the_published_accuracy_on_real_clips() {
     let Some(material) = material() else { return };

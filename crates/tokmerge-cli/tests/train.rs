@@ -259,5 +259,27 @@ fn a_list_of_several_labels_is_trained_on_and_evaluated() {
     let json = desk.run(&format!("{eval} --labels classes.csv --json")).ok().json();
     assert_eq!((json.len(), number(&json[1], "images")), (2, 24.0));
     assert!(number(&json[0], "map") > 90.0, "{json:?}");
+    let written =
+        desk.run(&format!("{eval} --labels classes.csv --predictions p.csv --results-file r.csv")).ok();
+    assert!(written.err.contains("1 of 3 classes"), "{}", written.err);
+    let rows = desk.csv("p.csv");
+    assert_eq!((rows.len(), rows[0].len()), (1 + 2 * 24, 13));
+    assert_eq!(rows[0][..4], ["path", "labels", "index1", "index2"]);
+    for row in &rows[1..] {
+        let number: usize = row[0].trim_start_matches("sounds/").trim_end_matches(".wav").parse().unwrap();
+        assert_eq!(row[1], ["", "0", "1", "0;1"][number % 4], "{row:?}");
+        assert_eq!((row[5].as_str(), row[10].as_str()), ("", ""), "three classes, five places: {row:?}");
+        assert!(row[7].parse::<f64>().unwrap() >= row[8].parse::<f64>().unwrap(), "{row:?}");
+    }
+    let results = desk.csv("r.csv");
+    assert_eq!(results[0].last().map(String::as_str), Some("map"));
+    for (row, json) in results[1..].iter().zip(&json) {
+        assert!((row.last().unwrap().parse::<f64>().unwrap() - number(json, "map")).abs() < 1e-3, "{row:?}");
+    }
+    desk.run(&format!("{eval} --labels classes.csv --predictions sounds/list.csv")).fails(&[
+        "--predictions",
+        "list.csv",
+        "overwrite what is read",
+    ]);
     desk.run(eval).fails(&["is a list", "--labels"]);
 }

@@ -7,6 +7,7 @@ mod common;
 use common::clips::{drawn, ffmpeg, refused, spans, whole, write_frames};
 use common::{Tensors, assert_same, material};
 use serde_json::{Value, json};
+use tokmerge_data::augment::{RandomResizedCrop, Visit};
 use tokmerge_data::clip::{ClipOptions, ClipProcessor, FrameFit, Sampling, SpatialCrops};
 use tokmerge_data::{HALF_MEAN, HALF_STD, Preprocess, Rgb};
 
@@ -189,6 +190,54 @@ fn crops_lie_along_the_longer_side() {
     assert_eq!(corners(30, 20, SpatialCrops::Centre), [(7.0, 2.0)]);
     assert_eq!(corners(30, 20, SpatialCrops::Three), [(0.0, 2.0), (7.0, 2.0), (13.0, 2.0)]);
     assert_eq!(corners(20, 31, SpatialCrops::Three), [(2.0, 0.0), (2.0, 7.0), (2.0, 14.0)]);
+}
+
+#[test]
+fn a_random_crop_is_one_for_all_frames_and_another_at_every_visit() {
+    // The red value is the column, the green value the row, the blue one the frame.
+    let frame = |number: usize| {
+        let pixel = |x: usize, y: usize| [x as u8, y as u8, number as u8];
+        let data = (0..40).flat_map(|y| (0..60).flat_map(move |x| pixel(x, y))).collect();
+        Rgb { width: 60, height: 40, data }
+    };
+    let frames: Vec<Rgb> = (0..4).map(frame).collect();
+    let of_float = FrameFit::Float {
+        short_side: 20,
+        crop: 16,
+        crops: SpatialCrops::Three,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+    let of_picture = FrameFit::Picture(Preprocess { input_size: (16, 16), ..Preprocess::default() });
+    let crop = RandomResizedCrop { scale: [0.1, 0.5], ..RandomResizedCrop::default() };
+    for fit in [of_float, of_picture] {
+        let processor = ClipProcessor { sampling: Sampling::Uniform { frames: 4 }, fit };
+        let seen = |crop, index| {
+            let visit = Visit { seed: 3, epoch: 1, index };
+            processor.of_frames_at(visit, Some(crop), &frames, None)
+        };
+        let mut places = Vec::new();
+        for index in 0..20 {
+            let clip = seen(crop, index).unwrap();
+            assert_eq!((clip.views(), clip.size()), (1, (16, 16)));
+            let plane = |frame, channel: usize| &clip.frame(0, frame)[channel * 256..][..256];
+            let first = [0, 1].map(|channel| plane(0, channel));
+            for number in 0..4 {
+                assert_eq!([0, 1].map(|channel| plane(number, channel)), first, "frame {number}");
+                assert!(plane(number, 2).iter().all(|blue| *blue == number as f32));
+            }
+            // A window of at most half of the area, stretched to all pixels.
+            let (width, height) = (first[0][15] - first[0][0], first[1][240] - first[1][0]);
+            assert!(width * height < 0.5 * 60.0 * 40.0 && width > 5.0 && height > 5.0, "{width} {height}");
+            assert!(clip == seen(crop, index).unwrap(), "a visit is a visit");
+            places.push((first[0][0] as usize, first[1][0] as usize));
+        }
+        places.sort_unstable();
+        places.dedup();
+        assert!(places.len() > 12, "{places:?}");
+        let wrong = RandomResizedCrop { scale: [0.5, 0.1], ..crop };
+        assert!(seen(wrong, 0).unwrap_err().to_string().starts_with("crop.scale"));
+    }
 }
 
 #[test]

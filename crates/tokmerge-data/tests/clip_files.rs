@@ -202,22 +202,89 @@ fn a_video_that_was_cut_off_or_damaged_is_refused() {
     assert_eq!(numbers(&first.open(&mkv, &options).unwrap(), 0), [0]);
 }
 
+/// A program that a script stands for.
+#[cfg(unix)]
+fn scripted(dir: &Path, script: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let program = dir.join("ffmpeg-of-a-test");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_never_ends_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let video = dir.path().join("a.mp4");
+    std::fs::write(&video, b"anything").unwrap();
+    let packets = "echo '#tb 0: 1/30'; for at in 0 1 2; do echo \"0, $at, $at, 1, 9, 0x1\"; done";
+    let frame = "printf 'P6\n2 1\n255\n123456'";
+    let counting = |does: &str| format!("#!/bin/sh\ncase \"$*\" in *framecrc*) {does};; esac\n");
+    let decoding =
+        |does: &str| format!("#!/bin/sh\ncase \"$*\" in *framecrc*) {packets};; *) {does};; esac\n");
+    let refused_as = |script: &str| {
+        let limits = ClipLimits { max_wait: std::time::Duration::from_millis(300), ..ClipLimits::default() };
+        let options = ClipOptions { ffmpeg: Some(scripted(dir.path(), script)), limits, fps: None };
+        let begun = std::time::Instant::now();
+        let refused = || refused(&whole(Sampling::Uniform { frames: 3 }), &video, &options);
+        // A process that another test is starting may hold the script open for a moment.
+        let busy = |text: &String| text.contains("Text file busy");
+        let text = std::iter::repeat_with(refused).find(|text| !busy(text)).unwrap();
+        assert!(begun.elapsed().as_secs() < 20, "{script}");
+        text
+    };
+    for (name, script) in [
+        ("silent", counting("exec sleep 60")),
+        ("silent, as a program of the program", counting("sleep 60")),
+        ("silent after some packets", counting(&format!("{packets}; exec sleep 60"))),
+        ("silent with its pipe closed", counting(&format!("{packets}; exec >&-; exec sleep 60"))),
+        ("silent with both pipes closed", counting(&format!("{packets}; exec >&- 2>&-; exec sleep 60"))),
+        ("without a frame", decoding("exec sleep 60")),
+        ("in the middle of a frame", decoding("printf 'P6\n2 1\n255\n123'; exec sleep 60")),
+        ("after a frame", decoding(&format!("{frame}; exec sleep 60"))),
+        ("byte by byte", decoding("printf 'P6\n'; while :; do printf 0; sleep 0.1; done")),
+    ] {
+        let text = refused_as(&script);
+        assert!(text.contains("a.mp4: keeps ffmpeg waiting: no frame came for 0.3 s"), "{name}: {text}");
+        assert!(text.contains("`max_wait`"), "{name}: {text}");
+    }
+    let text = refused_as(&counting("exec yes"));
+    assert!(text.contains("wrote no list of packets"), "{text}");
+    let text = refused_as(&counting("exec tr '\\0' x < /dev/zero"));
+    assert!(text.contains("wrote no list of packets"), "{text}");
+    let text = refused_as(&counting("while :; do echo '0, 1, 1, 1, 9, 0x1'; done"));
+    assert!(text.contains("more than 100000 frames"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_done_with_a_frame_is_no_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let video = dir.path().join("a.mp4");
+    std::fs::write(&video, b"anything").unwrap();
+    // Steadily slow, and longer as a whole than one frame may take.
+    let script = "#!/bin/sh\ncase \"$*\" in\n*framecrc*) for at in 0 1 2 3; do sleep 0.3; echo \"0, $at, $at, 1, 9, 0x1\"; \
+                  done;;\n*) for at in 0 1 2 3; do sleep 0.3; printf 'P6\n2 1\n255\n123456'; done;;\nesac\n";
+    let limits = ClipLimits { max_wait: std::time::Duration::from_millis(900), ..ClipLimits::default() };
+    let options = ClipOptions { ffmpeg: Some(scripted(dir.path(), script)), limits, fps: None };
+    let clip = whole(Sampling::Uniform { frames: 4 }).open(&video, &options).unwrap();
+    assert_eq!((clip.video_frames(), clip.frames()), (4, 4));
+}
+
 #[cfg(unix)]
 #[test]
 fn an_older_program_is_asked_in_its_own_words() {
-    use std::os::unix::fs::PermissionsExt;
     let Some(program) = ffmpeg() else { return };
     let dir = tempfile::tempdir().unwrap();
     let video = write_video(&program, dir.path(), "a.mkv", 20, &["-c:v", "ffv1", "-pix_fmt", "gbrp"]);
-    let older = dir.path().join("older");
     let script = format!(
         "#!/bin/bash\nwords=()\nfor word in \"$@\"; do\n[ \"$word\" = -fps_mode ] && \
          {{ echo \"Unrecognized option 'fps_mode'.\" >&2; exit 1; }}\n\
          [ \"$word\" = -vsync ] && word=-fps_mode\nwords+=(\"$word\")\ndone\nexec '{}' \"${{words[@]}}\"\n",
         program.display()
     );
-    std::fs::write(&older, script).unwrap();
-    std::fs::set_permissions(&older, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let older = scripted(dir.path(), &script);
     let options = ClipOptions { ffmpeg: Some(older), ..ClipOptions::default() };
     let clip = whole(Sampling::Uniform { frames: 3 }).open(&video, &options).unwrap();
     assert_eq!(numbers(&clip, 0), [0, 9, 19]);

@@ -44,11 +44,13 @@ pub struct Accuracy {
     pub mean_tokens: f64,
 }
 
-/// Predictions of one image by one method.
+/// Predictions of one file by one method.
 #[derive(Clone, Debug)]
 pub struct Prediction<'a> {
-    /// The image.
-    pub sample: &'a Sample,
+    /// The file.
+    pub path: &'a Path,
+    /// The classes that it is said to have: one at most, unless it is of a list.
+    pub labels: &'a [usize],
     /// Which of the methods.
     pub method: usize,
     /// Classes and logits, the best first, five at most.
@@ -195,7 +197,8 @@ pub fn evaluate(
             tally.top1 += usize::from(top[0].0 == label);
             tally.top5 += usize::from(top.iter().any(|(class, _)| *class == label));
         }
-        observer.predicted(Prediction { sample, method, top }).map_err(EvalError::Observer)
+        let (path, labels) = (&sample.path, sample.label.as_slice());
+        observer.predicted(Prediction { path, labels, method, top }).map_err(EvalError::Observer)
     })
 }
 
@@ -225,7 +228,8 @@ pub fn evaluate_lists(
         // The sigmoid keeps the order, and logits have fewer ties.
         scores[method].extend_from_slice(logits);
         let top = top(logits, 5);
-        observer.predicted(Prediction { sample, method, top }).map_err(EvalError::Observer)
+        let path = &sample.path;
+        observer.predicted(Prediction { path, labels, method, top }).map_err(EvalError::Observer)
     })?;
     let precisions = scores.iter().map(|scores| MeanAveragePrecision::of(scores, &read, model.classes()));
     let precisions: Vec<MeanAveragePrecision> = precisions.collect();

@@ -215,6 +215,8 @@ pub struct Shape {
     pub mlp_hidden: usize,
     /// Height and width of a patch in pixels.
     pub patch: (usize, usize),
+    /// Pixels from one patch to the next, down and across: fewer than a patch has where patches overlap.
+    pub patch_stride: (usize, usize),
     /// Channels of the embedding (`E`).
     pub embedding: usize,
     /// Outputs of the classifier; 0 without one.

@@ -23,7 +23,7 @@ pub(crate) fn check(recipe: &Recipe, media: Media) -> Result<(), TrainError> {
     let settings: [(&str, bool, &[Media]); 12] = [
         ("regularisation.flip", with.flip > 0.0, &[Image, Clip]),
         ("regularisation.cutmix", with.cutmix > 0.0, &[Image, Clip]),
-        ("regularisation.random_resized_crop", with.random_resized_crop.is_some(), &[Image]),
+        ("regularisation.random_resized_crop", with.random_resized_crop.is_some(), &[Image, Clip]),
         ("regularisation.randaugment", with.randaugment.is_some(), &[Image]),
         ("regularisation.random_erasing", with.random_erasing > 0.0, &[Image]),
         ("regularisation.roll", with.roll, &[Sound]),

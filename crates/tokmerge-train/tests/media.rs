@@ -1,10 +1,12 @@
 //! Sounds, clips and lists of several labels are trained on like images.
 
+#![expect(clippy::print_stderr, reason = "says what was skipped")]
+
 mod common;
 
 use burn::tensor::Device;
 use common::{begin, bytes, clip_recipe, recipe, rows, sound_recipe, start, stripes, tones, wav};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokmerge_data::{Media, Processor, Sample};
 use tokmerge_models::{Model, ModelOptions, Weights};
 use tokmerge_scenes::{Clips, MOTIONS, Split, write_clips};
@@ -56,6 +58,81 @@ fn tones_are_learnt_from_and_the_folder_is_a_model_of_sounds() {
         label: Some(label),
     };
     assert_eq!(top1(&model, [("high", 0), ("low", 1)].map(sample).to_vec()), 100.0);
+}
+
+/// Models that see spectra, one of them with rows of frequencies, patches that overlap, and a folder that says what it is.
+#[test]
+fn models_of_spectra_are_trained_and_open_again_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    tones(&dir.path().join("sounds"), 12);
+    let ast = dir.path().join("ast");
+    std::fs::create_dir(&ast).unwrap();
+    let config = r#"{"model_type": "audio-spectrogram-transformer", "hidden_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 3, "intermediate_size": 48, "patch_size": 16, "frequency_stride": 10, "time_stride": 10,
+        "num_mel_bins": 36, "max_length": 96, "id2label": {"0": "high", "1": "low"}}"#;
+    std::fs::write(ast.join("config.json"), config).unwrap();
+    let of_folder = format!("model={{name=\"local-dir:{}\"}}", ast.display());
+    let mae = "model={name=\"audio_vit_base_patch16_1024x128\",embed_dim=24,depth=2,num_heads=3}";
+    for (name, model, epochs, left) in [("ast-run", of_folder.as_str(), 12, 13.0), ("mae-run", mae, 1, 497.0)]
+    {
+        let changes = [model, &format!("train.epochs={epochs}"), "train.validate=[\"tome:r=8\"]"];
+        let given = sound_recipe(dir.path(), &changes);
+        let begun = start(given.clone());
+        let run = dir.path().join(name);
+        let summary = begin(&given, &run).run(&mut ()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let accuracy = &summary.validations[0].accuracies[0];
+        assert_eq!((accuracy.images, accuracy.mean_tokens), (6, left), "{name}");
+        let model = opened(&run);
+        assert_eq!(model.processor(), &begun.architecture().processor, "{name}");
+        assert_eq!(model.class_names(), ["high", "low"]);
+        if name == "ast-run" {
+            assert_eq!(accuracy.top1, Some(100.0));
+        }
+    }
+}
+
+/// What stands for `ffmpeg`, if it is there.
+fn ffmpeg() -> Option<PathBuf> {
+    let program = std::env::var_os("TOKMERGE_FFMPEG").map_or_else(|| PathBuf::from("ffmpeg"), PathBuf::from);
+    let found = std::process::Command::new(&program).arg("-version").output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Some(program);
+    }
+    eprintln!("SKIPPED: ffmpeg is neither on the search path nor named in TOKMERGE_FFMPEG");
+    None
+}
+
+#[test]
+fn video_files_are_trained_on_from_anywhere_in_their_time() {
+    let Some(program) = ffmpeg() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for (class, colour) in [("dark", "0x203040"), ("light", "0xd0c0b0")] {
+        let folder = dir.path().join("clips").join(class);
+        std::fs::create_dir_all(&folder).unwrap();
+        for at in 0..8 {
+            let source = format!("color=c={colour}:s=40x{}:r=30:d=1", 24 + 2 * at);
+            let mut command = std::process::Command::new(&program);
+            command.args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", &source, "-c:v", "mpeg4"]);
+            assert!(command.arg(folder.join(format!("{at}.mp4"))).status().unwrap().success());
+        }
+    }
+    std::fs::write(dir.path().join("clips/dark/broken.mp4"), b"no video").unwrap();
+    let files = dir.path().join("clips");
+    let crop = ["regularisation.random_resized_crop=[0.5,1.0]", "train.epochs=5", "train.batch_size=4"];
+    let weights = ["1", "3"].map(|workers| {
+        let threads = format!("data.workers={workers}");
+        let changes = [&crop[..], &[&threads, "data.sampling=span"]].concat();
+        let text = clip_recipe(&files.display().to_string(), &files, &changes).to_toml();
+        let mut given = Recipe::parse(&text, "a test", &[]).unwrap();
+        (given.data.val, given.data.split) = (None, Some(0.3));
+        let mut told = Told::default();
+        let run = dir.path().join(workers);
+        let trainer = Trainer::new(start(given), &run).unwrap();
+        let summary = trainer.run(&mut told).unwrap_or_else(|error| panic!("{error}"));
+        assert!(summary.validations[0].score() > 90.0, "{:?}", summary.validations);
+        bytes(run.join("model.safetensors"))
+    });
+    assert!(weights[0] == weights[1], "the threads that read files change nothing");
 }
 
 #[test]

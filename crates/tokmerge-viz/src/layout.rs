@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::palette;
+use crate::patches::Patches;
 use crate::picture::{Picture, Rgb};
 use crate::style::Style;
 
@@ -66,46 +67,52 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub(crate) fn new(picture: &Picture, grid: Grid, groups: &[Option<u32>], style: &Style) -> Result<Self> {
-        check(picture, grid)?;
+    pub(crate) fn new(
+        picture: &Picture,
+        patches: Patches,
+        groups: &[Option<u32>],
+        style: &Style,
+    ) -> Result<Self> {
+        let (starts, grid) = (patches.starts(picture)?, patches.grid());
         // Cannot overflow: there are at most as many patches as pixels in memory.
         let expected = grid.rows * grid.cols;
         if groups.len() != expected {
             let Grid { rows, cols } = grid;
             return Err(Error::GroupCount { rows, cols, expected, found: groups.len() });
         }
-        let (tokens, token_of) = tokens(std::slice::from_ref(picture), 1, grid, groups);
-        Self::shaped(picture, grid, style, tokens, token_of)
+        let (tokens, token_of) = tokens(std::slice::from_ref(picture), 1, &starts, groups);
+        Self::shaped(picture, &starts, style, tokens, token_of)
     }
 
     /// One layout per time step, all with the same tokens.
     ///
-    /// `frames` are of one size, `tubelet` of them a step, and `groups` has the grid's patches as often as
+    /// `frames` are of one size, `tubelet` of them a step, and `groups` has the patches of `starts` as often as
     /// there are steps.
     pub(crate) fn steps(
         frames: &[Picture],
         tubelet: usize,
-        grid: Grid,
+        starts: &Starts,
         groups: &[Option<u32>],
         style: &Style,
     ) -> Result<Vec<Self>> {
-        let (tokens, token_of) = tokens(frames, tubelet, grid, groups);
+        let (tokens, token_of) = tokens(frames, tubelet, starts, groups);
+        let grid = grid_of(starts);
         let steps = token_of.chunks(grid.rows * grid.cols).zip(frames.chunks(tubelet));
         steps
-            .map(|(step, frames)| Self::shaped(&frames[0], grid, style, Rc::clone(&tokens), step.to_vec()))
+            .map(|(step, frames)| Self::shaped(&frames[0], starts, style, Rc::clone(&tokens), step.to_vec()))
             .collect()
     }
 
     fn shaped(
         picture: &Picture,
-        grid: Grid,
+        starts: &Starts,
         style: &Style,
         tokens: Rc<[Token]>,
         token_of: Vec<Option<usize>>,
     ) -> Result<Self> {
         let (width, height) = picture.enlarged(style.upscale)?;
-        let xs = starts(picture.width(), grid.cols, style.upscale);
-        let ys = starts(picture.height(), grid.rows, style.upscale);
+        let enlarged = |starts: &[usize]| starts.iter().map(|start| start * style.upscale).collect();
+        let (grid, ys, xs): (_, Vec<_>, Vec<_>) = (grid_of(starts), enlarged(&starts.0), enlarged(&starts.1));
         let side = shortest(&xs).min(shortest(&ys));
         let border = style.border.pixels(side);
         Ok(Self { grid, width, height, xs, ys, side, border, tokens, token_of })
@@ -130,21 +137,16 @@ impl Layout {
     }
 }
 
-/// Checks that every patch has a pixel of the picture.
-pub(crate) fn check(picture: &Picture, Grid { rows, cols }: Grid) -> Result<()> {
-    let (width, height) = (picture.width(), picture.height());
-    if rows == 0 || cols == 0 {
-        return Err(Error::EmptyGrid { rows, cols });
-    }
-    if rows > height || cols > width {
-        return Err(Error::GridTooFine { rows, cols, width, height });
-    }
-    Ok(())
+/// Where rows begin, and the lower end; where columns begin, and the right end.
+pub(crate) type Starts = (Vec<usize>, Vec<usize>);
+
+fn grid_of((ys, xs): &Starts) -> Grid {
+    Grid { rows: ys.len() - 1, cols: xs.len() - 1 }
 }
 
-/// Where each of `parts` begins on a side of `length` pixels enlarged `upscale` times, and the end.
-fn starts(length: usize, parts: usize, upscale: usize) -> Vec<usize> {
-    (0..=parts).map(|part| part * length / parts * upscale).collect()
+/// Where each of `parts` begins on a side of `length` pixels, and the end.
+pub(crate) fn starts(length: usize, parts: usize) -> Vec<usize> {
+    (0..=parts).map(|part| part * length / parts).collect()
 }
 
 fn shortest(starts: &[usize]) -> usize {
@@ -155,13 +157,14 @@ fn shortest(starts: &[usize]) -> usize {
 fn tokens(
     frames: &[Picture],
     tubelet: usize,
-    grid: Grid,
+    starts: &Starts,
     groups: &[Option<u32>],
 ) -> (Rc<[Token]>, Vec<Option<usize>>) {
+    let grid = grid_of(starts);
     let ids: BTreeSet<u32> = groups.iter().flatten().copied().collect();
     let index: BTreeMap<u32, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
     let token_of: Vec<_> = groups.iter().map(|group| group.map(|id| index[&id])).collect();
-    let means = means(frames, tubelet, grid, &token_of, ids.len());
+    let means = means(frames, tubelet, starts, &token_of, ids.len());
     let ids: Vec<u32> = ids.into_iter().collect();
     let borders = palette::borders(&ids, &means, &neighbours(grid, &token_of, ids.len()));
     let mut tokens: Vec<_> = ids
@@ -177,16 +180,15 @@ fn tokens(
 fn means(
     frames: &[Picture],
     tubelet: usize,
-    grid: Grid,
+    starts: &Starts,
     token_of: &[Option<usize>],
     tokens: usize,
 ) -> Vec<Rgb> {
+    let (grid, (ys, xs)) = (grid_of(starts), starts);
     let mut sums = vec![[0u64; 3]; tokens];
     let mut counts = vec![0u64; tokens];
     let steps = token_of.chunks(grid.rows * grid.cols).flat_map(|step| std::iter::repeat_n(step, tubelet));
     for (picture, token_of) in frames.iter().zip(steps) {
-        let xs = starts(picture.width(), grid.cols, 1);
-        let ys = starts(picture.height(), grid.rows, 1);
         for (patch, token) in token_of.iter().enumerate() {
             let &Some(token) = token else { continue };
             let (row, col) = (patch / grid.cols, patch % grid.cols);
@@ -224,8 +226,8 @@ mod tests {
 
     #[test]
     fn patches_cover_a_side_that_does_not_divide() {
-        assert_eq!(starts(225, 7, 1), [0, 32, 64, 96, 128, 160, 192, 225]);
-        assert_eq!(starts(10, 4, 2), [0, 4, 10, 14, 20]);
+        assert_eq!(starts(225, 7), [0, 32, 64, 96, 128, 160, 192, 225]);
+        assert_eq!(starts(10, 4), [0, 2, 5, 7, 10]);
     }
 
     #[test]
@@ -254,7 +256,7 @@ mod tests {
         let grid = Grid { rows: 14, cols: 14 };
         let blobs = |patch: u32| Some((patch * patch) % 41);
         for groups in [(0..196).map(Some).collect::<Vec<_>>(), (0..196).map(blobs).collect()] {
-            let layout = Layout::new(&photo, grid, &groups, &Style::default()).unwrap();
+            let layout = Layout::new(&photo, grid.into(), &groups, &Style::default()).unwrap();
             let touching = neighbours(grid, &layout.token_of, layout.tokens.len());
             for (token, others) in layout.tokens.iter().zip(touching) {
                 assert!(palette::distance(token.border, token.mean) >= 150, "{token:?}");

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 
 use crate::error::Result;
-use crate::layout::{Grid, Layout};
+use crate::layout::Layout;
+use crate::patches::Patches;
 use crate::picture::{Picture, Rgb};
 use crate::style::{Fill, Style};
 
@@ -29,8 +30,13 @@ pub(crate) fn hatch(side: usize) -> (usize, usize) {
 /// # Errors
 /// When the grid is empty or finer than the picture, `groups` has another length than the grid, or the
 /// enlarged picture would be empty or too large.
-pub fn render(picture: &Picture, grid: Grid, groups: &[Option<u32>], style: &Style) -> Result<Picture> {
-    Ok(draw(&Layout::new(picture, grid, groups, style)?, picture, style))
+pub fn render(
+    picture: &Picture,
+    patches: impl Into<Patches>,
+    groups: &[Option<u32>],
+    style: &Style,
+) -> Result<Picture> {
+    Ok(draw(&Layout::new(picture, patches.into(), groups, style)?, picture, style))
 }
 
 /// Draws one picture as it is laid out.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::layout::Grid;
+use crate::patches::Patches;
 use crate::picture::{Picture, side_by_side, write_file};
 use crate::render::render;
 use crate::style::Style;
@@ -42,17 +42,18 @@ impl Format {
 pub fn save(
     path: &Path,
     picture: &Picture,
-    grid: Grid,
+    patches: impl Into<Patches>,
     groups: &[Option<u32>],
     style: &Style,
     caption: &str,
 ) -> Result<()> {
+    let patches = patches.into();
     match Format::from_path(path)? {
         Format::Png => {
-            let rendered = render(picture, grid, groups, style)?;
+            let (rendered, grid) = (render(picture, patches, groups, style)?, patches.grid());
             let side = (rendered.width() / grid.cols).min(rendered.height() / grid.rows);
             side_by_side(picture, &rendered, gap(side))?.write_png(path)
         }
-        Format::Svg => write_file(path, svg(picture, grid, groups, style, caption)?.as_bytes()),
+        Format::Svg => write_file(path, svg(picture, patches, groups, style, caption)?.as_bytes()),
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use crate::error::Result;
-use crate::layout::{Grid, Layout};
+use crate::layout::Layout;
 use crate::outline::path_data;
+use crate::patches::Patches;
 use crate::picture::{Picture, Rgb};
 use crate::render::{DROPPED, HATCH, hatch};
 use crate::style::{Fill, Style};
@@ -20,12 +21,12 @@ use crate::style::{Fill, Style};
 /// As [`render`](crate::render), and when the input cannot be compressed.
 pub fn svg(
     picture: &Picture,
-    grid: Grid,
+    patches: impl Into<Patches>,
     groups: &[Option<u32>],
     style: &Style,
     caption: &str,
 ) -> Result<String> {
-    let layout = Layout::new(picture, grid, groups, style)?;
+    let layout = Layout::new(picture, patches.into(), groups, style)?;
     let Layout { width, height, .. } = layout;
     let left = width + gap(layout.side);
     let heading = Heading::new(caption, left + width);

@@ -1,15 +1,17 @@
 //! Where the tokens of an image went, as a picture (ToMe, appendix E).
 
+mod sound;
+
+pub use sound::sound_picture;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use tokmerge_data::sound::SoundFeatures;
 use tokmerge_data::{MediaError, Prepared, PreprocessError, Processor, Rgb};
 use tokmerge_merge::{Mixture, Reduction, Tokens};
 use tokmerge_models::{Model, NotFinite, Pass, Probe};
 use tokmerge_viz::{
-    BorderWidth, ClipStyle, Fill, Format, Grid, Picture, Range, Spectrogram, Style, TubeGrid, drawn_groups,
-    render, save, save_clip, sheet, side_by_side,
+    ClipStyle, End, Grid, Overlap, Patches, Picture, Style, TubeGrid, render, save, save_clip, sheet,
+    side_by_side,
 };
 
 /// Why a picture cannot be made.
@@ -44,10 +46,9 @@ pub enum PictureError {
     /// An output is no number.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
-    /// Every image has its own grid of patches, or patches overlap.
+    /// Every image has its own grid of patches.
     #[error(
-        "patches of this model lie in no one grid (images keep sizes of their own, or patches overlap), which is not \
-         drawn yet; take a model of one image size"
+        "images of this model keep sizes of their own, which is not drawn yet; take a model of one image size"
     )]
     NoGrid,
     /// What is to be drawn was prepared for another model.
@@ -133,8 +134,8 @@ pub fn picture(
     style: &Style,
     path: &Path,
 ) -> Result<Drawn, PictureError> {
-    let Merged { seen, grid, groups, drawn } = merged(model, reduction, image, layer)?;
-    save(path, &seen, grid, &groups, style, &caption(model, reduction, layer, &drawn))?;
+    let Merged { seen, patches, groups, drawn } = merged(model, reduction, image, layer)?;
+    save(path, &seen, patches, &groups, style, &caption(model, reduction, layer, &drawn))?;
     Ok(drawn)
 }
 
@@ -159,67 +160,11 @@ pub fn picture_sheet(
     let pairs: Result<Vec<Picture>, PictureError> = images
         .iter()
         .map(|image| {
-            let Merged { seen, grid, groups, .. } = merged(model, reduction, image, None)?;
-            Ok(side_by_side(&seen, &render(&seen, grid, &groups, style)?, SHEET_GAP)?)
+            let Merged { seen, patches, groups, .. } = merged(model, reduction, image, None)?;
+            Ok(side_by_side(&seen, &render(&seen, patches, &groups, style)?, SHEET_GAP)?)
         })
         .collect();
     Ok(sheet(&pairs?, columns, 4 * SHEET_GAP)?.write_png(path)?)
-}
-
-/// Draws the spectrogram of a sound above itself with the tokens that are left of it, each within a border of its own
-/// colour; time runs to the right, low frequencies are at the bottom. PNG or SVG by the ending of `path`; in SVG the two are
-/// beside each other.
-///
-/// # Errors
-/// As [`picture`], and when the model takes no sounds.
-pub fn sound_picture(
-    model: &Model,
-    reduction: &Reduction,
-    sound: &Prepared,
-    layer: Option<usize>,
-    path: &Path,
-) -> Result<Drawn, PictureError> {
-    let shape = model.config().shape();
-    let (frames, bins) = shape.img_size();
-    let (time, frequency) = drawable(model, reduction, layer)?;
-    let (Processor::Sound(processor), Prepared::Features(values)) = (model.processor(), sound) else {
-        return Err(PictureError::other(model));
-    };
-    let (groups, tokens, membership) = found(model, reduction, values.clone(), layer)?;
-    // The first coefficients of a cepstrum are so much larger that nothing would be seen of the others.
-    let shown = match processor.features {
-        SoundFeatures::Cepstra { .. } => standardised(values, bins),
-        _ => values.clone(),
-    };
-    let spectrogram = Spectrogram::new(shown, frames, bins)?;
-    let seen = spectrogram.picture(Range::Own, spectrogram.legible())?;
-    let drawn = Drawn { patches: groups.len(), tokens, membership };
-    let turned = drawn_groups(&groups, time, frequency)?;
-    let grid = Grid { rows: frequency, cols: time };
-    let style = Style { fill: Fill::Original, border: BorderWidth::Pixels(2), upscale: 1 };
-    match Format::from_path(path)? {
-        Format::Png => {
-            let merged = render(&seen, grid, &turned, &style)?;
-            sheet(&[seen, merged], 1, 4 * SHEET_GAP)?.write_png(path)?;
-        }
-        Format::Svg => save(path, &seen, grid, &turned, &style, &caption(model, reduction, layer, &drawn))?,
-    }
-    Ok(drawn)
-}
-
-/// Values of mean 0 and deviation 1 over the frames, in each of `bins` columns.
-fn standardised(values: &[f32], bins: usize) -> Vec<f32> {
-    let frames = (values.len() / bins.max(1)).max(1) as f32;
-    let column = |bin: usize| values.iter().skip(bin).step_by(bins);
-    let statistics: Vec<(f32, f32)> = (0..bins)
-        .map(|bin| {
-            let mean = column(bin).sum::<f32>() / frames;
-            let variance = column(bin).map(|value| (value - mean).powi(2)).sum::<f32>() / frames;
-            (mean, variance.sqrt().max(1e-6))
-        })
-        .collect();
-    let standard = |(at, value): (usize, &f32)| (value - statistics[at % bins].0) / statistics[at % bins].1;
-    values.iter().enumerate().map(standard).collect()
 }
 
 /// Draws a clip as the model sees it beside the tokens that are left of it, each with one fill and one border colour over
@@ -262,7 +207,7 @@ const SHEET_GAP: usize = 2;
 /// An image as the model sees it, and what became of its patches.
 struct Merged {
     seen: Picture,
-    grid: Grid,
+    patches: Patches,
     /// The token of every patch; none where it was dropped.
     groups: Vec<Option<u32>>,
     drawn: Drawn,
@@ -275,6 +220,7 @@ fn merged(
     layer: Option<usize>,
 ) -> Result<Merged, PictureError> {
     let (rows, cols) = drawable(model, reduction, layer)?;
+    let patches = laid_out(model, Grid { rows, cols }, End::Near, 1);
     let preprocess = model.preprocess().ok_or_else(|| PictureError::other(model))?;
     let seen = preprocess.crop(image)?;
     let mut pixels = vec![0.0; preprocess.output_len()];
@@ -282,7 +228,7 @@ fn merged(
     let (groups, tokens, membership) = found(model, reduction, pixels, layer)?;
     let seen = Picture::new(seen.width, seen.height, seen.data)?;
     let drawn = Drawn { patches: groups.len(), tokens, membership };
-    Ok(Merged { seen, grid: Grid { rows, cols }, groups, drawn })
+    Ok(Merged { seen, patches, groups, drawn })
 }
 
 /// Rows and columns of patches, where what is left after `layer` can be drawn.
@@ -298,12 +244,24 @@ fn drawable(
     if reduction.method().inflates() {
         return Err(PictureError::Inflated { merge: reduction.method().to_string() });
     }
+    model.config().shape().grid.ok_or(PictureError::NoGrid)
+}
+
+/// How the patches of a model lie over a picture of its input, `upscale` pixels for each of its own. `first` says where
+/// the first of a column is.
+fn laid_out(model: &Model, grid: Grid, first: End, upscale: usize) -> Patches {
     let shape = model.config().shape();
-    let (rows, columns) = shape.grid.ok_or(PictureError::NoGrid)?;
-    let (height, width) = shape.img_size();
-    // Overlapping patches are more than lie side by side.
-    let beside = (height / shape.patch.0.max(1), width / shape.patch.1.max(1));
-    if (rows, columns) == beside { Ok(beside) } else { Err(PictureError::NoGrid) }
+    if shape.patch_stride == shape.patch {
+        return Patches::Beside(grid);
+    }
+    // Overlapping patches are squares.
+    let overlap = |count, first| Overlap {
+        count,
+        size: shape.patch.0 * upscale,
+        stride: shape.patch_stride.0 * upscale,
+        first,
+    };
+    Patches::Overlapping { down: overlap(grid.rows, first), across: overlap(grid.cols, End::Near) }
 }
 
 /// The token of every patch, the number of tokens, and how the ones went into the others.

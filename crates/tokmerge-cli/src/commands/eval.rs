@@ -1,21 +1,21 @@
 //! `tokmerge eval`.
 
+use super::eval_files::{Labelling, Outputs};
 use super::{eval_list, eval_pairs};
 use crate::args::{
     ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
     bind, must_exist,
 };
-use crate::output::{self, CsvFile};
+use crate::output;
 use crate::progress::{Progress, note_left_out};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokmerge::{
     Accuracy, ClassFolder, ClassNames, ClassOrder, Convention, EvalOptions, Labelled, LabelledBy, Labels,
-    Media, MediaError, Model, MultiLabelList, Observer, Prediction, Reading, Sample, class_names, evaluate,
-    wilson,
+    Media, Model, MultiLabelList, Reading, Sample, class_names, evaluate, wilson,
 };
 
 #[derive(Args, Debug)]
@@ -42,7 +42,7 @@ pub(crate) struct EvalArgs {
     pub(crate) labels: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) class_order: ClassOrderArgs,
-    /// Write the path, label and top five classes of every file, with logits
+    /// Write the path, label or labels, and top five classes of every file, with logits
     #[arg(long, value_name = "FILE")]
     pub(crate) predictions: Option<PathBuf>,
     /// Write the results as CSV, with timm's columns and some of our own
@@ -75,53 +75,29 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         None => folder,
     };
     let (samples, labels) = labelled(&folder, names.as_ref(), model)?;
-    if args.predictions.is_some() && args.predictions == args.results_file {
-        bail!("--predictions and --results-file name the same file; give each its own");
-    }
-    for (flag, path) in [("--predictions", &args.predictions), ("--results-file", &args.results_file)] {
-        if let Some(path) = path {
-            let inputs = args.model.files();
-            let inputs = inputs.iter().chain(&args.labels).map(PathBuf::as_path);
-            output::refuse_inputs(flag, path, inputs)?;
-            let name = path.file_name();
-            let images = samples.iter().map(|sample| sample.path.as_path());
-            output::refuse_inputs(flag, path, images.filter(|image| image.file_name() == name))?;
-        }
-    }
-    let predictions = args.predictions.as_deref().map(PredictionFile::create).transpose()?;
-    let results_file = args.results_file.as_deref().map(output::csv_file).transpose()?;
-    let merges =
-        if methods.len() > 1 { methods.iter().map(ToString::to_string).collect() } else { Vec::new() };
-    if predictions.is_some() && models.len() > 1 {
+    if args.predictions.is_some() && models.len() > 1 {
         bail!(
             "--predictions is written for one number of --clips, and {} are given; write each alone",
             models.len()
         );
     }
     let progress = Progress::of(model.media(), samples.len() * models.len());
-    let mut watcher = Watcher { progress, predictions, merges };
+    let files = samples.iter().map(|sample| sample.path.as_path());
+    let mut outputs = Outputs::begin(args, Labelling::One, &methods, progress, files)?;
     let options = args.options(model.media());
     let mut each = || -> Result<Vec<(Option<usize>, Accuracy)>> {
         let mut all = Vec::new();
         for (clips, model) in &models {
             let model = args.preprocess.for_folder(model.clone(), &folder)?;
-            let found = evaluate(&model, &reductions, samples.clone(), labels, options, &mut watcher)?;
+            let found = evaluate(&model, &reductions, samples.clone(), labels, options, &mut outputs)?;
             all.extend(found.into_iter().map(|accuracy| (*clips, accuracy)));
         }
         Ok(all)
     };
     let results = each();
-    let Watcher { progress, predictions, .. } = watcher;
-    progress.clear();
+    outputs.clear();
     let results = results?;
-    if let Some(file) = predictions {
-        file.finish()?;
-    }
-    progress.report_failures();
-    if let Some(file) = results_file {
-        let rows = results.iter().map(|(_, result)| CsvRow::new(model, result, args.output.convention));
-        output::csv_rows(file, rows).context("cannot write the --results-file")?;
-    }
+    outputs.finish(model, results.iter().map(|(_, result)| result), args.output.convention)?;
     print(args, model, &results)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -136,32 +112,6 @@ impl EvalArgs {
                 decoding: self.preprocess.decoding(),
             },
             convention: self.output.convention,
-        }
-    }
-}
-
-/// Shows progress, writes predictions.
-struct Watcher {
-    progress: Progress,
-    predictions: Option<PredictionFile>,
-    /// Specs of the methods where there are several.
-    merges: Vec<String>,
-}
-
-impl Observer for Watcher {
-    fn done(&mut self, images: usize) {
-        self.progress.done(images);
-    }
-
-    fn failed(&mut self, path: &Path, error: &MediaError) {
-        self.progress.failed(path, error);
-    }
-
-    fn predicted(&mut self, prediction: Prediction<'_>) -> Result<(), String> {
-        let merge = self.merges.get(prediction.method);
-        match &mut self.predictions {
-            Some(file) => file.write(&prediction, merge).map_err(|error| format!("{error:#}")),
-            None => Ok(()),
         }
     }
 }
@@ -289,90 +239,4 @@ pub(crate) struct JsonRow<'a> {
     pub(crate) accuracy: &'a Accuracy,
     pub(crate) convention: Convention,
     pub(crate) dtype: &'static str,
-}
-
-/// timm's columns, then ours.
-#[derive(Serialize)]
-struct CsvRow<'a> {
-    model: String,
-    top1: String,
-    top1_err: String,
-    top5: String,
-    top5_err: String,
-    param_count: String,
-    img_size: usize,
-    crop_pct: String,
-    interpolation: &'static str,
-    merge: &'a str,
-    images: usize,
-    agreement: String,
-    gmacs: String,
-    mean_tokens: String,
-    model_images_per_second: String,
-    run_images_per_second: String,
-    convention: Convention,
-}
-
-impl<'a> CsvRow<'a> {
-    fn new(model: &Model, result: &'a Accuracy, convention: Convention) -> Self {
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
-        Self {
-            model: model.name(),
-            top1: number(result.top1),
-            top1_err: number(result.top1.map(|top1| 100.0 - top1)),
-            top5: number(result.top5),
-            top5_err: number(result.top5.map(|top5| 100.0 - top5)),
-            param_count: format!("{:.2}", model.parameters() as f64 / 1e6),
-            img_size: model.config().shape().img_size().0,
-            crop_pct: model
-                .preprocess()
-                .map_or_else(String::new, |preprocess| preprocess.crop_pct.to_string()),
-            interpolation: model.preprocess().map_or("", |preprocess| preprocess.interpolation.name()),
-            merge: &result.merge,
-            images: result.images,
-            agreement: format!("{:.3}", result.agreement),
-            gmacs: format!("{:.4}", result.gmacs),
-            mean_tokens: format!("{:.2}", result.mean_tokens),
-            model_images_per_second: format!("{:.2}", result.model_images_per_second),
-            run_images_per_second: format!("{:.2}", result.run_images_per_second),
-            convention,
-        }
-    }
-}
-
-/// `--predictions`: one row per image, and per method where there are several.
-struct PredictionFile {
-    writer: CsvFile,
-    path: String,
-    header_written: bool,
-}
-
-impl PredictionFile {
-    fn create(path: &Path) -> Result<Self> {
-        let shown = path.display().to_string();
-        Ok(Self { writer: output::csv_file(path)?, path: shown, header_written: false })
-    }
-
-    fn write(&mut self, prediction: &Prediction<'_>, merge: Option<&String>) -> Result<()> {
-        if !self.header_written {
-            let mut header = vec!["path".to_owned(), "label".to_owned()];
-            header.extend((1..=5).map(|rank| format!("index{rank}")));
-            header.extend((1..=5).map(|rank| format!("logit{rank}")));
-            header.extend(merge.is_some().then(|| "merge".to_owned()));
-            self.writer.write_record(header)?;
-            self.header_written = true;
-        }
-        let label = prediction.sample.label.map_or_else(String::new, |label| label.to_string());
-        let mut row = vec![prediction.sample.path.display().to_string(), label];
-        let at = |rank: usize| prediction.top.get(rank);
-        row.extend((0..5).map(|rank| at(rank).map_or_else(String::new, |(index, _)| index.to_string())));
-        row.extend((0..5).map(|rank| at(rank).map_or_else(String::new, |(_, logit)| logit.to_string())));
-        row.extend(merge.cloned());
-        self.writer.write_record(row).with_context(|| format!("cannot write {}", self.path))
-    }
-
-    fn finish(self) -> Result<()> {
-        let path = self.path;
-        output::finish_csv(self.writer).with_context(|| format!("cannot write {path}"))
-    }
 }

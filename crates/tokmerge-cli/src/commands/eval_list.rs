@@ -1,6 +1,7 @@
 //! `tokmerge eval LIST.csv`: files with several labels each.
 
 use super::eval::{EvalArgs, JsonRow, check_count};
+use super::eval_files::{Labelling, Outputs};
 use crate::args::bind;
 use crate::output;
 use crate::progress::Progress;
@@ -15,9 +16,6 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
             "{list} is a list, and --labels must say which classes there are; give the table of the model's classes, e.g. class_labels_indices.csv"
         );
     };
-    if args.predictions.is_some() || args.results_file.is_some() {
-        bail!("--predictions and --results-file have one label a file; leave them out, or use --json");
-    }
     let names = ClassNames::open(labels)?;
     let found = MultiLabelList::open(&args.dir, &names)?;
     let models = args.preprocess.apply_each(&args.model.open()?)?;
@@ -38,11 +36,13 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
         None => found,
     };
     let files = found.samples();
-    let mut progress = Progress::of(model.media(), files.len());
-    let evaluation = evaluate_lists(model, &reductions, files, args.options(model.media()), &mut progress);
-    progress.clear();
+    let progress = Progress::of(model.media(), files.len());
+    let paths = files.iter().map(|file| file.path.as_path());
+    let mut outputs = Outputs::begin(args, Labelling::Several, methods, progress, paths)?;
+    let evaluation = evaluate_lists(model, &reductions, files, args.options(model.media()), &mut outputs);
+    outputs.clear();
     let evaluation = evaluation?;
-    progress.report_failures();
+    outputs.finish(model, evaluation.accuracies.iter(), args.output.convention)?;
     print(args, model, &evaluation)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ pub(crate) mod classify;
 pub(crate) mod demo;
 pub(crate) mod embed;
 pub(crate) mod eval;
+mod eval_files;
 mod eval_list;
 mod eval_pairs;
 pub(crate) mod few_shot;

@@ -3,8 +3,7 @@
 use super::random::{Purpose, Random, Visit};
 
 /// Where a view begins: the part, from 0 to below 1, of the time that a clip leaves it.
-#[must_use]
-pub fn clip_start(visit: Visit) -> f64 {
+pub(crate) fn clip_start(visit: Visit) -> f64 {
     Random::new(visit, Purpose::ClipStart).unit()
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::random::Random;
+use super::random::{Purpose, Random, Visit};
 use super::{AugmentError, range};
 use crate::{Interpolation, Rgb, resize};
 
@@ -27,17 +27,32 @@ impl Default for RandomResizedCrop {
 
 /// A rectangle of pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Window {
-    left: usize,
-    top: usize,
-    width: usize,
-    height: usize,
+pub(crate) struct Window {
+    pub(crate) left: usize,
+    pub(crate) top: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+impl Window {
+    /// The pixels in it.
+    pub(crate) fn of(self, image: &Rgb) -> Rgb {
+        let Self { left, top, width, height } = self;
+        let rows = image.data.chunks_exact(image.width * 3).skip(top).take(height);
+        let data = rows.flat_map(|row| &row[left * 3..(left + width) * 3]).copied().collect();
+        Rgb { width, height, data }
+    }
 }
 
 impl RandomResizedCrop {
-    pub(super) fn validate(&self) -> Result<(), AugmentError> {
+    pub(crate) fn validate(&self) -> Result<(), AugmentError> {
         range("crop.scale", self.scale, [1e-6, 1.0])?;
         range("crop.ratio", self.ratio, [1e-3, 1e3])
+    }
+
+    /// The part of every frame of a clip: the same at every call.
+    pub(crate) fn window_at(&self, visit: Visit, width: usize, height: usize) -> Window {
+        self.window(width, height, &mut Random::new(visit, Purpose::Crop))
     }
 
     fn window(&self, width: usize, height: usize, random: &mut Random) -> Window {
@@ -71,16 +86,13 @@ impl RandomResizedCrop {
         interpolation: Interpolation,
         random: &mut Random,
     ) -> Rgb {
-        let Window { left, top, width, height } = self.window(image.width, image.height, random);
-        let rows = image.data.chunks_exact(image.width * 3).skip(top).take(height);
-        let data = rows.flat_map(|row| &row[left * 3..(left + width) * 3]).copied().collect();
-        resize(&Rgb { width, height, data }, size.1, size.0, interpolation)
+        let window = self.window(image.width, image.height, random);
+        resize(&window.of(image), size.1, size.0, interpolation)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::{Purpose, Visit};
     use super::*;
     use proptest::prelude::*;
 

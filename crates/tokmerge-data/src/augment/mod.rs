@@ -9,7 +9,7 @@
 //! | erase | [`RandomErasing`] | timm's |
 //! | sounds | [`SpecAugment`], [`roll`], [`mix_sounds`] | AudioMAE's |
 //! | | [`shift`], [`gain`] | as keyword spotters are trained |
-//! | clips | [`clip_start`], [`flip_clip`] | |
+//! | clips | [`ClipProcessor::open_at`](crate::clip::ClipProcessor::open_at), [`flip_clip`] | one crop and mirror for all frames |
 //! | mix a batch | [`Mix`], [`Pairing::targets`] | timm's `Mixup` with its label smoothing |
 //!
 //! Order, ranges and meanings follow timm's documentation and behaviour (version 1.0); the random numbers are our own.
@@ -46,7 +46,8 @@ mod sound;
 
 use serde::{Deserialize, Serialize};
 
-pub use clip::{clip_start, flip_clip};
+pub(crate) use clip::clip_start;
+pub use clip::flip_clip;
 pub use crop::RandomResizedCrop;
 pub use erase::{EraseMode, RandomErasing};
 pub use jitter::ColorJitter;

@@ -1,7 +1,10 @@
 //! Why a clip was not read.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::pipe::Stalled;
+use crate::augment::AugmentError;
 use crate::{DatasetError, ImageError, PreprocessError};
 
 /// Why a clip was not read. One line each; with the path where there is a file.
@@ -18,7 +21,7 @@ pub enum ClipError {
     },
     /// The file could not be opened or read.
     #[error("cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[source] std::io::Error),
     /// The path names a pipe or a device.
     #[error("is a pipe, socket or device, not a clip; name a video file or a folder of frames")]
     NotAFile,
@@ -37,6 +40,18 @@ pub enum ClipError {
         /// Why it was not.
         source: std::io::Error,
     },
+    /// `ffmpeg` runs on and hands out nothing.
+    #[error(
+        "keeps ffmpeg waiting: no frame came for {} s, and it was ended; convert the file, or raise the limit (`max_wait`)",
+        max_wait.as_secs_f64()
+    )]
+    Stalled {
+        /// [`ClipLimits::max_wait`](super::ClipLimits::max_wait).
+        max_wait: Duration,
+    },
+    /// `ffmpeg` writes what no `ffmpeg` writes.
+    #[error("was not read: `ffmpeg` wrote no list of packets; name another program in TOKMERGE_FFMPEG")]
+    Babble,
     /// `ffmpeg` does not read the file.
     #[error("is no video that can be read ({reason}); convert it to MP4, or give a folder of frames")]
     Refused {
@@ -129,6 +144,9 @@ pub enum ClipError {
     /// The preprocessing of the frames makes no sense, or does not fit them.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
+    /// The random crop makes no sense.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
     /// The clip was made with other settings.
     #[error("the clip has views of {found}, and the processor makes {wanted}; open it with this processor")]
     OtherShape {
@@ -137,6 +155,15 @@ pub enum ClipError {
         /// Those of the processor.
         wanted: String,
     },
+}
+
+impl From<std::io::Error> for ClipError {
+    fn from(error: std::io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Stalled>()) {
+            Some(Stalled(max_wait)) => Self::Stalled { max_wait: *max_wait },
+            None => Self::Io(error),
+        }
+    }
 }
 
 impl ClipError {
@@ -156,7 +183,8 @@ impl ClipError {
             | Self::Frame(_)
             | Self::Folder(_)
             | Self::Setting { .. }
-            | Self::Preprocess(_) => self,
+            | Self::Preprocess(_)
+            | Self::Augment(_) => self,
             source => Self::InFile { path: path.to_path_buf(), source: Box::new(source) },
         }
     }

@@ -1,13 +1,15 @@
 //! Processes of `ffmpeg`.
 
 use std::ffi::OsString;
-use std::io::{BufReader, Read};
+use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use super::ClipError;
 use super::error::one_line;
+use super::pipe::{Pipe, Stalled};
 
 /// Names the program.
 const VARIABLE: &str = "TOKMERGE_FFMPEG";
@@ -17,6 +19,9 @@ const FORMATS: &str = "mov,matroska,webm,avi,gif,mpegts,mpeg,flv,asf,ogg";
 
 /// Bytes of what `ffmpeg` writes about errors that are kept, of the end.
 const KEPT: usize = 1 << 14;
+
+/// Between two looks at whether it has ended.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// Characters of a line of it that are told.
 const TOLD: usize = 200;
@@ -34,14 +39,15 @@ const CONSEQUENCES: [&str; 6] = [
 /// The program.
 pub(super) struct Ffmpeg {
     program: PathBuf,
+    patience: Duration,
 }
 
 impl Ffmpeg {
-    /// The one that is named, or that of the environment.
-    pub(super) fn find(named: Option<&Path>) -> Self {
+    /// The one that is named, or that of the environment. Its processes have so long for every line and every frame.
+    pub(super) fn find(named: Option<&Path>, patience: Duration) -> Self {
         let variable = || std::env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
         let named = named.map(Path::to_path_buf).or_else(variable);
-        Self { program: named.unwrap_or_else(|| PathBuf::from("ffmpeg")) }
+        Self { program: named.unwrap_or_else(|| PathBuf::from("ffmpeg")), patience }
     }
 
     /// Starts it on the first track of video of a file; what it writes as `output` says comes through a pipe.
@@ -65,31 +71,46 @@ impl Ffmpeg {
         let program = || self.program.clone();
         let mut child =
             command.spawn().map_err(|source| ClipError::NoFfmpeg { program: program(), source })?;
-        let out = child.stdout.take().map(|pipe| BufReader::with_capacity(1 << 16, pipe));
-        let errors = child.stderr.take().map(|pipe| std::thread::spawn(move || drain(pipe)));
-        Ok(Running { child, out, errors })
+        let out = child.stdout.take().map(|pipe| Pipe::new(pipe, self.patience));
+        let errors = child.stderr.take().map(drained);
+        Ok(Running { child, out, errors, patience: self.patience })
     }
 }
 
 /// A process, killed and waited for when it is dropped.
 pub(super) struct Running {
     child: Child,
-    out: Option<BufReader<ChildStdout>>,
-    errors: Option<JoinHandle<Vec<u8>>>,
+    out: Option<Pipe>,
+    /// All that is kept of what it says about errors, once that is all.
+    errors: Option<Receiver<Vec<u8>>>,
+    patience: Duration,
 }
 
 impl Running {
-    /// What it writes.
-    pub(super) fn out(&mut self) -> std::io::Result<&mut BufReader<ChildStdout>> {
-        self.out.as_mut().ok_or_else(|| std::io::Error::other("ffmpeg has no pipe"))
+    /// What it writes, and as long as ever for what comes next.
+    pub(super) fn out(&mut self) -> std::io::Result<&mut Pipe> {
+        let out = self.out.as_mut().ok_or_else(|| Error::other("ffmpeg has no pipe"))?;
+        out.wait_anew();
+        Ok(out)
     }
 
     /// Waits for its end.
     pub(super) fn finish(mut self) -> std::io::Result<Ended> {
         // Closed first, so that it does not wait for a reader.
         self.out = None;
-        let status = self.child.wait()?;
-        let errors = self.errors.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let deadline = Instant::now() + self.patience;
+        let stalled = || Error::new(ErrorKind::TimedOut, Stalled(self.patience));
+        let errors = match self.errors.take() {
+            Some(errors) => errors.recv_timeout(self.patience).map_err(|_| stalled())?,
+            None => Vec::new(),
+        };
+        let status = loop {
+            match self.child.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() > deadline => return Err(stalled()),
+                None => std::thread::sleep(GLANCE),
+            }
+        };
         Ok(Ended { status, errors: String::from_utf8_lossy(&errors).into_owned() })
     }
 }
@@ -100,9 +121,6 @@ impl Drop for Running {
         // It may have ended already, which is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(thread) = self.errors.take() {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -149,14 +167,19 @@ fn told(line: &str) -> String {
     one_line(&line.chars().take(TOLD).collect::<String>())
 }
 
-/// Reads to the end, and keeps the last bytes.
-fn drain(mut pipe: ChildStderr) -> Vec<u8> {
-    let (mut kept, mut chunk) = (Vec::new(), [0; 4096]);
-    while let Ok(count @ 1..) = pipe.read(&mut chunk) {
-        kept.extend_from_slice(&chunk[..count]);
-        if kept.len() > 2 * KEPT {
-            kept.drain(..kept.len() - KEPT);
+/// Reads to the end, and sends the last bytes.
+fn drained(mut pipe: ChildStderr) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let (mut kept, mut chunk) = (Vec::new(), [0; 4096]);
+        while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+            kept.extend_from_slice(&chunk[..count]);
+            if kept.len() > 2 * KEPT {
+                kept.drain(..kept.len() - KEPT);
+            }
         }
-    }
-    kept
+        // Nobody may want to know.
+        let _ = sender.send(kept);
+    });
+    receiver
 }

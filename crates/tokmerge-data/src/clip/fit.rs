@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::ClipError;
+use crate::augment::{RandomResizedCrop, Visit};
 use crate::choices::Colour;
 use crate::transform::check_normalisation;
-use crate::{Preprocess, Rgb};
+use crate::{Preprocess, Rgb, resize};
 
 /// Longest side of a crop, and of the shorter side resized to.
 const MAX_SIDE: usize = 16_384;
@@ -105,6 +106,28 @@ impl FrameFit {
         }
     }
 
+    /// The part that a random crop takes of every frame at a visit, `[3, height, width]` from 0 to 255, resized in place
+    /// of the other crops. The fields must be valid.
+    pub(super) fn random(
+        &self,
+        frame: &Rgb,
+        crop: &RandomResizedCrop,
+        visit: Visit,
+    ) -> Result<Box<[f32]>, ClipError> {
+        frame.check()?;
+        let part = crop.window_at(visit, frame.width, frame.height).of(frame);
+        match self {
+            Self::Float { crop, .. } => {
+                let taps = |side| Taps::new(side, *crop, 0..*crop);
+                Ok(bilinear(&part, &taps(part.width), &taps(part.height)))
+            }
+            Self::Picture(preprocess) => {
+                let (height, width) = preprocess.input_size;
+                Ok(planes(&resize(&part, width, height, preprocess.interpolation)))
+            }
+        }
+    }
+
     /// Every crop of a frame, `[3, height, width]` from 0 to 255. The fields must be valid.
     pub(super) fn of(&self, frame: &Rgb) -> Result<Vec<Box<[f32]>>, ClipError> {
         match self {
@@ -125,13 +148,15 @@ impl FrameFit {
                 };
                 Ok(corners.into_iter().map(part).collect())
             }
-            Self::Picture(preprocess) => {
-                let picture = preprocess.crop(frame)?;
-                let channel = |channel: usize| picture.data.iter().skip(channel).step_by(3);
-                Ok(vec![(0..3).flat_map(channel).map(|&value| f32::from(value)).collect()])
-            }
+            Self::Picture(preprocess) => Ok(vec![planes(&preprocess.crop(frame)?)]),
         }
     }
+}
+
+/// A picture channel by channel.
+fn planes(picture: &Rgb) -> Box<[f32]> {
+    let channel = |channel: usize| picture.data.iter().skip(channel).step_by(3);
+    (0..3).flat_map(channel).map(|&value| f32::from(value)).collect()
 }
 
 /// Width and height after the shorter one became `short_side`.

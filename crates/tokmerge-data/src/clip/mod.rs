@@ -14,12 +14,15 @@ mod error;
 mod ffmpeg;
 mod fit;
 mod packets;
+mod pipe;
 mod processor;
 mod sampling;
+mod settings;
 mod source;
 mod views;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use error::ClipError;
 pub use fit::{FrameFit, SpatialCrops};
@@ -46,11 +49,19 @@ pub struct ClipLimits {
     pub max_frames: usize,
     /// The most pixels of a frame. 100 million by default.
     pub max_pixels: u64,
+    /// The longest that `ffmpeg` may work on the next frame, or on the next packet while they are counted. A minute by
+    /// default. Time that is spent on frames that came does not count.
+    pub max_wait: Duration,
 }
 
 impl Default for ClipLimits {
     fn default() -> Self {
-        Self { max_seconds: 600, max_frames: 100_000, max_pixels: 100_000_000 }
+        Self {
+            max_seconds: 600,
+            max_frames: 100_000,
+            max_pixels: 100_000_000,
+            max_wait: Duration::from_secs(60),
+        }
     }
 }
 

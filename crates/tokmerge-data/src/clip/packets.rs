@@ -2,7 +2,7 @@
 //!
 //! Packets are counted, not read from a header: many containers have no such number, and some a wrong one.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use super::ffmpeg::Ffmpeg;
@@ -10,6 +10,12 @@ use super::{ClipError, ClipLimits};
 
 /// Set in packets that are decoded and not shown.
 const DISCARD: u64 = 4;
+
+/// The longest line, in bytes.
+const LINE: u64 = 1 << 12;
+
+/// Lines beside those of packets, at most.
+const OTHER_LINES: usize = 1000;
 
 /// What a file says about its video.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,7 +30,7 @@ impl Packets {
     pub(super) fn count(ffmpeg: &Ffmpeg, path: &Path, limits: &ClipLimits) -> Result<Self, ClipError> {
         let mut process = ffmpeg.start(path, &["-c", "copy", "-f", "framecrc"])?;
         let (mut seen, mut line) = (Seen::default(), Vec::new());
-        while process.out()?.read_until(b'\n', &mut line)? > 0 {
+        while process.out()?.take(LINE).read_until(b'\n', &mut line)? > 0 {
             seen.add(&String::from_utf8_lossy(&line), limits)?;
             line.clear();
         }
@@ -54,6 +60,7 @@ struct Seen {
     /// Seconds of a unit of time.
     unit: f64,
     count: usize,
+    lines: usize,
     /// When packets are shown, and when they are decoded: in some containers not every packet has both.
     times: [Option<(i64, i64)>; 2],
 }
@@ -61,6 +68,11 @@ struct Seen {
 impl Seen {
     /// A line: `#tb 0: 1/15360`, `#dimensions 0: 452x256`, or `0, dts, pts, duration, size, checksum[, F=0xflags]`.
     fn add(&mut self, line: &str, limits: &ClipLimits) -> Result<(), ClipError> {
+        self.lines += 1;
+        // Twice, since packets that are not shown do not count as frames.
+        if self.lines > limits.max_frames.saturating_mul(2).saturating_add(OTHER_LINES) {
+            return Err(ClipError::Babble);
+        }
         if let Some(about) = line.strip_prefix('#') {
             let value = about.split_once(": ").map_or("", |(_, value)| value.trim());
             if about.starts_with("tb ")
@@ -178,7 +190,7 @@ mod tests {
     #[test]
     fn limits_are_met_while_packets_are_counted() {
         let mut seen = seen("1/1", (0..3).map(|at| (at, 1)));
-        let limits = ClipLimits { max_seconds: 3, max_frames: 9, max_pixels: 99 };
+        let limits = ClipLimits { max_seconds: 3, max_frames: 9, max_pixels: 99, ..ClipLimits::default() };
         let error = |seen: &mut Seen, line: &str, limits| seen.add(line, &limits).unwrap_err().to_string();
         assert!(error(&mut seen, "0, 3, 3, 1, 9, 0x1", limits).contains("longer than 3 s"));
         let fewer = ClipLimits { max_frames: 4, ..limits };

@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::ffmpeg::Ffmpeg;
 use super::source::{Came, Folder, Frames, Held, Video};
 use super::{Clip, ClipError, ClipOptions, FrameFit, Sampling, SpatialCrops};
-use crate::{ConfigError, Interpolation, Preprocess, Rgb};
+use crate::augment::{RandomResizedCrop, Visit, clip_start};
+use crate::{ConfigError, Preprocess, Rgb};
 
 /// How clips are prepared.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +25,8 @@ pub struct ClipProcessor {
 enum Views {
     /// Those of the sampling.
     All,
-    /// One, from this part of what is left of the video.
-    From(f64),
+    /// One, of a random part of the time, and of the frames where there is a crop.
+    At(Visit, Option<RandomResizedCrop>),
 }
 
 impl fmt::Display for ClipProcessor {
@@ -71,112 +72,6 @@ impl ClipProcessor {
         Ok(Self { sampling, fit })
     }
 
-    /// The same for another height and width of the model's input. The shorter side grows with the crop.
-    #[must_use]
-    pub fn with_size(&self, size: (usize, usize)) -> Self {
-        let fit = match &self.fit {
-            FrameFit::Float { short_side, crop, crops, mean, std } if size.0 == size.1 => FrameFit::Float {
-                short_side: (size.0 * short_side).div_ceil(*crop).max(size.0),
-                crop: size.0,
-                crops: *crops,
-                mean: *mean,
-                std: *std,
-            },
-            FrameFit::Float { mean, std, .. } => FrameFit::Picture(Preprocess {
-                input_size: size,
-                interpolation: Interpolation::Bilinear,
-                mean: *mean,
-                std: *std,
-                ..Preprocess::default()
-            }),
-            FrameFit::Picture(preprocess) => {
-                FrameFit::Picture(Preprocess { input_size: size, ..preprocess.clone() })
-            }
-        };
-        Self { sampling: self.sampling, fit }
-    }
-
-    /// The same with another sampling.
-    #[must_use]
-    pub fn with_sampling(self, sampling: Sampling) -> Self {
-        Self { sampling, ..self }
-    }
-
-    /// The same with so many views along time, and crops of each frame.
-    ///
-    /// # Errors
-    /// When its sampling has one view, its frames have one crop, or there are too many.
-    pub fn with_views(&self, views: usize, crops: SpatialCrops) -> Result<Self, ClipError> {
-        let sampling =
-            if views == self.sampling.views() { self.sampling } else { self.sampling.with_views(views)? };
-        let fit = match (&self.fit, crops) {
-            (fit, crops) if fit.crops() == crops.count() => fit.clone(),
-            (FrameFit::Float { crop, mean, std, .. }, crops) => {
-                let short_side = match crops {
-                    SpatialCrops::Centre => (crop * 256).div_ceil(224),
-                    SpatialCrops::Three => *crop,
-                };
-                FrameFit::Float { short_side, crop: *crop, crops, mean: *mean, std: *std }
-            }
-            (FrameFit::Picture(_), _) => {
-                return Err(ClipError::Setting {
-                    setting: "crops",
-                    value: crops.count().to_string(),
-                    allowed: "1; frames of this model are prepared as pictures, with one crop",
-                });
-            }
-        };
-        Ok(Self { sampling, fit })
-    }
-
-    /// The same with a crop that keeps another part of the resized frame.
-    ///
-    /// # Errors
-    /// When the part is not above 0 and at most 1.
-    pub fn with_crop_pct(mut self, part: f64) -> Result<Self, ClipError> {
-        if !(part > 0.0 && part <= 1.0) {
-            return Err(ClipError::Setting {
-                setting: "crop_pct",
-                value: part.to_string(),
-                allowed: "above 0 and at most 1; use e.g. 0.875",
-            });
-        }
-        match &mut self.fit {
-            FrameFit::Float { short_side, crop, .. } => *short_side = (*crop as f64 / part).round() as usize,
-            FrameFit::Picture(preprocess) => preprocess.crop_pct = part,
-        }
-        self.validate()?;
-        Ok(self)
-    }
-
-    /// The part of the resized frame that the crop keeps.
-    #[must_use]
-    pub fn crop_pct(&self) -> f64 {
-        match &self.fit {
-            FrameFit::Float { short_side, crop, .. } => *crop as f64 / *short_side as f64,
-            FrameFit::Picture(preprocess) => preprocess.crop_pct,
-        }
-    }
-
-    /// The same with views of so many frames.
-    #[must_use]
-    pub fn with_frames(mut self, of_view: usize) -> Self {
-        match &mut self.sampling {
-            Sampling::Spans { frames, .. } | Sampling::Uniform { frames } => *frames = of_view,
-        }
-        self
-    }
-
-    /// The same with another mean and deviation of the channels.
-    #[must_use]
-    pub fn with_statistics(mut self, given_mean: [f32; 3], given_std: [f32; 3]) -> Self {
-        match &mut self.fit {
-            FrameFit::Float { mean, std, .. } => (*mean, *std) = (given_mean, given_std),
-            FrameFit::Picture(preprocess) => (preprocess.mean, preprocess.std) = (given_mean, given_std),
-        }
-        self
-    }
-
     /// Checks every field; the other functions do the same.
     ///
     /// # Errors
@@ -220,20 +115,21 @@ impl ClipProcessor {
         self.open_any(path, options, Views::All).map_err(|error| error.in_file(path))
     }
 
-    /// The same with one view along time, which begins at a part, from 0 to 1, of what is left of the video: training sees
-    /// another every time.
+    /// The same with one view as training sees it, another at every visit: it begins anywhere in what is left of the video,
+    /// and where a crop is given, it shows the same random part of all frames in place of the other crops.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_from(
+    /// As [`open`](Self::open), and when a field of the crop makes no sense.
+    pub fn open_at(
         &self,
-        part: f64,
+        visit: Visit,
+        crop: Option<RandomResizedCrop>,
         path: impl AsRef<Path>,
         options: &ClipOptions,
     ) -> Result<Clip, ClipError> {
         self.validate()?;
         let path = path.as_ref();
-        self.open_any(path, options, Views::From(part)).map_err(|error| error.in_file(path))
+        self.open_any(path, options, Views::At(visit, crop)).map_err(|error| error.in_file(path))
     }
 
     fn open_any(&self, path: &Path, options: &ClipOptions, views: Views) -> Result<Clip, ClipError> {
@@ -248,7 +144,7 @@ impl ClipProcessor {
         if found.len() == 0 {
             return Err(ClipError::Empty);
         }
-        let ffmpeg = Ffmpeg::find(options.ffmpeg.as_deref());
+        let ffmpeg = Ffmpeg::find(options.ffmpeg.as_deref(), options.limits.max_wait);
         self.collect(&Video::open(path, ffmpeg, self.sampling.fps(), &options.limits)?, views)
     }
 
@@ -257,9 +153,27 @@ impl ClipProcessor {
     /// # Errors
     /// When there are none, their sizes differ, or a field of the processor makes no sense.
     pub fn of_frames(&self, frames: &[Rgb], fps: Option<f64>) -> Result<Clip, ClipError> {
+        self.hold(frames, fps, Views::All)
+    }
+
+    /// The same with one view as training sees it, as [`open_at`](Self::open_at) does of files.
+    ///
+    /// # Errors
+    /// As [`of_frames`](Self::of_frames), and when a field of the crop makes no sense.
+    pub fn of_frames_at(
+        &self,
+        visit: Visit,
+        crop: Option<RandomResizedCrop>,
+        frames: &[Rgb],
+        fps: Option<f64>,
+    ) -> Result<Clip, ClipError> {
+        self.hold(frames, fps, Views::At(visit, crop))
+    }
+
+    fn hold(&self, frames: &[Rgb], fps: Option<f64>, views: Views) -> Result<Clip, ClipError> {
         self.validate()?;
         let fps = self.rate(&ClipOptions { fps, ..ClipOptions::default() })?;
-        self.collect(&Held { frames, fps }, Views::All)
+        self.collect(&Held { frames, fps }, views)
     }
 
     /// Frames per second of frames that do not say.
@@ -278,25 +192,36 @@ impl ClipProcessor {
 
     fn collect(&self, source: &dyn Frames, views: Views) -> Result<Clip, ClipError> {
         let (mut count, fps) = (source.count(), source.fps());
+        let random = match views {
+            Views::At(visit, Some(crop)) => {
+                crop.validate()?;
+                Some((crop, visit))
+            }
+            Views::All | Views::At(_, None) => None,
+        };
+        let spatial = if random.is_some() { 1 } else { self.fit.crops() };
         loop {
             if count == 0 {
                 return Err(ClipError::NoFrames);
             }
             let taken = match views {
                 Views::All => self.sampling.of(count, fps),
-                Views::From(part) => vec![self.sampling.from(part, count, fps)],
+                Views::At(visit, _) => vec![self.sampling.from(clip_start(visit), count, fps)],
             };
             let mut needed = taken.concat();
             needed.sort_unstable();
             needed.dedup();
-            let mut crops = Vec::with_capacity(needed.len() * self.fit.crops());
+            let mut crops = Vec::with_capacity(needed.len() * spatial);
             let came = source.read(&needed, &mut |frame| {
-                crops.extend(self.fit.of(frame)?);
+                match &random {
+                    Some((crop, visit)) => crops.push(self.fit.random(frame, crop, *visit)?),
+                    None => crops.extend(self.fit.of(frame)?),
+                }
                 Ok(())
             })?;
             match came {
                 Came::All => {
-                    let (spatial, size) = (self.fit.crops(), self.fit.size());
+                    let size = self.fit.size();
                     return Ok(Clip { taken, needed, crops, spatial, size, video_frames: count, fps });
                 }
                 // Packets that show nothing were counted as frames.

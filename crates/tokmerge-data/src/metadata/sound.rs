@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{ConfigError, Keys};
 use crate::clip::{ClipProcessor, Sampling};
-use crate::sound::{LogMel, SoundFeatures, SoundProcessor, SpectraRows};
+use crate::sound::SoundProcessor;
 use crate::{ImageProcessor, Processor};
 
 const FILE: &str = "Hugging Face preprocessor config";
@@ -65,9 +65,10 @@ fn ast(config: &Value) -> Result<SoundProcessor, ConfigError> {
         // Twice the deviation divides.
         false => (0.0, 0.5),
     };
-    let spectra = LogMel::kaldi_of(rate.unwrap_or(16_000) as u32, mels);
-    let features = SoundFeatures::Spectra { spectra, frames, mean, std, rows: SpectraRows::Frequencies };
-    Ok(SoundProcessor { features, ..SoundProcessor::audio_mae() })
+    let processor = SoundProcessor::audio_spectrogram_transformer()
+        .with_size((mels, frames))
+        .with_rate(rate.unwrap_or(16_000) as u32);
+    Ok(processor.with_statistics(Some(mean), Some(std)))
 }
 
 #[cfg(test)]

@@ -96,6 +96,26 @@ impl SoundProcessor {
         Self { features, silence: Silence::default() }
     }
 
+    /// That of the Audio Spectrogram Transformer: AudioMAE's spectra, in rows of frequencies.
+    #[must_use]
+    pub fn audio_spectrogram_transformer() -> Self {
+        let mut processor = Self::audio_mae();
+        if let SoundFeatures::Spectra { rows, .. } = &mut processor.features {
+            *rows = SpectraRows::Frequencies;
+        }
+        processor
+    }
+
+    /// The same for sounds of another number of samples per second, with the Kaldi spectra of that rate; cepstra stay as they
+    /// are.
+    #[must_use]
+    pub fn with_rate(mut self, rate: u32) -> Self {
+        if let SoundFeatures::Spectra { spectra, .. } = &mut self.features {
+            *spectra = LogMel::kaldi_of(rate, spectra.mels);
+        }
+        self
+    }
+
     /// The same for spectra of so many rows and values; cepstra stay as they are.
     #[must_use]
     pub fn with_size(mut self, (height, width): (usize, usize)) -> Self {

@@ -5,7 +5,9 @@ use super::{Arguments, ConfigureError};
 use crate::input::InputShape;
 use crate::network::Config;
 use crate::network::SPELLINGS;
-use crate::registry::{Architecture, UnknownModel, architecture, clip_processor, find, sound_processor};
+use crate::registry::{
+    Architecture, UnknownModel, architecture, clip_processor, find, sound_name, sound_processor,
+};
 use serde_json::{Map, Value, json};
 use tokmerge_checkpoint::{ModelConfig, TimmConfig};
 use tokmerge_data::clip::{ClipError, ClipProcessor, Sampling};
@@ -39,7 +41,9 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
     let built = (row.spelling.read)(row.class, &Arguments::new(&arguments))?;
     built.check().map_err(ConfigureError::Shape)?;
     // Images are prepared for the size that the model was built for, whatever size its weights came from.
-    let processor = match row.settings(Some(tag)).sound() {
+    let settings = row.settings(Some(tag));
+    let sound = config.raw.pointer("/pretrained_cfg/sound").and_then(Value::as_str).or(settings.sound());
+    let processor = match sound {
         Some(sound) => sound_of(sound, &built, config)?.into(),
         None if matches!(built.shape().input, InputShape::Clip { .. }) => clips_of(&built, config)?.into(),
         None if built.room() > 0 => TextProcessor::new(built.room()).into(),
@@ -51,12 +55,24 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
     Ok(Architecture { name: name.to_owned(), tag: tag.to_owned(), config: built, processor })
 }
 
-/// How sounds are prepared: as for the weights of the name, with the mean and deviation that the file has.
+/// How sounds are prepared: as for the weights of the name, or as the file says, with the rate, mean and deviation that it
+/// has.
 fn sound_of(sound: &str, built: &Config, config: &TimmConfig) -> Result<SoundProcessor, ConfigureError> {
-    let (frames, values) = built.shape().img_size();
-    let processor = sound_processor(sound, (frames, values)).ok_or_else(|| {
-        ConfigureError::Shape(format!("spectrograms of {frames}x{values} are not made of sounds by {sound}"))
+    let (rows, values) = built.shape().img_size();
+    let processor = sound_processor(sound, (rows, values)).ok_or_else(|| {
+        ConfigureError::Shape(format!("spectrograms of {rows}x{values} are not made of sounds by {sound}"))
     })?;
+    let processor = match config.raw.pointer("/pretrained_cfg/sampling_rate") {
+        None => processor,
+        Some(rate) => {
+            let rate = rate.as_u64().filter(|rate| (1000..=192_000).contains(rate));
+            processor.with_rate(rate.ok_or_else(|| {
+                ConfigureError::Shape(
+                    "sampling_rate is a number of samples per second from 1000 to 192000".to_owned(),
+                )
+            })? as u32)
+        }
+    };
     let first = |name: &str| config.raw.pointer(&format!("/pretrained_cfg/{name}/0")).and_then(Value::as_f64);
     Ok(processor.with_statistics(first("mean"), first("std")))
 }
@@ -194,6 +210,14 @@ fn described(
         Processor::Sound(processor) => {
             if let Some((mean, std)) = processor.statistics() {
                 (given["mean"], given["std"]) = (json!([mean]), json!([std]));
+            }
+            let sound = sound_name(processor);
+            let named = find(name).is_some_and(|row| row.settings(Some(tag)).sound() == Some(sound));
+            if !named {
+                given["sound"] = json!(sound);
+            }
+            if processor.rate() != SoundProcessor::audio_mae().rate() {
+                given["sampling_rate"] = json!(processor.rate());
             }
         }
         Processor::Clip(processor) => {

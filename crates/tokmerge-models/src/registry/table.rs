@@ -5,7 +5,7 @@ use crate::input::InputShape;
 use crate::network::Config;
 use serde_json::{Map, Value};
 use tokmerge_data::clip::{ClipProcessor, Sampling, SpatialCrops};
-use tokmerge_data::sound::{SILENCE, SoundProcessor};
+use tokmerge_data::sound::{SILENCE, SoundFeatures, SoundProcessor, SpectraRows};
 use tokmerge_data::text::TextProcessor;
 use tokmerge_data::{
     CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess, Processor,
@@ -168,9 +168,21 @@ pub(crate) fn sound_processor(name: &str, (frames, values): (usize, usize)) -> O
     let processor = match name {
         "keyword_transformer" => SoundProcessor::keyword_transformer(),
         "audio_mae" => SoundProcessor::audio_mae().with_size((frames, values)),
+        "audio_spectrogram_transformer" => {
+            SoundProcessor::audio_spectrogram_transformer().with_size((frames, values))
+        }
         _ => return None,
     };
     (processor.shape() == (frames, values)).then_some(processor)
+}
+
+/// The name under which [`sound_processor`] knows a preparation.
+pub(crate) fn sound_name(processor: &SoundProcessor) -> &'static str {
+    match processor.features {
+        SoundFeatures::Cepstra { .. } => "keyword_transformer",
+        SoundFeatures::Spectra { rows: SpectraRows::Frames, .. } => "audio_mae",
+        SoundFeatures::Spectra { rows: SpectraRows::Frequencies, .. } => "audio_spectrogram_transformer",
+    }
 }
 
 /// The preparation of clips for a spatiotemporal MAE of so many frames of a size: one view from the middle.

@@ -3,7 +3,7 @@
 use super::source::Item;
 use crate::recipe::RegularisationRecipe;
 use tokmerge_data::augment::{
-    Augment, AugmentError, SpecAugment, Visit, clip_start, flip_clip, gain, roll, shift,
+    Augment, AugmentError, RandomResizedCrop, SpecAugment, Visit, flip_clip, gain, roll, shift,
 };
 use tokmerge_data::clip::{Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
 use tokmerge_data::sound::{Sound, SoundFeatures, SoundLimits, SoundProcessor, SpectraRows};
@@ -23,7 +23,7 @@ impl View {
     pub(crate) fn new(processor: &Processor, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
         Ok(match processor {
             Processor::Sound(processor) => Self::Sound(SoundView::new(processor.clone(), with)?),
-            Processor::Clip(processor) => Self::Clip(ClipView::new(processor, with)),
+            Processor::Clip(processor) => Self::Clip(ClipView::new(processor, with)?),
             other => {
                 let own_sizes = AugmentError::Value {
                     field: "model.name",
@@ -145,14 +145,17 @@ impl SoundView {
 #[derive(Clone, Debug)]
 pub(crate) struct ClipView {
     processor: ClipProcessor,
+    crop: Option<RandomResizedCrop>,
     flip: f64,
 }
 
 impl ClipView {
-    fn new(processor: &ClipProcessor, with: &RegularisationRecipe) -> Self {
+    fn new(processor: &ClipProcessor, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
         // One view of a clip at a time, whatever is averaged to answer.
         let processor = processor.with_views(1, SpatialCrops::Centre).unwrap_or_else(|_| processor.clone());
-        Self { processor, flip: with.flip }
+        let augment = with.augment()?;
+        augment.validate()?;
+        Ok(Self { processor, crop: augment.crop, flip: augment.flip })
     }
 
     /// Fills `out` with the values of one view.
@@ -160,9 +163,9 @@ impl ClipView {
         let fill = || -> Result<Vec<f32>, ClipError> {
             let clip: Clip = match item {
                 Item::File(path) => {
-                    self.processor.open_from(clip_start(visit), path, &ClipOptions::default())?
+                    self.processor.open_at(visit, self.crop, path, &ClipOptions::default())?
                 }
-                Item::Drawn(frames) => self.processor.of_frames(&frames, None)?,
+                Item::Drawn(frames) => self.processor.of_frames_at(visit, self.crop, &frames, None)?,
             };
             let mut values = Vec::with_capacity(out.len());
             self.processor.normalise(&clip, &mut values)?;
@@ -188,11 +191,10 @@ mod tests {
     use tokmerge_data::{NaflexPreprocess, Processor};
     use tokmerge_scenes::{Clips, MOTIONS, Split, write_clips};
 
-    fn view(sampling: Sampling, flip: f64) -> View {
+    fn view(sampling: Sampling, with: &RegularisationRecipe) -> View {
         let clips = ClipProcessor::mae_st(1, SpatialCrops::Centre).with_sampling(sampling);
         let clips = clips.with_size((16, 16)).with_crop_pct(1.0).unwrap();
-        let with = RegularisationRecipe { flip, ..RegularisationRecipe::default() };
-        View::new(&Processor::from(clips), &with).unwrap()
+        View::new(&Processor::from(clips), with).unwrap()
     }
 
     fn values(view: &View, item: Item<'_>, frames: usize, index: u64) -> Vec<f32> {
@@ -215,8 +217,9 @@ mod tests {
         let clips = Clips::of(Split::Train).with_side(16).unwrap().with_frames(6).unwrap();
         write_clips(&clips, dir.path(), 0..3).unwrap();
         let source = Source::Clips { clips, count: 3 };
-        for flip in [0.0, 1.0] {
-            let view = view(Sampling::Uniform { frames: 6 }, flip);
+        for (flip, crop) in [(0.0, None), (1.0, None), (0.5, Some([0.3, 0.9]))] {
+            let with = RegularisationRecipe { flip, random_resized_crop: crop, ..Default::default() };
+            let view = view(Sampling::Uniform { frames: 6 }, &with);
             for index in 0..3 {
                 let folder = dir.path().join(MOTIONS[clips.class(index)]).join(format!("{index:07}"));
                 let drawn = values(&view, source.item(index as usize), 6, index);
@@ -231,9 +234,10 @@ mod tests {
         let clips = Clips::of(Split::Train).with_side(16).unwrap().with_frames(12).unwrap();
         write_clips(&clips, dir.path(), 0..1).unwrap();
         let folder = dir.path().join(MOTIONS[clips.class(0)]).join("0000000");
-        let whole = values(&view(Sampling::Uniform { frames: 12 }, 0.0), Item::File(&folder), 12, 0);
+        let plain = RegularisationRecipe::default();
+        let whole = values(&view(Sampling::Uniform { frames: 12 }, &plain), Item::File(&folder), 12, 0);
         let plane = 16 * 16;
-        let span = view(Sampling::Spans { frames: 4, stride: 1, fps: 30.0, views: 1 }, 0.0);
+        let span = view(Sampling::Spans { frames: 4, stride: 1, fps: 30.0, views: 1 }, &plain);
         let mut starts = std::collections::BTreeSet::new();
         for index in 0..60 {
             let part = values(&span, Item::File(&folder), 4, index);

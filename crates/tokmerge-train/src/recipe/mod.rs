@@ -342,7 +342,7 @@ pub struct RegularisationRecipe {
     pub drop_path: f64,
     /// Chance that an image, or a whole clip, is mirrored.
     pub flip: f64,
-    /// Parts of the image's area that a random crop may take.
+    /// Parts of the area that a random crop may take; the same crop of all frames of a clip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub random_resized_crop: Option<[f64; 2]>,
     /// As timm writes it: `rand-m9-mstd0.5-inc1`.

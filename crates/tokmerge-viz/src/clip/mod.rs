@@ -8,7 +8,8 @@ mod strip;
 pub use save::{ClipFormat, save_clip};
 
 use crate::error::{Error, Result};
-use crate::layout::{Grid, Layout, check};
+use crate::layout::{Grid, Layout};
+use crate::patches::Patches;
 use crate::picture::Picture;
 use crate::render::draw;
 use crate::style::Style;
@@ -108,7 +109,7 @@ fn layouts(frames: &[Picture], grid: TubeGrid, groups: &[Option<u32>], style: &S
         let found = (frames[frame].width(), frames[frame].height());
         return Err(Error::FrameSize { frame, found, first: size });
     }
-    check(first, grid.grid())?;
+    let starts = Patches::from(grid.grid()).starts(first)?;
     // Cannot overflow: there are at most as many patches as pixels in memory.
     let expected = steps * rows * cols;
     if groups.len() != expected {
@@ -118,5 +119,5 @@ fn layouts(frames: &[Picture], grid: TubeGrid, groups: &[Option<u32>], style: &S
     if (width * height).saturating_mul(frames.len()) > MAX_PIXELS {
         return Err(Error::ClipTooLarge { frames: frames.len(), width, height, max: MAX_PIXELS });
     }
-    Layout::steps(frames, tubelet, grid.grid(), groups, style)
+    Layout::steps(frames, tubelet, &starts, groups, style)
 }

@@ -6,7 +6,7 @@ use crate::families::vit::{ClassToken, DistillationHead, VitConfig};
 use crate::network::Config;
 use crate::positions::{Absolute, PositionConfig, Resampling};
 use tokmerge_data::Processor;
-use tokmerge_data::sound::{LogMel, SoundFeatures, SoundProcessor, SpectraRows};
+use tokmerge_data::sound::SoundProcessor;
 
 /// Patches that overlap, in rows of frequencies; class and distillation token, whose mean a head with a norm reads.
 pub(super) fn ast(given: &Given<'_>) -> Result<(Config, Processor), DescribeError> {
@@ -31,10 +31,6 @@ pub(super) fn ast(given: &Given<'_>) -> Result<(Config, Processor), DescribeErro
     };
     config.block.mlp.hidden = given.intermediate_size(3072)?;
     config.block.qkv_bias = given.qkv_bias()?;
-    let SoundFeatures::Spectra { mean, std, .. } = SoundProcessor::audio_mae().features else {
-        unreachable!("AudioMAE sees spectra")
-    };
-    let spectra = LogMel { mels, ..LogMel::kaldi() };
-    let features = SoundFeatures::Spectra { spectra, frames, mean, std, rows: SpectraRows::Frequencies };
-    Ok((config.into(), SoundProcessor { features, ..SoundProcessor::audio_mae() }.into()))
+    let processor = SoundProcessor::audio_spectrogram_transformer().with_size((mels, frames));
+    Ok((config.into(), processor.into()))
 }

@@ -7,7 +7,8 @@ use crate::positions::{Absolute, Resampling};
 use crate::registry::{Architecture, architecture, architectures};
 use serde_json::{Value, json};
 use tokmerge_checkpoint::ModelConfig;
-use tokmerge_data::Preprocess;
+use tokmerge_data::sound::SoundProcessor;
+use tokmerge_data::{Media, Preprocess};
 use tokmerge_merge::KeyBias;
 use tokmerge_nn::Bias;
 use tokmerge_ops::Activation;
@@ -40,8 +41,32 @@ fn all_that_has_a_name_is_written_and_read_back() {
         // Also under a name that nobody knows.
         let unnamed = Architecture { name: "demo".to_owned(), ..found.clone() };
         let written = timm_config(&unnamed, &[]).unwrap_or_else(|error| panic!("{}: {error}", found.name));
-        assert_eq!(open(&written).unwrap().config, found.config, "{}", found.name);
+        let again = open(&written).unwrap();
+        assert_eq!(again.config, found.config, "{}", found.name);
+        if matches!(found.processor.media(), Media::Sound | Media::Clip) {
+            assert_eq!(again.processor, found.processor, "{}", found.name);
+        }
     }
+}
+
+/// What is trained of a folder of transformers' is written in timm's form.
+#[test]
+fn spectra_in_rows_of_frequencies_are_written_and_read_back() {
+    let mut found = architecture("vit_small_patch16_224").unwrap();
+    let Config::Vit(config) = &mut found.config else { unreachable!() };
+    (config.img_size, config.in_chans, config.patch_stride) = ((64, 128), 1, Some(10));
+    let sounds = SoundProcessor::audio_spectrogram_transformer().with_size((64, 128));
+    for sounds in [sounds.clone(), sounds.with_rate(8000).with_statistics(Some(-5.0), Some(3.0))] {
+        let found = Architecture { processor: sounds.into(), ..found.clone() };
+        let written = timm_config(&found, &[]).unwrap();
+        assert_eq!(open(&written).unwrap(), found);
+    }
+    let mut written = timm_config(&found, &[]).unwrap();
+    written["pretrained_cfg"]["sound"] = json!("whistles");
+    assert!(open(&written).unwrap_err().contains("not made of sounds by whistles"));
+    written["pretrained_cfg"]["sound"] = json!("audio_mae");
+    written["pretrained_cfg"]["sampling_rate"] = json!(1);
+    assert!(open(&written).unwrap_err().contains("sampling_rate is"));
 }
 
 #[test]

@@ -93,6 +93,7 @@ impl FamilyConfig for LvVitConfig {
             head_dim: self.block.head_dim,
             mlp_hidden: self.block.mlp.hidden,
             patch: (self.patch_size, self.patch_size),
+            patch_stride: (self.patch_size, self.patch_size),
             embedding: self.block.channels,
             classes: self.num_classes,
         }

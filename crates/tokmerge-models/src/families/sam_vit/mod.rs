@@ -147,6 +147,7 @@ impl FamilyConfig for SamVitConfig {
             head_dim: self.block.head_dim,
             mlp_hidden: self.block.mlp.hidden,
             patch: (self.patch_size, self.patch_size),
+            patch_stride: (self.patch_size, self.patch_size),
             embedding: self.embedding(),
             classes: self.num_classes,
         }

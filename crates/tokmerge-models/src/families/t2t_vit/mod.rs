@@ -78,6 +78,7 @@ impl FamilyConfig for T2tVitConfig {
             head_dim: self.block.head_dim,
             mlp_hidden: self.block.mlp.hidden,
             patch: (PATCH, PATCH),
+            patch_stride: (PATCH, PATCH),
             embedding: self.block.channels,
             classes: self.num_classes,
         }

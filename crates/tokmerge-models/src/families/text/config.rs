@@ -284,6 +284,7 @@ impl FamilyConfig for TextConfig {
             head_dim: self.block.head_dim,
             mlp_hidden: self.block.mlp.hidden,
             patch: (1, 1),
+            patch_stride: (1, 1),
             embedding: self.projection.map_or(self.block.channels, |projection| projection.width),
             classes: self.num_classes,
         }

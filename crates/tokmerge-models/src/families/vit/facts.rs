@@ -236,6 +236,7 @@ impl FamilyConfig for VitConfig {
             head_dim: self.block.head_dim,
             mlp_hidden: self.block.mlp.hidden,
             patch: self.patch_size,
+            patch_stride: self.patch_stride.map_or(self.patch_size, |stride| (stride, stride)),
             embedding: self.embedding_dim(),
             classes: self.num_classes,
         }
