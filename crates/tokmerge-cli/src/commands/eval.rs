@@ -2,7 +2,7 @@
 
 use super::{eval_list, eval_pairs};
 use crate::args::{
-    ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
+    ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
     bind, must_exist,
 };
 use crate::output::{self, CsvFile};
@@ -41,6 +41,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
     pub(crate) labels: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) classes: ClassArgs,
+    #[command(flatten)]
     pub(crate) class_order: ClassOrderArgs,
     /// Write the path, label and top five classes of every file, with logits
     #[arg(long, value_name = "FILE")]
@@ -65,7 +67,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
-    let models = args.preprocess.apply_each(&args.model.open()?)?;
+    let (model, given) = args.classes.open_for(&args.model, &folder)?;
+    let names = names.or(given);
+    let models = args.preprocess.apply_each(&model)?;
     let model = &models[0].1;
     model.require_head()?;
     let reductions = bind(model, &methods)?;
@@ -81,7 +85,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     for (flag, path) in [("--predictions", &args.predictions), ("--results-file", &args.results_file)] {
         if let Some(path) = path {
             let inputs = args.model.files();
-            let inputs = inputs.iter().chain(&args.labels).map(PathBuf::as_path);
+            let inputs = inputs.iter().chain(&args.labels).chain(args.classes.file()).map(PathBuf::as_path);
             output::refuse_inputs(flag, path, inputs)?;
             let name = path.file_name();
             let images = samples.iter().map(|sample| sample.path.as_path());
@@ -186,7 +190,7 @@ pub(crate) fn labelled(
         }
         Labelled::Unknown(samples) => {
             if given.is_some() {
-                output::note("note: the images lie in no class folders, so --labels has nothing to map");
+                output::note("note: the images lie in no class folders, so the names have nothing to map");
             }
             Ok((samples, Labels::Ignored))
         }
