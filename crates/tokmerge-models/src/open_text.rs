@@ -98,7 +98,10 @@ pub(crate) fn with_tokenizer_of(
     }
     let tokenizer = Tokenizer::open(&path).map_err(ModelError::Tokenizer)?;
     tokenizer.check(config.vocabulary).map_err(ModelError::Tokenizer)?;
-    let filler = processor.filler().map(|own| Ok(pad_token(dir, &tokenizer)?.unwrap_or(own))).transpose()?;
+    let filler = match processor.filler() {
+        Some(own) => Some(pad_token(dir, &tokenizer)?.unwrap_or(own)),
+        None => None,
+    };
     let mut processor = processor.clone().with_tokenizer(Arc::new(tokenizer));
     if let Some(filler) = filler {
         processor = processor.filled_with(filler);

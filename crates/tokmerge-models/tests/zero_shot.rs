@@ -289,7 +289,7 @@ fn texts_without_a_tokenizer_or_a_token_are_refused() {
 fn text_towers_that_were_saved_alone_open_as_models_of_texts() {
     for (name, kind) in FOLDERS.into_iter().zip(["clip_text_model", "siglip_text_model"]) {
         let Some(golden) = Golden::of(name) else { return };
-        let folder = changed(&golden, &["model.safetensors"], |config| {
+        let folder = changed(&golden, &["model.safetensors", "preprocessor_config.json"], |config| {
             let projection = config["projection_dim"].clone();
             *config = config["text_config"].clone();
             config["model_type"] = json!(kind);

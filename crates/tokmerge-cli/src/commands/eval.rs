@@ -68,7 +68,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let (model, given) = args.classes.open_for(&args.model, &folder)?;
-    let names = names.or(given);
+    // Names without ids are the model's own now.
+    let names = names.or(given.filter(ClassNames::has_ids));
     let models = args.preprocess.apply_each(&model)?;
     let model = &models[0].1;
     model.require_head()?;

@@ -142,7 +142,8 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     Split::new(folder.samples().to_vec(), kind, args.search_images, args.seed)?;
 
     let (model, given) = args.classes.open_for(&args.model, &folder)?;
-    let names = names.or(given);
+    // Names without ids are the model's own now.
+    let names = names.or(given.filter(ClassNames::has_ids));
     let model = args.preprocess.apply(model)?;
     model.require_head()?;
     let model = args.preprocess.for_folder(model, &folder)?;

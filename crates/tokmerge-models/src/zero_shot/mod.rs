@@ -73,7 +73,8 @@ impl ZeroShot {
     pub fn text_vectors(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ZeroShotError> {
         let mut vectors = Vec::with_capacity(texts.len());
         for texts in texts.chunks(BATCH) {
-            let texts = texts.iter().map(|text| self.tokens(text)).collect::<Result<_, _>>()?;
+            let texts: Vec<TokenIds> =
+                texts.iter().map(|text| self.tokens(text)).collect::<Result<_, _>>()?;
             let batch = Batch { texts, ..Batch::default() };
             let measured = self.texts.measure(batch, &Reduction::none(), Convention::default())?;
             vectors.extend(measured.embeddings.into_iter().map(unit));

@@ -1,7 +1,7 @@
 //! From a folder of two towers to both of them.
 
 use super::{Comparison, ZeroShot, ZeroShotError};
-use crate::config_json::hugging_face::{TextTower, text_tower};
+use crate::config_json::hugging_face::{TextTower, describe_text_tower};
 use crate::model::Model;
 use crate::network::Config;
 use crate::open::{Located, ModelError, ModelOptions, Weights, left_unread, located};
@@ -67,7 +67,7 @@ impl ZeroShot {
             Err(LoadError::Spelling { source: SpellingError::Unknown { .. }, .. }) => return Err(none()),
             found => found?,
         };
-        let described = text_tower(&config, &spelling).map_err(|error| wrong(&path, error.into()))?;
+        let described = describe_text_tower(&config, &spelling).map_err(|error| wrong(&path, error.into()))?;
         let TextTower { config: shape, processor, probability, unread } = described.ok_or_else(none)?;
         let processor = with_tokenizer_of(&dir, &processor, &shape)?;
         let shape = Config::Text(shape);

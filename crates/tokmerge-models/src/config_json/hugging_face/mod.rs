@@ -25,7 +25,7 @@ use crate::network::Config;
 use crate::weights::key_map::Spelling;
 use preprocessing::Preparation;
 pub(super) use reader::Reader;
-pub(crate) use text_tower::{TextTower, text_tower};
+pub(crate) use text_tower::{TextTower, describe_text_tower};
 use tokmerge_checkpoint::HfConfig;
 use tokmerge_data::{NaflexPreprocess, Processor};
 

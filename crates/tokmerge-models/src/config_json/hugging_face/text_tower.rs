@@ -45,7 +45,10 @@ const TWO_TOWERS: &[(&str, Kind)] = &[
 ///
 /// # Errors
 /// When a field that changes the model has a value that is nonsense or not understood.
-pub(crate) fn text_tower(config: &HfConfig, weights: &Spelling) -> Result<Option<TextTower>, DescribeError> {
+pub(crate) fn describe_text_tower(
+    config: &HfConfig,
+    weights: &Spelling,
+) -> Result<Option<TextTower>, DescribeError> {
     let Some((_, kind)) = TWO_TOWERS.iter().find(|(name, _)| *name == config.model_type) else {
         return Ok(None);
     };

@@ -140,7 +140,7 @@ impl Vit {
 
     /// The same with another classifier, which looks at the embedding at length 1.
     pub(crate) fn with_unit_head(mut self, head: Linear) -> Self {
-        self.config.num_classes = head.weight.lazy_shape()[0];
+        self.config.num_classes = head.weight.lazy_shape().to_vec()[0];
         self.config.head_bias = head.bias.is_some();
         self.config.head_input = HeadInput::Unit;
         (self.head, self.head_norm, self.head_dist) = (Some(head), None, None);
