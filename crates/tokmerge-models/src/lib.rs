@@ -60,8 +60,8 @@ pub use families::text::{
     TextPool, TextPositions,
 };
 pub use families::vit::{
-    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes, Vit, VitBlock,
-    VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes, Vit,
+    VitBlock, VitConfig, Wiring,
 };
 pub use family::{Family, FamilyConfig, Heads, ImageSizeError, PoolOverride, Shape, ShapeOverrides};
 pub use finite::NotFinite;

@@ -58,7 +58,8 @@ impl Golden {
     }
 
     fn classes(&self) -> ClassTexts {
-        let template: Template = self.expected["prompt"].as_str().expect("a text").parse().expect("a template");
+        let template: Template =
+            self.expected["prompt"].as_str().expect("a text").parse().expect("a template");
         ClassTexts::new(&self.list("labels"), &template).expect("classes")
     }
 
@@ -106,8 +107,10 @@ impl Probe for Blocks {
 fn text_towers_equal_transformers() {
     for golden in FOLDERS.into_iter().filter_map(Golden::of) {
         let both = golden.open();
-        let texts: Vec<TokenIds> = golden.list("texts").iter().map(|text| tokens(both.texts(), text)).collect();
-        let (padded, ids) = (golden.file.get("input_ids").expect("there").shape[1], integers(&golden.file, "input_ids"));
+        let texts: Vec<TokenIds> =
+            golden.list("texts").iter().map(|text| tokens(both.texts(), text)).collect();
+        let (padded, ids) =
+            (golden.file.get("input_ids").expect("there").shape[1], integers(&golden.file, "input_ids"));
         let channels = both.texts().config().shape().channels;
         let mut blocks = Blocks::default();
         let none = Reduction::none();
@@ -119,7 +122,8 @@ fn text_towers_equal_transformers() {
             assert_eq!(text.ids, given, "{item}");
             for (block, found) in blocks.0.iter().enumerate() {
                 let name = format!("text.block{block}");
-                let expected = floats(&golden.file, &name)[item * padded * channels..][..text.len() * channels].to_vec();
+                let expected =
+                    floats(&golden.file, &name)[item * padded * channels..][..text.len() * channels].to_vec();
                 golden.check_rows(&name, &found[rows.start * channels..rows.end * channels], &expected);
             }
         }
@@ -148,7 +152,8 @@ fn images_are_compared_with_texts_as_transformers_does() {
         let alone = golden.measured(both.images(), &Reduction::none());
         assert_eq!(alone.embeddings, measured.embeddings, "the classifier does not change the embedding");
         let best = |logits: &Vec<f32>| (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
-        let predicted: Vec<_> = measured.logits.iter().map(|logits| &model.class_names()[best(logits).expect("one")]).collect();
+        let predicted: Vec<_> =
+            measured.logits.iter().map(|logits| &model.class_names()[best(logits).expect("one")]).collect();
         assert_eq!(predicted, golden.list("predicted").iter().collect::<Vec<_>>());
     }
 }
@@ -158,8 +163,10 @@ fn the_image_tower_merges_beneath_the_classes() {
     for golden in FOLDERS.into_iter().filter_map(Golden::of) {
         let model = golden.open().classifier(&golden.classes()).expect("a classifier");
         let merged: Method = "tome:r=3".parse().expect("a method");
-        let (unmerged, merged) =
-            (golden.measured(&model, &Reduction::none()), golden.measured(&model, &model.bind(&merged).expect("fits")));
+        let (unmerged, merged) = (
+            golden.measured(&model, &Reduction::none()),
+            golden.measured(&model, &model.bind(&merged).expect("fits")),
+        );
         assert!(merged.gmacs[0] < unmerged.gmacs[0]);
         assert_ne!(merged.logits, unmerged.logits);
         let method: Method = "tome:r=2".parse().expect("a method");
@@ -246,8 +253,9 @@ fn the_pad_token_is_that_of_the_tokenizer() {
     let folder = changed(&golden, &[], |config| config["text_config"]["pad_token_id"] = json!(0));
     let both = ZeroShot::open(&options(folder.path()), &Device::flex()).unwrap();
     golden.check("text_embeds", &both.class_vectors(&golden.classes()).unwrap().concat());
-    let folder =
-        changed(&golden, &["tokenizer_config.json"], |config| config["text_config"]["pad_token_id"] = json!(0));
+    let folder = changed(&golden, &["tokenizer_config.json"], |config| {
+        config["text_config"]["pad_token_id"] = json!(0)
+    });
     let both = ZeroShot::open(&options(folder.path()), &Device::flex()).unwrap();
     assert_eq!(tokens(both.texts(), "dogs").ids.last(), Some(&0));
 }
@@ -301,7 +309,8 @@ fn text_towers_that_were_saved_alone_open_as_models_of_texts() {
         let tensors = Checkpoint::open(golden.folder.join("model.safetensors")).unwrap();
         let of_texts: Vec<_> = tensors.tensors().filter(|tensor| tensor.name.starts_with("text_")).collect();
         save_safetensors(folder.path().join("model.safetensors"), of_texts, &BTreeMap::new()).expect("saved");
-        let model = Model::open(&options(folder.path()), &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
+        let model =
+            Model::open(&options(folder.path()), &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
         let texts = golden.list("texts").iter().map(|text| tokens(&model, text)).collect();
         let batch = Batch { texts, ..Batch::default() };
         let measured = model.measure(batch, &Reduction::none(), Convention::Fvcore).unwrap();

@@ -5,7 +5,7 @@ use crate::output;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
-use tokmerge::{ClassFolder, ClassNames, ClassTexts, Model, Template, ZeroShotError};
+use tokmerge::{ClassFolder, ClassNames, ClassTexts, Labelled, LabelledBy, Model, Template, ZeroShotError};
 
 /// Classes by their names.
 #[derive(Args, Debug)]
@@ -63,7 +63,9 @@ impl ClassArgs {
     ) -> Result<(Model, Option<ClassNames>)> {
         let template = self.template(Template::photo())?;
         if let Some(names) = self.names()? {
-            return Ok((with_classes(args, &names, &template)?, Some(names)));
+            let model = with_classes(args, &names, &template)?;
+            note_places(folder, &names);
+            return Ok((model, Some(names)));
         }
         let model = args.open()?;
         if model.classes() > 0 || folder.class_names().is_empty() {
@@ -93,6 +95,19 @@ impl ClassArgs {
             );
         }
         Ok(model)
+    }
+}
+
+/// Says that the folders are not called by the names that were given.
+fn note_places(folder: &ClassFolder, names: &ClassNames) {
+    if let Ok(Labelled::Classes { by: LabelledBy::Order(order), .. }) =
+        folder.labelled(Some(names), names.len())
+    {
+        output::note(format!(
+            "note: no class folder is called by one of the class names: the first folder, in {} order, is taken as the \
+             first class, and so on",
+            order.name()
+        ));
     }
 }
 

@@ -140,7 +140,8 @@ impl ModelArgs {
 
     fn open_named(&self, name: &str) -> Result<Model> {
         self.threads.start()?;
-        let model = Model::open_with_progress(&self.options(name), &self.device.open(), &Downloads::default())?;
+        let model =
+            Model::open_with_progress(&self.options(name), &self.device.open(), &Downloads::default())?;
         model.notes().iter().for_each(|note| output::note(format!("note: {note}")));
         Ok(model)
     }

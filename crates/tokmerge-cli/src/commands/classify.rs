@@ -1,7 +1,9 @@
 //! `tokmerge classify`.
 
 use super::eval::check_count;
-use crate::args::{ClassArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, all_prepared, at_least_one, bind};
+use crate::args::{
+    ClassArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, all_prepared, at_least_one, bind,
+};
 use crate::output;
 use anyhow::Result;
 use clap::Args;

@@ -2,8 +2,8 @@
 
 use super::{eval_list, eval_pairs};
 use crate::args::{
-    ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
-    bind, must_exist,
+    ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of,
+    batch_size, bind, must_exist,
 };
 use crate::output::{self, CsvFile};
 use crate::progress::{Progress, note_left_out};

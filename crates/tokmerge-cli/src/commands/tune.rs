@@ -1,8 +1,8 @@
 //! `tokmerge tune`.
 
 use crate::args::{
-    ClassArgs, ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size, duration,
-    must_exist,
+    ClassArgs, ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
+    duration, must_exist,
 };
 use crate::commands::eval::labelled;
 use crate::output;

@@ -20,7 +20,9 @@ pub enum ZeroShotError {
     )]
     NoTextTower(String),
     /// The model knows its classes.
-    #[error("{model} has {classes} classes of its own; leave the class names out, or open a model of images and texts without a classifier")]
+    #[error(
+        "{model} has {classes} classes of its own; leave the class names out, or open a model of images and texts without a classifier"
+    )]
     OwnClasses {
         /// The model.
         model: String,
@@ -28,7 +30,9 @@ pub enum ZeroShotError {
         classes: usize,
     },
     /// Nobody has trained the weights.
-    #[error("random weights know nothing of texts; leave `random_weights` out where classes are given by their names")]
+    #[error(
+        "random weights know nothing of texts; leave `random_weights` out where classes are given by their names"
+    )]
     RandomWeights,
     /// The weights do not say what cosines are multiplied by.
     #[error("{}: there is no {name} of one number, and images are compared with texts by it; give the weights of both towers", path.display())]
@@ -39,7 +43,9 @@ pub enum ZeroShotError {
         name: &'static str,
     },
     /// The towers do not meet.
-    #[error("the image tower gives {images} values and the text tower {texts}, and they are compared one by one; give the weights of both projections")]
+    #[error(
+        "the image tower gives {images} values and the text tower {texts}, and they are compared one by one; give the weights of both projections"
+    )]
     Widths {
         /// Channels of an image's embedding.
         images: usize,
@@ -53,7 +59,10 @@ pub enum ZeroShotError {
     #[error("class {0} has no name; give each class one, from 0 on")]
     EmptyName(usize),
     /// Two classes that nothing could tell apart.
-    #[error("the class name {} is given twice, as {first} and {second}; give each class a name of its own", quoted(name))]
+    #[error(
+        "the class name {} is given twice, as {first} and {second}; give each class a name of its own",
+        quoted(name)
+    )]
     Twice {
         /// The name.
         name: String,

@@ -67,7 +67,8 @@ impl ZeroShot {
             Err(LoadError::Spelling { source: SpellingError::Unknown { .. }, .. }) => return Err(none()),
             found => found?,
         };
-        let described = describe_text_tower(&config, &spelling).map_err(|error| wrong(&path, error.into()))?;
+        let described =
+            describe_text_tower(&config, &spelling).map_err(|error| wrong(&path, error.into()))?;
         let TextTower { config: shape, processor, probability, unread } = described.ok_or_else(none)?;
         let processor = with_tokenizer_of(&dir, &processor, &shape)?;
         let shape = Config::Text(shape);

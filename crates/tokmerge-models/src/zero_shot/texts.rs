@@ -121,9 +121,8 @@ mod tests {
 
     #[test]
     fn names_that_say_nothing_or_the_same_are_refused() {
-        let refused = |given: &[&str]| {
-            ClassTexts::new(&names(given), &Template::default()).unwrap_err().to_string()
-        };
+        let refused =
+            |given: &[&str]| ClassTexts::new(&names(given), &Template::default()).unwrap_err().to_string();
         assert!(refused(&[]).contains("no class names"));
         assert!(refused(&["cat", " "]).contains("class 1 has no name"));
         let twice = refused(&["cat", "dog", "cat "]);

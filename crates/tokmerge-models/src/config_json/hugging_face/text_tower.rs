@@ -34,12 +34,8 @@ pub(crate) struct TextTower {
 }
 
 /// Models of two towers whose text towers are understood.
-const TWO_TOWERS: &[(&str, Kind)] = &[
-    ("clip", Kind::Clip),
-    ("metaclip_2", Kind::Clip),
-    ("siglip", Kind::Siglip),
-    ("siglip2", Kind::Siglip),
-];
+const TWO_TOWERS: &[(&str, Kind)] =
+    &[("clip", Kind::Clip), ("metaclip_2", Kind::Clip), ("siglip", Kind::Siglip), ("siglip2", Kind::Siglip)];
 
 /// The text tower beside the image tower of a model; `None` of a model without one that is understood here.
 ///

@@ -1,7 +1,8 @@
 //! Small shapes of every kind that this family builds.
 
 use super::{
-    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, VitConfig,
+    Wiring,
 };
 use crate::blocks::{BlockConfig, Gate, NormConfig, NormKind, Order, QkNorm, QkvBias};
 use crate::experts::{ExpertsConfig, Placement};

@@ -1,7 +1,8 @@
 //! What follows from the shape of a Vision Transformer.
 
 use super::{
-    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, Sizes, Vit, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, Sizes, Vit, VitConfig,
+    Wiring,
 };
 use crate::blocks::{BlockConfig, Gate};
 use crate::experts::ExpertsConfig;

@@ -36,7 +36,8 @@ use tokmerge_ops::{assemble, linear};
 pub(crate) use arguments::SPELLING;
 pub use block::VitBlock;
 pub use config::{
-    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes,
+    VitConfig, Wiring,
 };
 
 /// A Vision Transformer. Field names are timm's.

@@ -83,7 +83,6 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &timm::Timm,
     &hugging_face::HuggingFace,
     &hugging_face_clip::HuggingFaceClip,
-    &hugging_face_clip_text::HuggingFaceClipText,
     &hugging_face_aimv2::HuggingFaceAimv2,
     &open_clip::OpenClip,
     &torchvision::Torchvision,
@@ -92,6 +91,7 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &t5::T5,
     &bert::Bert,
     &marian::Marian,
+    &hugging_face_clip_text::HuggingFaceClipText,
 ];
 
 /// Spellings of text towers, in files that hold an image tower too.

@@ -4,7 +4,8 @@ use crate::blocks::{BlockConfig, NormConfig, NormKind};
 use crate::config_json::{Arguments, ConfigureError};
 use crate::experts::{ExpertsConfig, Placement};
 use crate::families::vit::{
-    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes,
+    VitConfig, Wiring,
 };
 use crate::positions::{Absolute, PositionConfig, Resampling};
 use serde_json::{Map, Value, json};
