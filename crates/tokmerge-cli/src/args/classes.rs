@@ -55,7 +55,8 @@ impl ClassArgs {
     }
 
     /// Opens the model for a folder of class folders: with the classes that are named, else with its own. A model of images
-    /// and texts without names has the classes that the folders are called by. The names that were given come back.
+    /// and texts without names has the classes that the folders are called by, by name or by ImageNet's ids. The names that
+    /// were given come back.
     pub(crate) fn open_for(
         &self,
         args: &ModelArgs,
@@ -75,14 +76,10 @@ impl ClassArgs {
             Err(ZeroShotError::NoTextTower(_) | ZeroShotError::RandomWeights) => return Ok((model, None)),
             both => both?,
         };
-        let ids = ClassNames::imagenet_1k().index_of_wnid();
-        if folder.class_names().iter().all(|name| ids.contains_key(name.as_str())) {
-            bail!(
-                "the class folders are called by ImageNet's ids, which say nothing; give --classes-from a table of \
-                 index<TAB>wnid<TAB>name"
-            );
-        }
-        let classes = ClassTexts::new(folder.class_names(), &template)?;
+        let classes = match imagenet(folder.class_names()) {
+            Some(names) => ClassTexts::with_ids(&names, &template)?,
+            None => ClassTexts::new(folder.class_names(), &template)?,
+        };
         output::note(format!("note: the class folders are read as {:?}", classes.texts()[0]));
         Ok((both.classifier(&classes)?, None))
     }
@@ -96,6 +93,13 @@ impl ClassArgs {
         }
         Ok(model)
     }
+}
+
+/// ImageNet's names of class folders that are all called by its ids.
+fn imagenet(folders: &[String]) -> Option<Vec<String>> {
+    let names = ClassNames::imagenet_1k();
+    let ids = names.index_of_wnid();
+    folders.iter().map(|id| Some(names.name(*ids.get(id.as_str())?)?.to_owned())).collect()
 }
 
 /// Says that the folders are not called by the names that were given.
@@ -113,7 +117,10 @@ fn note_places(folder: &ClassFolder, names: &ClassNames) {
 
 fn with_classes(args: &ModelArgs, names: &ClassNames, template: &Template) -> Result<Model> {
     // Refuses names before the model is opened.
-    let classes = ClassTexts::new(names.names(), template)?;
+    let classes = match names.has_ids() {
+        true => ClassTexts::with_ids(names.names(), template)?,
+        false => ClassTexts::new(names.names(), template)?,
+    };
     let model = args.open()?;
     Ok(args.zero_shot(model)?.classifier(&classes)?)
 }

@@ -4,7 +4,7 @@ use crate::finite::NotFinite;
 use crate::open::ModelError;
 use crate::weights::LoadError;
 use std::path::PathBuf;
-use tokmerge_checkpoint::{CheckpointError, quoted};
+use tokmerge_checkpoint::CheckpointError;
 use tokmerge_data::text::TextError;
 
 /// Why images cannot be compared with texts.
@@ -61,7 +61,7 @@ pub enum ZeroShotError {
     /// Two classes that nothing could tell apart.
     #[error(
         "the class name {} is given twice, as {first} and {second}; give each class a name of its own",
-        quoted(name)
+        said(name)
     )]
     Twice {
         /// The name.
@@ -72,10 +72,10 @@ pub enum ZeroShotError {
         second: usize,
     },
     /// A template without a place for the name.
-    #[error("the `template` is {}, and {{}} must stand in it where the class name goes; e.g. \"a photo of a {{}}.\"", quoted(.0))]
+    #[error("the `template` is {}, and {{}} must stand in it where the class name goes; e.g. \"a photo of a {{}}.\"", said(.0))]
     Template(String),
     /// A text that has no tokens.
-    #[error("{}: {source}", quoted(text))]
+    #[error("{}: {source}", said(text))]
     Text {
         /// The text.
         text: String,
@@ -88,6 +88,12 @@ pub enum ZeroShotError {
     /// A text's vector is no number.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
+}
+
+/// The beginning of a text, in quotes and without control characters.
+fn said(text: &str) -> String {
+    const SHOWN: usize = 120;
+    format!("{:?}", text.chars().take(SHOWN).collect::<String>())
 }
 
 impl From<LoadError> for ZeroShotError {

@@ -63,18 +63,28 @@ impl ClassTexts {
     /// # Errors
     /// When there are none, one is empty, or one is given twice.
     pub fn new(names: &[String], template: &Template) -> Result<Self, ZeroShotError> {
+        let classes = Self::with_ids(names, template)?;
+        let mut seen = HashMap::new();
+        for (index, name) in classes.names.iter().enumerate() {
+            if let Some(first) = seen.insert(name.as_str(), index) {
+                return Err(ZeroShotError::Twice { name: name.clone(), first, second: index });
+            }
+        }
+        Ok(classes)
+    }
+
+    /// The same of classes that have ids besides, as ImageNet's, of which two are cranes: of two classes of one name the
+    /// first is found.
+    ///
+    /// # Errors
+    /// When there are none, or one is empty.
+    pub fn with_ids(names: &[String], template: &Template) -> Result<Self, ZeroShotError> {
         let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
         if names.is_empty() {
             return Err(ZeroShotError::NoNames);
         }
-        let mut seen = HashMap::new();
-        for (index, name) in names.iter().enumerate() {
-            if name.is_empty() {
-                return Err(ZeroShotError::EmptyName(index));
-            }
-            if let Some(first) = seen.insert(name.as_str(), index) {
-                return Err(ZeroShotError::Twice { name: name.clone(), first, second: index });
-            }
+        if let Some(index) = names.iter().position(String::is_empty) {
+            return Err(ZeroShotError::EmptyName(index));
         }
         let texts = names.iter().map(|name| template.of(name)).collect();
         Ok(Self { names, texts })
@@ -127,5 +137,8 @@ mod tests {
         assert!(refused(&["cat", " "]).contains("class 1 has no name"));
         let twice = refused(&["cat", "dog", "cat "]);
         assert!(twice.contains("\"cat\"") && twice.contains("0 and 2"), "{twice}");
+        let cranes = ClassTexts::with_ids(&names(&["crane", "crane"]), &Template::default()).unwrap();
+        assert_eq!(cranes.texts().len(), 2);
+        assert!(ClassTexts::with_ids(&names(&["crane", ""]), &Template::default()).is_err());
     }
 }
