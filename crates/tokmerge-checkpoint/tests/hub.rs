@@ -126,9 +126,18 @@ fn what_describes_open_clips_weights_comes_with_them() {
 
 #[test]
 fn a_model_of_texts_comes_with_its_tokenizer() {
+    comes_with_its_tokenizer(b"{\"model_type\": \"bert\", \"vocab_size\": 9}");
+}
+
+#[test]
+fn so_does_a_model_of_images_and_texts() {
+    comes_with_its_tokenizer(b"{\"model_type\": \"clip\", \"text_config\": {}}");
+}
+
+fn comes_with_its_tokenizer(configuration: &'static [u8]) {
     let held = [
-        ("config.json", &b"{\"model_type\": \"bert\", \"vocab_size\": 9}"[..]),
-        ("model.safetensors", b"weights"),
+        ("config.json", configuration),
+        ("model.safetensors", &b"weights"[..]),
         ("tokenizer.json", b"{}"),
         ("modules.json", b"[]"),
         ("1_Pooling/config.json", b"{\"pooling\": 1}"),

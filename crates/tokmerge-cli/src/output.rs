@@ -38,7 +38,7 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 36] = [
+const SETTINGS: [&str; 38] = [
     "batch_size",
     "class_order",
     "column",
@@ -63,6 +63,7 @@ const SETTINGS: [&str; 36] = [
     "model",
     "normalize",
     "output",
+    "random_weights",
     "resume",
     "search_images",
     "seed",
@@ -72,6 +73,7 @@ const SETTINGS: [&str; 36] = [
     "speedup",
     "state_dict",
     "std",
+    "template",
     "vector_dtype",
     "weights",
     "workers",

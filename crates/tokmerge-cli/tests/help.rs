@@ -45,10 +45,12 @@ fn the_program_says_what_it_is_for() {
 #[test]
 fn each_command_names_its_options() {
     let merge: &[&str] = &["--merge", "tome:r=8", "merge.toml"];
-    assert_mentions("classify", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &["<FILE>...", "--topk", "--labels"]]);
+    let classes = ["--classes", "--classes-from", "--template", "a photo of a {}."];
+    let classify = ["<FILE>...", "--topk", "--labels"];
+    assert_mentions("classify", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &classify, &classes]);
     let eval =
         ["<DIR>", "--batch-size", "--workers", "--limit", "--labels", "--predictions", "--results-file"];
-    assert_mentions("eval", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &eval]);
+    assert_mentions("eval", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &eval, &classes]);
     let few_shot = ["<DIR>", "--shots", "--seeds", "--ridge", "--batch-size", "--workers"];
     assert_mentions("few-shot", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &few_shot]);
     assert_mentions("bench", &[&MODEL, merge, &OUTPUT, &["--batch-size", "--duration", "--results-file"]]);
@@ -59,7 +61,7 @@ fn each_command_names_its_options() {
     let goals = ["--max-drop", "--min-agreement", "--gmacs", "--latency", "--speedup"];
     let tune = ["<DIR>", "--search", "--trials", "--seed", "--time-budget", "--limit", "--search-images"];
     let more = ["--no-recheck", "--batch-size", "--labels", "--output", "merge.toml", ".journal.jsonl"];
-    assert_mentions("tune", &[&MODEL, &goals, &tune, &more, &PREPROCESS, &OUTPUT]);
+    assert_mentions("tune", &[&MODEL, &goals, &tune, &more, &PREPROCESS, &OUTPUT, &classes]);
     assert_mentions("info", &[merge, &OUTPUT, &["<MODEL>", "--img-size"]]);
     let viz = ["<FILE>", "--merge", "--output", ".png", ".svg", "--layer", "--upscale"];
     assert_mentions("viz", &[&MODEL, &PREPROCESS, &viz]);

@@ -13,6 +13,7 @@
 //! | `pass.rs`, `recompute.rs` | one run through the blocks; gradient checkpointing |
 //! | `registry/`, `config_json/`, `open.rs`, `weights/` | from a name or a folder to a network with its weights |
 //! | `model.rs`, `recheck.rs`, `input.rs` | a model that is ready to be used, and what it takes |
+//! | `zero_shot/` | classes by their names, for a model of images and texts |
 //! | `flops.rs` | what a pass costs |
 #![deny(missing_docs)]
 
@@ -38,6 +39,7 @@ mod recompute;
 mod registry;
 mod stems;
 pub mod weights;
+mod zero_shot;
 
 pub use blocks::{
     Attention, AttentionPool, Block, BlockConfig, BranchesBlock, Context, EncoderBlock, FeedForward, Gate,
@@ -58,15 +60,15 @@ pub use families::text::{
     TextPool, TextPositions,
 };
 pub use families::vit::{
-    AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, Vit, VitBlock,
-    VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes, Vit,
+    VitBlock, VitConfig, Wiring,
 };
 pub use family::{Family, FamilyConfig, Heads, ImageSizeError, PoolOverride, Shape, ShapeOverrides};
 pub use finite::NotFinite;
 pub use flops::{BlockCost, Convention, Cost, ExpertCost, HeadCost, UnknownConvention, Work};
 pub use generate::{GenerateError, GenerateOptions, Generated, Hypothesis, MostTokens, Stopping};
 pub use input::{Batch, Input, InputShape, Texts};
-pub use model::{Measured, Model};
+pub use model::{Measured, Model, Probability};
 pub use network::{Body, Config, Network};
 pub use open::{
     Described, ModelError, ModelOptions, TRAINED_WITH, Weights, configured, describe, describe_with_progress,
@@ -85,3 +87,4 @@ pub use stems::{
 pub use tokmerge_nn::{LayerScale, Linear, Mlp, Norm, parameters};
 pub use tokmerge_ops::{Activation, Isa, IsaError, Precision, UnknownPrecision, peak};
 pub use weights::{LoadError, LoadReport, Unused, load, load_with};
+pub use zero_shot::{ClassTexts, Template, ZeroShot, ZeroShotError};

@@ -26,9 +26,31 @@ pub struct Model {
     class_names: Vec<String>,
     /// What the weights were trained with.
     trained_with: Method,
+    probability: Probability,
     report: LoadReport,
     notes: Vec<String>,
     device: Device,
+}
+
+/// What logits say of classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Probability {
+    /// One of the classes is right: a softmax over all.
+    #[default]
+    Softmax,
+    /// Each class is right or not by itself: a sigmoid of its logit (SigLIP).
+    Sigmoid,
+}
+
+impl Probability {
+    /// The probabilities that logits of one item say.
+    #[must_use]
+    pub fn of(self, logits: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Softmax => softmax(logits),
+            Self::Sigmoid => logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect(),
+        }
+    }
 }
 
 /// What a batch gave, and what that took.
@@ -98,11 +120,29 @@ impl Model {
     ) -> Self {
         let report = LoadReport::default();
         let notes = Vec::new();
-        Self { network, architecture, class_names, trained_with, report, notes, device: device.clone() }
+        let (probability, device) = (Probability::Softmax, device.clone());
+        Self { network, architecture, class_names, trained_with, probability, report, notes, device }
     }
 
     pub(crate) fn with_report(self, report: LoadReport, notes: Vec<String>) -> Self {
         Self { report, notes, ..self }
+    }
+
+    /// The same with another network of the same input, and classes by other names.
+    pub(crate) fn with_classes(
+        mut self,
+        network: Network,
+        class_names: Vec<String>,
+        probability: Probability,
+    ) -> Self {
+        self.architecture.config = network.config().clone();
+        Self { network, class_names, probability, ..self }
+    }
+
+    /// What its logits say of classes.
+    #[must_use]
+    pub fn probability(&self) -> Probability {
+        self.probability
     }
 
     /// What a user should know of how it was opened, a line each: which of several weights were taken, what was assumed.

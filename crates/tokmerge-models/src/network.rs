@@ -17,7 +17,7 @@ use tokmerge_merge::{
     Evidence, LayerTokens, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Trace,
     Training,
 };
-use tokmerge_nn::{Bias, parameters, transparent_module};
+use tokmerge_nn::{Bias, Linear, parameters, transparent_module};
 use tokmerge_ops::Precision;
 
 /// Makes the enums over all families, and what they have in common.
@@ -347,6 +347,15 @@ impl Network {
     #[must_use]
     pub fn with_router_training(self, training: RouterTraining) -> Self {
         self.map_vit(|vit| vit.map_experts(|experts| experts.with_training(training)))
+    }
+
+    /// The same with another classifier, which looks at the embedding at length 1; `None` of a network that is no Vision
+    /// Transformer.
+    pub(crate) fn with_unit_head(self, head: Linear) -> Option<Self> {
+        let Body::Vit(vit) = self.body else { return None };
+        let vit = vit.with_unit_head(head);
+        let config = Config::Vit(vit.config().clone());
+        Some(Self { body: Body::Vit(vit), mergers: self.mergers, config })
     }
 
     fn map_vit(self, change: impl FnOnce(Vit) -> Vit) -> Self {

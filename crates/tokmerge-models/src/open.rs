@@ -129,7 +129,7 @@ pub enum ModelError {
     },
     /// The weights have no head.
     #[error(
-        "the weights of {0} have no classifier head (they were only pretrained), so there is nothing to predict; use fine-tuned weights"
+        "the weights of {0} have no classifier head (they were only pretrained), so there is nothing to predict; use fine-tuned weights, or give class names to a model of images and texts (CLIP, SigLIP)"
     )]
     NoHead(String),
     /// Nobody publishes weights of this name where they could be fetched.
@@ -215,20 +215,15 @@ pub fn describe_with_progress(
 }
 
 fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelError> {
-    let opened =
-        |path: &Path| Checkpoint::open_part(path, OpenMode::default(), options.state_dict.as_deref());
-    let given = match &options.weights {
-        Weights::File(path) => Some(opened(path)?),
-        Weights::Pretrained | Weights::Random => None,
-    };
     let pretrained = options.weights == Weights::Pretrained;
     let mut found = match ModelSource::parse(&options.model)? {
         ModelSource::Named { .. } if options.model == embedded::EMBEDDED => {
             let (architecture, class_names) = embedded::describe()?;
-            let checkpoint = if pretrained { Some(embedded::weights()?) } else { given };
+            let checkpoint = if pretrained { Some(embedded::weights()?) } else { given_weights(options)? };
             Found { architecture, class_names, checkpoint, named: Named::ByConfig, notes: Vec::new() }
         }
         ModelSource::Named { .. } => {
+            let given = given_weights(options)?;
             let mut architecture = architecture(&options.model)?;
             if let (Config::Text(text), Processor::Text(processor), Weights::File(path)) =
                 (&architecture.config, &mut architecture.processor, &options.weights)
@@ -244,18 +239,10 @@ fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelE
                 notes: Vec::new(),
             }
         }
-        ModelSource::LocalDir(dir) => {
-            let weights = pretrained.then(|| discover(&dir)).transpose()?.map(|files| files.weights);
-            let checkpoint = weights.as_deref().map(opened).transpose()?.or(given);
-            from_dir(&dir, checkpoint)?
-        }
-        ModelSource::HfHub { repo, revision } => {
-            let files = Hub::new(HubConfig::from_env()?)?.fetch_with_progress(&repo, &revision, progress)?;
-            let dir = files.weights.parent().unwrap_or(Path::new(".")).to_owned();
-            let checkpoint = if pretrained { Some(opened(&files.weights)?) } else { given };
-            from_dir(&dir, checkpoint)?
-        }
-        _ => return Err(UnknownModel::new(&options.model).into()),
+        _ => match located(options, progress)? {
+            Some(Located { dir, checkpoint }) => from_dir(&dir, checkpoint)?,
+            None => return Err(UnknownModel::new(&options.model).into()),
+        },
     };
     if options.routing != Routing::Free && found.architecture.config.experts().is_none() {
         return Err(ModelError::NoExperts { model: options.model.clone(), routing: options.routing });
@@ -266,6 +253,51 @@ fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelE
         *processor = processor.with_size(size).map_err(ModelError::InputSize)?;
     }
     Ok(found)
+}
+
+/// A folder, and the weights to read: those in it, or others that were given; `None` for random ones.
+pub(crate) struct Located {
+    pub dir: PathBuf,
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// Finds the folder that a name points to, downloading it if need be; `None` if it points to none.
+///
+/// # Errors
+/// When the name is malformed, or there are no weights.
+pub(crate) fn located(
+    options: &ModelOptions,
+    progress: &dyn Progress,
+) -> Result<Option<Located>, ModelError> {
+    let (dir, weights) = match ModelSource::parse(&options.model)? {
+        ModelSource::LocalDir(dir) => {
+            let wanted = options.weights == Weights::Pretrained;
+            let weights = wanted.then(|| discover(&dir)).transpose()?.map(|files| files.weights);
+            (dir, weights)
+        }
+        ModelSource::HfHub { repo, revision } => {
+            let files = Hub::new(HubConfig::from_env()?)?.fetch_with_progress(&repo, &revision, progress)?;
+            (files.weights.parent().unwrap_or(Path::new(".")).to_owned(), Some(files.weights))
+        }
+        _ => return Ok(None),
+    };
+    let checkpoint = match (&options.weights, weights) {
+        (Weights::Pretrained, Some(weights)) => Some(opened(&weights, options)?),
+        _ => given_weights(options)?,
+    };
+    Ok(Some(Located { dir, checkpoint }))
+}
+
+/// The weights that were given as a file.
+fn given_weights(options: &ModelOptions) -> Result<Option<Checkpoint>, ModelError> {
+    match &options.weights {
+        Weights::File(path) => Ok(Some(opened(path, options)?)),
+        Weights::Pretrained | Weights::Random => Ok(None),
+    }
+}
+
+fn opened(path: &Path, options: &ModelOptions) -> Result<Checkpoint, CheckpointError> {
+    Checkpoint::open_part(path, OpenMode::default(), options.state_dict.as_deref())
 }
 
 /// Reads the metadata of a folder. What the configuration leaves open is seen from the weights, if there are some.
@@ -312,7 +344,7 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
 }
 
 /// Says which fields of a configuration were left aside.
-fn left_unread(config: &Path, fields: &[String]) -> Option<String> {
+pub(crate) fn left_unread(config: &Path, fields: &[String]) -> Option<String> {
     const SHOWN: usize = 5;
     let shown: Vec<String> = fields.iter().take(SHOWN).map(|field| quoted(field)).collect();
     let more = fields.len().saturating_sub(SHOWN);

@@ -9,6 +9,8 @@ use tokmerge_data::text::{TOKENIZER_FILE, TextProcessor, Tokenizer};
 
 /// Its list of what stands behind each other.
 const MODULES: &str = "modules.json";
+/// Settings of transformers' tokenizers.
+const TOKENIZER_SETTINGS: &str = "tokenizer_config.json";
 /// What it knows of the encoder.
 const SENTENCE_BERT: &str = "sentence_bert_config.json";
 
@@ -69,6 +71,18 @@ fn pool(config: &Value) -> Result<TextPool, String> {
     }
 }
 
+/// What the tokenizer's settings fill texts with, if they say so and the tokenizer knows it.
+fn pad_token(dir: &Path, tokenizer: &Tokenizer) -> Result<Option<u32>, ModelError> {
+    let path = dir.join(TOKENIZER_SETTINGS);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let settings = read_json(&path)?;
+    // Older files write a token as an object.
+    let token = settings.get("pad_token").map(|token| token.get("content").unwrap_or(token));
+    Ok(token.and_then(Value::as_str).and_then(|token| tokenizer.id(token)))
+}
+
 /// The same preparation with the tokenizer of a folder, if it has one.
 ///
 /// # Errors
@@ -84,7 +98,14 @@ pub(crate) fn with_tokenizer_of(
     }
     let tokenizer = Tokenizer::open(&path).map_err(ModelError::Tokenizer)?;
     tokenizer.check(config.vocabulary).map_err(ModelError::Tokenizer)?;
-    let processor = processor.clone().with_tokenizer(Arc::new(tokenizer));
+    let filler = match processor.filler() {
+        Some(own) => Some(pad_token(dir, &tokenizer)?.unwrap_or(own)),
+        None => None,
+    };
+    let mut processor = processor.clone().with_tokenizer(Arc::new(tokenizer));
+    if let Some(filler) = filler {
+        processor = processor.filled_with(filler);
+    }
     // What is written from is ended as what is written.
     Ok(match config.decoder {
         Some(decoder) => processor.ended_by(decoder.end),

@@ -12,7 +12,7 @@ pub struct Ranked {
     pub index: usize,
     /// Its name, or `class 281` where names are not known.
     pub label: String,
-    /// Softmax of the logits.
+    /// Of this class alone, or of it and no other: what the model's logits say ([`Model::probability`]).
     pub probability: f32,
     /// The model's output.
     pub logit: f32,
@@ -111,14 +111,13 @@ pub fn classify_batch(
         known.map_or_else(|| format!("class {index}"), str::to_owned)
     };
     let classified = measured.logits.iter().enumerate().map(|(item, logits)| {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        let probabilities = model.probability().of(logits);
         let top = tokmerge_eval::top(logits, topk)
             .into_iter()
             .map(|(index, logit)| Ranked {
                 index,
                 label: name(index),
-                probability: (logit - largest).exp() / sum,
+                probability: probabilities[index],
                 logit,
             })
             .collect();

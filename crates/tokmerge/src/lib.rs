@@ -43,11 +43,12 @@ pub use tokmerge_merge::{
 };
 pub use tokmerge_metrics as metrics;
 pub use tokmerge_models::{
-    Architecture, Batch, Buffers, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig,
+    Architecture, Batch, Buffers, ClassTexts, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig,
     GenerateError, GenerateOptions, Generated, Group, Hypothesis, InputShape, Isa, IsaError, LoadReport,
     Measured, Model, ModelError, ModelOptions, MostTokens, Network, NotFinite, Order, Output, Pass,
-    Placement, Precision, Probe, Routing, RoutingError, Stopping, UnknownModel, Unused, VitConfig, Weights,
-    architecture, architectures, describe, describe_with_progress,
+    Placement, Precision, Probability, Probe, Routing, RoutingError, Stopping, Template, UnknownModel,
+    Unused, VitConfig, Weights, ZeroShot, ZeroShotError, architecture, architectures, describe,
+    describe_with_progress,
 };
 pub use tokmerge_scenes as scenes;
 pub use tokmerge_train as train;

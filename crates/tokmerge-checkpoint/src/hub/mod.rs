@@ -77,8 +77,8 @@ impl Hub {
     }
 
     /// The files of a model: the first conventional weights file (with its shards), `config.json` (else
-    /// `open_clip_config.json`) and `preprocessor_config.json` (else `processor_config.json`); of a model with a vocabulary
-    /// also its tokenizer, and what sentence-transformers says of it.
+    /// `open_clip_config.json`) and `preprocessor_config.json` (else `processor_config.json`); of a model with a vocabulary,
+    /// or a tower with one, also its tokenizer, and what sentence-transformers says of it.
     ///
     /// Weights in the cache are used without asking the Hub whether the revision has moved on. Configuration files
     /// missing beside them are asked for; where the Hub cannot be reached then, they count as absent.
@@ -310,17 +310,22 @@ impl Download<'_> {
 }
 
 /// What a model of texts has beside its weights: its tokenizer, and what sentence-transformers says of it.
-const TEXT_NAMES: [&str; 4] =
-    ["tokenizer.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json"];
+const TEXT_NAMES: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+];
 
 /// A tokenizer has some megabytes.
 const MAX_TOKENIZER: u64 = 64 << 20;
 
-/// Whether a configuration is that of a model of texts.
+/// Whether a configuration is that of a model of texts, or of one with a tower of texts.
 fn has_vocabulary(config: &Path) -> bool {
     let text = read_text(config, MAX_JSON).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    config.get("vocab_size").is_some()
+    ["vocab_size", "text_config"].iter().any(|field| config.get(field).is_some())
 }
 
 fn file_name(path: &Path) -> String {

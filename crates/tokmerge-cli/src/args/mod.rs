@@ -1,6 +1,7 @@
 //! Arguments that several commands share. Those of one command alone are beside it. Names are timm's where timm has the
 //! option.
 
+mod classes;
 mod images;
 mod labels;
 mod merge;
@@ -9,6 +10,7 @@ mod output;
 mod preprocess;
 mod values;
 
+pub(crate) use classes::ClassArgs;
 pub(crate) use images::{all_prepared, picture, prepared};
 pub(crate) use labels::ClassOrderArgs;
 pub(crate) use merge::{MergeArgs, bind, method};

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokmerge::{
     Affinity, ClassFolder, ClassOrder, DatasetError, Device, EMBEDDED, Media, Model, ModelOptions, Precision,
-    Routing, Unused, Weights, describe_with_progress,
+    Routing, Unused, Weights, ZeroShot, ZeroShotError, describe_with_progress,
 };
 
 /// Which model, and how it runs.
@@ -114,14 +114,20 @@ impl ModelArgs {
         files
     }
 
-    fn open_named(&self, name: &str) -> Result<Model> {
-        self.threads.start()?;
+    /// Adds the text tower that stands beside a model which was opened by these arguments.
+    pub(crate) fn zero_shot(&self, images: Model) -> Result<ZeroShot, ZeroShotError> {
+        let both = ZeroShot::beside(images, &self.options(self.name()), &Downloads::default())?;
+        both.texts().notes().iter().for_each(|note| output::note(format!("note: {note}")));
+        Ok(both)
+    }
+
+    fn options(&self, name: &str) -> ModelOptions {
         let weights = match (&self.weights, self.random_weights) {
             (Some(path), _) => Weights::File(path.clone()),
             (None, true) => Weights::Random,
             (None, false) => Weights::Pretrained,
         };
-        let options = ModelOptions {
+        ModelOptions {
             model: name.to_owned(),
             weights,
             state_dict: self.state_dict.clone(),
@@ -129,8 +135,13 @@ impl ModelArgs {
             img_size: self.img_size,
             precision: self.dtype,
             routing: self.routing,
-        };
-        let model = Model::open_with_progress(&options, &self.device.open(), &Downloads::default())?;
+        }
+    }
+
+    fn open_named(&self, name: &str) -> Result<Model> {
+        self.threads.start()?;
+        let model =
+            Model::open_with_progress(&self.options(name), &self.device.open(), &Downloads::default())?;
         model.notes().iter().for_each(|note| output::note(format!("note: {note}")));
         Ok(model)
     }

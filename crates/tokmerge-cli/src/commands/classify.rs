@@ -1,7 +1,9 @@
 //! `tokmerge classify`.
 
 use super::eval::check_count;
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, all_prepared, at_least_one, bind};
+use crate::args::{
+    ClassArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, all_prepared, at_least_one, bind,
+};
 use crate::output;
 use anyhow::Result;
 use clap::Args;
@@ -27,6 +29,8 @@ pub(crate) struct ClassifyArgs {
     #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
     pub(crate) labels: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) classes: ClassArgs,
+    #[command(flatten)]
     pub(crate) preprocess: PreprocessArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -39,7 +43,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let names = names.as_ref().map_or(ClassNamesSource::Model, ClassNamesSource::File);
-    let model = args.preprocess.apply(args.model.open_or_demo()?)?;
+    let model = args.preprocess.apply(args.classes.open_or_demo(&args.model)?)?;
     model.require_head()?;
     if let ClassNamesSource::File(names) = names {
         check_count(names, &model)?;

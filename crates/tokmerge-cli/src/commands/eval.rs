@@ -3,8 +3,8 @@
 use super::eval_files::{Labelling, Outputs};
 use super::{eval_list, eval_pairs};
 use crate::args::{
-    ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
-    bind, must_exist,
+    ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of,
+    batch_size, bind, must_exist,
 };
 use crate::output;
 use crate::progress::{Progress, note_left_out};
@@ -41,6 +41,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
     pub(crate) labels: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) classes: ClassArgs,
+    #[command(flatten)]
     pub(crate) class_order: ClassOrderArgs,
     /// Write the path, label or labels, and top five classes of every file, with logits
     #[arg(long, value_name = "FILE")]
@@ -65,7 +67,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
-    let models = args.preprocess.apply_each(&args.model.open()?)?;
+    let (model, given) = args.classes.open_for(&args.model, &folder)?;
+    // Names without ids are the model's own now.
+    let names = names.or(given.filter(ClassNames::has_ids));
+    let models = args.preprocess.apply_each(&model)?;
     let model = &models[0].1;
     model.require_head()?;
     let reductions = bind(model, &methods)?;
@@ -136,7 +141,7 @@ pub(crate) fn labelled(
         }
         Labelled::Unknown(samples) => {
             if given.is_some() {
-                output::note("note: the images lie in no class folders, so --labels has nothing to map");
+                output::note("note: the images lie in no class folders, so the names have nothing to map");
             }
             Ok((samples, Labels::Ignored))
         }

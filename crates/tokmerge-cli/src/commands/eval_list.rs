@@ -11,6 +11,11 @@ use tokmerge::{ClassNames, ListEvaluation, Method, Model, MultiLabelList, evalua
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     let list = args.dir.display();
+    if args.classes.are_named() {
+        bail!(
+            "{list} is a list, and its labels are those of a table of the model's own classes; give it as --labels, and no class names"
+        );
+    }
     let Some(labels) = &args.labels else {
         bail!(
             "{list} is a list, and --labels must say which classes there are; give the table of the model's classes, e.g. class_labels_indices.csv"

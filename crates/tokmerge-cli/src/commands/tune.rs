@@ -1,8 +1,8 @@
 //! `tokmerge tune`.
 
 use crate::args::{
-    ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size, duration,
-    must_exist,
+    ClassArgs, ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
+    duration, must_exist,
 };
 use crate::commands::eval::labelled;
 use crate::output;
@@ -54,6 +54,8 @@ pub(crate) struct TuneArgs {
     /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name
     #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
     pub(crate) labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) classes: ClassArgs,
     #[command(flatten)]
     pub(crate) class_order: ClassOrderArgs,
     /// Where to write the result, a .toml file for --merge; a chart, tables and the search journal are written beside it
@@ -129,7 +131,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     }
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let inputs = args.model.files();
-    let inputs = || inputs.iter().chain(&args.labels).map(PathBuf::as_path);
+    let inputs = || inputs.iter().chain(&args.labels).chain(args.classes.file()).map(PathBuf::as_path);
     files.check(inputs)?;
     note_left_out(&folder, &args.dir);
     let folder = match args.limit {
@@ -139,7 +141,10 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     // Refuses what is too little before the model is opened.
     Split::new(folder.samples().to_vec(), kind, args.search_images, args.seed)?;
 
-    let model = args.preprocess.apply(args.model.open()?)?;
+    let (model, given) = args.classes.open_for(&args.model, &folder)?;
+    // Names without ids are the model's own now.
+    let names = names.or(given.filter(ClassNames::has_ids));
+    let model = args.preprocess.apply(model)?;
     model.require_head()?;
     let model = args.preprocess.for_folder(model, &folder)?;
     let (samples, labels) = labelled(&folder, names.as_ref(), &model)?;

@@ -66,6 +66,15 @@ pub struct TextProcessor {
     filler: Option<u32>,
     /// The token that ends every text, where the tokenizer may not add it.
     end: Option<u32>,
+    /// What becomes of tokens behind the first that is the same as a text's last one.
+    after_end: AfterEnd,
+}
+
+/// What becomes of tokens behind the first end token of a text. Some tokenizers write what they do not know as an end (CLIP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AfterEnd {
+    Kept,
+    LeftOut,
 }
 
 /// Tokens of a text at most where nobody says otherwise: what sentence-transformers takes for the models that are used most.
@@ -75,7 +84,14 @@ impl TextProcessor {
     /// Without a tokenizer, for a model that has room for `room` tokens.
     #[must_use]
     pub fn new(room: usize) -> Self {
-        Self { tokenizer: None, max_tokens: room.min(MAX_TOKENS), room, filler: None, end: None }
+        let (max_tokens, after_end) = (room.min(MAX_TOKENS), AfterEnd::Kept);
+        Self { tokenizer: None, max_tokens, room, filler: None, end: None, after_end }
+    }
+
+    /// The same, a text being cut off where the model's room ends.
+    #[must_use]
+    pub fn to_the_room(self) -> Self {
+        Self { max_tokens: self.room, ..self }
     }
 
     /// The same with a tokenizer.
@@ -94,6 +110,19 @@ impl TextProcessor {
     #[must_use]
     pub fn ended_by(self, end: u32) -> Self {
         Self { end: Some(end), ..self }
+    }
+
+    /// The same, leaving out what stands behind the first token that is the same as a text's last one: nobody reads it
+    /// where tokens see earlier ones alone and the answer is read off the first end token (CLIP).
+    #[must_use]
+    pub fn up_to_first_end(self) -> Self {
+        Self { after_end: AfterEnd::LeftOut, ..self }
+    }
+
+    /// The token that every text is filled with, if there is one.
+    #[must_use]
+    pub fn filler(&self) -> Option<u32> {
+        self.filler
     }
 
     /// The same with other numbers of tokens at most.
@@ -132,6 +161,12 @@ impl TextProcessor {
             encoded.ids.push(end);
             encoded.roles.push(Role::Separator);
         }
+        if self.after_end == AfterEnd::LeftOut {
+            let first = encoded.ids.iter().position(|id| encoded.ids.last() == Some(id));
+            let read = first.map_or(0, |first| first + 1);
+            encoded.ids.truncate(read);
+            encoded.roles.truncate(read);
+        }
         if let Some(filler) = self.filler {
             encoded.ids.resize(self.max_tokens, filler);
             encoded.roles.resize(self.max_tokens, Role::Separator);
@@ -148,6 +183,7 @@ impl fmt::Debug for TextProcessor {
             .field("room", &self.room)
             .field("filler", &self.filler)
             .field("end", &self.end)
+            .field("after_end", &self.after_end)
             .finish()
     }
 }

@@ -88,6 +88,15 @@ fn an_end_is_added_where_the_tokenizer_adds_none() {
 }
 
 #[test]
+fn what_stands_behind_the_first_end_is_left_out_where_nobody_reads_it() {
+    let read = |text| processor().up_to_first_end().ended_by(5).encode(text).unwrap();
+    assert_eq!(read("a b").ids, [1, 3, 4, 2, 5]);
+    // The tokenizer writes what it does not know as the end.
+    let TokenIds { ids, roles } = read("a zebra b");
+    assert_eq!((ids, roles.len()), (vec![1, 3, 5], 3));
+}
+
+#[test]
 fn a_file_is_one_text_a_line_and_bad_lines_are_named() {
     let bytes = b"\xEF\xBB\xBFone\r\n\ntwo \xFF\nthree".to_vec();
     let lines: Vec<_> = Lines::new(Cursor::new(bytes)).map(Result::unwrap).collect();

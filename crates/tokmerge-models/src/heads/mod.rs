@@ -2,4 +2,4 @@
 
 mod pool;
 
-pub(crate) use pool::{average, average_from, largest, normalised, prefix_rows, without_prefix};
+pub(crate) use pool::{average, average_from, largest, normalised, prefix_rows, unit, without_prefix};

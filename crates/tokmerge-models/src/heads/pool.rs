@@ -14,6 +14,12 @@ pub(crate) fn normalised(x: Tensor<2>, norm: Option<&Norm>) -> Tensor<2> {
     }
 }
 
+/// `x: [B, C]` with rows of length 1.
+pub(crate) fn unit(x: Tensor<2>) -> Tensor<2> {
+    let length = x.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-12);
+    x / length
+}
+
 /// One prefix token of every item: `[B, C]`.
 pub(crate) fn prefix_rows(tokens: &Tokens, index: usize) -> Tensor<2> {
     match &tokens.layout {

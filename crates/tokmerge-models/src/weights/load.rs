@@ -120,10 +120,31 @@ pub enum Unused {
 /// # Errors
 /// When its names mean nothing here.
 pub(crate) fn spelling(checkpoint: &Checkpoint) -> Result<Spelling, LoadError> {
+    spelling_of(checkpoint, Tower::Images)
+}
+
+/// Which part of a file of two towers is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tower {
+    /// That of images, or all of a file of one.
+    Images,
+    /// That of texts.
+    Texts,
+}
+
+/// The spelling of one of the towers of a checkpoint.
+///
+/// # Errors
+/// When its names mean nothing here.
+pub(crate) fn spelling_of(checkpoint: &Checkpoint, tower: Tower) -> Result<Spelling, LoadError> {
     let shapes: Vec<(&str, Vec<usize>)> =
         checkpoint.tensors().map(|tensor| (tensor.name, tensor.shape.to_vec())).collect();
-    Spelling::detect(shapes.iter().map(|(name, shape)| (*name, shape.as_slice())))
-        .map_err(|source| LoadError::Spelling { path: checkpoint.path().display().to_string(), source })
+    let tensors = shapes.iter().map(|(name, shape)| (*name, shape.as_slice()));
+    let found = match tower {
+        Tower::Images => Spelling::detect(tensors),
+        Tower::Texts => Spelling::detect_text_tower(tensors),
+    };
+    found.map_err(|source| LoadError::Spelling { path: checkpoint.path().display().to_string(), source })
 }
 
 /// Loads a checkpoint into a network whose shape is known.
@@ -146,11 +167,23 @@ pub fn load_with(
     checkpoint: &Checkpoint,
     unused: Unused,
 ) -> Result<(Network, LoadReport), LoadError> {
-    let spelling = spelling(checkpoint)?;
+    load_spelled(network, checkpoint, &spelling(checkpoint)?, unused)
+}
+
+/// The same of a file whose spelling is known.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_spelled(
+    network: Network,
+    checkpoint: &Checkpoint,
+    spelling: &Spelling,
+    unused: Unused,
+) -> Result<(Network, LoadReport), LoadError> {
     let config = network.config().clone();
     let mut loader = Loader {
         checkpoint,
-        spelling: &spelling,
+        spelling,
         config: &config,
         used: BTreeSet::new(),
         report: LoadReport::default(),

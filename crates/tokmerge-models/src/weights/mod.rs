@@ -3,5 +3,5 @@
 pub mod key_map;
 mod load;
 
-pub(crate) use load::spelling;
 pub use load::{LoadError, LoadReport, Unused, load, load_with};
+pub(crate) use load::{Tower, load_spelled, spelling, spelling_of};

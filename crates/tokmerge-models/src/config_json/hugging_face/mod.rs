@@ -14,6 +14,7 @@ mod sound;
 #[cfg(test)]
 mod tests;
 mod text;
+mod text_tower;
 mod unsupported;
 mod video;
 mod vit;
@@ -24,6 +25,7 @@ use crate::network::Config;
 use crate::weights::key_map::Spelling;
 use preprocessing::Preparation;
 pub(super) use reader::Reader;
+pub(crate) use text_tower::{TextTower, describe_text_tower};
 use tokmerge_checkpoint::HfConfig;
 use tokmerge_data::{NaflexPreprocess, Processor};
 
@@ -82,6 +84,9 @@ const MODEL_TYPES: &[ModelType] = &[
     ModelType { name: "videomae", understood: Reading::Other(video::videomae) },
     ModelType { name: "bert", understood: Reading::Other(text::bert) },
     ModelType { name: "t5", understood: Reading::Other(text::t5) },
+    ModelType { name: "clip_text_model", understood: Reading::Other(text_tower::clip_alone) },
+    ModelType { name: "siglip_text_model", understood: Reading::Other(text_tower::siglip_alone) },
+    ModelType { name: "siglip2_text_model", understood: Reading::Other(text_tower::siglip_alone) },
 ];
 
 /// What a shape is read from.

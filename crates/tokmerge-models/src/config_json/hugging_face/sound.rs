@@ -2,7 +2,7 @@
 
 use super::vit::Defaults;
 use super::{DescribeError, Given};
-use crate::families::vit::{ClassToken, DistillationHead, VitConfig};
+use crate::families::vit::{ClassToken, DistillationHead, HeadInput, VitConfig};
 use crate::network::Config;
 use crate::positions::{Absolute, PositionConfig, Resampling};
 use tokmerge_data::Processor;
@@ -26,7 +26,7 @@ pub(super) fn ast(given: &Given<'_>) -> Result<(Config, Processor), DescribeErro
         in_chans: 1,
         class_token: ClassToken::Distilled(DistillationHead::Pooled),
         positions: PositionConfig { absolute, ..PositionConfig::learned(2) },
-        head_norm: classes > 0,
+        head_input: if classes > 0 { HeadInput::Normed } else { HeadInput::Embedding },
         ..plain
     };
     config.block.mlp.hidden = given.intermediate_size(3072)?;

@@ -46,9 +46,6 @@ const KINDS: &[(&str, &[&str])] = &[
             "umt5",
             "xlm-roberta",
             "xlnet",
-            "clip_text_model",
-            "siglip_text_model",
-            "siglip2_text_model",
         ],
     ),
     (

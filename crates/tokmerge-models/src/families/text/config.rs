@@ -192,6 +192,20 @@ impl TextConfig {
         }
     }
 
+    /// The text tower of a model of images and texts, read off its last token (CLIP, SigLIP): causal in CLIP alone.
+    #[must_use]
+    pub fn tower(vocabulary: usize, channels: usize, depth: usize, heads: usize, room: usize) -> Self {
+        Self {
+            room,
+            token_types: 0,
+            embedding_norm: false,
+            block: BlockConfig::new(channels, heads),
+            final_norm: true,
+            pool: TextPool::Last,
+            ..Self::bert(vocabulary, channels, depth, heads)
+        }
+    }
+
     /// Marian's student models: a post-norm encoder, a decoder of recurrent units.
     #[must_use]
     pub fn marian(

@@ -8,7 +8,7 @@ mod distance;
 
 use crate::blocks::{Block, Context};
 use crate::family::{Family, Heads};
-use crate::heads::{average_from, normalised, prefix_rows};
+use crate::heads::{average_from, normalised, prefix_rows, unit};
 use crate::input::{Input, Texts};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData, s};
@@ -190,10 +190,7 @@ impl Family for Text {
         };
         let pooled = match self.config.length {
             AnswerLength::Own => pooled,
-            AnswerLength::Unit => {
-                let length = pooled.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-12);
-                pooled / length
-            }
+            AnswerLength::Unit => unit(pooled),
         };
         Heads::classified(pooled, self.head.as_ref())
     }

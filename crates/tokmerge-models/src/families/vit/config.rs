@@ -51,8 +51,8 @@ pub struct VitConfig {
     pub projection: Option<usize>,
     /// Whether the projection has a bias.
     pub projection_bias: bool,
-    /// Whether the classifier begins with a norm (AST); the embedding is what enters it.
-    pub head_norm: bool,
+    /// What the classifier makes of the embedding first.
+    pub head_input: HeadInput,
     /// Outputs of the head; 0 for a model without one.
     pub num_classes: usize,
     /// Whether the head has a bias.
@@ -61,6 +61,17 @@ pub struct VitConfig {
     pub key_bias: KeyBias,
     /// What it means for such weights when they were trained with merging.
     pub trained_key_bias: KeyBias,
+}
+
+/// What a classifier makes of the embedding first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadInput {
+    /// Nothing.
+    Embedding,
+    /// It is normalised by a norm of its own (AST).
+    Normed,
+    /// It is brought to length 1, so that logits are cosines times a factor (classes by their names: CLIP, SigLIP).
+    Unit,
 }
 
 /// Which prefix tokens lead, besides registers.

@@ -1,7 +1,8 @@
 //! Small shapes of every kind that this family builds.
 
 use super::{
-    AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, PreLogits, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, VitConfig,
+    Wiring,
 };
 use crate::blocks::{BlockConfig, Gate, NormConfig, NormKind, Order, QkNorm, QkvBias};
 use crate::experts::{ExpertsConfig, Placement};
@@ -51,7 +52,7 @@ fn sounds() -> Vec<VitConfig> {
         patch_stride: Some(3),
         class_token: ClassToken::Distilled(DistillationHead::Pooled),
         positions: PositionConfig::learned(2),
-        head_norm: true,
+        head_input: HeadInput::Normed,
         ..spectrogram()
     };
     vec![kwt, audio_mae, ast]
@@ -139,6 +140,7 @@ pub(super) fn examples() -> Vec<VitConfig> {
             pre_norm: true,
             patch_bias: false,
             projection: Some(10),
+            head_input: HeadInput::Unit,
             ..with_block(|block| block.mlp.activation = Activation::QuickGelu)
         },
         VitConfig {

@@ -1,7 +1,8 @@
 //! What follows from the shape of a Vision Transformer.
 
 use super::{
-    AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, Sizes, Vit, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, Sizes, Vit, VitConfig,
+    Wiring,
 };
 use crate::blocks::{BlockConfig, Gate};
 use crate::experts::ExpertsConfig;
@@ -39,7 +40,7 @@ impl VitConfig {
             pre_logits: None,
             projection: None,
             projection_bias: false,
-            head_norm: false,
+            head_input: HeadInput::Embedding,
             num_classes: 1000,
             head_bias: true,
             key_bias: KeyBias::LogSize,
@@ -186,7 +187,7 @@ impl VitConfig {
             + self.projection.map_or(0, |projection| self.before_projection() * projection)
             + self.heads_of_classifier() * self.embedding_dim() * self.num_classes;
         cost.per_item += Work::macs(layers as f64);
-        if self.head_norm && self.num_classes > 0 {
+        if self.head_input != HeadInput::Embedding && self.num_classes > 0 {
             cost.per_item += Work::norm(self.embedding_dim() as f64);
         }
         cost.outputs = (self.num_classes * self.heads_of_classifier() + pre_logits) as f64;

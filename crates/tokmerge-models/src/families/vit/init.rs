@@ -1,6 +1,6 @@
 //! The network of a shape, with random weights.
 
-use super::{ClassToken, DistillationHead, NormPlace, Pool, Vit, VitBlock, VitConfig};
+use super::{ClassToken, DistillationHead, HeadInput, NormPlace, Pool, Vit, VitBlock, VitConfig};
 use crate::blocks::{AttentionPool, AttentionPoolShape, FeedForward, Gate, MlpConfig, RelativePositionBias};
 use crate::experts::{ExpertShape, MixtureOfExperts};
 use crate::positions::{Absolute, Relative, RotaryEmbedding, RotaryShape, grid_sinusoids, table};
@@ -105,7 +105,8 @@ pub(super) fn init(config: &VitConfig, precision: Precision, device: &Device) ->
             let bias = Bias::when(config.projection_bias);
             Linear::new(config.before_projection(), width, bias, precision, device)
         }),
-        head_norm: (config.head_norm && classes > 0).then(|| norm(config.embedding_dim())),
+        head_norm: (config.head_input == HeadInput::Normed && classes > 0)
+            .then(|| norm(config.embedding_dim())),
         head: head(),
         head_dist: if two_heads { head() } else { None },
         config: config.clone(),

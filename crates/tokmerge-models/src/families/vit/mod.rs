@@ -22,7 +22,7 @@ mod init;
 use crate::blocks::{AttentionPool, Context, RelativePositionBias};
 use crate::experts::{MixtureOfExperts, Routing};
 use crate::family::{Family, FamilyConfig, Heads};
-use crate::heads::{average, average_from, normalised, prefix_rows, without_prefix};
+use crate::heads::{average, average_from, normalised, prefix_rows, unit, without_prefix};
 use crate::input::Input;
 use crate::positions::{Absolute, RotaryEmbedding, grid_positions, resample_each};
 use crate::stems::PatchEmbed;
@@ -36,7 +36,8 @@ use tokmerge_ops::{assemble, linear};
 pub(crate) use arguments::SPELLING;
 pub use block::VitBlock;
 pub use config::{
-    AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes,
+    VitConfig, Wiring,
 };
 
 /// A Vision Transformer. Field names are timm's.
@@ -108,8 +109,13 @@ impl Family for Vit {
             Some(projection) => projection.forward(pooled),
             None => pooled,
         };
-        if let Some(norm) = &self.head_norm {
-            let Heads { logits, .. } = Heads::classified(norm.forward(pooled.clone()), self.head.as_ref());
+        let entering = match (&self.head_norm, self.config.head_input) {
+            (Some(norm), _) => Some(norm.forward(pooled.clone())),
+            (None, HeadInput::Unit) if self.head.is_some() => Some(unit(pooled.clone())),
+            (None, _) => None,
+        };
+        if let Some(entering) = entering {
+            let Heads { logits, .. } = Heads::classified(entering, self.head.as_ref());
             return Heads { pooled, logits };
         }
         let token = Heads::classified(pooled, self.head.as_ref());
@@ -131,6 +137,15 @@ impl Vit {
     #[must_use]
     pub fn config(&self) -> &VitConfig {
         &self.config
+    }
+
+    /// The same with another classifier, which looks at the embedding at length 1.
+    pub(crate) fn with_unit_head(mut self, head: Linear) -> Self {
+        self.config.num_classes = head.weight.lazy_shape().to_vec()[0];
+        self.config.head_bias = head.bias.is_some();
+        self.config.head_input = HeadInput::Unit;
+        (self.head, self.head_norm, self.head_dist) = (Some(head), None, None);
+        self
     }
 
     /// The same with other experts, where there are some.

@@ -89,12 +89,13 @@ fn patches(file: &Names, name: String) -> Option<Source> {
 }
 
 /// Where a block is. AltCLIP's files say `layer`.
-fn block_of(file: &Names, index: &str) -> Option<String> {
+pub(super) fn block_of(file: &Names, index: &str) -> Option<String> {
     let places = ["encoder.layers", "encoder.layer"].map(|blocks| format!("{}{blocks}.{index}", file.base()));
     places.into_iter().find(|place| file.has(&format!("{place}.layer_norm1.weight")))
 }
 
-fn block(block: &str, path: &str, file: &Names) -> Option<Source> {
+/// A parameter of a block at `block`.
+pub(super) fn block(block: &str, path: &str, file: &Names) -> Option<Source> {
     let (module, tensor) = module_and_tensor(path);
     let qkv = || ["q_proj", "k_proj", "v_proj"].map(|part| format!("{block}.self_attn.{part}.{tensor}"));
     let theirs = match (module, tensor) {

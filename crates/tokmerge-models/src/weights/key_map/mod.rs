@@ -10,6 +10,7 @@ mod bert;
 mod hugging_face;
 mod hugging_face_aimv2;
 mod hugging_face_clip;
+mod hugging_face_clip_text;
 mod kwt;
 mod lv_vit;
 mod mae_st;
@@ -90,7 +91,11 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &t5::T5,
     &bert::Bert,
     &marian::Marian,
+    &hugging_face_clip_text::HuggingFaceClipText,
 ];
+
+/// Spellings of text towers, in files that hold an image tower too.
+const TEXT_TOWERS: &[&dyn KeyMap] = &[&hugging_face_clip_text::HuggingFaceClipText];
 
 /// A file whose names are understood.
 #[derive(Clone)]
@@ -146,8 +151,25 @@ impl Spelling {
     pub fn detect<'a>(
         tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>,
     ) -> Result<Self, SpellingError> {
+        Self::detect_among(KEY_MAPS, tensors)
+    }
+
+    /// The spelling of the text tower in a file of two towers; `detect` finds the image tower there.
+    ///
+    /// # Errors
+    /// When the file holds no text tower, or several.
+    pub fn detect_text_tower<'a>(
+        tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    ) -> Result<Self, SpellingError> {
+        Self::detect_among(TEXT_TOWERS, tensors)
+    }
+
+    fn detect_among<'a>(
+        maps: &[&'static dyn KeyMap],
+        tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    ) -> Result<Self, SpellingError> {
         let all = Names::new(tensors);
-        for map in KEY_MAPS {
+        for map in maps {
             let mut seen = all.seen_by(map.anchors(), map.bases());
             seen.retain(|names| map.recognises(names));
             match seen.len() {
@@ -165,7 +187,7 @@ impl Spelling {
             }
         }
         let examples = shown(all.iter().map(str::to_owned), ", ");
-        let known: Vec<_> = KEY_MAPS.iter().map(|map| map.name()).collect();
+        let known: Vec<_> = maps.iter().map(|map| map.name()).collect();
         Err(SpellingError::Unknown { examples, known: known.join(", ") })
     }
 

@@ -4,7 +4,8 @@ use crate::blocks::{BlockConfig, NormConfig, NormKind};
 use crate::config_json::{Arguments, ConfigureError};
 use crate::experts::{ExpertsConfig, Placement};
 use crate::families::vit::{
-    AttentionPoolConfig, ClassToken, DistillationHead, NormPlace, Pool, PreLogits, Sizes, VitConfig, Wiring,
+    AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes,
+    VitConfig, Wiring,
 };
 use crate::positions::{Absolute, PositionConfig, Resampling};
 use serde_json::{Map, Value, json};
@@ -103,7 +104,7 @@ pub(super) fn sized(arguments: &Arguments<'_>, norm: NormConfig) -> Result<VitCo
         pre_logits: None,
         projection: None,
         projection_bias: false,
-        head_norm: false,
+        head_input: HeadInput::Embedding,
         num_classes: arguments.count("num_classes", 1000)?,
         head_bias: true,
         key_bias: KeyBias::LogSize,
@@ -231,7 +232,12 @@ pub(super) fn read_own(config: &mut VitConfig, arguments: &Arguments<'_>) -> Res
     if !arguments.flag("trained_prop_attn", true)? {
         config.trained_key_bias = KeyBias::None;
     }
-    config.head_norm = arguments.flag("head_norm", false)?;
+    if arguments.flag("head_norm", false)? {
+        config.head_input = HeadInput::Normed;
+    }
+    if arguments.flag("head_unit", false)? {
+        config.head_input = HeadInput::Unit;
+    }
     if arguments.flag("pool_token_too", false)? {
         config.pool = Pool::TokenAndAverage;
     }
@@ -308,6 +314,7 @@ pub(super) const NOT_OF_TIMM: &[&str] = &[
     "patch_bias",
     "patch_stride",
     "head_norm",
+    "head_unit",
     "prop_attn",
     "trained_prop_attn",
     "dist_token_pooled",
@@ -347,7 +354,8 @@ pub(super) fn write_own(config: &VitConfig, arguments: &mut Map<String, Value>) 
         ("pool_token_too", json!(config.pool == Pool::TokenAndAverage)),
         ("trained_prop_attn", json!(config.trained_key_bias != KeyBias::None)),
         ("patch_stride", json!(config.patch_stride)),
-        ("head_norm", json!(config.head_norm)),
+        ("head_norm", json!(config.head_input == HeadInput::Normed)),
+        ("head_unit", json!(config.head_input == HeadInput::Unit)),
         ("dist_token_unread", json!(distilled(DistillationHead::Unread))),
         ("dist_token_pooled", json!(distilled(DistillationHead::Pooled))),
         ("attn_pool_query_proj", of_pool(|pool| pool.query_projection)),
