@@ -1,11 +1,14 @@
 //! What a model of texts has beside its weights: a tokenizer, and how sentence-transformers read it.
 
 use crate::families::text::{AnswerLength, TextConfig, TextPool};
+use crate::network::Config;
 use crate::open::{ModelError, read_json};
+use crate::registry::Architecture;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
-use tokmerge_data::text::{TOKENIZER_FILE, TextProcessor, Tokenizer};
+use tokmerge_data::Processor;
+use tokmerge_data::text::{TOKENIZER_FILE, Tokenizer};
 
 /// Its list of what stands behind each other.
 const MODULES: &str = "modules.json";
@@ -69,25 +72,31 @@ fn pool(config: &Value) -> Result<TextPool, String> {
     }
 }
 
-/// The same preparation with the tokenizer of a folder, if it has one.
+/// Gives a model of texts or questions the tokenizer of a folder, if it has one.
 ///
 /// # Errors
 /// When it cannot be read, or is that of another model.
-pub(crate) fn with_tokenizer_of(
-    dir: &Path,
-    processor: &TextProcessor,
-    config: &TextConfig,
-) -> Result<TextProcessor, ModelError> {
+pub(crate) fn with_tokenizer_of(dir: &Path, architecture: &mut Architecture) -> Result<(), ModelError> {
+    let (processor, vocabulary, end) = match (&mut architecture.processor, &architecture.config) {
+        (Processor::Text(processor), Config::Text(config)) => {
+            // What is written from is ended as what is written.
+            (processor, config.vocabulary, config.decoder.map(|decoder| decoder.end))
+        }
+        (Processor::Question(processor), Config::Vilt(config)) => {
+            (&mut processor.text, config.vocabulary, None)
+        }
+        _ => return Ok(()),
+    };
     let path = dir.join(TOKENIZER_FILE);
     if !path.exists() {
-        return Ok(processor.clone());
+        return Ok(());
     }
     let tokenizer = Tokenizer::open(&path).map_err(ModelError::Tokenizer)?;
-    tokenizer.check(config.vocabulary).map_err(ModelError::Tokenizer)?;
-    let processor = processor.clone().with_tokenizer(Arc::new(tokenizer));
-    // What is written from is ended as what is written.
-    Ok(match config.decoder {
-        Some(decoder) => processor.ended_by(decoder.end),
-        None => processor,
-    })
+    tokenizer.check(vocabulary).map_err(ModelError::Tokenizer)?;
+    let with_tokenizer = processor.clone().with_tokenizer(Arc::new(tokenizer));
+    *processor = match end {
+        Some(end) => with_tokenizer.ended_by(end),
+        None => with_tokenizer,
+    };
+    Ok(())
 }

@@ -16,6 +16,7 @@ mod tests;
 mod text;
 mod unsupported;
 mod video;
+mod vilt;
 mod vit;
 
 use super::description::{DescribeError, Understood};
@@ -82,6 +83,7 @@ const MODEL_TYPES: &[ModelType] = &[
     ModelType { name: "videomae", understood: Reading::Other(video::videomae) },
     ModelType { name: "bert", understood: Reading::Other(text::bert) },
     ModelType { name: "t5", understood: Reading::Other(text::t5) },
+    ModelType { name: "vilt", understood: Reading::Other(vilt::vilt) },
 ];
 
 /// What a shape is read from.
@@ -158,6 +160,7 @@ impl Given<'_> {
             "ForConditionalGeneration",
             "ForSequenceClassification",
             "ForMaskedLM",
+            "ViltForQuestionAnswering",
         ];
         match self.config.architectures.first() {
             Some(class) if !ENDINGS.iter().any(|ending| class.ends_with(ending)) => {
@@ -189,6 +192,7 @@ impl Given<'_> {
                     "ForAudioClassification",
                     "ForVideoClassification",
                     "ForSequenceClassification",
+                    "ViltForQuestionAnswering",
                 ];
                 CLASSES.iter().any(|class| self.has_class(class))
             }

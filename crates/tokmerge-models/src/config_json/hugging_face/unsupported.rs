@@ -91,7 +91,6 @@ const KINDS: &[(&str, &[&str])] = &[
             "smolvlm",
             "trocr",
             "vision-encoder-decoder",
-            "vilt",
             "flava",
         ],
     ),
