@@ -26,6 +26,7 @@ fn the_program_says_what_it_is_for() {
         "",
         &[&[
             "classify",
+            "ask",
             "eval",
             "few-shot",
             "bench",
@@ -46,6 +47,8 @@ fn the_program_says_what_it_is_for() {
 fn each_command_names_its_options() {
     let merge: &[&str] = &["--merge", "tome:r=8", "merge.toml"];
     assert_mentions("classify", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &["<FILE>...", "--topk", "--labels"]]);
+    let ask = ["<IMAGE>", "<QUESTION>...", "--topk", "--long-side"];
+    assert_mentions("ask", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &ask]);
     let eval =
         ["<DIR>", "--batch-size", "--workers", "--limit", "--labels", "--predictions", "--results-file"];
     assert_mentions("eval", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &eval]);
