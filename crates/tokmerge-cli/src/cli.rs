@@ -1,6 +1,7 @@
 //! The commands.
 
 use crate::commands::analyze::AnalyzeCommand;
+use crate::commands::ask::AskArgs;
 use crate::commands::bench::BenchArgs;
 use crate::commands::bleu::BleuArgs;
 use crate::commands::classify::ClassifyArgs;
@@ -30,6 +31,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Classify images, sounds or clips
     Classify(ClassifyArgs),
+    /// Answer questions about a picture
+    Ask(AskArgs),
     /// Turn images, sounds, clips or texts into embeddings, the vectors that a classifier would read
     Embed(EmbedArgs),
     /// Find what is nearest to an image, a sound, a clip or a text, among embeddings in a file

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = tokmerge::Isa::from_env().map_err(anyhow::Error::from).and_then(|_| match cli.command {
         Command::Classify(args) => commands::classify::run(&args),
+        Command::Ask(args) => commands::ask::run(&args),
         Command::Embed(args) => commands::embed::run(&args),
         Command::Search(args) => commands::search::run(args),
         Command::Generate(args) => commands::generate::run(&args),

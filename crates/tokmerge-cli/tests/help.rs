@@ -26,6 +26,7 @@ fn the_program_says_what_it_is_for() {
         "",
         &[&[
             "classify",
+            "ask",
             "eval",
             "few-shot",
             "bench",
@@ -48,6 +49,8 @@ fn each_command_names_its_options() {
     let classes = ["--classes", "--classes-from", "--template", "a photo of a {}."];
     let classify = ["<FILE>...", "--topk", "--labels"];
     assert_mentions("classify", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &classify, &classes]);
+    let ask = ["<IMAGE>", "<QUESTION>...", "--topk", "--long-side"];
+    assert_mentions("ask", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &ask]);
     let eval =
         ["<DIR>", "--batch-size", "--workers", "--limit", "--labels", "--predictions", "--results-file"];
     assert_mentions("eval", &[&MODEL, merge, &PREPROCESS, &OUTPUT, &eval, &classes]);

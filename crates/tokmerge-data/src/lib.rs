@@ -6,6 +6,7 @@
 //! | resize | [`resize`] | Pillow, bit for bit |
 //! | resize, crop, normalise | [`Preprocess`] | timm's evaluation transform, bit for bit; open_clip's and those of transformers |
 //! | the same, at a size of the picture's own | [`NaflexPreprocess`] | the SigLIP 2 NaFlex processor of transformers |
+//! | a picture and a question about it | [`QuestionProcessor`] with [`ViltPreprocess`] | ViLT's processor of transformers |
 //! | list | [`ClassFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
 //! | list files with several labels each | [`MultiLabelList`] | AudioSet's CSV files |
 //! | split, verify, shuffle | [`ClassFolder::split`], [`ClassFolder::verify`], [`epoch_order`] | |
@@ -43,10 +44,12 @@ mod metadata;
 mod naflex;
 mod overrides;
 mod processor;
+mod question;
 mod resample;
 pub mod sound;
 pub mod text;
 mod transform;
+mod vilt;
 
 pub use choices::{
     CLIP_MEAN, CLIP_STD, Colour, CropMode, CropRounding, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD,
@@ -65,5 +68,7 @@ pub use metadata::ConfigError;
 pub use naflex::{NaflexPreprocess, Patches};
 pub use overrides::PreprocessOverrides;
 pub use processor::ImageProcessor;
+pub use question::{Asked, Question, QuestionProcessor};
 pub use resample::{Interpolation, resize};
 pub use transform::{Preprocess, PreprocessError};
+pub use vilt::ViltPreprocess;

@@ -225,6 +225,10 @@ impl Iterator for BatchLoader {
                             batch.grids.get_or_insert_default().push((rows, columns));
                         }
                         Normalised::Tokens(tokens) => batch.texts.push(tokens),
+                        Normalised::Question { rows, columns, tokens } => {
+                            batch.grids.get_or_insert_default().push((rows, columns));
+                            batch.texts.push(tokens);
+                        }
                     }
                 }
                 Err(error) => batch.failed.push((sample.path.clone(), error)),

@@ -9,8 +9,8 @@ use crate::decode::{read_file, read_to_end};
 use crate::sound::{self, SoundError, SoundProcessor, decode_sound};
 use crate::text::{self, TextError, TextProcessor, TokenIds};
 use crate::{
-    DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Preprocess, PreprocessError,
-    PreprocessOverrides, Rgb,
+    Asked, DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Patches, Preprocess,
+    PreprocessError, PreprocessOverrides, QuestionProcessor, Rgb,
 };
 
 /// A kind of files that models take.
@@ -25,10 +25,12 @@ pub enum Media {
     Clip,
     /// Texts: the lines of files.
     Text,
+    /// Questions about pictures.
+    Question,
 }
 
 impl Media {
-    /// One of them: `image`, `sound`, `clip` or `text`.
+    /// One of them: `image`, `sound`, `clip`, `text` or `question`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -36,10 +38,11 @@ impl Media {
             Self::Sound => "sound",
             Self::Clip => "clip",
             Self::Text => "text",
+            Self::Question => "question",
         }
     }
 
-    /// Several: `images`, `sounds`, `clips` or `texts`.
+    /// Several: `images`, `sounds`, `clips`, `texts` or `questions`.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -47,6 +50,7 @@ impl Media {
             Self::Sound => "sounds",
             Self::Clip => "clips",
             Self::Text => "texts",
+            Self::Question => "questions",
         }
     }
 
@@ -54,7 +58,7 @@ impl Media {
     #[must_use]
     pub fn extensions(self) -> &'static [&'static str] {
         match self {
-            Self::Image => &EXTENSIONS,
+            Self::Image | Self::Question => &EXTENSIONS,
             Self::Sound => &sound::EXTENSIONS,
             Self::Clip => &clip::EXTENSIONS,
             Self::Text => &text::EXTENSIONS,
@@ -64,7 +68,7 @@ impl Media {
     /// What is recognised by its first bytes, as a message says it.
     pub(crate) fn by_content(self) -> &'static str {
         match self {
-            Self::Image => "JPEG and PNG",
+            Self::Image | Self::Question => "JPEG and PNG",
             Self::Sound => "WAV, FLAC and Ogg",
             Self::Clip => "MP4, Matroska, WebM, AVI and GIF",
             Self::Text => "no text",
@@ -85,7 +89,7 @@ impl Media {
     pub fn begins(self, start: &[u8]) -> bool {
         let riff = |kind: &[u8]| start.starts_with(b"RIFF") && start.get(8..12) == Some(kind);
         match self {
-            Self::Image => {
+            Self::Image | Self::Question => {
                 start.starts_with(b"\xFF\xD8\xFF") || start.starts_with(b"\x89PNG\r\n\x1A\n") || riff(b"WEBP")
             }
             Self::Sound => start.starts_with(b"fLaC") || start.starts_with(b"OggS") || riff(b"WAVE"),
@@ -112,6 +116,14 @@ pub enum Processor {
     Clip(ClipProcessor),
     /// Of texts.
     Text(TextProcessor),
+    /// Of questions about pictures.
+    Question(QuestionProcessor),
+}
+
+impl From<QuestionProcessor> for Processor {
+    fn from(processor: QuestionProcessor) -> Self {
+        Self::Question(processor)
+    }
 }
 
 impl From<TextProcessor> for Processor {
@@ -162,6 +174,8 @@ pub enum Prepared {
     Clip(Clip),
     /// The tokens of a text.
     Text(TokenIds),
+    /// A picture of whole patches, and a question.
+    Question(Asked),
 }
 
 /// What normalising has given besides values.
@@ -173,6 +187,15 @@ pub enum Normalised {
     Patches(usize, usize),
     /// No values, but the tokens of a text.
     Tokens(TokenIds),
+    /// A picture with a size of its own, and a question about it.
+    Question {
+        /// Rows of patches.
+        rows: usize,
+        /// Columns of patches.
+        columns: usize,
+        /// The tokens of the question.
+        tokens: TokenIds,
+    },
 }
 
 /// Why a file was not read. One line each; with the path where there is a file.
@@ -191,6 +214,9 @@ pub enum MediaError {
     /// A text.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// A picture alone, for a model that answers questions about it.
+    #[error("the model answers questions about pictures, and nothing is asked about this one; ask something")]
+    NothingAsked,
     /// A reader came upon what nobody had thought of.
     #[error(
         "{}: made its reader panic ({reason}); leave it out, and report it with the file",
@@ -239,6 +265,7 @@ impl Processor {
             Self::Sound(_) => Media::Sound,
             Self::Clip(_) => Media::Clip,
             Self::Text(_) => Media::Text,
+            Self::Question(_) => Media::Question,
         }
     }
 
@@ -268,6 +295,7 @@ impl Processor {
         match self {
             Self::Image(processor) => processor.validate(),
             Self::Sound(_) | Self::Text(_) => Ok(()),
+            Self::Question(processor) => processor.picture.validate(),
             Self::Clip(processor) => processor.validate().map_err(|error| match error {
                 ClipError::Preprocess(error) => error,
                 other => PreprocessError::Clip(other.to_string()),
@@ -279,7 +307,7 @@ impl Processor {
     #[must_use]
     pub fn views(&self) -> usize {
         match self {
-            Self::Image(_) | Self::Sound(_) | Self::Text(_) => 1,
+            Self::Image(_) | Self::Sound(_) | Self::Text(_) | Self::Question(_) => 1,
             Self::Clip(processor) => processor.views(),
         }
     }
@@ -295,6 +323,7 @@ impl Processor {
             }
             Self::Clip(processor) => processor.output_len(),
             Self::Text(processor) => processor.max_tokens(),
+            Self::Question(processor) => processor.most_values(),
         }
     }
 
@@ -310,6 +339,10 @@ impl Processor {
                 let values = Preprocess { interpolation, mean, std, ..Preprocess::default() };
                 let Preprocess { interpolation, mean, std, .. } = values.with(overrides)?;
                 Ok(NaflexPreprocess { interpolation, mean, std, ..own.clone() }.into())
+            }
+            Self::Image(ImageProcessor::Vilt(own)) => Ok(Self::Image(own.with(overrides)?.into())),
+            Self::Question(own) => {
+                Ok(QuestionProcessor { picture: own.picture.with(overrides)?, text: own.text.clone() }.into())
             }
             Self::Clip(own) => {
                 let of_clips =
@@ -353,7 +386,9 @@ impl Processor {
             Self::Image(ImageProcessor::Fixed(preprocess)) => {
                 Ok(Preprocess { input_size: size, ..preprocess.clone() }.into())
             }
-            Self::Image(ImageProcessor::Naflex(_)) => Ok(self.clone()),
+            Self::Image(ImageProcessor::Naflex(_) | ImageProcessor::Vilt(_)) | Self::Question(_) => {
+                Ok(self.clone())
+            }
             Self::Sound(processor) => {
                 let resized = processor.clone().with_size(size);
                 if resized.shape() == size {
@@ -384,6 +419,7 @@ impl Processor {
                 let bytes = read_file(path, &options.limits).map_err(|error| error.in_file(path))?;
                 self.decode(bytes, options)
             }
+            Self::Question(_) => Err(MediaError::NothingAsked),
         }
     }
 
@@ -410,6 +446,7 @@ impl Processor {
                 let text = std::str::from_utf8(&bytes).map_err(|error| not_utf8(error.valid_up_to() + 1))?;
                 Ok(Prepared::Text(processor.encode(text)?))
             }
+            Self::Question(_) => Err(MediaError::NothingAsked),
         }
     }
 
@@ -419,7 +456,7 @@ impl Processor {
     /// As [`decode`](Self::decode), or when it cannot be read.
     pub fn read(&self, source: impl Read, options: &DecodeOptions) -> Result<Prepared, MediaError> {
         let bytes = match self {
-            Self::Image(_) => read_to_end(source, &options.limits)?,
+            Self::Image(_) | Self::Question(_) => read_to_end(source, &options.limits)?,
             Self::Sound(_) | Self::Clip(_) | Self::Text(_) => {
                 let mut bytes = Vec::new();
                 source.take(options.limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -442,6 +479,12 @@ impl Processor {
                 })
             }
             (Self::Text(_), Prepared::Text(tokens)) => Ok(Normalised::Tokens(tokens.clone())),
+            (Self::Question(processor), Prepared::Question(Asked { picture, tokens })) => {
+                let Patches { grid: (rows, columns), pixels } = processor.picture.cut(picture)?;
+                values.extend(pixels);
+                Ok(Normalised::Question { rows, columns, tokens: tokens.clone() })
+            }
+            (Self::Question(_), Prepared::Picture(_)) => Err(MediaError::NothingAsked),
             (Self::Sound(_), Prepared::Features(features)) if features.len() == self.most_values() => {
                 values.extend_from_slice(features);
                 Ok(Normalised::Values)
@@ -460,7 +503,7 @@ impl Processor {
     /// As [`open`](Self::open).
     pub(crate) fn verify(media: Media, path: &Path, options: &DecodeOptions) -> Result<(), MediaError> {
         match media {
-            Media::Image => {
+            Media::Image | Media::Question => {
                 let bytes = read_file(path, &options.limits).map_err(|error| error.in_file(path))?;
                 crate::decode_image(&bytes, &options.limits).map_err(|error| error.in_file(path))?;
             }
@@ -498,7 +541,9 @@ impl fmt::Display for Processor {
             }
             Self::Sound(processor) => processor.fmt(f),
             Self::Clip(processor) => processor.fmt(f),
+            Self::Image(ImageProcessor::Vilt(own)) => own.fmt(f),
             Self::Text(processor) => processor.fmt(f),
+            Self::Question(processor) => processor.fmt(f),
         }
     }
 }

@@ -107,22 +107,25 @@ impl NaflexPreprocess {
     pub fn cut(&self, picture: &Rgb) -> Result<Patches, PreprocessError> {
         self.validate()?;
         picture.check()?;
-        let side = self.patch_size;
-        let grid = (picture.height / side, picture.width / side);
-        let values: [[f32; 256]; 3] =
-            std::array::from_fn(|channel| normalised(self.mean[channel], self.std[channel]));
-        let mut pixels = Vec::with_capacity(picture.data.len());
-        for (row, column) in (0..grid.0).flat_map(|row| (0..grid.1).map(move |column| (row, column))) {
-            for (channel, values) in values.iter().enumerate() {
-                for y in row * side..(row + 1) * side {
-                    let line = &picture.data[(y * picture.width + column * side) * 3..][..side * 3];
-                    let line = line.as_chunks::<3>().0.iter();
-                    pixels.extend(line.map(|pixel| values[usize::from(pixel[channel])]));
-                }
+        Ok(cut(picture, self.patch_size, self.mean, self.std))
+    }
+}
+
+/// Normalises a picture, and cuts it into patches of `side`. What is left beyond whole patches is not looked at.
+pub(crate) fn cut(picture: &Rgb, side: usize, mean: [f32; 3], std: [f32; 3]) -> Patches {
+    let grid = (picture.height / side, picture.width / side);
+    let values: [[f32; 256]; 3] = std::array::from_fn(|channel| normalised(mean[channel], std[channel]));
+    let mut pixels = Vec::with_capacity(picture.data.len());
+    for (row, column) in (0..grid.0).flat_map(|row| (0..grid.1).map(move |column| (row, column))) {
+        for (channel, values) in values.iter().enumerate() {
+            for y in row * side..(row + 1) * side {
+                let line = &picture.data[(y * picture.width + column * side) * 3..][..side * 3];
+                let line = line.as_chunks::<3>().0.iter();
+                pixels.extend(line.map(|pixel| values[usize::from(pixel[channel])]));
             }
         }
-        Ok(Patches { grid, pixels })
     }
+    Patches { grid, pixels }
 }
 
 #[cfg(test)]

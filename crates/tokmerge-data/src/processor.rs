@@ -1,12 +1,13 @@
 //! Any way of preparing pictures.
 
+use std::cell::OnceCell;
 use std::io::Read;
 use std::path::Path;
 
 use crate::choices::Colour;
 use crate::decode::{decode_for, decode_framed, read_file, read_to_end};
 use crate::transform::Frame;
-use crate::{DecodeOptions, ImageError, NaflexPreprocess, Preprocess, PreprocessError, Rgb};
+use crate::{DecodeOptions, ImageError, NaflexPreprocess, Preprocess, PreprocessError, Rgb, ViltPreprocess};
 
 /// How pictures are prepared: all to one size, or each to its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub enum ImageProcessor {
     Fixed(Preprocess),
     /// Each to a size of about its own shape (SigLIP 2 NaFlex).
     Naflex(NaflexPreprocess),
+    /// Each to its own size, the shorter side given (ViLT).
+    Vilt(ViltPreprocess),
 }
 
 impl From<Preprocess> for ImageProcessor {
@@ -30,12 +33,19 @@ impl From<NaflexPreprocess> for ImageProcessor {
     }
 }
 
+impl From<ViltPreprocess> for ImageProcessor {
+    fn from(preprocess: ViltPreprocess) -> Self {
+        Self::Vilt(preprocess)
+    }
+}
+
 impl ImageProcessor {
     /// Checks every field; the other functions do the same.
     pub fn validate(&self) -> Result<(), PreprocessError> {
         match self {
             Self::Fixed(preprocess) => preprocess.validate(),
             Self::Naflex(preprocess) => preprocess.validate(),
+            Self::Vilt(preprocess) => preprocess.validate(),
         }
     }
 
@@ -46,6 +56,10 @@ impl ImageProcessor {
             Self::Naflex(NaflexPreprocess { patch_size, max_num_patches, .. }) => {
                 patch_size.saturating_mul(*patch_size).saturating_mul(3).saturating_mul(*max_num_patches)
             }
+            Self::Vilt(preprocess) => {
+                let values = preprocess.patch_size.saturating_mul(preprocess.patch_size).saturating_mul(3);
+                values.saturating_mul(preprocess.most_patches())
+            }
         }
     }
 
@@ -54,6 +68,7 @@ impl ImageProcessor {
         match self {
             Self::Fixed(preprocess) => preprocess.crop(image),
             Self::Naflex(preprocess) => preprocess.fit(image),
+            Self::Vilt(preprocess) => preprocess.fit(image),
         }
     }
 
@@ -61,6 +76,7 @@ impl ImageProcessor {
         match self {
             Self::Fixed(preprocess) => preprocess.frame(size),
             Self::Naflex(preprocess) => preprocess.frame(size),
+            Self::Vilt(preprocess) => preprocess.frame(size),
         }
     }
 
@@ -112,6 +128,18 @@ impl ImageProcessor {
                 let framed = decode_framed(bytes, options, &|size| preprocess.frame(size));
                 framed.map(|(picture, _)| picture)
             }
+            Self::Vilt(preprocess) => {
+                self.validate()?;
+                let refused = OnceCell::new();
+                let framed = decode_framed(bytes, options, &|size| {
+                    if let Err(error) = preprocess.size(size[1], size[0]) {
+                        let _ = refused.set(error);
+                    }
+                    preprocess.frame(size)
+                });
+                let (picture, _) = framed?;
+                refused.into_inner().map_or(Ok(picture), |error| Err(error.into()))
+            }
         }
     }
 
@@ -140,6 +168,11 @@ impl ImageProcessor {
                 done.inspect_err(|_| values.truncate(from)).map(|()| None)
             }
             Self::Naflex(preprocess) => {
+                let patches = preprocess.cut(picture)?;
+                values.extend(patches.pixels);
+                Ok(Some(patches.grid))
+            }
+            Self::Vilt(preprocess) => {
                 let patches = preprocess.cut(picture)?;
                 values.extend(patches.pixels);
                 Ok(Some(patches.grid))

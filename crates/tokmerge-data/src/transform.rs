@@ -169,6 +169,36 @@ pub enum PreprocessError {
         /// The channels of the input.
         channels: usize,
     },
+    /// The sides that a picture is to have make no sense.
+    #[error(
+        "patch_size is {patch_size}, the shorter side {shorter} and the longer at most {longer}, and they must be 1 to \
+         {MAX_PATCH}, at least a patch, and at least as much and at most {most}; use e.g. 32, 384 and 640"
+    )]
+    Sides {
+        /// Side of a patch.
+        patch_size: usize,
+        /// The shorter side.
+        shorter: usize,
+        /// The longer side at most.
+        longer: usize,
+        /// The longest that is understood.
+        most: usize,
+    },
+    /// A picture of which no whole patch is left.
+    #[error(
+        "a picture of {width}x{height} is so thin that no patch of {patch_size}x{patch_size} is left of it once it is at \
+         most {longer} pixels long; crop it"
+    )]
+    TooThin {
+        /// Height of the picture.
+        height: usize,
+        /// Width of the picture.
+        width: usize,
+        /// Side of a patch.
+        patch_size: usize,
+        /// The longer side at most.
+        longer: usize,
+    },
     /// The patches that a picture is to be cut into make no sense.
     #[error(
         "patch_size is {patch_size} and max_num_patches {max_num_patches}, and they must be 1 to {MAX_PATCH} and 1 to \

@@ -10,6 +10,13 @@ pub enum Prefix {
     Same(usize),
     /// Every item has its own number.
     Each(Arc<[usize]>),
+    /// A text of its own length in front of every item, then as many tokens in all: positions count from behind the text.
+    AfterText {
+        /// Tokens of the text of every item.
+        text: Arc<[usize]>,
+        /// Tokens behind it that never merge either.
+        own: usize,
+    },
 }
 
 impl Prefix {
@@ -22,18 +29,34 @@ impl Prefix {
         match self {
             Self::Same(count) => *count,
             Self::Each(counts) => counts[item],
+            Self::AfterText { text, own } => text[item] + own,
+        }
+    }
+
+    /// The place of one item at which positions begin to count, which decides who proposes to whom: its first token, but
+    /// for a text in front, of which an odd length would change that.
+    ///
+    /// # Panics
+    /// When there is no such item.
+    #[must_use]
+    pub fn counted_from(&self, item: usize) -> usize {
+        match self {
+            Self::Same(_) | Self::Each(_) => 0,
+            Self::AfterText { text, .. } => text[item],
         }
     }
 
     /// The number that all items share, if they do.
     #[must_use]
     pub fn common(&self) -> Option<usize> {
+        let all_equal = |counts: &[usize]| {
+            let first = counts.first().copied().unwrap_or(0);
+            counts.iter().all(|count| *count == first).then_some(first)
+        };
         match self {
             Self::Same(count) => Some(*count),
-            Self::Each(counts) => {
-                let first = counts.first().copied().unwrap_or(0);
-                counts.iter().all(|count| *count == first).then_some(first)
-            }
+            Self::Each(counts) => all_equal(counts),
+            Self::AfterText { text, own } => all_equal(text).map(|text| text + own),
         }
     }
 
@@ -59,7 +82,7 @@ impl Prefix {
     pub(crate) fn fits(&self, layout: &Layout) -> bool {
         match self {
             Self::Same(_) => true,
-            Self::Each(counts) => counts.len() == layout.items(),
+            Self::Each(counts) | Self::AfterText { text: counts, .. } => counts.len() == layout.items(),
         }
     }
 }
@@ -92,6 +115,17 @@ mod tests {
         assert_eq!((each.of(0), each.of(1), each.common()), (1, 3, None));
         assert_eq!(Prefix::Same(2).common(), Some(2));
         assert!(each.fits(&Layout::uniform(2, 5)) && !each.fits(&Layout::uniform(3, 5)));
+    }
+
+    #[test]
+    fn positions_count_from_behind_a_text() {
+        let after = Prefix::AfterText { text: [3, 4].into(), own: 1 };
+        assert_eq!((after.of(0), after.of(1), after.common()), (4, 5, None));
+        assert_eq!((after.counted_from(0), after.counted_from(1)), (3, 4));
+        assert_eq!(after.front(&Layout::from_lens(&[6, 5])), Layout::from_lens(&[4, 5]));
+        assert!(after.fits(&Layout::uniform(2, 9)) && !after.fits(&Layout::uniform(1, 9)));
+        assert_eq!(Prefix::AfterText { text: [3, 3].into(), own: 1 }.common(), Some(4));
+        assert_eq!((Prefix::Same(5).counted_from(0), Prefix::from(vec![1, 3]).counted_from(1)), (0, 0));
     }
 
     #[test]

@@ -230,7 +230,9 @@ impl Shape {
     pub fn img_size(&self) -> (usize, usize) {
         match self.input {
             InputShape::Image { size, .. } | InputShape::Clip { size, .. } => size,
-            InputShape::Patches { patch, most, .. } => (most.isqrt() * patch, most.isqrt() * patch),
+            InputShape::Patches { patch, most, .. } | InputShape::Question { patch, most, .. } => {
+                (most.isqrt() * patch, most.isqrt() * patch)
+            }
             InputShape::Text { .. } => (0, 0),
         }
     }
@@ -255,6 +257,14 @@ pub enum ImageSizeError {
         patch_width: usize,
         /// One that fits.
         suggested: usize,
+    },
+    /// The model takes images of any sizes.
+    #[error("img_size is {height}x{width}, and the model takes images of their own sizes; leave it out")]
+    OwnSizes {
+        /// Height in pixels.
+        height: usize,
+        /// Width in pixels.
+        width: usize,
     },
     /// The model takes texts.
     #[error("img_size is {height}x{width}, and the model takes texts; leave it out")]

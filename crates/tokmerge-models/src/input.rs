@@ -23,6 +23,15 @@ pub enum Input {
     Clips(Tensor<5>),
     /// Texts of any lengths.
     Texts(Texts),
+    /// Questions of any lengths about images of any sizes, which are cut into patches already (ViLT).
+    Questions {
+        /// `[N, channels * patch * patch]`: the patches of all images below each other, row by row.
+        pixels: Tensor<2>,
+        /// Rows and columns of patches of every image.
+        grids: Vec<(usize, usize)>,
+        /// What is asked about each.
+        texts: Texts,
+    },
 }
 
 /// The tokens of some texts, one text after the other.
@@ -68,7 +77,7 @@ impl Input {
     pub fn items(&self) -> usize {
         match self {
             Self::Images(images) => images.dims()[0],
-            Self::Patches { grids, .. } => grids.len(),
+            Self::Patches { grids, .. } | Self::Questions { grids, .. } => grids.len(),
             Self::Clips(clips) => clips.dims()[0],
             Self::Texts(texts) => texts.layout.items(),
         }
@@ -90,7 +99,7 @@ impl Input {
     pub fn device(&self) -> Device {
         match self {
             Self::Images(images) => images.device(),
-            Self::Patches { pixels, .. } => pixels.device(),
+            Self::Patches { pixels, .. } | Self::Questions { pixels, .. } => pixels.device(),
             Self::Clips(clips) => clips.device(),
             Self::Texts(texts) => texts.device.clone(),
         }
@@ -133,17 +142,41 @@ pub enum InputShape {
         /// Tokens of a text at most.
         most: usize,
     },
+    /// Questions about images of any sizes, as patches.
+    Question {
+        /// Colours.
+        channels: usize,
+        /// Side of a patch in pixels.
+        patch: usize,
+        /// Patches of an image at most.
+        most: usize,
+        /// Rows of the table of tokens.
+        vocabulary: usize,
+        /// Tokens of a question at most.
+        room: usize,
+    },
 }
 
 impl InputShape {
-    /// Values of one item; of patches those of the largest, of texts tokens of the longest.
+    /// Values of one item; of patches those of the largest, of texts tokens of the longest, of questions both.
     #[must_use]
     pub fn len(&self) -> usize {
         match *self {
             Self::Image { channels, size: (height, width) } => channels * height * width,
-            Self::Patches { channels, patch, most } => channels * patch * patch * most,
+            Self::Patches { .. } => self.pixels(),
             Self::Clip { channels, frames, size: (height, width) } => channels * frames * height * width,
             Self::Text { most, .. } => most,
+            Self::Question { room, .. } => self.pixels() + room,
+        }
+    }
+
+    /// Values of the patches of the largest image; 0 of what has none.
+    fn pixels(&self) -> usize {
+        match *self {
+            Self::Patches { channels, patch, most } | Self::Question { channels, patch, most, .. } => {
+                channels * patch * patch * most
+            }
+            Self::Image { .. } | Self::Clip { .. } | Self::Text { .. } => 0,
         }
     }
 
@@ -164,22 +197,25 @@ impl InputShape {
     #[must_use]
     pub fn random(&self, items: usize, seed: u64) -> Batch {
         let mut random = Random::new(seed);
-        if let Self::Text { vocabulary, most } = *self {
-            let mut text = || {
-                TokenIds::words((0..most).map(|_| random.below(vocabulary.max(1)) as u32).collect::<Vec<_>>())
-            };
-            return Batch { texts: (0..items).map(|_| text()).collect(), ..Batch::default() };
-        }
-        let values = (0..items * self.len()).map(|_| random.normal() as f32).collect();
+        let (values, tokens) = match *self {
+            Self::Text { vocabulary, most } => (0, Some((vocabulary, most))),
+            Self::Question { vocabulary, room, .. } => (self.pixels(), Some((vocabulary, room))),
+            Self::Image { .. } | Self::Patches { .. } | Self::Clip { .. } => (self.len(), None),
+        };
+        let texts = tokens.map_or_else(Vec::new, |(vocabulary, len)| {
+            let mut text = || (0..len).map(|_| random.below(vocabulary.max(1)) as u32).collect::<Vec<_>>();
+            (0..items).map(|_| TokenIds::words(text())).collect()
+        });
+        let values = (0..items * values).map(|_| random.normal() as f32).collect();
         let grids = match *self {
             Self::Image { .. } | Self::Clip { .. } | Self::Text { .. } => None,
-            Self::Patches { most, .. } => {
+            Self::Patches { most, .. } | Self::Question { most, .. } => {
                 let side = most.isqrt();
                 let rows = (1..=side).rev().find(|rows| most.is_multiple_of(*rows)).unwrap_or(1);
                 Some(vec![(rows, most / rows); items])
             }
         };
-        Batch { values, grids, ..Batch::default() }
+        Batch { values, grids, texts, ..Batch::default() }
     }
 }
 
@@ -190,7 +226,7 @@ pub struct Batch {
     pub values: Vec<f32>,
     /// Rows and columns of patches of every image, where images have their own sizes.
     pub grids: Option<Vec<(usize, usize)>>,
-    /// The tokens of every text, where the model takes texts; there are no values then.
+    /// The tokens of every text or question, where the model takes some; texts have no values.
     pub texts: Vec<TokenIds>,
     /// Inputs that belong to one item, whose answers are averaged: the views of a clip; `None` where each is its own.
     pub views: Option<usize>,
@@ -225,6 +261,10 @@ impl Batch {
             Normalised::Values => {}
             Normalised::Patches(rows, columns) => self.grids.get_or_insert_default().push((rows, columns)),
             Normalised::Tokens(tokens) => self.texts.push(tokens),
+            Normalised::Question { rows, columns, tokens } => {
+                self.grids.get_or_insert_default().push((rows, columns));
+                self.texts.push(tokens);
+            }
         }
     }
 
@@ -244,12 +284,18 @@ impl Batch {
     /// When the batch is not a whole number of items, or has no such item.
     #[must_use]
     pub fn select(&self, items: &[usize], shape: &InputShape) -> Self {
-        if !self.texts.is_empty() {
-            let texts = items.iter().map(|item| self.texts[*item].clone()).collect();
+        let texts = match self.texts.is_empty() {
+            true => Vec::new(),
+            false => items.iter().map(|item| self.texts[*item].clone()).collect(),
+        };
+        if let InputShape::Text { .. } = shape {
             return Self { texts, ..Self::default() };
         }
         let range = |item: usize| match (&self.grids, *shape) {
-            (Some(grids), InputShape::Patches { channels, patch, .. }) => {
+            (
+                Some(grids),
+                InputShape::Patches { channels, patch, .. } | InputShape::Question { channels, patch, .. },
+            ) => {
                 let values = |grids: &[(usize, usize)]| {
                     grids.iter().map(|(rows, columns)| rows * columns).sum::<usize>()
                         * channels
@@ -262,7 +308,7 @@ impl Batch {
         };
         let values = items.iter().flat_map(|item| &self.values[range(*item)]).copied().collect();
         let grids = self.grids.as_ref().map(|grids| items.iter().map(|item| grids[*item]).collect());
-        Self { values, grids, ..Self::default() }
+        Self { values, grids, texts, ..Self::default() }
     }
 
     /// The batch on a device.
@@ -283,11 +329,20 @@ impl Batch {
                 let clips = TensorData::new(self.values, [items, channels, frames, height, width]);
                 Input::Clips(Tensor::from_data(clips, device))
             }
-            (InputShape::Patches { channels, patch, .. }, grids) => {
+            (
+                InputShape::Patches { channels, patch, .. } | InputShape::Question { channels, patch, .. },
+                grids,
+            ) => {
                 let grids = grids.unwrap_or_default();
                 let patches = grids.iter().map(|(rows, columns)| rows * columns).sum();
                 let pixels = TensorData::new(self.values, [patches, channels * patch * patch]);
-                Input::Patches { pixels: Tensor::from_data(pixels, device), grids }
+                let pixels = Tensor::from_data(pixels, device);
+                match shape {
+                    InputShape::Question { .. } => {
+                        Input::Questions { pixels, grids, texts: Texts::new(&self.texts, device) }
+                    }
+                    _ => Input::Patches { pixels, grids },
+                }
             }
         }
     }

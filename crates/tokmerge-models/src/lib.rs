@@ -59,6 +59,7 @@ pub use families::text::{
     AnswerLength, Buckets, Decoder, DecoderConfig, DecoderKind, DecoderState, Projection, Text, TextConfig,
     TextPool, TextPositions,
 };
+pub use families::vilt::{Vilt, ViltConfig};
 pub use families::vit::{
     AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes, Vit,
     VitBlock, VitConfig, Wiring,

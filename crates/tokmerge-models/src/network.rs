@@ -158,6 +158,8 @@ families! {
     sam_vit: SamVit(SamVit, SamVitConfig),
     /// Transformers of texts: BERT, T5, Marian, the text towers of CLIP and SigLIP.
     text: Text(Text, TextConfig),
+    /// ViLT: the words of a question and the patches of a picture in one encoder.
+    vilt: Vilt(Vilt, ViltConfig),
 }
 
 impl Config {
@@ -234,11 +236,12 @@ impl Config {
         }
     }
 
-    /// Tokens of a text that there is room for; 0 of a model that takes something else.
+    /// Tokens of a text or a question that there is room for; 0 of a model that takes something else.
     #[must_use]
     pub fn room(&self) -> usize {
         match self {
             Self::Text(text) => text.room,
+            Self::Vilt(vilt) => vilt.room,
             _ => 0,
         }
     }

@@ -21,7 +21,7 @@ use tokmerge_checkpoint::{
     quoted, read_text,
 };
 use tokmerge_data::text::TextError;
-use tokmerge_data::{ImageProcessor, Media, Preprocess, PreprocessError, Processor};
+use tokmerge_data::{ImageProcessor, Media, Preprocess, PreprocessError, Processor, QuestionProcessor};
 use tokmerge_merge::{Method, SpecError};
 use tokmerge_nn::parameters;
 use tokmerge_ops::Precision;
@@ -225,11 +225,9 @@ fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelE
         ModelSource::Named { .. } => {
             let given = given_weights(options)?;
             let mut architecture = architecture(&options.model)?;
-            if let (Config::Text(text), Processor::Text(processor), Weights::File(path)) =
-                (&architecture.config, &mut architecture.processor, &options.weights)
-            {
+            if let Weights::File(path) = &options.weights {
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                *processor = with_tokenizer_of(dir, processor, text)?;
+                with_tokenizer_of(dir, &mut architecture)?;
             }
             Found {
                 architecture,
@@ -330,12 +328,10 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
         None => Vec::new(),
     };
     notes.extend(left_unread(&path, &unread));
-    if let (Config::Text(text), Processor::Text(processor)) =
-        (&mut architecture.config, &mut architecture.processor)
-    {
+    if let Config::Text(text) = &mut architecture.config {
         as_sentence_encoder(dir, text)?;
-        *processor = with_tokenizer_of(dir, processor, text)?;
     }
+    with_tokenizer_of(dir, &mut architecture)?;
     let classes = architecture.config.shape().classes;
     if !class_names.is_empty() && classes > 0 && class_names.len() != classes {
         return Err(ModelError::ClassNames { path, names: class_names.len(), classes });
@@ -395,6 +391,19 @@ fn hugging_face(
                 shape.sizes = Sizes::Own { most: given.max_num_patches };
             }
             given.into()
+        }
+        (Some(Processor::Image(ImageProcessor::Vilt(picture))), Processor::Question(own)) => {
+            if let Config::Vilt(shape) = &mut config {
+                let (own, given) = (shape.patch_size, picture.patch_size);
+                if given != own {
+                    let reason = format!(
+                        "its patch_size is {own}, and size_divisor {given} in the image processor beside it"
+                    );
+                    return Err(refused(reason));
+                }
+                shape.patches = picture.most_patches();
+            }
+            QuestionProcessor { picture, text: own.text.clone() }.into()
         }
         // Which frames are taken is for the model to say.
         (Some(Processor::Clip(given)), Processor::Clip(own)) if given.fit.size() == own.fit.size() => {

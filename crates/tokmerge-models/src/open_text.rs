@@ -1,10 +1,13 @@
 //! What a model of texts has beside its weights: a tokenizer, and how sentence-transformers read it.
 
 use crate::families::text::{AnswerLength, TextConfig, TextPool};
+use crate::network::Config;
 use crate::open::{ModelError, read_json};
+use crate::registry::Architecture;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
+use tokmerge_data::Processor;
 use tokmerge_data::text::{TOKENIZER_FILE, TextProcessor, Tokenizer};
 
 /// Its list of what stands behind each other.
@@ -83,21 +86,42 @@ fn pad_token(dir: &Path, tokenizer: &Tokenizer) -> Result<Option<u32>, ModelErro
     Ok(token.and_then(Value::as_str).and_then(|token| tokenizer.id(token)))
 }
 
-/// The same preparation with the tokenizer of a folder, if it has one.
+/// Gives a model of texts or questions the tokenizer of a folder, if it has one.
 ///
 /// # Errors
 /// When it cannot be read, or is that of another model.
-pub(crate) fn with_tokenizer_of(
+pub(crate) fn with_tokenizer_of(dir: &Path, architecture: &mut Architecture) -> Result<(), ModelError> {
+    let (processor, vocabulary, end) = match (&mut architecture.processor, &architecture.config) {
+        (Processor::Text(processor), Config::Text(config)) => {
+            // What is written from is ended as what is written.
+            (processor, config.vocabulary, config.decoder.map(|decoder| decoder.end))
+        }
+        (Processor::Question(processor), Config::Vilt(config)) => {
+            (&mut processor.text, config.vocabulary, None)
+        }
+        _ => return Ok(()),
+    };
+    *processor = with_tokenizer(dir, processor, vocabulary, end)?;
+    Ok(())
+}
+
+/// The same preparation with the tokenizer of a folder, if it has one, for a model with a table of `vocabulary` rows whose
+/// texts end with `end`.
+///
+/// # Errors
+/// When it cannot be read, or is that of another model.
+pub(crate) fn with_tokenizer(
     dir: &Path,
     processor: &TextProcessor,
-    config: &TextConfig,
+    vocabulary: usize,
+    end: Option<u32>,
 ) -> Result<TextProcessor, ModelError> {
     let path = dir.join(TOKENIZER_FILE);
     if !path.exists() {
         return Ok(processor.clone());
     }
     let tokenizer = Tokenizer::open(&path).map_err(ModelError::Tokenizer)?;
-    tokenizer.check(config.vocabulary).map_err(ModelError::Tokenizer)?;
+    tokenizer.check(vocabulary).map_err(ModelError::Tokenizer)?;
     let filler = match processor.filler() {
         Some(own) => Some(pad_token(dir, &tokenizer)?.unwrap_or(own)),
         None => None,
@@ -106,9 +130,8 @@ pub(crate) fn with_tokenizer_of(
     if let Some(filler) = filler {
         processor = processor.filled_with(filler);
     }
-    // What is written from is ended as what is written.
-    Ok(match config.decoder {
-        Some(decoder) => processor.ended_by(decoder.end),
+    Ok(match end {
+        Some(end) => processor.ended_by(end),
         None => processor,
     })
 }

@@ -14,7 +14,8 @@ use tokmerge_models::{
     Pool, PositionConfig, QkNorm, QkvBias, StochasticDepth, TextPositions, VitConfig, parameters,
 };
 
-/// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing.
+/// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing. The classifier of ViLT has a
+/// norm of its own, behind which both are three times as much.
 const DIFFERENCE_F32: f64 = 1e-3;
 
 /// The same where every step crosses kinks: of the stem's ReLU and of a maximum over patches.
@@ -264,7 +265,11 @@ fn gradients_flow_through_merging_and_equal_finite_differences() {
                 Reduction::bind(method, &config.facts()).unwrap_or_else(|error| panic!("{error}"));
             let (error, name) = compare(&config, spec, &reduction);
             println!("{spec:40} prefix {}: largest error {error:.1e} in {name}", config.facts().prefix);
-            let allowed = if matches!(config, Config::LvVit(_)) { KINKED_F32 } else { DIFFERENCE_F32 };
+            let allowed = match config {
+                Config::LvVit(_) => KINKED_F32,
+                Config::Vilt(_) => 3.0 * DIFFERENCE_F32,
+                _ => DIFFERENCE_F32,
+            };
             assert!(error <= allowed, "{spec} on {config:?}: {error} in {name}");
         }
     }

@@ -4,6 +4,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod ask;
 mod charts;
 mod classify;
 mod demo;
@@ -11,6 +12,7 @@ mod picture;
 mod sheet;
 mod threads;
 
+pub use ask::{Answer, Answered, AskError, answer_batch, ask, question_processor, questions};
 pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};
 pub use classify::{
@@ -28,7 +30,8 @@ pub use tokmerge_data::{
     BatchLoader, ClassFolder, ClassNames, ClassOrder, CropMode, DatasetError, Decode, DecodeOptions,
     ExifOrientation, ImageError, ImageProcessor, Interpolation, Labelled, LabelledBy, LeftOut, Limits, Media,
     MediaError, MultiLabelError, MultiLabelList, MultiLabelSample, Prepared, Preprocess, PreprocessOverrides,
-    Processor, Reading, Rgb, Sample, clip, decode_image, open_image, read_image, sound, text,
+    Processor, Question, QuestionProcessor, Reading, Rgb, Sample, ViltPreprocess, clip, decode_image,
+    open_image, read_image, sound, text,
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{

@@ -41,7 +41,8 @@ impl Outputs {
         for (flag, path) in [("--predictions", &args.predictions), ("--results-file", &args.results_file)] {
             if let Some(path) = path {
                 let inputs = args.model.files();
-                let inputs = inputs.iter().chain(&args.labels).chain(args.classes.file()).map(PathBuf::as_path);
+                let inputs =
+                    inputs.iter().chain(&args.labels).chain(args.classes.file()).map(PathBuf::as_path);
                 let list = args.dir.is_file().then_some(args.dir.as_path());
                 output::refuse_inputs(flag, path, inputs.chain(list))?;
                 let name = path.file_name();

@@ -268,6 +268,11 @@ fn summary(name: &str, tag: &str, config: &Config, processor: &Processor) -> Str
     let input = match (shape.input, processor) {
         (InputShape::Clip { frames, .. }, _) => format!("{frames} frames of {height}x{width} pixels"),
         (InputShape::Text { vocabulary, .. }, _) => format!("texts of a vocabulary of {vocabulary}"),
+        (InputShape::Question { patch, most, room, .. }, _) => {
+            format!(
+                "questions of at most {room} tokens about images of at most {most} patches of {patch}x{patch} pixels"
+            )
+        }
         (_, Processor::Sound(_)) => format!("spectrograms of {height}x{width} values"),
         _ => format!("{height}x{width} pixels"),
     };

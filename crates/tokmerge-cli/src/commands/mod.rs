@@ -1,6 +1,7 @@
 //! One module per command.
 
 pub(crate) mod analyze;
+pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod bleu;
 pub(crate) mod classify;

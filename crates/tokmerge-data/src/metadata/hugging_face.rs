@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{ConfigError, Keys, side};
 use crate::{
     CLIP_MEAN, CLIP_STD, CropMode, CropRounding, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD,
-    ImageProcessor, Interpolation, NaflexPreprocess, Preprocess,
+    ImageProcessor, Interpolation, NaflexPreprocess, Preprocess, ViltPreprocess,
 };
 
 /// What Hugging Face's `size` asks for.
@@ -105,6 +105,9 @@ impl ImageProcessor {
         if keys.kind().starts_with("Siglip2") {
             return NaflexPreprocess::from_keys(&keys).map(Self::Naflex);
         }
+        if keys.kind().starts_with("Vilt") {
+            return ViltPreprocess::from_keys(&keys).map(Self::Vilt);
+        }
         Preprocess::from_keys(&keys).map(Self::Fixed)
     }
 }
@@ -121,7 +124,7 @@ impl Preprocess {
     /// multiplication by 1/255, which can differ in the last bit.
     pub fn from_hf_preprocessor(config: &Value) -> Result<Self, ConfigError> {
         let keys = image_processor(config)?;
-        if keys.kind().starts_with("Siglip2") {
+        if ["Siglip2", "Vilt"].iter().any(|own| keys.kind().starts_with(own)) {
             let found = keys.get("image_processor_type").unwrap_or(&Value::Null);
             let allowed = "a processor that gives all images one size";
             return Err(keys.wrong("image_processor_type", found, allowed));
@@ -210,6 +213,27 @@ impl NaflexPreprocess {
     }
 }
 
+impl ViltPreprocess {
+    fn from_keys(keys: &Keys<'_>) -> Result<Self, ConfigError> {
+        // Padding is for batches: whoever makes none of pictures of one size needs none.
+        keys.refuse_unknown_operations_but(&["do_pad"])?;
+        let shortest = |size: &Value| match size {
+            Value::Number(_) => side(size),
+            Value::Object(size) => side(size.get("shortest_edge")?),
+            _ => None,
+        };
+        let default = Self::default();
+        let size = keys.read("size", "a number or {\"shortest_edge\"}", shortest)?.unwrap_or(default.shorter);
+        let patch = keys.read("size_divisor", "a whole number", side)?.unwrap_or(default.patch_size);
+        let own = Self::new(size, patch);
+        let (mean, std) = keys.normalisation((own.mean, own.std))?;
+        let interpolation = keys.resample()?.unwrap_or(own.interpolation);
+        let read = Self { interpolation, mean, std, ..own };
+        read.validate()?;
+        Ok(read)
+    }
+}
+
 impl Keys<'_> {
     /// The name of the processor, without the words that all of them end in.
     fn kind(&self) -> &str {
@@ -218,7 +242,12 @@ impl Keys<'_> {
     }
 
     fn refuse_unknown_operations(&self) -> Result<(), ConfigError> {
-        for (key, allowed, understood) in ONLY {
+        self.refuse_unknown_operations_but(&[])
+    }
+
+    /// The same where some of them change nothing.
+    fn refuse_unknown_operations_but(&self, harmless: &[&str]) -> Result<(), ConfigError> {
+        for (key, allowed, understood) in ONLY.into_iter().filter(|(key, ..)| !harmless.contains(key)) {
             self.read(key, allowed, |v| (*v == understood).then_some(()))?;
         }
         Ok(())

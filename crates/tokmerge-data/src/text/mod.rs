@@ -148,6 +148,15 @@ impl TextProcessor {
         self.tokenizer.as_ref()
     }
 
+    /// Whether a text has more tokens than are taken of it.
+    ///
+    /// # Errors
+    /// When there is no tokenizer, or nothing of the text is left.
+    pub fn cuts(&self, text: &str) -> Result<bool, TextError> {
+        let tokenizer = self.tokenizer.as_ref().ok_or(TextError::NoTokenizer)?;
+        Ok(tokenizer.encode(text, self.max_tokens + 1)?.len() > self.max_tokens)
+    }
+
     /// A text as the model takes it.
     ///
     /// # Errors

@@ -46,6 +46,9 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
     let processor = match sound {
         Some(sound) => sound_of(sound, &built, config)?.into(),
         None if matches!(built.shape().input, InputShape::Clip { .. }) => clips_of(&built, config)?.into(),
+        None if matches!(built.shape().input, InputShape::Question { .. }) => {
+            row.settings(Some(tag)).processor(&built)
+        }
         None if built.room() > 0 => TextProcessor::new(built.room()).into(),
         None => {
             let input_size = built.shape().img_size();

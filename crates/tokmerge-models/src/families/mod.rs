@@ -6,4 +6,5 @@ pub(crate) mod sam_vit;
 pub(crate) mod st_vit;
 pub(crate) mod t2t_vit;
 pub(crate) mod text;
+pub(crate) mod vilt;
 pub(crate) mod vit;

@@ -59,6 +59,8 @@ pub enum Resampling {
     BilinearAntialias,
     /// Bilinear without antialiasing, half-pixel centres: FlexiViT, and the tables of pairs of transformers' BEiT.
     Bilinear,
+    /// Bilinear without antialiasing, corners aligned: ViLT.
+    BilinearAlignedCorners,
 }
 
 /// Rotary positions of patches. Prefix tokens are not rotated.

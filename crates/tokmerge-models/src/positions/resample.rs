@@ -59,6 +59,14 @@ pub(crate) fn resample_each(
     resampled
 }
 
+/// What [`resample`] does, as weights: `[to.0 * to.1, from.0 * from.1]`, a row per output.
+pub(crate) fn resampling_weights(kind: Resampling, from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+    let inputs = from.0 * from.1;
+    let mut identity = vec![0.0; inputs * inputs];
+    identity.iter_mut().step_by(inputs + 1).for_each(|value| *value = 1.0);
+    resample(kind, &identity, from, to, inputs)
+}
+
 /// What one output along an axis is made of: the first input, and the weights of the inputs from there on.
 type Taps = (usize, Vec<f32>);
 
@@ -87,12 +95,15 @@ impl Resampling {
                 let scale = inputs / (outputs + 0.1);
                 between(from, to, CUBIC, |output| (output + 0.5) * scale - 0.5)
             }
-            Self::BicubicAlignedCorners => {
-                let scale = if to > 1 { (inputs - 1.0) / (outputs - 1.0) } else { 0.0 };
-                between(from, to, CUBIC, |output| output * scale)
-            }
+            Self::BicubicAlignedCorners => between(from, to, CUBIC, |output| output * aligned(from, to)),
+            Self::BilinearAlignedCorners => between(from, to, LINEAR, |output| output * aligned(from, to)),
         }
     }
+}
+
+/// Inputs from one output to the next where the first and the last stand on those of the input.
+fn aligned(from: usize, to: usize) -> f64 {
+    if to > 1 { (from as f64 - 1.0) / (to as f64 - 1.0) } else { 0.0 }
 }
 
 /// A kernel of `radius`, stretched where there are fewer outputs than inputs, its weights summing up to one.
@@ -150,19 +161,20 @@ fn cubic(x: f64, a: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Resampling, resample, resample_each};
+    use super::{Resampling, resample, resample_each, resampling_weights};
     use std::path::Path;
     use tokmerge_checkpoint::Checkpoint;
 
     include!("../../fixtures/pos_embed.in");
 
-    const KINDS: [Resampling; 6] = [
+    const KINDS: [Resampling; 7] = [
         Resampling::BicubicAntialias,
         Resampling::Bicubic,
         Resampling::BicubicOffset,
         Resampling::BicubicAlignedCorners,
         Resampling::BilinearAntialias,
         Resampling::Bilinear,
+        Resampling::BilinearAlignedCorners,
     ];
 
     /// Of `x[i, j] = sin(i * 1.3 + j * 0.7)`, 4x3.
@@ -191,6 +203,20 @@ mod tests {
                 assert_eq!(output.len(), to.0 * to.1 * 2);
                 let close = |pair: &[f32]| (pair[0] - 2.5).abs() < 1e-5 && (pair[1] + 1.0).abs() < 1e-5;
                 assert!(output.chunks(2).all(close), "{kind:?} {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_do_what_resampling_does() {
+        for kind in KINDS {
+            for to in [(4, 3), (7, 5), (1, 6)] {
+                let weights = resampling_weights(kind, (4, 3), to);
+                let weigh = |row: &[f32]| row.iter().zip(input()).map(|(weight, value)| weight * value).sum();
+                let weighed: Vec<f32> = weights.chunks_exact(12).map(weigh).collect();
+                for (weighed, resampled) in weighed.iter().zip(resample(kind, &input(), (4, 3), to, 1)) {
+                    assert!((weighed - resampled).abs() < 1e-5, "{kind:?} {to:?}: {weighed} {resampled}");
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use tokmerge_checkpoint::shortened;
 use tokmerge_data::{Preprocess, Processor};
 
-pub(crate) use table::{clip_processor, find, sound_name, sound_processor};
+pub(crate) use table::{clip_processor, find, question_processor, sound_name, sound_processor};
 
 /// How the models of a family are written down: the tables of their names, and the arguments that stand there and in
 /// `config.json`.

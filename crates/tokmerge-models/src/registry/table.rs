@@ -9,6 +9,7 @@ use tokmerge_data::sound::{SILENCE, SoundFeatures, SoundProcessor, SpectraRows};
 use tokmerge_data::text::TextProcessor;
 use tokmerge_data::{
     CropMode, HALF_MEAN, HALF_STD, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocess, Processor,
+    QuestionProcessor, ViltPreprocess,
 };
 
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -47,6 +48,15 @@ fn lines() -> impl Iterator<Item = (&'static Spelling, &'static str)> {
 fn object(cell: Option<&str>) -> Map<String, Value> {
     let Some(cell) = cell else { return Map::new() };
     serde_json::from_str(cell).unwrap_or_else(|error| panic!("a table of names has {cell}: {error}"))
+}
+
+/// How pictures and questions are prepared for a model with patches of so many pixels and room for so many tokens.
+pub(crate) fn question_processor(config: &Config, patch: usize, room: usize) -> QuestionProcessor {
+    let side = match config {
+        Config::Vilt(vilt) => vilt.img_size.0.min(vilt.img_size.1),
+        other => other.shape().img_size().0,
+    };
+    QuestionProcessor { picture: ViltPreprocess::new(side, patch), text: TextProcessor::new(room) }
 }
 
 impl Row {
@@ -109,6 +119,7 @@ impl Settings {
             None => match shape.input {
                 InputShape::Clip { frames, size, .. } => clip_processor(frames, size).into(),
                 InputShape::Text { .. } => TextProcessor::new(room).into(),
+                InputShape::Question { patch, .. } => question_processor(config, patch, room).into(),
                 _ => self.preprocess(shape.img_size()).into(),
             },
         }

@@ -5,7 +5,7 @@ use crate::config_json::hugging_face::{TextTower, describe_text_tower};
 use crate::model::Model;
 use crate::network::Config;
 use crate::open::{Located, ModelError, ModelOptions, Weights, left_unread, located};
-use crate::open_text::with_tokenizer_of;
+use crate::open_text::with_tokenizer;
 use crate::registry::Architecture;
 use crate::weights::key_map::{Spelling, SpellingError};
 use crate::weights::{LoadError, Tower, load_spelled, spelling_of};
@@ -70,7 +70,7 @@ impl ZeroShot {
         let described =
             describe_text_tower(&config, &spelling).map_err(|error| wrong(&path, error.into()))?;
         let TextTower { config: shape, processor, probability, unread } = described.ok_or_else(none)?;
-        let processor = with_tokenizer_of(&dir, &processor, &shape)?;
+        let processor = with_tokenizer(&dir, &processor, shape.vocabulary, None)?;
         let shape = Config::Text(shape);
         shape.check().map_err(|reason| wrong(&path, crate::ConfigureError::Shape(reason)))?;
         let network = shape.init(options.precision, images.device());

@@ -88,7 +88,7 @@ pub(crate) fn forward(network: &Network, images: Tensor<4>, reduction: &Reductio
     network.run(Input::Images(images), Pass::new(reduction))
 }
 
-/// What a model takes, from values, on a device.
+/// What a model takes, from as many values per item as its input has, on a device.
 pub(crate) fn input(config: &Config, values: &[f32], device: &Device) -> Input {
     let shape = config.shape().input;
     let batch = match shape {
@@ -96,6 +96,17 @@ pub(crate) fn input(config: &Config, values: &[f32], device: &Device) -> Input {
             texts: values.chunks_exact(most).map(|text| tokens(text, vocabulary)).collect(),
             ..Batch::default()
         },
+        InputShape::Question { most, vocabulary, room, .. } => {
+            let rows = (1..=most.isqrt()).rev().find(|rows| most.is_multiple_of(*rows)).expect("1 does");
+            let mut batch = Batch::default();
+            for values in values.chunks_exact(shape.len()) {
+                let (pixels, words) = values.split_at(shape.len() - room);
+                batch.values.extend_from_slice(pixels);
+                batch.grids.get_or_insert_default().push((rows, most / rows));
+                batch.texts.push(tokens(words, vocabulary));
+            }
+            batch
+        }
         _ => Batch::from(values.to_vec()),
     };
     batch.into_input(&shape, device)

@@ -143,3 +143,17 @@ proptest! {
         prop_assert_eq!((crop as f64 / pct).floor() as usize, size);
     }
 }
+
+#[test]
+fn vilt_has_a_shorter_side_and_a_divisor_and_pads_for_batches_alone() {
+    let vilt = json!({
+        "image_processor_type": "ViltImageProcessor", "size": {"shortest_edge": 64}, "size_divisor": 16, "resample": 3,
+        "do_pad": true, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]
+    });
+    let Ok(ImageProcessor::Vilt(read)) = ImageProcessor::from_hf(&vilt) else { panic!("not ViLT") };
+    assert_eq!(read, crate::ViltPreprocess::new(64, 16));
+    assert_eq!(read.longer, 106);
+    let turned = json!({"image_processor_type": "ViltImageProcessor", "do_flip_channel_order": true});
+    assert!(ImageProcessor::from_hf(&turned).unwrap_err().to_string().contains("do_flip_channel_order"));
+    assert!(Preprocess::from_hf_preprocessor(&vilt).is_err());
+}

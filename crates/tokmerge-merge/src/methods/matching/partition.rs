@@ -6,7 +6,7 @@ use tokmerge_nn::Random;
 /// How tokens are split into sources and destinations (ToMe, Table 1e).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partition {
-    /// Even positions propose to odd ones; prefix tokens count as positions.
+    /// Even positions propose to odd ones; prefix tokens count as positions, those of a text in front do not.
     Alternating,
     /// The first half of the mergeable tokens proposes to the second.
     Sequential,
@@ -22,13 +22,21 @@ pub(in crate::methods) struct Split {
 }
 
 impl Partition {
-    /// Splits the positions of an item of `len` tokens, `prefix` of them protected.
-    pub(in crate::methods) fn split(self, len: usize, prefix: usize, random: &mut Random) -> Split {
+    /// Splits the positions of an item of `len` tokens, `prefix` of them protected, which count from `first`.
+    pub(in crate::methods) fn split(
+        self,
+        len: usize,
+        prefix: usize,
+        first: usize,
+        random: &mut Random,
+    ) -> Split {
         let mergeable: Vec<u32> = (prefix.min(len) as u32..len as u32).collect();
         let half = mergeable.len().div_ceil(2);
         let (sources, destinations) = match self {
-            // Positions count from the first prefix token: the class token is at an even place.
-            Self::Alternating => mergeable.into_iter().partition(|position| position % 2 == 0),
+            // The first that counts, a class token, is at an even place.
+            Self::Alternating => {
+                mergeable.into_iter().partition(|position| (*position as usize - first).is_multiple_of(2))
+            }
             Self::Sequential => (mergeable[..half].to_vec(), mergeable[half..].to_vec()),
             Self::Random => {
                 let mut shuffled = mergeable;
@@ -44,8 +52,10 @@ impl Partition {
 
     /// Splits every item. Random numbers depend on seed, layer and number of tokens only.
     pub(in crate::methods) fn split_items(self, tokens: &Tokens, seed: u64, layer: usize) -> Vec<Split> {
-        let split =
-            |(item, len)| self.split(len, tokens.prefix.of(item), &mut Random::for_layer(seed, layer, len));
+        let split = |(item, len)| {
+            let (prefix, first) = (tokens.prefix.of(item), tokens.prefix.counted_from(item));
+            self.split(len, prefix, first, &mut Random::for_layer(seed, layer, len))
+        };
         tokens.layout.lens().enumerate().map(split).collect()
     }
 }
@@ -72,12 +82,18 @@ mod tests {
 
     #[test]
     fn alternating_counts_prefix_tokens_as_positions() {
-        let split = Partition::Alternating.split(7, 1, &mut Random::for_layer(0, 0, 7));
+        let split = Partition::Alternating.split(7, 1, 0, &mut Random::for_layer(0, 0, 7));
         assert_eq!((split.sources, split.destinations), (vec![2, 4, 6], vec![1, 3, 5]));
-        let split = Partition::Alternating.split(7, 2, &mut Random::for_layer(0, 0, 7));
+        let split = Partition::Alternating.split(7, 2, 0, &mut Random::for_layer(0, 0, 7));
         assert_eq!((split.sources, split.destinations), (vec![2, 4, 6], vec![3, 5]));
-        let split = Partition::Sequential.split(6, 1, &mut Random::for_layer(0, 0, 6));
+        let split = Partition::Sequential.split(6, 1, 0, &mut Random::for_layer(0, 0, 6));
         assert_eq!((split.sources, split.destinations), (vec![1, 2, 3], vec![4, 5]));
+    }
+
+    #[test]
+    fn a_text_in_front_does_not_count() {
+        let split = Partition::Alternating.split(10, 4, 3, &mut Random::for_layer(0, 0, 10));
+        assert_eq!((split.sources, split.destinations), (vec![5, 7, 9], vec![4, 6, 8]));
     }
 
     #[test]
@@ -99,7 +115,7 @@ mod tests {
             len in 0usize..60, prefix in 0usize..6, seed: u64, layer in 0usize..40,
         ) {
             for partition in [Partition::Alternating, Partition::Sequential, Partition::Random] {
-                let split = partition.split(len, prefix, &mut Random::for_layer(seed, layer, len));
+                let split = partition.split(len, prefix, 0, &mut Random::for_layer(seed, layer, len));
                 let mut all = [split.sources.clone(), split.destinations.clone()].concat();
                 all.sort_unstable();
                 prop_assert_eq!(all, (prefix.min(len) as u32..len as u32).collect::<Vec<_>>());

@@ -2,8 +2,8 @@ use super::options::{COMBINES, HEADS, MATCHERS, METRICS, PARTITIONS, SIMILARITIE
 use super::{Matcher, Tome};
 use crate::methods::{At, Rule};
 use crate::{
-    Amount, Combine, DROPPED, Evidence, KeyBias, Layout, MergePlan, Method, ModelFacts, Reduction, Tokens,
-    Trace,
+    Amount, Combine, DROPPED, Evidence, KeyBias, Layout, MergePlan, Method, ModelFacts, Prefix, Reduction,
+    Tokens, Trace,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
@@ -51,6 +51,24 @@ fn one_item(metric: &[[f32; 2]], prefix: usize) -> (Tokens, Evidence) {
     let tokens = tokens(&[metric.len()], prefix, 1);
     let found = Some(tensor(metric.len(), 2, |index| flat[index]));
     (tokens, Evidence { metric: found, received: None })
+}
+
+#[test]
+fn a_text_in_front_of_an_image_changes_nothing_about_its_patches() {
+    let (image, evidence) = one_item(&[[9.0, 9.0], [0.0, 1.0], [1.0, -0.5], [-1.0, 0.0], [-1.0, 0.01]], 1);
+    let tome = Tome::new(1);
+    let alone = plan(&tome, 1, &image, &evidence).expect("merges");
+    let metric = values(evidence.metric.expect("given"));
+    for text in [1, 2, 3] {
+        let prefix = Prefix::AfterText { text: [text].into(), own: 1 };
+        let tokens = Tokens { prefix, ..tokens(&[5 + text], 1 + text, 1) };
+        let metric =
+            tensor(5 + text, 2, |index| if index < 2 * text { 7.0 } else { metric[index - 2 * text] });
+        let evidence = Evidence { metric: Some(metric), received: None };
+        let merged = plan(&tome, 1, &tokens, &evidence).expect("merges").groups(0);
+        let expected = alone.groups(0).into_iter().map(|group| group.map(|group| group + text as u32));
+        assert_eq!(merged[text..], expected.collect::<Vec<_>>(), "{text}");
+    }
 }
 
 #[test]

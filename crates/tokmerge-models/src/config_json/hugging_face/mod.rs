@@ -17,6 +17,7 @@ mod text;
 mod text_tower;
 mod unsupported;
 mod video;
+mod vilt;
 mod vit;
 
 use super::description::{DescribeError, Understood};
@@ -87,6 +88,7 @@ const MODEL_TYPES: &[ModelType] = &[
     ModelType { name: "clip_text_model", understood: Reading::Other(text_tower::clip_alone) },
     ModelType { name: "siglip_text_model", understood: Reading::Other(text_tower::siglip_alone) },
     ModelType { name: "siglip2_text_model", understood: Reading::Other(text_tower::siglip_alone) },
+    ModelType { name: "vilt", understood: Reading::Other(vilt::vilt) },
 ];
 
 /// What a shape is read from.
@@ -163,6 +165,7 @@ impl Given<'_> {
             "ForConditionalGeneration",
             "ForSequenceClassification",
             "ForMaskedLM",
+            "ViltForQuestionAnswering",
         ];
         match self.config.architectures.first() {
             Some(class) if !ENDINGS.iter().any(|ending| class.ends_with(ending)) => {
@@ -194,6 +197,7 @@ impl Given<'_> {
                     "ForAudioClassification",
                     "ForVideoClassification",
                     "ForSequenceClassification",
+                    "ViltForQuestionAnswering",
                 ];
                 CLASSES.iter().any(|class| self.has_class(class))
             }

@@ -88,7 +88,6 @@ const KINDS: &[(&str, &[&str])] = &[
             "smolvlm",
             "trocr",
             "vision-encoder-decoder",
-            "vilt",
             "flava",
         ],
     ),

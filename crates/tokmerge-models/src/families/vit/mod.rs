@@ -72,7 +72,7 @@ impl Family for Vit {
         let mut tokens = match input {
             Input::Images(images) => self.embed_images(images),
             Input::Patches { pixels, grids } => self.embed_patches(pixels, &grids),
-            Input::Clips(_) | Input::Texts(_) => panic!("the model takes images"),
+            Input::Clips(_) | Input::Texts(_) | Input::Questions { .. } => panic!("the model takes images"),
         };
         if let Some(norm) = &self.norm_pre {
             tokens.x = norm.forward(tokens.x);

@@ -25,6 +25,7 @@ mod t2t_vit;
 mod t5;
 mod timm;
 mod torchvision;
+mod vilt;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -78,6 +79,7 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &kwt::Kwt,
     &mae_st::MaeSt,
     &sam_vit::SamVit,
+    &vilt::Vilt,
     &t2t_vit::T2tVit,
     &meta::Meta,
     &timm::Timm,

@@ -61,6 +61,7 @@ const RESAMPLINGS: &[(&str, Resampling)] = &[
     ("bicubic_aligned_corners", Resampling::BicubicAlignedCorners),
     ("bilinear_antialias", Resampling::BilinearAntialias),
     ("bilinear", Resampling::Bilinear),
+    ("bilinear_aligned_corners", Resampling::BilinearAlignedCorners),
 ];
 
 /// The word of a table for a meaning.

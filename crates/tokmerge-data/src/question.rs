@@ -1,0 +1,64 @@
+//! Questions about pictures: a picture at its own size and the tokens of a question.
+
+use std::fmt;
+
+use crate::text::{TextError, TextProcessor, TokenIds};
+use crate::{PreprocessError, Rgb, ViltPreprocess};
+
+/// How a picture and a question are prepared for a model that answers it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuestionProcessor {
+    /// Of the picture.
+    pub picture: ViltPreprocess,
+    /// Of the question.
+    pub text: TextProcessor,
+}
+
+/// A question as a model takes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Its tokens.
+    pub tokens: TokenIds,
+    /// Whether it was longer than the model has room for, so that its end is left out.
+    pub is_cut: bool,
+}
+
+impl QuestionProcessor {
+    /// The tokens of a question.
+    ///
+    /// # Errors
+    /// When there is no tokenizer, or nothing of the question is left.
+    pub fn question(&self, text: &str) -> Result<Question, TextError> {
+        Ok(Question { tokens: self.text.encode(text)?, is_cut: self.text.cuts(text)? })
+    }
+
+    /// The same with pictures whose longer side is at most so many pixels.
+    ///
+    /// # Errors
+    /// When that is less than the shorter side becomes.
+    pub fn with_longer(mut self, longer: usize) -> Result<Self, PreprocessError> {
+        self.picture.longer = longer;
+        self.picture.validate().map(|()| self)
+    }
+
+    /// Values of a picture at most.
+    pub(crate) fn most_values(&self) -> usize {
+        let ViltPreprocess { patch_size, .. } = self.picture;
+        patch_size.saturating_mul(patch_size).saturating_mul(3).saturating_mul(self.picture.most_patches())
+    }
+}
+
+/// A picture of whole patches, and what is asked about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The picture, in bytes, as the model's [`QuestionProcessor`] resized it.
+    pub picture: Rgb,
+    /// The tokens of the question.
+    pub tokens: TokenIds,
+}
+
+impl fmt::Display for QuestionProcessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; questions of {}", self.picture, self.text)
+    }
+}
