@@ -98,7 +98,7 @@ fn weights_of_another_model_are_reported_in_one_line() {
     desk.write("one.safetensors", safetensors(&vec![("something".to_owned(), vec![2, 3])]));
     desk.run(&format!("{BENCH} --weights one.safetensors")).fails(&[
         "tensors are named like `something`",
-        "no spelling of an image model known here",
+        "no spelling of a model known here",
         "convert the weights",
     ]);
 }

@@ -48,7 +48,7 @@ impl Case {
             let sides = integers(&self.golden, "grids");
             sides.chunks(2).map(|side| (side[0] as usize, side[1] as usize)).collect()
         });
-        let batch = Batch { values: floats(&self.golden, "pixels"), grids, views: None };
+        let batch = Batch { values: floats(&self.golden, "pixels"), grids, ..Batch::default() };
         self.model.run(batch, Pass::new(&reduction))
     }
 

@@ -233,7 +233,7 @@ fn changed(golden: &Golden, without: &[&str], change: impl FnOnce(&mut Value)) -
 }
 
 fn refused(folder: &Path) -> String {
-    let error = ZeroShot::open(&options(folder), &Device::flex()).err().expect("refused").to_string();
+    let error = ZeroShot::open(&options(folder), &Device::flex()).expect_err("refused").to_string();
     assert!(!error.contains('\n'), "{error}");
     error
 }

@@ -61,6 +61,7 @@ pub struct DecoderBlock {
 
 /// What looks at what was written.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of a block")]
 pub enum Own {
     /// Attention to earlier tokens.
     Attention(Attention),
