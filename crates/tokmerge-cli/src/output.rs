@@ -38,8 +38,9 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 38] = [
+const SETTINGS: [&str; 41] = [
     "batch_size",
+    "beams",
     "class_order",
     "column",
     "crop_pct",
@@ -57,9 +58,11 @@ const SETTINGS: [&str; 38] = [
     "max_drop",
     "max_pixels",
     "max_seconds",
+    "max_tokens",
     "mean",
     "merge",
     "min_agreement",
+    "min_spearman",
     "model",
     "normalize",
     "output",

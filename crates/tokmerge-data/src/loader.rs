@@ -217,19 +217,12 @@ impl Iterator for BatchLoader {
             self.next += 1;
             let filled = prepared.and_then(|prepared| self.processor.normalise(&prepared, &mut batch.values));
             match filled {
-                Ok(besides) => {
+                Ok(Normalised { grid, tokens }) => {
                     batch.samples.push(sample.clone());
-                    match besides {
-                        Normalised::Values => {}
-                        Normalised::Patches(rows, columns) => {
-                            batch.grids.get_or_insert_default().push((rows, columns));
-                        }
-                        Normalised::Tokens(tokens) => batch.texts.push(tokens),
-                        Normalised::Question { rows, columns, tokens } => {
-                            batch.grids.get_or_insert_default().push((rows, columns));
-                            batch.texts.push(tokens);
-                        }
+                    if let Some(grid) = grid {
+                        batch.grids.get_or_insert_default().push(grid);
                     }
+                    batch.texts.extend(tokens);
                 }
                 Err(error) => batch.failed.push((sample.path.clone(), error)),
             }

@@ -179,23 +179,12 @@ pub enum Prepared {
 }
 
 /// What normalising has given besides values.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Normalised {
-    /// Nothing: the values are all.
-    Values,
-    /// Rows and columns of patches of a picture with a size of its own.
-    Patches(usize, usize),
-    /// No values, but the tokens of a text.
-    Tokens(TokenIds),
-    /// A picture with a size of its own, and a question about it.
-    Question {
-        /// Rows of patches.
-        rows: usize,
-        /// Columns of patches.
-        columns: usize,
-        /// The tokens of the question.
-        tokens: TokenIds,
-    },
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Normalised {
+    /// Rows and columns of patches, of a picture with a size of its own.
+    pub grid: Option<(usize, usize)>,
+    /// The tokens, of a text or of a question about a picture.
+    pub tokens: Option<TokenIds>,
 }
 
 /// Why a file was not read. One line each; with the path where there is a file.
@@ -473,25 +462,24 @@ impl Processor {
     pub fn normalise(&self, prepared: &Prepared, values: &mut Vec<f32>) -> Result<Normalised, MediaError> {
         match (self, prepared) {
             (Self::Image(processor), Prepared::Picture(picture)) => {
-                Ok(match processor.normalise(picture, values)? {
-                    Some((rows, columns)) => Normalised::Patches(rows, columns),
-                    None => Normalised::Values,
-                })
+                Ok(Normalised { grid: processor.normalise(picture, values)?, tokens: None })
             }
-            (Self::Text(_), Prepared::Text(tokens)) => Ok(Normalised::Tokens(tokens.clone())),
+            (Self::Text(_), Prepared::Text(tokens)) => {
+                Ok(Normalised { grid: None, tokens: Some(tokens.clone()) })
+            }
             (Self::Question(processor), Prepared::Question(Asked { picture, tokens })) => {
-                let Patches { grid: (rows, columns), pixels } = processor.picture.cut(picture)?;
+                let Patches { grid, pixels } = processor.picture.cut(picture)?;
                 values.extend(pixels);
-                Ok(Normalised::Question { rows, columns, tokens: tokens.clone() })
+                Ok(Normalised { grid: Some(grid), tokens: Some(tokens.clone()) })
             }
             (Self::Question(_), Prepared::Picture(_)) => Err(MediaError::NothingAsked),
             (Self::Sound(_), Prepared::Features(features)) if features.len() == self.most_values() => {
                 values.extend_from_slice(features);
-                Ok(Normalised::Values)
+                Ok(Normalised::default())
             }
             (Self::Clip(processor), Prepared::Clip(clip)) => {
                 processor.normalise(clip, values)?;
-                Ok(Normalised::Values)
+                Ok(Normalised::default())
             }
             _ => Err(std::io::Error::other("was prepared for another model").into()),
         }

@@ -5,6 +5,7 @@
 mod accuracy;
 pub mod analysis;
 mod batches;
+mod cosine;
 mod extract;
 mod few_shot;
 mod mean_average_precision;

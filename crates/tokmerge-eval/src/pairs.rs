@@ -1,5 +1,6 @@
 //! How well sentence vectors say which sentences mean the same: the correlation of their cosines with people's scores.
 
+use crate::cosine::cosine;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs::File;
@@ -186,12 +187,12 @@ pub fn evaluate_pairs(
             done(chunk.len());
         }
         let cosines: Vec<f64> =
-            ends.chunks_exact(2).map(|ends| cosine(&vectors[ends[0]], &vectors[ends[1]])).collect();
+            ends.chunks_exact(2).map(|ends| likeness(&vectors[ends[0]], &vectors[ends[1]])).collect();
         let rank = spearman(&cosines, &scores)?;
         let (low, high) = interval(rank, pairs.len());
         let count = texts.len() as f64;
         let against = first.as_ref().unwrap_or(&vectors);
-        let mean_cosine = vectors.iter().zip(against).map(|(a, b)| cosine(a, b)).sum::<f64>() / count;
+        let mean_cosine = vectors.iter().zip(against).map(|(a, b)| likeness(a, b)).sum::<f64>() / count;
         found.push(PairsAccuracy {
             merge: reduction.method().to_string(),
             pairs: pairs.len(),
@@ -208,9 +209,9 @@ pub fn evaluate_pairs(
     Ok(found)
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
+/// 0 beside a vector of zeros.
+fn likeness(a: &[f32], b: &[f32]) -> f64 {
+    cosine(a, b).unwrap_or(0.0)
 }
 
 /// The 95 % interval of a rank correlation, by Fisher's transformation with the variance of Bonett and Wright (2000).

@@ -97,7 +97,7 @@ pub enum GenerateError {
     #[error("{0} writes no texts; use a model with a decoder, e.g. t5_v1_1_small or marian_tiny_enpt")]
     NoDecoder(String),
     /// Of nothing.
-    #[error("beams is 0; use 1 or more")]
+    #[error("`beams` is 0; use 1 or more")]
     NoBeams,
     /// A logit is not finite.
     #[error(transparent)]

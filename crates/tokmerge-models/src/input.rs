@@ -1,6 +1,7 @@
 //! What goes into a model.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use std::sync::Arc;
 use tokmerge_data::Normalised;
 use tokmerge_data::text::{Role, TokenIds};
 use tokmerge_merge::{Layout, Protect};
@@ -58,6 +59,24 @@ impl Texts {
             lens.push(text.len());
         }
         Self { ids, roles, layout: Layout::from_lens(&lens), device: device.clone() }
+    }
+
+    /// Where every token stands in its text, `[T]`, from 0.
+    pub(crate) fn places(&self) -> Arc<[u32]> {
+        self.layout.lens().flat_map(|len| 0..len as u32).collect()
+    }
+
+    /// Checks that a model knows all tokens, and has room for all texts if it has not for texts of any length.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn assert_known(&self, vocabulary: usize, room: Option<usize>) {
+        let longest = self.layout.lens().max().unwrap_or(0);
+        if let Some(room) = room {
+            assert!(longest <= room, "a text of {longest} tokens, and the model has room for {room}");
+        }
+        let known = self.ids.iter().all(|id| (*id as usize) < vocabulary);
+        assert!(known, "a token beyond the {vocabulary} of the model");
     }
 
     /// Which of them never merge, `[T]`.
@@ -257,15 +276,11 @@ impl Batch {
 
     /// Adds what normalising an item has given besides its values.
     pub fn add(&mut self, besides: Normalised) {
-        match besides {
-            Normalised::Values => {}
-            Normalised::Patches(rows, columns) => self.grids.get_or_insert_default().push((rows, columns)),
-            Normalised::Tokens(tokens) => self.texts.push(tokens),
-            Normalised::Question { rows, columns, tokens } => {
-                self.grids.get_or_insert_default().push((rows, columns));
-                self.texts.push(tokens);
-            }
+        let Normalised { grid, tokens } = besides;
+        if let Some(grid) = grid {
+            self.grids.get_or_insert_default().push(grid);
         }
+        self.texts.extend(tokens);
     }
 
     /// Adds the inputs of another.

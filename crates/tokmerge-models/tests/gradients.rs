@@ -6,7 +6,7 @@ mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
-use common::{noise, random, random_but};
+use common::{gradients_of, noise, random, random_but};
 use std::collections::BTreeMap;
 use tokmerge_merge::{BindError, Method, Reduction, Trace, Wants};
 use tokmerge_models::{
@@ -95,32 +95,12 @@ fn loss(model: &Network, reduction: &Reduction) -> (f64, Trace) {
     (products.sum(), trace)
 }
 
-/// Gradients by the paths of their parameters, those of several passes added up.
-struct Collector<'a> {
-    grads: &'a Gradients,
-    path: Vec<String>,
-    found: &'a mut BTreeMap<String, Vec<f32>>,
-}
-
-impl ModuleVisitor for Collector<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(grad) = param.val().grad(self.grads) else { return };
-        let values = common::values(grad);
-        let sum = self.found.entry(self.path.join(".")).or_insert_with(|| vec![0.0; values.len()]);
+/// Adds the gradients of a pass to those of others, by the paths of their parameters.
+fn collect(model: &Network, grads: &Gradients, found: &mut BTreeMap<String, Vec<f32>>) {
+    for (path, (_, values)) in gradients_of(model, grads) {
+        let sum = found.entry(path).or_insert_with(|| vec![0.0; values.len()]);
         sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
     }
-}
-
-fn collect(model: &Network, grads: &Gradients, found: &mut BTreeMap<String, Vec<f32>>) {
-    model.visit(&mut Collector { grads, path: Vec::new(), found });
 }
 
 fn weighted(logits: Tensor<2>) -> Tensor<1> {

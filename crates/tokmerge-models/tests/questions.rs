@@ -3,37 +3,23 @@
 
 mod common;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor, TensorData, activation};
-use common::{floats, integers, material, values, worst_absolute};
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use common::{Golden, floats, gradients_of, integers, material, scoring, values};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::Checkpoint;
 use tokmerge_data::text::TokenIds;
 use tokmerge_data::{Asked, Prepared, Processor, QuestionProcessor, Rgb, ViltPreprocess};
-use tokmerge_merge::{MergerShape, Mergers, Method, Prefix, Reduction, Site, Step, Tokens, Trace};
+use tokmerge_merge::{Method, Prefix, Reduction, Site, Step, Tokens, Trace};
 use tokmerge_models::{
-    Batch, Body, Convention, Model, ModelOptions, Output, Pass, Probe, Weights, architecture, parameters,
+    Batch, Body, Convention, Model, ModelOptions, Output, Pass, Probe, Weights, architecture,
 };
 
-struct Golden {
-    file: Checkpoint,
-    expected: Value,
-}
-
 impl Golden {
-    fn of(folder: &Path) -> Self {
-        let text = std::fs::read_to_string(folder.join("expected.json")).expect("expected.json");
-        let expected = serde_json::from_str(&text).expect("JSON");
-        Self { file: Checkpoint::open(folder.join("golden.safetensors")).expect("a checkpoint"), expected }
-    }
-
     /// Compares with a tensor, within what the reference asks of an f32 implementation, and never closer than 1e-5.
     fn check(&self, name: &str, actual: &[f32]) {
-        let tolerance = self.expected["tolerances"][name]["ask_abs"].as_f64().unwrap_or(1e-5);
-        let worst = worst_absolute(actual, &floats(&self.file, name));
-        assert!(f64::from(worst.error) <= tolerance.max(1e-5), "{name}: {worst:?}, asked {tolerance:e}");
+        let tolerance = self.asked(name).unwrap_or(1e-5).max(1e-5);
+        self.check_within(tolerance, name, actual, &floats(&self.file, name));
     }
 
     fn cases(&self, kind: &str) -> Vec<(&String, &Value)> {
@@ -229,53 +215,19 @@ fn tome_merges_patches_as_the_reference_does() {
     }
 }
 
-/// The scoring modules of the material.
-fn scoring(method: &Method, folder: &Path, device: &Device) -> Mergers {
-    let file = Checkpoint::open(folder.join("stm.safetensors")).expect("a checkpoint");
-    let mut mergers = Mergers::new(method, MergerShape { depth: 2, channels: 32 }, device);
-    for (before, merger) in &mut mergers.at {
-        *merger = parameters::load(merger.clone(), |path, _| {
-            let path = if path.contains('.') { path.to_owned() } else { format!("{path}.weight") };
-            Some(floats(&file, &format!("stm.{before}.{path}")))
-        });
-    }
-    mergers
-}
-
-/// Gradients by the paths of their parameters.
-struct Collector<'a> {
-    grads: &'a Gradients,
-    path: Vec<String>,
-    found: BTreeMap<String, Vec<f32>>,
-}
-
-impl ModuleVisitor for Collector<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(grad) = param.val().grad(self.grads) else { return };
-        self.found.insert(self.path.join("."), values(grad));
-    }
-}
-
 #[test]
 fn soft_merging_of_patches_is_algorithm_1_and_so_are_its_gradients() {
     let Some(folder) = folder() else { return };
     let (model, golden) = (open(&folder), Golden::of(&folder));
     let learning = open_on(&folder, &Device::flex().autodiff());
     let targets = floats(&golden.file, "targets");
+    let file = Checkpoint::open(folder.join("stm.safetensors")).expect("a checkpoint");
     for (name, case) in golden.cases("stm") {
         let (p, layer) = (case["p"].as_u64().unwrap() as usize, case["layer"].as_u64().unwrap() as usize);
         let inflate = if case["inflate"] == true { ",inflate=on" } else { "" };
         let method: Method = format!("stm:p={p},layer={layer}{inflate}").parse().unwrap();
         let reduction = Reduction::bind(method.clone(), &model.facts()).expect("fits");
-        let reduction = reduction.with_mergers(scoring(&method, &folder, model.device()));
+        let reduction = reduction.with_mergers(scoring(&method, "stm", &file, model.device()));
         let mut seen = Seen::default();
         let output = model.run(batch(&model, &golden, &[0, 1, 2]), Pass::new(&reduction).probed(&mut seen));
         let all = encoded(&model, &output);
@@ -306,16 +258,15 @@ fn soft_merging_of_patches_is_algorithm_1_and_so_are_its_gradients() {
                 golden.check(&at(format!("block{block}.scores")), &scores);
             }
         }
-        let mergers = scoring(&method, &folder, learning.device());
+        let mergers = scoring(&method, "stm", &file, learning.device());
         let reduction = Reduction::bind(method.clone(), &learning.facts()).expect("fits");
         let reduction = reduction.with_mergers(mergers.clone());
         let output = learning.run(batch(&learning, &golden, &[0, 1, 2]), Pass::head(&reduction));
         let grads = loss(output.logits, &targets).backward();
         for (before, merger) in &mergers.at {
-            let mut collector = Collector { grads: &grads, path: Vec::new(), found: BTreeMap::new() };
-            merger.visit(&mut collector);
-            assert_eq!(collector.found.len(), 4, "{name}");
-            for (path, gradient) in collector.found {
+            let found = gradients_of(merger, &grads);
+            assert_eq!(found.len(), 4, "{name}");
+            for (path, (_, gradient)) in found {
                 let path = if path.contains('.') { path } else { format!("{path}.weight") };
                 golden.check(&format!("{name}.grad.stm.{before}.{path}"), &gradient);
             }

@@ -5,10 +5,9 @@
 
 mod common;
 
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
-use common::{floats, integers, material, values, worst_absolute};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use common::{Golden, Gradient, floats, gradients_of, integers, material, scoring, values, worst_absolute};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,32 +15,17 @@ use tokmerge_checkpoint::Checkpoint;
 use tokmerge_data::Processor;
 use tokmerge_data::text::TokenIds;
 use tokmerge_merge::Layout;
-use tokmerge_merge::{MergerShape, Mergers, Method, Positions, Reduction};
+use tokmerge_merge::{Method, Positions, Reduction};
 use tokmerge_models::{
     Batch, Convention, GenerateOptions, Input, Memory, Model, ModelOptions, MostTokens, Output, Pass,
-    Stopping, Texts, Weights, parameters,
+    Stopping, Texts, Weights,
 };
 
-struct Golden {
-    file: Checkpoint,
-    expected: Value,
-}
-
 impl Golden {
-    fn of(folder: &Path) -> Self {
-        let text = std::fs::read_to_string(folder.join("expected.json")).expect("expected.json");
-        let expected = serde_json::from_str(&text).expect("JSON");
-        Self { file: Checkpoint::open(folder.join("golden.safetensors")).expect("a checkpoint"), expected }
-    }
-
     /// Compares with a tensor, within ten times what the reference's f32 asks for, a few 1e-5 at most.
     fn check(&self, name: &str, actual: &[f32]) {
-        let tolerance = self.expected["tolerances"][name]["ask_abs"].as_f64().unwrap_or(1e-5);
-        let worst = worst_absolute(actual, &floats(&self.file, name));
-        assert!(
-            f64::from(worst.error) <= (10.0 * tolerance).max(2e-5),
-            "{name}: {worst:?}, asked {tolerance:e}"
-        );
+        let tolerance = (10.0 * self.asked(name).unwrap_or(1e-5)).max(2e-5);
+        self.check_within(tolerance, name, actual, &floats(&self.file, name));
     }
 
     /// The rows of an item in a padded tensor of `width` channels.
@@ -235,19 +219,6 @@ fn tome_in_t5_merges_and_remembers_as_the_reference_does() {
     }
 }
 
-/// The scoring modules of the material in front of the blocks where a method has some.
-fn scoring(method: &Method, names: &str, file: &Checkpoint, device: &Device) -> Mergers {
-    let shape = MergerShape { depth: 2, channels: 32 };
-    let mut mergers = Mergers::new(method, shape, device);
-    for (before, merger) in &mut mergers.at {
-        *merger = parameters::load(merger.clone(), |path, _| {
-            let path = if path.contains('.') { path.to_owned() } else { format!("{path}.weight") };
-            Some(floats(file, &format!("{names}.{before}.{path}")))
-        });
-    }
-    mergers
-}
-
 #[test]
 fn soft_merging_in_t5_is_algorithm_1() {
     let (Some(weights), Some(folder)) = (text_folder("t5"), text_folder("t5_stm")) else { return };
@@ -285,38 +256,11 @@ fn soft_merging_in_t5_is_algorithm_1() {
     }
 }
 
-/// The gradients of a module's parameters under their paths.
-fn gradients_of(module: &impl Module, grads: &Gradients) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-    struct Collector<'a> {
-        grads: &'a Gradients,
-        path: Vec<String>,
-        found: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-    }
-    impl ModuleVisitor for Collector<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = param.val().grad(self.grads) {
-                self.found.insert(self.path.join("."), (gradient.dims().to_vec(), values(gradient)));
-            }
-        }
-    }
-    let mut collector = Collector { grads, path: Vec::new(), found: BTreeMap::new() };
-    module.visit(&mut collector);
-    collector.found
-}
-
 /// Where the reference's parameter is in ours: a path, and which rows.
 fn our_gradient(
     name: &str,
-    network: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-    mergers: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    network: &BTreeMap<String, Gradient>,
+    mergers: &BTreeMap<String, Gradient>,
     order: &[usize],
 ) -> Vec<f32> {
     let whole = |path: &str| network[path].1.clone();

@@ -4,10 +4,10 @@
 mod common;
 
 use burn::tensor::Device;
-use common::{floats, integers, material, worst_absolute};
+use common::{Golden, floats, integers, material, worst_absolute};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tokmerge_checkpoint::{Checkpoint, save_safetensors};
 use tokmerge_data::text::{TextProcessor, TokenIds};
 use tokmerge_data::{Processor, Rgb};
@@ -19,19 +19,9 @@ use tokmerge_models::{
 
 const FOLDERS: [&str; 2] = ["clip", "siglip"];
 
-struct Golden {
-    folder: PathBuf,
-    file: Checkpoint,
-    expected: Value,
-}
-
 impl Golden {
-    fn of(name: &str) -> Option<Self> {
-        let folder = material(&format!("text/{name}"))?;
-        let expected = std::fs::read_to_string(folder.join("expected.json")).expect("expected.json");
-        let expected = serde_json::from_str(&expected).expect("JSON");
-        let file = Checkpoint::open(folder.join("golden.safetensors")).expect("a checkpoint");
-        Some(Self { folder, file, expected })
+    fn named(name: &str) -> Option<Self> {
+        Some(Self::of(&material(&format!("text/{name}"))?))
     }
 
     fn open(&self) -> ZeroShot {
@@ -43,13 +33,7 @@ impl Golden {
     }
 
     fn check_rows(&self, name: &str, actual: &[f32], expected: &[f32]) {
-        let tolerance = self.expected["tolerances"][name]["ask_abs"].as_f64().expect("a number");
-        let worst = worst_absolute(actual, expected);
-        assert!(
-            f64::from(worst.error) <= tolerance,
-            "{}: {name}: {worst:?}, asked {tolerance:e}",
-            self.folder.display()
-        );
+        self.check_within(self.asked(name).expect("a number"), name, actual, expected);
     }
 
     fn list(&self, name: &str) -> Vec<String> {
@@ -105,7 +89,7 @@ impl Probe for Blocks {
 
 #[test]
 fn text_towers_equal_transformers() {
-    for golden in FOLDERS.into_iter().filter_map(Golden::of) {
+    for golden in FOLDERS.into_iter().filter_map(Golden::named) {
         let both = golden.open();
         let texts: Vec<TokenIds> =
             golden.list("texts").iter().map(|text| tokens(both.texts(), text)).collect();
@@ -140,7 +124,7 @@ fn text_towers_equal_transformers() {
 
 #[test]
 fn images_are_compared_with_texts_as_transformers_does() {
-    for golden in FOLDERS.into_iter().filter_map(Golden::of) {
+    for golden in FOLDERS.into_iter().filter_map(Golden::named) {
         let both = golden.open();
         let model = both.classifier(&golden.classes()).expect("a classifier");
         assert_eq!(model.class_names(), golden.list("labels"));
@@ -160,7 +144,7 @@ fn images_are_compared_with_texts_as_transformers_does() {
 
 #[test]
 fn the_image_tower_merges_beneath_the_classes() {
-    for golden in FOLDERS.into_iter().filter_map(Golden::of) {
+    for golden in FOLDERS.into_iter().filter_map(Golden::named) {
         let model = golden.open().classifier(&golden.classes()).expect("a classifier");
         let merged: Method = "tome:r=3".parse().expect("a method");
         let (unmerged, merged) = (
@@ -177,7 +161,7 @@ fn the_image_tower_merges_beneath_the_classes() {
 
 #[test]
 fn tokens_are_those_of_the_tokenizers() {
-    for golden in FOLDERS.into_iter().filter_map(Golden::of) {
+    for golden in FOLDERS.into_iter().filter_map(Golden::named) {
         let both = golden.open();
         let room = both.texts().config().room();
         let tokenizer = processor(both.texts()).tokenizer().expect("a tokenizer");
@@ -193,7 +177,7 @@ fn tokens_are_those_of_the_tokenizers() {
 
 #[test]
 fn clip_reads_a_text_up_to_its_first_end_and_siglip_fills_it() {
-    let Some(clip) = Golden::of("clip") else { return };
+    let Some(clip) = Golden::named("clip") else { return };
     let both = clip.open();
     // Its tokenizer writes what it does not know as an end.
     let [short, long] = ["it", "it's 2 dogs"].map(|text| tokens(both.texts(), text).ids);
@@ -201,7 +185,7 @@ fn clip_reads_a_text_up_to_its_first_end_and_siglip_fills_it() {
     assert_eq!(short[0], 178);
     let long = tokens(both.texts(), &"a dog ".repeat(100));
     assert_eq!((long.len(), long.ids.last()), (24, Some(&179)));
-    let Some(siglip) = Golden::of("siglip") else { return };
+    let Some(siglip) = Golden::named("siglip") else { return };
     let both = siglip.open();
     let short = tokens(both.texts(), "dogs").ids;
     assert_eq!((short.len(), &short[short.len() - 3..]), (20, &[1, 1, 1][..]));
@@ -240,7 +224,7 @@ fn refused(folder: &Path) -> String {
 
 #[test]
 fn the_first_files_of_clip_name_another_end_token() {
-    let Some(golden) = Golden::of("clip") else { return };
+    let Some(golden) = Golden::named("clip") else { return };
     let folder = changed(&golden, &[], |config| config["text_config"]["eos_token_id"] = json!(2));
     let both = ZeroShot::open(&options(folder.path()), &Device::flex()).unwrap();
     golden.check("text_embeds", &both.class_vectors(&golden.classes()).unwrap().concat());
@@ -248,7 +232,7 @@ fn the_first_files_of_clip_name_another_end_token() {
 
 #[test]
 fn the_pad_token_is_that_of_the_tokenizer() {
-    let Some(golden) = Golden::of("siglip") else { return };
+    let Some(golden) = Golden::named("siglip") else { return };
     // What the configuration says is left aside where the tokenizer's settings say it.
     let folder = changed(&golden, &[], |config| config["text_config"]["pad_token_id"] = json!(0));
     let both = ZeroShot::open(&options(folder.path()), &Device::flex()).unwrap();
@@ -262,7 +246,7 @@ fn the_pad_token_is_that_of_the_tokenizer() {
 
 #[test]
 fn what_has_no_text_tower_is_refused() {
-    let Some(golden) = Golden::of("clip") else { return };
+    let Some(golden) = Golden::named("clip") else { return };
     let without = changed(&golden, &[], |config| {
         config.as_object_mut().expect("an object").remove("text_config");
     });
@@ -281,7 +265,7 @@ fn what_has_no_text_tower_is_refused() {
 
 #[test]
 fn texts_without_a_tokenizer_or_a_token_are_refused() {
-    let Some(golden) = Golden::of("siglip") else { return };
+    let Some(golden) = Golden::named("siglip") else { return };
     let folder = changed(&golden, &["tokenizer.json"], |_| {});
     let both = ZeroShot::open(&options(folder.path()), &Device::flex()).unwrap();
     let error = both.class_vectors(&golden.classes()).unwrap_err().to_string();
@@ -296,7 +280,7 @@ fn texts_without_a_tokenizer_or_a_token_are_refused() {
 #[test]
 fn text_towers_that_were_saved_alone_open_as_models_of_texts() {
     for (name, kind) in FOLDERS.into_iter().zip(["clip_text_model", "siglip_text_model"]) {
-        let Some(golden) = Golden::of(name) else { return };
+        let Some(golden) = Golden::named(name) else { return };
         let folder = changed(&golden, &["model.safetensors", "preprocessor_config.json"], |config| {
             let projection = config["projection_dim"].clone();
             *config = config["text_config"].clone();

@@ -48,7 +48,7 @@ pub enum TunePairsError {
     Few(usize),
     /// The unmerged model is worse already.
     #[error(
-        "min_spearman is {goal}, and the unmerged model reaches {unmerged:.2} on the pairs to search on; give less"
+        "`min_spearman` is {goal}, and the unmerged model reaches {unmerged:.2} on the pairs to search on; give less"
     )]
     OutOfReach {
         /// What was asked for.

@@ -6,7 +6,7 @@ use tokmerge_data::{
     Asked, MediaError, Prepared, PreprocessError, Processor, Question, QuestionProcessor, Rgb,
 };
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Batch, Convention, Model, ModelError, NotFinite};
+use tokmerge_models::{Batch, Convention, Model, ModelError, NotFinite, Probability};
 
 /// One answer that a model considers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -142,17 +142,16 @@ pub fn answer_batch(
 ) -> Result<Vec<Answered>, AskError> {
     let measured = model.measure(batch, reduction, convention)?;
     let ms = measured.seconds * 1e3 / measured.logits.len().max(1) as f64;
-    let answer = |(index, logit): (usize, f32)| Answer {
-        index,
-        answer: model.class_names().get(index).map_or_else(|| format!("answer {index}"), Clone::clone),
-        probability: 1.0 / (1.0 + (-logit).exp()),
-        logit,
-    };
-    let answered = measured.logits.iter().enumerate().map(|(item, logits)| Answered {
-        top: tokmerge_eval::top(logits, topk).into_iter().map(answer).collect(),
-        gmacs: measured.gmacs[item],
-        tokens: measured.tokens[item].clone(),
-        ms,
+    let answered = measured.logits.iter().enumerate().map(|(item, logits)| {
+        let probabilities = Probability::Sigmoid.of(logits);
+        let answer = |(index, logit): (usize, f32)| Answer {
+            index,
+            answer: model.class_names().get(index).map_or_else(|| format!("answer {index}"), Clone::clone),
+            probability: probabilities[index],
+            logit,
+        };
+        let top = tokmerge_eval::top(logits, topk).into_iter().map(answer).collect();
+        Answered { top, gmacs: measured.gmacs[item], tokens: measured.tokens[item].clone(), ms }
     });
     Ok(answered.collect())
 }

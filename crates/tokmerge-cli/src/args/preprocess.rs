@@ -143,13 +143,8 @@ pub(crate) fn with_max_tokens(model: Model, max_tokens: usize) -> Result<Model> 
     let Processor::Text(processor) = model.processor() else {
         bail!("{} takes {}, and --max-tokens is for texts", model.name(), model.media().words());
     };
-    let processor = processor.clone().with_max_tokens(max_tokens).map_err(as_flag)?;
+    let processor = processor.clone().with_max_tokens(max_tokens)?;
     Ok(model.with_processor(processor.into()))
-}
-
-/// A message in the words of the command line.
-fn as_flag(error: tokmerge::text::TextError) -> anyhow::Error {
-    anyhow::anyhow!(error.to_string().replacen("max_tokens", "--max-tokens", 1))
 }
 
 /// A model of clips that sees so many views of each.

@@ -69,55 +69,48 @@ pub(crate) fn run(args: &BleuArgs) -> Result<ExitCode> {
         }
     }
     let columns: Vec<&[&str]> = references.iter().map(Vec::as_slice).collect();
-    if args.sentence {
-        for (index, hypothesis) in hypotheses.iter().enumerate() {
-            let references: Vec<&str> = columns.iter().map(|column| column[index]).collect();
-            let (score, shown, signature) = sentence(args, hypothesis, &references)?;
-            print(args, Some(index + 1), score, &shown, &signature)?;
-        }
-        return Ok(ExitCode::SUCCESS);
+    if !args.sentence {
+        return print(args, None, &judge(args, &hypotheses, &columns)?);
     }
-    let count = columns.len();
-    let (score, shown, signature) = match args.metric {
-        Measure::Bleu => {
-            let bleu = Bleu { tokenizer: args.tokenize, ..Bleu::default() };
-            let found = bleu.corpus(&hypotheses, &columns)?;
-            (found.score, found.to_string(), bleu.signature(count))
-        }
-        Measure::Chrf | Measure::ChrfWords => {
-            let found = chrf(args.metric).corpus(&hypotheses, &columns)?;
-            (found.score, found.to_string(), chrf(args.metric).signature(count))
-        }
-    };
-    print(args, None, score, &shown, &signature)?;
+    for (index, hypothesis) in hypotheses.iter().enumerate() {
+        let references: Vec<&[&str]> = columns.iter().map(|column| &column[index..=index]).collect();
+        print(args, Some(index + 1), &judge(args, &[hypothesis], &references)?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn chrf(metric: Measure) -> ChrF {
-    if metric == Measure::ChrfWords { ChrF::CharactersAndWords } else { ChrF::Characters }
+/// A score in numbers and in words, and how it was computed.
+struct Judgement {
+    score: f64,
+    shown: String,
+    signature: String,
 }
 
-fn sentence(args: &BleuArgs, hypothesis: &str, references: &[&str]) -> Result<(f64, String, String)> {
+fn judge(args: &BleuArgs, hypotheses: &[&str], references: &[&[&str]]) -> Result<Judgement> {
     let count = references.len();
-    Ok(match args.metric {
+    let metric = match args.metric {
         Measure::Bleu => {
-            let bleu = Bleu { tokenizer: args.tokenize, ..Bleu::of_sentences() };
-            let found = bleu.sentence(hypothesis, references)?;
-            (found.score, found.to_string(), bleu.signature(count))
+            let rule = if args.sentence { Bleu::of_sentences() } else { Bleu::default() };
+            let bleu = Bleu { tokenizer: args.tokenize, ..rule };
+            let found = bleu.corpus(hypotheses, references)?;
+            let (score, shown) = (found.score, found.to_string());
+            return Ok(Judgement { score, shown, signature: bleu.signature(count) });
         }
-        Measure::Chrf | Measure::ChrfWords => {
-            let found = chrf(args.metric).sentence(hypothesis, references)?;
-            (found.score, found.to_string(), chrf(args.metric).signature(count))
-        }
-    })
+        Measure::Chrf => ChrF::Characters,
+        Measure::ChrfWords => ChrF::CharactersAndWords,
+    };
+    let found = metric.corpus(hypotheses, references)?;
+    Ok(Judgement { score: found.score, shown: found.to_string(), signature: metric.signature(count) })
 }
 
-fn print(args: &BleuArgs, line: Option<usize>, score: f64, shown: &str, signature: &str) -> Result<()> {
+fn print(args: &BleuArgs, line: Option<usize>, judgement: &Judgement) -> Result<ExitCode> {
+    let Judgement { score, shown, signature } = judgement;
     if args.json {
-        return output::line(json!({"line": line, "score": score, "signature": signature}).to_string());
+        output::line(json!({"line": line, "score": score, "signature": signature}).to_string())?;
+    } else if line.is_some() {
+        output::line(shown)?;
+    } else {
+        output::line(format!("{shown}\n{signature}"))?;
     }
-    match line {
-        Some(_) => output::line(shown),
-        None => output::line(format!("{shown}\n{signature}")),
-    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -174,12 +174,12 @@ fn write(
         shard: args.write.shard.unwrap_or(Shard::WHOLE),
         made_with: made_with(&args.model),
     };
-    let mut progress = EmbedProgress::new();
+    let mut progress = EmbedProgress::of(model.media());
     let summary = embed(model, reduction, inputs, target, &writing, reading, &mut progress);
     progress.bar.finish_and_clear();
     let summary = summary?;
     if let Some(first) = summary.first_error.as_ref().filter(|_| summary.rows == 0 && summary.is_complete()) {
-        bail!("none of {} images could be read; the first: {first}", inputs.len());
+        bail!("none of {} {} could be read; the first: {first}", inputs.len(), model.media().words());
     }
     let path = target.path();
     if args.output.json {
@@ -241,39 +241,43 @@ fn said(summary: &Summary, progress: &EmbedProgress) -> String {
 struct EmbedProgress {
     bar: ProgressBar,
     started: Instant,
-    /// Images of this run.
-    images: usize,
+    /// What is embedded.
+    words: &'static str,
+    /// How many of them in this run.
+    items: usize,
 }
 
 impl EmbedProgress {
-    fn new() -> Self {
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}, {eta} left{msg}");
+    fn of(media: Media) -> Self {
+        let words = media.words();
+        let template = format!("{{bar:30}} {{pos}}/{{len}} {words}, {{per_sec}}, {{eta}} left{{msg}}");
         let bar = ProgressBar::new(0);
-        let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
-        Self { bar, started: Instant::now(), images: 0 }
+        let bar = ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style));
+        Self { bar, started: Instant::now(), words, items: 0 }
     }
 
-    /// Images per second of this run.
+    /// Items per second of this run.
     fn pace(&self) -> Option<String> {
-        let rate = self.images as f64 / self.started.elapsed().as_secs_f64();
-        (self.images > 0).then(|| format!("{rate:.1} images per second"))
+        let rate = self.items as f64 / self.started.elapsed().as_secs_f64();
+        (self.items > 0).then(|| format!("{rate:.1} {} per second", self.words))
     }
 }
 
 impl Observer for EmbedProgress {
-    fn begin(&mut self, images: usize, done: usize) {
-        self.bar.set_length(images as u64);
+    fn begin(&mut self, items: usize, done: usize) {
+        self.bar.set_length(items as u64);
         self.bar.set_position(done as u64);
         self.bar.reset_eta();
         self.started = Instant::now();
-        if done > 0 && done < images {
-            self.bar.suspend(|| output::note(format!("note: {done} of {images} images are done already")));
+        if done > 0 && done < items {
+            let words = self.words;
+            self.bar.suspend(|| output::note(format!("note: {done} of {items} {words} are done already")));
         }
     }
 
-    fn done(&mut self, images: usize) {
-        self.images += images;
-        self.bar.inc(images as u64);
+    fn done(&mut self, items: usize) {
+        self.items += items;
+        self.bar.inc(items as u64);
     }
 
     fn failed(&mut self, _: &Failure) {

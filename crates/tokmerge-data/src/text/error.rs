@@ -33,7 +33,7 @@ pub enum TextError {
         most: u32,
     },
     /// A limit that makes no sense.
-    #[error("max_tokens is {max_tokens}, and the model has room for {room}; use 4 to {room}")]
+    #[error("`max_tokens` is {max_tokens}, and the model has room for {room}; use 4 to {room}")]
     MaxTokens {
         /// The limit.
         max_tokens: usize,

@@ -2,6 +2,7 @@
 
 use super::AnalysisError;
 use crate::batches::each_batch;
+use crate::cosine::cosine;
 use crate::{Observer, top};
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -197,10 +198,7 @@ fn rows(x: Tensor<2>) -> Vec<Vec<f32>> {
 
 /// One minus the cosine: 0 for equal vectors exactly, 1 beside a vector of zeros.
 fn cosine_distance(x: &[f32], y: &[f32]) -> f64 {
-    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
-    // The root of a square is exact: equal vectors have a cosine of 1.
-    let norms = (dot(x, x) * dot(y, y)).sqrt();
-    if norms > 0.0 { (1.0 - dot(x, y) / norms).max(0.0) } else { f64::from(u8::from(x != y)) }
+    cosine(x, y).map_or_else(|| f64::from(u8::from(x != y)), |cosine| (1.0 - cosine).max(0.0))
 }
 
 /// The mean over the thresholds of every layer: `(layer, information loss)`, the bars of the paper's figure.

@@ -2,9 +2,10 @@
 
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokmerge_checkpoint::{Checkpoint, Dtype};
@@ -13,7 +14,7 @@ use tokmerge_merge::{MergerShape, Mergers, Method, Reduction};
 use tokmerge_models::{
     Absolute, Batch, BlockConfig, ClassToken, Config, DistillationHead, Input, InputShape, Isa, MlpConfig,
     Network, NormConfig, NormPlace, Output, Pass, Pool, PositionConfig, Precision, QkNorm, QkvBias,
-    Resampling, VitConfig,
+    Resampling, VitConfig, parameters,
 };
 
 /// A file of `fixtures/models`.
@@ -145,6 +146,81 @@ pub(crate) fn material(name: &str) -> Option<PathBuf> {
         eprintln!("SKIPPED: {name} is absent at {}", path.display());
     }
     None
+}
+
+/// A folder of the material: what a reference computed with the model that lies there, or with that of another folder.
+pub(crate) struct Golden {
+    pub(crate) folder: PathBuf,
+    pub(crate) file: Checkpoint,
+    pub(crate) expected: Value,
+}
+
+impl Golden {
+    pub(crate) fn of(folder: &Path) -> Self {
+        let text = std::fs::read_to_string(folder.join("expected.json")).expect("expected.json");
+        let expected = serde_json::from_str(&text).expect("JSON");
+        let file = Checkpoint::open(folder.join("golden.safetensors")).expect("a checkpoint");
+        Self { folder: folder.to_owned(), file, expected }
+    }
+
+    /// How far from a tensor the reference lets an f32 implementation be, where it says so.
+    pub(crate) fn asked(&self, name: &str) -> Option<f64> {
+        self.expected["tolerances"][name]["ask_abs"].as_f64()
+    }
+
+    /// Compares with what is expected under a name.
+    pub(crate) fn check_within(&self, tolerance: f64, name: &str, actual: &[f32], expected: &[f32]) {
+        let worst = worst_absolute(actual, expected);
+        assert!(
+            f64::from(worst.error) <= tolerance,
+            "{}: {name}: {worst:?}, allowed {tolerance:e}, asked {:?}",
+            self.folder.display(),
+            self.asked(name)
+        );
+    }
+}
+
+/// The scoring modules of a file of the material, in front of the blocks where a method has some: of models of two blocks
+/// and 32 channels.
+pub(crate) fn scoring(method: &Method, names: &str, file: &Checkpoint, device: &Device) -> Mergers {
+    let mut mergers = Mergers::new(method, MergerShape { depth: 2, channels: 32 }, device);
+    for (before, merger) in &mut mergers.at {
+        *merger = parameters::load(merger.clone(), |path, _| {
+            let path = if path.contains('.') { path.to_owned() } else { format!("{path}.weight") };
+            Some(floats(file, &format!("{names}.{before}.{path}")))
+        });
+    }
+    mergers
+}
+
+/// A gradient: its shape and its values.
+pub(crate) type Gradient = (Vec<usize>, Vec<f32>);
+
+/// The gradients of a module's parameters under their paths.
+pub(crate) fn gradients_of(module: &impl Module, grads: &Gradients) -> BTreeMap<String, Gradient> {
+    struct Collector<'a> {
+        grads: &'a Gradients,
+        path: Vec<String>,
+        found: BTreeMap<String, Gradient>,
+    }
+    impl ModuleVisitor for Collector<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = param.val().grad(self.grads) {
+                self.found.insert(self.path.join("."), (gradient.dims().to_vec(), values(gradient)));
+            }
+        }
+    }
+    let mut collector = Collector { grads, path: Vec::new(), found: BTreeMap::new() };
+    module.visit(&mut collector);
+    collector.found
 }
 
 /// A tensor of floats from a fixture.

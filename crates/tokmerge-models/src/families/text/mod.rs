@@ -129,16 +129,11 @@ impl Family for Text {
     type Block = Block;
 
     fn stem(&self, input: Input) -> Tokens {
-        let Input::Texts(Texts { ids, layout, .. }) = input else { panic!("the model takes texts") };
-        let longest = layout.lens().max().unwrap_or(0);
-        let room = self.config.room;
-        assert!(
-            self.config.positions != TextPositions::Learned || longest <= room,
-            "a text of {longest} tokens, and the model has room for {room}"
-        );
-        let rows = self.config.vocabulary;
-        assert!(ids.iter().all(|id| (*id as usize) < rows), "a token beyond the {rows} of the model");
-        let places: Arc<[u32]> = layout.lens().flat_map(|len| 0..len as u32).collect();
+        let Input::Texts(texts) = input else { panic!("the model takes texts") };
+        let is_learned = self.config.positions == TextPositions::Learned;
+        texts.assert_known(self.config.vocabulary, is_learned.then_some(self.config.room));
+        let places = texts.places();
+        let Texts { ids, layout, .. } = texts;
         let mut x = self.embed(&ids.into(), &places);
         if let Some(types) = &self.type_embed {
             x = x + types.val().slice(s![0..1, ..]);

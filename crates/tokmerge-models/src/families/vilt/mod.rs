@@ -96,13 +96,9 @@ impl Vilt {
 
     /// `[T, C]`: the words of all questions.
     fn embed_words(&self, texts: Texts) -> Tensor<2> {
-        let Texts { ids, layout, .. } = texts;
-        let (longest, room) = (layout.lens().max().unwrap_or(0), self.config.room);
-        assert!(longest <= room, "a question of {longest} tokens, and the model has room for {room}");
-        let rows = self.config.vocabulary;
-        assert!(ids.iter().all(|id| (*id as usize) < rows), "a token beyond the {rows} of the model");
-        let places: Arc<[u32]> = layout.lens().flat_map(|len| 0..len as u32).collect();
-        let x = gather_rows(self.token_embed.val(), &ids.into())
+        texts.assert_known(self.config.vocabulary, Some(self.config.room));
+        let places = texts.places();
+        let x = gather_rows(self.token_embed.val(), &texts.ids.into())
             + gather_rows(self.text_pos_embed.val(), &places)
             + self.type_embed.val().slice(s![0..1, ..]);
         self.embed_norm.forward(x) + self.modality_embed.val().slice(s![0..1, ..])

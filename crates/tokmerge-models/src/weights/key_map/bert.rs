@@ -9,9 +9,18 @@
 //! | `encoder.layer.{i}.{intermediate.dense,output.dense,output.LayerNorm}.*` | `blocks.{i}.{mlp.fc1,mlp.fc2,norm2}.*` |
 //! | `pooler.dense.*`, `classifier.*` beside the encoder | `pooler.*`, `head.*` |
 
-use super::{KeyMap, Names, Role, Source, block_path, module_and_tensor, one, rows, stack};
+use super::{KeyMap, Names, Role, Source, bert_block, block_path, module_and_tensor, one, rows};
 
 pub(super) struct Bert;
+
+/// Modules of a block: ours, and theirs.
+const MODULES: [(&str, &str); 5] = [
+    ("attn.proj", "attention.output.dense"),
+    ("norm1", "attention.output.LayerNorm"),
+    ("mlp.fc1", "intermediate.dense"),
+    ("mlp.fc2", "output.dense"),
+    ("norm2", "output.LayerNorm"),
+];
 
 impl KeyMap for Bert {
     fn name(&self) -> &'static str {
@@ -35,22 +44,8 @@ impl KeyMap for Bert {
 
     fn source(&self, path: &str, file: &Names) -> Option<Source> {
         let inside = |name: &str| format!("{}{name}", file.base());
-        if let Some((index, rest)) = block_path(path) {
-            let at = |name: String| inside(&format!("encoder.layer.{index}.{name}"));
-            let (module, tensor) = module_and_tensor(rest);
-            let module = match module {
-                "attn.qkv" => {
-                    let part = |part: &str| at(format!("attention.self.{part}.{tensor}"));
-                    return stack(file, ["query", "key", "value"].map(part));
-                }
-                "attn.proj" => "attention.output.dense",
-                "norm1" => "attention.output.LayerNorm",
-                "mlp.fc1" => "intermediate.dense",
-                "mlp.fc2" => "output.dense",
-                "norm2" => "output.LayerNorm",
-                _ => return None,
-            };
-            return one(file, at(format!("{module}.{tensor}")));
+        if let Some(block) = block_path(path) {
+            return bert_block(file, block, "attention.self", &MODULES);
         }
         let name = match module_and_tensor(path) {
             ("", "token_embed") => inside("embeddings.word_embeddings.weight"),

@@ -336,6 +336,24 @@ fn qkv_bias(file: &Names, q: String, k: String, v: String) -> Option<Source> {
     Some(Source::stack(vec![part(q), part(k), part(v)]))
 }
 
+/// A tensor of a block of transformers' BERT and its kin: queries, keys and values stacked from `attention`, and every other
+/// of our modules under the name that `modules` gives it there.
+fn bert_block(
+    file: &Names,
+    (index, path): (&str, &str),
+    attention: &str,
+    modules: &[(&str, &str)],
+) -> Option<Source> {
+    let at = |module: &str, tensor: &str| format!("{}encoder.layer.{index}.{module}.{tensor}", file.base());
+    let (module, tensor) = module_and_tensor(path);
+    if module == "attn.qkv" {
+        let part = |part: &str| at(&format!("{attention}.{part}"), tensor);
+        return stack(file, ["query", "key", "value"].map(part));
+    }
+    let (_, theirs) = modules.iter().find(|(ours, _)| *ours == module)?;
+    one(file, at(theirs, tensor))
+}
+
 /// A tensor with leading dimensions of 1 added or taken away until it has `rank` of them.
 fn with_rank(file: &Names, name: String, rank: usize) -> Option<Source> {
     let shape = file.shape(&name)?;

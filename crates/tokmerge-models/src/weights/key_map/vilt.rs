@@ -12,9 +12,18 @@
 //! | `layernorm.*`, `pooler.dense.*` | `norm.*`, `pooler.*` |
 //! | `classifier.{0,1,3}.*` beside the encoder | `head_fc.*`, `head_norm.*`, `head.*` |
 
-use super::{KeyMap, Names, Role, Source, block_path, module_and_tensor, one, rows, stack};
+use super::{KeyMap, Names, Role, Source, bert_block, block_path, module_and_tensor, one, rows};
 
 pub(super) struct Vilt;
+
+/// Modules of a block: ours, and theirs.
+const MODULES: [(&str, &str); 5] = [
+    ("attn.proj", "attention.output.dense"),
+    ("norm1", "layernorm_before"),
+    ("norm2", "layernorm_after"),
+    ("mlp.fc1", "intermediate.dense"),
+    ("mlp.fc2", "output.dense"),
+];
 
 impl KeyMap for Vilt {
     fn name(&self) -> &'static str {
@@ -38,22 +47,8 @@ impl KeyMap for Vilt {
 
     fn source(&self, path: &str, file: &Names) -> Option<Source> {
         let inside = |name: &str| format!("{}{name}", file.base());
-        if let Some((index, rest)) = block_path(path) {
-            let at = |name: String| inside(&format!("encoder.layer.{index}.{name}"));
-            let (module, tensor) = module_and_tensor(rest);
-            let module = match module {
-                "attn.qkv" => {
-                    let part = |part: &str| at(format!("attention.attention.{part}.{tensor}"));
-                    return stack(file, ["query", "key", "value"].map(part));
-                }
-                "attn.proj" => "attention.output.dense",
-                "norm1" => "layernorm_before",
-                "norm2" => "layernorm_after",
-                "mlp.fc1" => "intermediate.dense",
-                "mlp.fc2" => "output.dense",
-                _ => return None,
-            };
-            return one(file, at(format!("{module}.{tensor}")));
+        if let Some(block) = block_path(path) {
+            return bert_block(file, block, "attention.attention", &MODULES);
         }
         let name = match module_and_tensor(path) {
             ("", "token_embed") => inside("embeddings.text_embeddings.word_embeddings.weight"),
