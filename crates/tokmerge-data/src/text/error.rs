@@ -32,6 +32,12 @@ pub enum TextError {
         /// The highest that the model knows.
         most: u32,
     },
+    /// A tokenizer of no words.
+    #[error("a tokenizer needs words to know, and there is none; give words, or texts with some")]
+    NoWords,
+    /// A tokenizer that cannot be made of the words.
+    #[error("no tokenizer can be made of these words ({0})")]
+    Words(String),
     /// A limit that makes no sense.
     #[error("`max_tokens` is {max_tokens}, and the model has room for {room}; use 4 to {room}")]
     MaxTokens {

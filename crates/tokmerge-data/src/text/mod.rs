@@ -3,6 +3,7 @@
 mod error;
 mod lines;
 mod tokenizer;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 pub use error::TextError;
 pub use lines::{EXTENSIONS, Lines, read_lines};
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer};
+pub use words::TextForm;
 
 /// What a token is in its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

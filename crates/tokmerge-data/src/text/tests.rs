@@ -1,4 +1,5 @@
-use super::{Lines, Role, TextError, TextProcessor, TokenIds, Tokenizer};
+use super::{Lines, Role, TextError, TextForm, TextProcessor, TokenIds, Tokenizer};
+use proptest::prelude::*;
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,4 +107,60 @@ fn a_file_is_one_text_a_line_and_bad_lines_are_named() {
     let error = lines[2].as_ref().unwrap_err().to_string();
     assert!(error.contains("line 3") && error.contains("byte 5"), "{error}");
     assert_eq!(lines[3].as_deref().unwrap(), "three");
+}
+
+#[test]
+fn a_tokenizer_of_words_numbers_them_as_they_come_and_adds_what_its_form_says() {
+    let words = ["What colour", "is it?", "what", "RED"];
+    let bert = Tokenizer::of_words(words, TextForm::ClassAndSeparator).unwrap();
+    let TokenIds { ids, roles } = bert.encode("Is it  red? zebra", 64).unwrap();
+    assert_eq!(ids, [2, 6, 7, 9, 8, 1, 3]);
+    assert_eq!((roles[0], roles[1], roles[6]), (Role::Class, Role::Word, Role::Separator));
+    assert_eq!(
+        (bert.id("[PAD]"), bert.id("what"), bert.id("What"), bert.vocabulary()),
+        (Some(0), Some(4), None, 10)
+    );
+    let t5 = Tokenizer::of_words(words, TextForm::End).unwrap();
+    let TokenIds { ids, roles } = t5.encode("red zebra", 64).unwrap();
+    assert_eq!((ids, roles), (vec![8, 2, 1], vec![Role::Word, Role::Word, Role::Separator]));
+    assert_eq!(["<pad>", "</s>", "<unk>"].map(|token| t5.id(token)), [Some(0), Some(1), Some(2)]);
+    assert_eq!(t5.encode("red red red red", 3).unwrap().ids, [8, 8, 1]);
+}
+
+#[test]
+fn a_tokenizer_that_was_saved_is_the_same_when_it_is_opened() {
+    for form in [TextForm::ClassAndSeparator, TextForm::End] {
+        let made = Tokenizer::of_words(["one", "two", "Ünïcode", "?"], form).unwrap();
+        let (_dir, path) = tokenizer(made.to_json());
+        let opened = Tokenizer::open(&path).unwrap();
+        assert_eq!((opened.digest(), opened.to_json()), (made.digest(), made.to_json()));
+        for text in ["one two?", "ÜNÏCODE three", "?"] {
+            assert_eq!(opened.encode(text, 32).unwrap(), made.encode(text, 32).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_of_no_words_is_refused() {
+    for words in [&[][..], &["", "  \n"]] {
+        assert!(matches!(Tokenizer::of_words(words, TextForm::End), Err(TextError::NoWords)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn texts_of_the_words_of_a_tokenizer_come_back_in_lower_case(
+        words in prop::collection::vec("[a-zA-Z0-9äÖŠı一二]{1,9}|[?!.,;'-]", 1..24),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 1..40),
+    ) {
+        let text = picks.iter().map(|pick| pick.get(&words).as_str()).collect::<Vec<_>>().join(" ");
+        let lower: String = text.chars().flat_map(char::to_lowercase).collect();
+        for form in [TextForm::ClassAndSeparator, TextForm::End] {
+            let tokenizer = Tokenizer::of_words(&words, form).unwrap();
+            let ids = tokenizer.encode(&text, 64).unwrap().ids;
+            let around = if form == TextForm::End { 1 } else { 2 };
+            prop_assert_eq!(ids.len(), picks.len() + around);
+            prop_assert_eq!(tokenizer.decode(&ids).unwrap(), lower.clone());
+        }
+    }
 }

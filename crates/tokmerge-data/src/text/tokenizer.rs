@@ -18,7 +18,10 @@ const WHITE_SPACE: usize = 1 << 20;
 /// Makes tokens of texts.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// The file, or what stands for one.
     path: PathBuf,
+    /// What the file holds.
+    json: String,
     /// Of the file.
     digest: u64,
 }
@@ -41,15 +44,39 @@ impl Tokenizer {
             return Err(wrong(format!("is no file of at most {MOST_BYTES} bytes, as tokenizers are")));
         }
         let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+        let text = String::from_utf8(bytes).map_err(|error| {
+            wrong(format!("is no tokenizer (byte {} is not UTF-8)", error.utf8_error().valid_up_to()))
+        })?;
+        Self::from_json(text, path.to_owned())
+    }
+
+    /// A tokenizer of what a file holds.
+    ///
+    /// # Errors
+    /// When it is no tokenizer; `path` is named.
+    pub(super) fn from_json(json: String, path: PathBuf) -> Result<Self, TextError> {
+        let wrong = |reason: String| TextError::Tokenizer { path: path.clone(), reason };
+        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
             .map_err(|error| wrong(format!("is no tokenizer ({})", one_line(&error.to_string()))))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| wrong(error.to_string()))?;
         // FNV-1a.
-        let digest = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
-            (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        let digest = json.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        Ok(Self { inner, path: path.to_owned(), digest })
+        Ok(Self { inner, path, json, digest })
+    }
+
+    /// What a `tokenizer.json` of it holds, byte for byte as it was read: [`open`](Self::open) makes an equal tokenizer of it.
+    #[must_use]
+    pub fn to_json(&self) -> &str {
+        &self.json
+    }
+
+    /// Rows that a model's table of tokens needs at least: the highest number of a token, and one.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        self.inner.get_vocab(true).values().max().map_or(0, |last| *last as usize + 1)
     }
 
     /// Refuses a tokenizer that has tokens which a model with a table of `rows` does not know.
@@ -57,11 +84,11 @@ impl Tokenizer {
     /// # Errors
     /// When it has.
     pub fn check(&self, rows: usize) -> Result<(), TextError> {
-        let last = self.inner.get_vocab(true).values().copied().max().unwrap_or(0);
-        if (last as usize) < rows {
+        let needed = self.vocabulary();
+        if needed <= rows {
             return Ok(());
         }
-        let most = rows.saturating_sub(1) as u32;
+        let [last, most] = [needed, rows].map(|rows| rows.saturating_sub(1) as u32);
         Err(TextError::Vocabulary { path: self.path.clone(), last, most })
     }
 
