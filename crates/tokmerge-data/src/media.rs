@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::clip::{self, Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
 use crate::decode::{read_file, read_to_end};
 use crate::sound::{self, SoundError, SoundProcessor, decode_sound};
-use crate::text::{self, TextError, TextProcessor, TokenIds};
+use crate::text::{self, TextError, TextProcessor, TokenIds, Tokenizer};
 use crate::{
     Asked, DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Patches, Preprocess,
     PreprocessError, PreprocessOverrides, QuestionProcessor, Rgb,
@@ -264,6 +265,16 @@ impl Processor {
         match self {
             Self::Text(processor) => Some(processor),
             _ => None,
+        }
+    }
+
+    /// What makes tokens of texts and questions; `None` of anything else, and where nobody has given one.
+    #[must_use]
+    pub fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
+        match self {
+            Self::Text(processor) => processor.tokenizer(),
+            Self::Question(processor) => processor.text.tokenizer(),
+            Self::Image(_) | Self::Sound(_) | Self::Clip(_) => None,
         }
     }
 

@@ -32,6 +32,9 @@ pub struct Accuracy {
     /// Mean average precision in percent, of files with several labels.
     #[serde(rename = "map", skip_serializing_if = "Option::is_none")]
     pub mean_average_precision: Option<f64>,
+    /// BLEU of texts that were written; [`top1`](Self::top1) is then the percent that are right letter for letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bleu: Option<f64>,
     /// Percent of images whose first prediction is the unmerged model's.
     pub agreement: f64,
     /// Images over the time of this method's forward passes, reading not included.
@@ -314,6 +317,7 @@ impl Tally {
             top1: labelled(self.top1),
             top5: labelled(self.top5),
             mean_average_precision: None,
+            bleu: None,
             agreement: percent(self.agree, self.images),
             model_images_per_second: self.images as f64 / self.seconds.max(f64::MIN_POSITIVE),
             run_images_per_second: self.images as f64 / run_seconds.max(f64::MIN_POSITIVE),

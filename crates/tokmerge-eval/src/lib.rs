@@ -12,6 +12,7 @@ mod mean_average_precision;
 mod pairs;
 mod speed;
 mod statistics;
+mod written;
 
 pub use accuracy::{
     Accuracy, EvalError, EvalOptions, Labels, ListEvaluation, Observer, Prediction, evaluate, evaluate_lists,
@@ -23,3 +24,4 @@ pub use mean_average_precision::{MeanAveragePrecision, average_precision};
 pub use pairs::{PairsAccuracy, PairsError, SentencePair, evaluate_pairs, read_pairs};
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};
+pub use written::{WrittenAccuracy, WrittenError, WrittenOptions, evaluate_written};

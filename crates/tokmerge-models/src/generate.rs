@@ -122,10 +122,8 @@ impl Model {
         }
         let input = Input::Texts(Texts::new(texts, self.device()));
         let output = self.network().run(input, Pass::new(reduction));
-        let memory = Memory {
-            tokens: encoder.encoded(&output.tokens),
-            layout: output.tokens.layout.clone(),
-            key_bias: reduction.key_bias(&output.tokens),
+        let Some(memory) = self.network().memory(&output, reduction) else {
+            return Err(GenerateError::NoDecoder(self.name()));
         };
         let most: Vec<usize> = texts.iter().map(|text| options.length.of(text.len())).collect();
         let writer = Writer { decoder, encoder };

@@ -38,6 +38,7 @@ mod recheck;
 mod recompute;
 mod registry;
 mod stems;
+mod teach;
 pub mod weights;
 mod zero_shot;
 
@@ -74,7 +75,7 @@ pub use network::{Body, Config, Network};
 pub use open::{
     Described, ModelError, ModelOptions, TRAINED_WITH, Weights, configured, describe, describe_with_progress,
 };
-pub use pass::{Output, Pass, Probe, Read, StochasticDepth};
+pub use pass::{DropRates, Output, Pass, Probe, Read};
 pub use positions::{
     Absolute, AxisOrder, Frequencies, PositionConfig, Relative, Resampling, RotaryConfig, RotaryEmbedding,
     RotaryShape,
@@ -85,6 +86,7 @@ pub use stems::{
     BatchNorm, ConvStem, Convolution, PatchEmbed, TokenAttention, TokenTransformer, TokensToToken, TubeEmbed,
     TubeProjection,
 };
+pub use teach::Answers;
 pub use tokmerge_nn::{LayerScale, Linear, Mlp, Norm, parameters};
 pub use tokmerge_ops::{Activation, Isa, IsaError, Precision, UnknownPrecision, peak};
 pub use weights::{LoadError, LoadReport, Unused, load, load_with};

@@ -4,7 +4,7 @@ use crate::experts::{ExpertsConfig, RouterTraining, Routing};
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
 use crate::flops::{Convention, Cost, Work};
 use crate::input::{Input, InputShape};
-use crate::pass::{Encoded, Output, Pass, StochasticDepth, encode, resume};
+use crate::pass::{DropRates, Encoded, Output, Pass, encode, resume};
 use crate::positions::Absolute;
 use crate::recompute;
 use crate::registry::Spelling;
@@ -236,6 +236,12 @@ impl Config {
         }
     }
 
+    /// Whether it writes texts.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.writing_cost(1, 1).is_some()
+    }
+
     /// Tokens of a text or a question that there is room for; 0 of a model that takes something else.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -409,7 +415,7 @@ impl Network {
         &self,
         input: Input,
         reduction: &Reduction,
-        training: Option<StochasticDepth>,
+        training: Option<DropRates>,
         share: f64,
         loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
         found: &mut dyn FnMut(Gradients),
@@ -447,13 +453,16 @@ impl Body {
         &self,
         input: Input,
         reductions: [&Reduction; 2],
-        training: Option<StochasticDepth>,
+        training: Option<DropRates>,
         share: f64,
         loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
         found: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         each!(self, family => {
-            let (embedded, readout) = (enter(family, input, reductions[0]).0, family.readout());
+            let (mut embedded, readout) = (enter(family, input, reductions[0]).0, family.readout());
+            if let Some(training) = training {
+                embedded = training.drop_embedded(embedded);
+            }
             let run = recompute::gradients_by_block;
             run(family, embedded, reductions, training, readout, share, loss, found)
         })

@@ -135,3 +135,27 @@ pub(crate) fn with_tokenizer(
         None => processor,
     })
 }
+
+impl Architecture {
+    /// The same for random weights and texts cut by this tokenizer, with a table of as many rows as it has tokens; unchanged
+    /// where the model takes no texts.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: Arc<Tokenizer>) -> Self {
+        let rows = tokenizer.vocabulary();
+        match (&mut self.processor, &mut self.config) {
+            (Processor::Text(processor), Config::Text(config)) => {
+                config.vocabulary = rows;
+                *processor = processor.clone().with_tokenizer(tokenizer);
+                if let Some(decoder) = config.decoder {
+                    *processor = processor.clone().ended_by(decoder.end);
+                }
+            }
+            (Processor::Question(processor), Config::Vilt(config)) => {
+                config.vocabulary = rows;
+                processor.text = processor.text.clone().with_tokenizer(tokenizer);
+            }
+            _ => {}
+        }
+        self
+    }
+}

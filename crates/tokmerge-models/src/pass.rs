@@ -14,7 +14,7 @@ pub struct Pass<'a> {
     /// What will be read of the result.
     pub read: Read,
     /// Random parts of training: branches left out, noise on routers.
-    pub training: Option<StochasticDepth>,
+    pub training: Option<DropRates>,
     /// Sees the tokens of every block.
     pub probe: Option<&'a mut dyn Probe>,
 }
@@ -44,7 +44,7 @@ impl<'a> Pass<'a> {
 
     /// The same with random parts of training.
     #[must_use]
-    pub fn training(self, training: StochasticDepth) -> Self {
+    pub fn training(self, training: DropRates) -> Self {
         Self { training: Some(training), ..self }
     }
 
@@ -108,24 +108,73 @@ pub trait Probe {
     }
 }
 
-/// In training, branches of blocks are left out at random, image by image, and the others count for more (stochastic
-/// depth, or drop path). The rate rises linearly from 0 in the first block, as in DeiT and timm.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StochasticDepth {
-    /// Probability with which a branch of the last block is left out; below 1.
-    pub rate: f64,
+/// Place of the embedded tokens among those of which values are left out: no block's.
+const EMBEDDED: usize = usize::MAX - 1;
+
+/// What training leaves out at random; what stays counts for more.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DropRates {
+    /// Probability with which a branch of the last block is left out, item by item (stochastic depth, or drop path); below 1.
+    /// The rate rises linearly from 0 in the first block, as in DeiT and timm.
+    pub path: f64,
+    /// Probability with which a value is left out (dropout; Srivastava et al., 2014): of the embedded tokens, of what the
+    /// branches of pre-norm blocks add, and of what a decoder attends to; below 1. Weights of attention and the inside of
+    /// MLPs lose none, unlike in T5X.
+    pub values: f64,
     /// Decides which; to be another in every step.
     pub seed: u64,
 }
 
-impl StochasticDepth {
+impl DropRates {
+    /// Whether anything is left out.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.path > 0.0 || self.values > 0.0
+    }
+
+    /// `[T, C]`: the same with values left out; `place` says which.
+    pub(crate) fn drop_values(self, place: usize, x: Tensor<2>) -> Tensor<2> {
+        if self.values <= 0.0 {
+            return x;
+        }
+        const PARTS: f64 = 65536.0;
+        let ([rows, channels], device) = (x.dims(), x.device());
+        // Other numbers than those that leave branches out.
+        let mut random = Random::for_layer(self.seed.rotate_left(32), place, 1);
+        let (below, kept) = ((self.values * PARTS) as u64, (1.0 / (1.0 - self.values)) as f32);
+        let mut mask = Vec::with_capacity(rows * channels + 3);
+        while mask.len() < rows * channels {
+            let bits = random.bits();
+            mask.extend([0, 16, 32, 48].map(|at| if (bits >> at) & 0xFFFF < below { 0.0 } else { kept }));
+        }
+        mask.truncate(rows * channels);
+        x * Tensor::from_data(TensorData::new(mask, [rows, channels]), &device)
+    }
+
+    /// Tokens that enter the first block, with values left out.
+    pub(crate) fn drop_embedded(self, tokens: Tokens) -> Tokens {
+        let x = self.drop_values(EMBEDDED, tokens.x.clone());
+        tokens.with(x)
+    }
+
+    /// `before` with some of what was added to it, `[T, C]`; `place` says what is left out.
+    pub(crate) fn drop_added(self, place: usize, before: Tensor<2>, after: Tensor<2>) -> Tensor<2> {
+        match self.values > 0.0 {
+            true => before.clone() + self.drop_values(place, after - before),
+            false => after,
+        }
+    }
+
     /// What half `half` of block `layer` made of `before`, or `before` itself, for each item.
     fn drop(self, layer: usize, half: usize, depth: usize, before: Tensor<2>, after: Tokens) -> Tokens {
-        let rate = self.rate * layer as f64 / depth.saturating_sub(1).max(1) as f64;
+        let place = 2 * layer + half;
+        let x = self.drop_added(place, before.clone(), after.x.clone());
+        let after = after.with(x);
+        let rate = self.path * layer as f64 / depth.saturating_sub(1).max(1) as f64;
         if rate <= 0.0 {
             return after;
         }
-        let mut random = Random::for_layer(self.seed, 2 * layer + half, 0);
+        let mut random = Random::for_layer(self.seed, place, 0);
         let mut factors = Vec::with_capacity(after.layout.rows());
         for len in after.layout.lens() {
             let factor = if random.unit() < rate { 0.0 } else { 1.0 / (1.0 - rate) };
@@ -157,6 +206,9 @@ pub(crate) fn encode<F: Family>(
     pass: Pass<'_>,
     readout: Readout,
 ) -> Encoded {
+    if let Some(training) = pass.training {
+        tokens = training.drop_embedded(tokens);
+    }
     let mut walk = Walk { trace, ..Walk::new(family, pass, readout) };
     for layer in 0..family.blocks().len() {
         tokens = walk.block(layer, tokens);
@@ -268,7 +320,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
 
     fn feed_forward(&mut self, layer: usize, tokens: Tokens) -> Tokens {
         let block = &self.family.blocks()[layer];
-        let Some(StochasticDepth { seed, .. }) = self.pass.training else {
+        let Some(DropRates { seed, .. }) = self.pass.training else {
             return block.feed_forward(tokens, None).0;
         };
         let before = tokens.x.clone();

@@ -5,7 +5,7 @@
 //! the backward pass one block after the other runs once more and hands the gradient of what entered it to the one before.
 
 use crate::family::Family;
-use crate::pass::{Pass, Read, StochasticDepth, Walk};
+use crate::pass::{DropRates, Pass, Read, Walk};
 use burn::tensor::{Gradients, Tensor};
 use tokmerge_merge::{Readout, Reduction, Tokens};
 
@@ -15,7 +15,7 @@ pub(crate) fn gradients_by_block<F: Family>(
     family: &F,
     embedded: Tokens,
     [first, again]: [&Reduction; 2],
-    training: Option<StochasticDepth>,
+    training: Option<DropRates>,
     readout: Readout,
     share: f64,
     loss: impl FnOnce(Tensor<2>) -> Tensor<1>,

@@ -10,8 +10,8 @@ use tokmerge_checkpoint::{Dtype, TensorView, save_safetensors};
 use tokmerge_data::Preprocess;
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_models::{
-    Architecture, Config, ExpertsConfig, FamilyConfig, Input, Model, ModelError, ModelOptions, Network, Pass,
-    Placement, PreLogits, Routing, StochasticDepth, VitConfig, Weights, architecture, timm_config,
+    Architecture, Config, DropRates, ExpertsConfig, FamilyConfig, Input, Model, ModelError, ModelOptions,
+    Network, Pass, Placement, PreLogits, Routing, VitConfig, Weights, architecture, timm_config,
 };
 
 const ITEMS: usize = 3;
@@ -193,11 +193,11 @@ fn a_model_without_experts_has_no_routing() {
 #[test]
 fn training_balances_experts() {
     let device = Device::flex().autodiff();
-    let drop = StochasticDepth { rate: 0.0, seed: 5 };
+    let drop = DropRates { seed: 5, ..DropRates::default() };
     let train = |model: &Network, spec: &str, seed: u64| {
         let reduction = bind(spec, vit(model));
         let images = images(&pixels(), [ITEMS, 3, 12, 20], &device);
-        model.run(Input::Images(images), Pass::new(&reduction).training(StochasticDepth { seed, ..drop }))
+        model.run(Input::Images(images), Pass::new(&reduction).training(DropRates { seed, ..drop }))
     };
     let model = random(&config(), 3, &device);
     for spec in ["none", "patchmerger:m=8"] {

@@ -10,8 +10,8 @@ use common::{gradients_of, noise, random, random_but};
 use std::collections::BTreeMap;
 use tokmerge_merge::{BindError, Method, Reduction, Trace, Wants};
 use tokmerge_models::{
-    BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, Pass, Placement,
-    Pool, PositionConfig, QkNorm, QkvBias, StochasticDepth, TextPositions, VitConfig, parameters,
+    BlockConfig, ClassToken, Config, DistillationHead, DropRates, ExpertsConfig, FamilyConfig, Network, Pass,
+    Placement, Pool, PositionConfig, QkNorm, QkvBias, TextPositions, VitConfig, parameters,
 };
 
 /// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing. The classifier of ViLT has a
@@ -304,7 +304,7 @@ fn gradients_by_block_equal_those_of_the_whole() {
             let reduction = reduction.with_mergers(model.mergers().clone());
             let values = noise(ITEMS * config.shape().input.len(), 23);
             let input = || common::input(&config, &values, &device);
-            for drop in [None, Some(StochasticDepth { rate: 0.5, seed: 7 })] {
+            for drop in [None, Some(DropRates { path: 0.5, seed: 7, ..DropRates::default() })] {
                 let (logits, auxiliary) = match drop {
                     None => (model.run(input(), Pass::head(&reduction)).logits, None),
                     Some(drop) => {

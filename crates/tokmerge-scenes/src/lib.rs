@@ -33,7 +33,7 @@
 //! ```
 //!
 //! [`questions`] are asked about pictures of several things, such as "What shape is left of the red one?", and cannot be
-//! answered without looking.
+//! answered without looking. [`sentences`] are to be translated from one language into another, both made up.
 
 mod canvas;
 mod class;
@@ -46,6 +46,7 @@ mod geometry;
 mod motion;
 pub mod questions;
 mod random;
+pub mod sentences;
 mod shape;
 
 pub use class::CLASSES;

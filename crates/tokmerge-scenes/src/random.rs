@@ -25,6 +25,12 @@ impl Random {
         Self::for_image(Self(seed ^ QUESTIONS).bits(), index)
     }
 
+    /// The numbers of one sentence of a seed, which have nothing to do with those of anything else.
+    pub(crate) fn for_sentence(seed: u64, index: u64) -> Self {
+        const SENTENCES: u64 = 0x0073_6179;
+        Self::for_image(Self(seed ^ SENTENCES).bits(), index)
+    }
+
     /// The numbers that one round of all questions of a kind is shuffled with.
     pub(crate) fn for_round(seed: u64, kind: usize, round: u64) -> Self {
         const ROUNDS: u64 = 0x726F_756E;

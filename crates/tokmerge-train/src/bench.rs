@@ -2,7 +2,7 @@
 
 use crate::loss::{Loss, soft_targets};
 use crate::optimizer::{Groups, optimizer};
-use crate::pass::Pass;
+use crate::pass::{Pass, Target};
 use crate::recipe::{AdamRecipe, OptimizerRecipe, Recompute};
 use crate::weights::placeholder;
 use burn::tensor::{Tensor, TensorData};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use tokmerge_eval::{BenchOptions, Rounds, Speed};
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Model, Network, NotFinite, StochasticDepth};
+use tokmerge_models::{Answers, DropRates, InputShape, Model, Network, NotFinite};
 use tokmerge_nn::parameters::assign;
 
 /// Rounds before any counts.
@@ -25,7 +25,7 @@ struct Learner {
 }
 
 /// Times steps of training (forward, backward, AdamW) at several ways of merging in turn, one step each per round, on
-/// random normal images. Each way trains a copy of the model of its own.
+/// random normal images, or on random texts: a model that writes is taught texts as long as those that it reads. Each way trains a copy of the model of its own.
 ///
 /// # Errors
 /// When an output of the model is not finite.
@@ -38,8 +38,14 @@ pub fn bench_training(
     let (shape, classes) = (model.input(), model.classes());
     let device = model.device().clone().autodiff();
     let batch = shape.random(options.batch_size, 1);
-    let labels: Vec<usize> = (0..options.batch_size).map(|item| item % classes.max(1)).collect();
-    let targets = soft_targets(&labels, classes, 0.0);
+    let target = match model.network().decoder() {
+        Some(_) => Target::Texts { answers: answers(&shape, options.batch_size), smoothing: 0.0 },
+        None => {
+            let labels: Vec<usize> = (0..options.batch_size).map(|item| item % classes.max(1)).collect();
+            let targets = TensorData::new(soft_targets(&labels, classes, 0.0), [options.batch_size, classes]);
+            Target::Classes { targets: Tensor::from_data(targets, &device), loss: Loss::CrossEntropy }
+        }
+    };
     let recipe = OptimizerRecipe::AdamW(AdamRecipe { weight_decay: 0.01, ..AdamRecipe::default() });
     let mut learners: Vec<Learner> = reductions
         .iter()
@@ -51,10 +57,9 @@ pub fn bench_training(
             Learner { network, groups, optimizer }
         })
         .collect();
-    let drop = StochasticDepth { rate: 0.0, seed: 0 };
     let passes: Vec<Pass> = reductions
         .iter()
-        .map(|reduction| Pass { reduction: reduction.clone(), drop, recompute, loss: Loss::CrossEntropy })
+        .map(|reduction| Pass { reduction: reduction.clone(), drop: DropRates::default(), recompute })
         .collect();
     // What a forward pass costs is counted once, untimed.
     let counts = reductions.iter().map(|reduction| count(model, reduction, &options));
@@ -63,17 +68,28 @@ pub fn bench_training(
     let timing = BenchOptions { peak: None, ..options };
     let rounds = Rounds::measure(reductions.len(), WARM_UP, &timing, |_, index| {
         let (pass, learner) = (&passes[index], &mut learners[index]);
-        let (batch, targets) = (batch.clone(), targets.clone());
+        let (batch, target) = (batch.clone(), target.clone());
         let now = Instant::now();
         let input = batch.into_input(&shape, &device);
-        let targets = TensorData::new(targets, [options.batch_size, classes]);
-        let (_, gradients) =
-            pass.gradients(&learner.network, input, Tensor::from_data(targets, &device), 1.0);
+        let (_, gradients) = pass.gradients(&learner.network, input, target, 1.0);
         let network = std::mem::replace(&mut learner.network, placeholder());
         learner.network = learner.optimizer.step(learner.groups.rates(1e-4), network, gradients);
         now.elapsed().as_secs_f64()
     });
     Ok(rounds.speeds(reductions, &counts, options.batch_size))
+}
+
+/// Tokens of an answer to a question, the end included.
+const ANSWER: usize = 8;
+
+/// Random texts to be written: as long as those that go in, or as answers to questions are.
+fn answers(shape: &InputShape, items: usize) -> Answers {
+    let (vocabulary, len) = match *shape {
+        InputShape::Text { vocabulary, most } => (vocabulary, most),
+        InputShape::Question { vocabulary, room, .. } => (vocabulary, ANSWER.min(room)),
+        _ => (1, 1),
+    };
+    Answers::new(&InputShape::Text { vocabulary, most: len }.random(items, 3).texts)
 }
 
 /// Operations, tokens left and activations of one item of a forward pass.

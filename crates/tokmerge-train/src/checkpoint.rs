@@ -26,6 +26,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokmerge_checkpoint::{AtomicFile, Checkpoint, Dtype, OutputLock, TensorView, save_safetensors};
+use tokmerge_data::text::TOKENIZER_FILE;
 use tokmerge_models::{TRAINED_WITH, timm_config};
 use tokmerge_nn::parameters::{self, Values};
 
@@ -345,7 +346,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), (PathBuf, String)> {
     AtomicFile::replace(path, content).map_err(|error| (path.to_owned(), error.to_string()))
 }
 
-/// `config.json` and `model.safetensors`, as `local-dir:` opens them.
+/// `config.json`, `model.safetensors` and the tokenizer of a model of texts, as `local-dir:` opens them.
 fn write_model(
     setup: &Setup,
     weights: &BTreeMap<String, Values>,
@@ -354,6 +355,9 @@ fn write_model(
     let config = timm_config(&setup.architecture, &setup.data.class_names);
     let config = config.map_err(|error| (dir.join(CONFIG), error.to_string()))?;
     save(weights, &setup.recipe.merge, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
+    if let Some(tokenizer) = setup.architecture.processor.tokenizer() {
+        write(&dir.join(TOKENIZER_FILE), tokenizer.to_json().as_bytes())?;
+    }
     write(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())
 }
 

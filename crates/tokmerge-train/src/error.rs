@@ -3,7 +3,7 @@
 use crate::recipe::RecipeError;
 use std::path::PathBuf;
 use tokmerge_checkpoint::{CheckpointError, LockError};
-use tokmerge_data::{DatasetError, LabelsError, PreprocessError};
+use tokmerge_data::{DatasetError, LabelsError, MediaError, PreprocessError};
 use tokmerge_eval::EvalError;
 use tokmerge_merge::BindError;
 use tokmerge_models::{ConfigureError, ImageSizeError, ModelError, UnknownModel};
@@ -27,6 +27,9 @@ pub enum TrainError {
     /// The data do not go together with each other or with the model.
     #[error("{0}")]
     Data(String),
+    /// Files cannot be prepared as the recipe says.
+    #[error(transparent)]
+    Media(#[from] MediaError),
     /// The model cannot be opened.
     #[error(transparent)]
     Model(#[from] ModelError),

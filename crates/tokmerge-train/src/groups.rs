@@ -22,7 +22,11 @@ impl Member {
 }
 
 fn is_embedding(path: &str) -> bool {
-    path.starts_with("pos_embed") || path.ends_with("_token")
+    let of_tokens =
+        ["pos_embed", "text_pos_embed", "token_embed", "type_embed", "modality_embed", "distance_bias"];
+    of_tokens.iter().any(|name| path.starts_with(name))
+        || path.ends_with("_token")
+        || path.ends_with(".distance_bias")
 }
 
 /// From 0 for the embeddings to `depth + 1` for norm and head.
@@ -54,6 +58,10 @@ mod tests {
             ("pos_embed_temporal", 3),
             ("cls_token", 3),
             ("reg_token", 3),
+            ("token_embed", 2),
+            ("text_pos_embed", 2),
+            ("distance_bias", 2),
+            ("decoder.distance_bias", 2),
         ] {
             assert!(!decays(path, rank), "{path}");
         }

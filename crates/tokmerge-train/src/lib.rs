@@ -32,7 +32,7 @@ mod weights;
 pub use bench::bench_training;
 pub use checkpoint::{Checkpoints, Position};
 pub use error::TrainError;
-pub use loss::{Loss, binary_cross_entropy, soft_cross_entropy, soft_targets};
+pub use loss::{Loss, binary_cross_entropy, soft_cross_entropy, soft_targets, token_cross_entropy};
 pub use recipe::{
     AdafactorRecipe, AdamRecipe, DataRecipe, DistillRecipe, LoraRecipe, ModelRecipe, OptimizerRecipe, Recipe,
     RecipeError, Recompute, RegularisationRecipe, RoutingRecipe, SamplingRecipe, ScheduleKind,

@@ -1,6 +1,7 @@
 //! What happened, as CSV: one file of steps, one of validations.
 
 use crate::checkpoint::Checkpoints;
+use crate::data::Measure;
 use crate::error::TrainError;
 use crate::validate::Validation;
 use std::fs::File;
@@ -14,6 +15,10 @@ const VALIDATION_HEADING: [&str; 9] =
 /// The same where items have several labels.
 const VALIDATION_HEADING_OF_LISTS: [&str; 8] =
     ["step", "epoch", "weights", "merge", "map", "images", "gmacs", "mean_tokens"];
+
+/// The same where texts are to be written.
+const VALIDATION_HEADING_OF_TEXTS: [&str; 9] =
+    ["step", "epoch", "weights", "merge", "bleu", "exact", "texts", "gmacs", "mean_tokens"];
 
 /// A step, as it is logged.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +44,12 @@ pub(crate) struct Log {
 impl Log {
     /// Opens the files of a run that has done `step` steps; rows of later steps are taken out, since these will be
     /// done again.
-    pub(crate) fn open(checkpoints: &Checkpoints, step: usize, has_lists: bool) -> Result<Self, TrainError> {
-        let heading: &[&str] = if has_lists { &VALIDATION_HEADING_OF_LISTS } else { &VALIDATION_HEADING };
+    pub(crate) fn open(checkpoints: &Checkpoints, step: usize, measure: Measure) -> Result<Self, TrainError> {
+        let heading: &[&str] = match measure {
+            Measure::Classes => &VALIDATION_HEADING,
+            Measure::Lists => &VALIDATION_HEADING_OF_LISTS,
+            Measure::Texts => &VALIDATION_HEADING_OF_TEXTS,
+        };
         let (steps, _) = Table::open(checkpoints, STEPS, &STEPS_HEADING, step)?;
         let (validation, validated) = Table::open(checkpoints, VALIDATION, heading, step)?;
         Ok(Self { steps, validation, validated })
@@ -72,9 +81,10 @@ impl Log {
                 validation.of.name().to_owned(),
                 accuracy.merge.clone(),
             ];
-            match accuracy.mean_average_precision {
-                Some(precision) => row.push(percent(Some(precision))),
-                None => row.extend([percent(accuracy.top1), percent(accuracy.top5)]),
+            match (accuracy.mean_average_precision, accuracy.bleu) {
+                (Some(precision), _) => row.push(percent(Some(precision))),
+                (None, Some(bleu)) => row.extend([percent(Some(bleu)), percent(accuracy.top1)]),
+                (None, None) => row.extend([percent(accuracy.top1), percent(accuracy.top5)]),
             }
             row.extend([
                 accuracy.images.to_string(),

@@ -55,7 +55,7 @@ pub(crate) fn targets(network: &Network, recipe: &LoraRecipe) -> Result<BTreeSet
             found.insert(layer.clone());
         }
     }
-    for name in &recipe.also {
+    for name in recipe.also.iter().flatten() {
         let paths = shapes(network);
         if !paths.keys().any(|path| trains(std::slice::from_ref(name), path)) {
             return Err(TrainError::Data(format!(
@@ -134,7 +134,7 @@ impl Reparameterizer for &mut Attach<'_> {
     ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
         let layer = path.strip_suffix(".weight");
         if !layer.is_some_and(|layer| self.targets.contains(layer)) {
-            return (param.set_require_grad(trains(&self.recipe.also, path)), None);
+            return (param.set_require_grad(trains(&self.recipe.also(), path)), None);
         }
         let shape = param.lazy_shape();
         let (outputs, inputs) = (shape[0], shape[1]);

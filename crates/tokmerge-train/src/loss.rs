@@ -1,6 +1,6 @@
 //! Losses against soft targets.
 
-use burn::tensor::{Tensor, activation::log_softmax};
+use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
 use serde::{Deserialize, Serialize};
 
 /// What is minimised.
@@ -44,6 +44,25 @@ pub fn soft_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     (log_softmax(logits, 1) * targets).sum() / -(items as f64)
 }
 
+/// `-log softmax(logits)` of tokens that are to be written, the mean over tokens: `logits: [T, vocabulary]`, `ids: [T]` → `[1]`.
+/// Of the target `smoothing` is spread evenly over the vocabulary.
+///
+/// # Panics
+/// When there are more or fewer tokens than rows.
+pub fn token_cross_entropy(logits: Tensor<2>, ids: &[u32], smoothing: f64) -> Tensor<1> {
+    let ([tokens, vocabulary], device) = (logits.dims(), logits.device());
+    assert_eq!(tokens, ids.len(), "a token for every row");
+    let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [tokens, 1]), &device);
+    let logs = log_softmax(logits, 1);
+    let own = logs.clone().gather(1, ids).sum() * (1.0 - smoothing);
+    let all = match smoothing > 0.0 {
+        true => own + logs.sum() * (smoothing / vocabulary as f64),
+        false => own,
+    };
+    all / -(tokens as f64)
+}
+
 /// Binary cross-entropy of `sigmoid(logits)`, the mean over items and classes: both `[B, classes]` → `[1]`.
 pub fn binary_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     // max(x, 0) - x t + log(1 + exp(-|x|)), which overflows for no x.
@@ -53,7 +72,7 @@ pub fn binary_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> 
 
 #[cfg(test)]
 mod tests {
-    use super::{binary_cross_entropy, soft_cross_entropy, soft_targets};
+    use super::{binary_cross_entropy, soft_cross_entropy, soft_targets, token_cross_entropy};
     use burn::tensor::{Device, Tensor, TensorData};
 
     #[test]
@@ -89,6 +108,27 @@ mod tests {
             leaf.grad(&loss.backward()).expect("a gradient").into_data().try_to_vec::<f32>().expect("f32");
         assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
         assert!(found.iter().zip(&gradient).all(|(a, e)| (a - e).abs() < 1e-6), "{found:?} {gradient:?}");
+    }
+
+    /// Tokens are classes of a vocabulary: the same loss against soft targets, and so the same gradient.
+    #[test]
+    fn the_loss_of_tokens_is_that_of_their_soft_targets() {
+        let device = Device::flex().autodiff();
+        let logits = [[1.0f32, -1.0, 0.5], [0.0, 2.0, 0.0], [0.3, 0.1, -0.7]];
+        for smoothing in [0.0, 0.1] {
+            let of = |loss: &dyn Fn(Tensor<2>) -> Tensor<1>| {
+                let leaf = Tensor::<2>::from_data(TensorData::from(logits), &device).require_grad();
+                let loss = loss(leaf.clone());
+                let gradient = leaf.grad(&loss.backward()).expect("a gradient").into_data();
+                (loss.into_scalar::<f32>(), gradient.try_to_vec::<f32>().expect("f32"))
+            };
+            let (loss, gradient) = of(&|logits| token_cross_entropy(logits, &[2, 1, 0], smoothing));
+            let targets = TensorData::new(soft_targets(&[2, 1, 0], 3, smoothing), [3, 3]);
+            let targets = Tensor::from_data(targets, &device);
+            let (expected, gradients) = of(&|logits| soft_cross_entropy(logits, targets.clone()));
+            assert!((loss - expected).abs() < 1e-6, "{loss} {expected}");
+            assert!(gradient.iter().zip(&gradients).all(|(a, e)| (a - e).abs() < 1e-6), "{gradient:?}");
+        }
     }
 
     /// By hand: -t log s(x) - (1 - t) log (1 - s(x)), whose gradient by x is s(x) - t.

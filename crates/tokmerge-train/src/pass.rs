@@ -1,36 +1,72 @@
 //! The one place where training runs the model.
 
-use crate::loss::Loss;
+use crate::loss::{Loss, token_cross_entropy};
 use crate::recipe::Recompute;
 use burn::tensor::{Device, Tensor};
 use burn_optim::{GradientsAccumulator, GradientsParams};
 use std::ops::Range;
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Batch, Input, InputShape, Network, Pass as NetworkPass, StochasticDepth};
+use tokmerge_models::{Answers, Batch, DropRates, Input, InputShape, Network, Pass as NetworkPass};
 
 /// How a batch becomes gradients.
 #[derive(Clone, Debug)]
 pub(crate) struct Pass {
     /// Its weights, if it has any, are the model's own.
     pub(crate) reduction: Reduction,
-    pub(crate) drop: StochasticDepth,
+    pub(crate) drop: DropRates,
     pub(crate) recompute: Recompute,
-    pub(crate) loss: Loss,
+}
+
+/// What a batch is to give, and so what is minimised.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// `[B, classes]`, and a loss of logits of classes.
+    Classes { targets: Tensor<2>, loss: Loss },
+    /// A text for every item: the cross-entropy of its tokens, `smoothing` of each target spread over the vocabulary.
+    Texts { answers: Answers, smoothing: f64 },
+}
+
+impl Target {
+    /// That of some items in a row.
+    fn part(&self, items: Range<usize>, device: &Device) -> Self {
+        match self {
+            Self::Classes { targets, loss } => {
+                Self::Classes { targets: targets.clone().slice([items]).to_device(device), loss: *loss }
+            }
+            Self::Texts { answers, smoothing } => {
+                Self::Texts { answers: answers.select(&items.collect::<Vec<_>>()), smoothing: *smoothing }
+            }
+        }
+    }
+
+    /// What the mean is taken over: items, or tokens.
+    fn count(&self) -> usize {
+        match self {
+            Self::Classes { targets, .. } => targets.dims()[0],
+            Self::Texts { answers, .. } => answers.ids.len(),
+        }
+    }
 }
 
 impl Pass {
-    /// The mean loss of an input against targets `[B, classes]`, and `share` times its gradients.
+    /// The mean loss of an input against its target, and `share` times its gradients.
     pub(crate) fn gradients(
         &self,
         network: &Network,
         input: Input,
-        targets: Tensor<2>,
+        target: Target,
         share: f64,
     ) -> (f64, GradientsParams) {
         let reduction = self.reduction.clone().with_mergers(network.mergers().clone());
         // Experts are chosen in another way in training, whatever else is left out.
-        let drop = (self.drop.rate > 0.0 || network.config().experts().is_some()).then_some(self.drop);
-        let loss = |logits| self.loss.of(logits, targets);
+        let drop = (self.drop.any() || network.config().experts().is_some()).then_some(self.drop);
+        let (targets, of_classes) = match target {
+            Target::Classes { targets, loss } => (targets, loss),
+            Target::Texts { answers, smoothing } => {
+                return texts(network, input, &reduction, drop, &answers, smoothing, share);
+            }
+        };
+        let loss = |logits| of_classes.of(logits, targets);
         match self.recompute {
             Recompute::Nothing => {
                 let pass = match drop {
@@ -42,9 +78,7 @@ impl Pass {
                     Some(auxiliary) => loss(output.logits) + auxiliary,
                     None => loss(output.logits),
                 };
-                let value = f64::from(loss.clone().into_scalar::<f32>());
-                let loss = if share == 1.0 { loss } else { loss * share };
-                (value, GradientsParams::from_grads(loss.backward(), network))
+                backward(network, loss, share)
             }
             Recompute::Blocks => {
                 let mut sum = GradientsAccumulator::new();
@@ -63,39 +97,67 @@ impl Pass {
         &self,
         network: &Network,
         devices: &[Device],
+        home: &Device,
         batch: &Batch,
         shape: &InputShape,
-        targets: &Tensor<2>,
+        target: &Target,
         share: f64,
     ) -> (f64, GradientsParams) {
-        let items = batch.items(shape);
-        let parts = portions(items, devices.len());
-        let home = targets.device();
-        let part_of = |part: &Range<usize>| part.len() as f64 / items as f64;
+        let parts = portions(batch.items(shape), devices.len());
+        let all = target.count() as f64;
         let mut results = Vec::with_capacity(parts.len());
         std::thread::scope(|scope| {
             let mut threads = Vec::with_capacity(parts.len());
             for (replica, (part, device)) in parts.iter().zip(devices).enumerate() {
                 let network = burn::module::Module::fork(network.clone(), device);
                 let input = batch.select(&part.clone().collect::<Vec<_>>(), shape).into_input(shape, device);
-                let targets = targets.clone().slice([part.clone()]).to_device(device);
+                let target = target.part(part.clone(), device);
+                let part = target.count() as f64 / all;
                 // Otherwise the first item of every part would lose the same branches.
-                let drop = StochasticDepth { seed: self.drop.seed.wrapping_add(replica as u64), ..self.drop };
-                let (pass, share) = (Self { drop, ..self.clone() }, share * part_of(part));
-                threads.push(scope.spawn(move || pass.gradients(&network, input, targets, share)));
+                let drop = DropRates { seed: self.drop.seed.wrapping_add(replica as u64), ..self.drop };
+                let (pass, share) = (Self { drop, ..self.clone() }, share * part);
+                threads.push((part, scope.spawn(move || pass.gradients(&network, input, target, share))));
             }
-            for thread in threads {
-                results.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            for (part, thread) in threads {
+                results.push((part, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
             }
         });
         // In order, so that sums do not depend on who was first.
         let (mut loss, mut sum) = (0.0, GradientsAccumulator::new());
-        for ((value, gradients), part) in results.into_iter().zip(&parts) {
-            loss += value * part_of(part);
-            sum.accumulate(network, gradients.to_device(&home, network));
+        for (part, (value, gradients)) in results {
+            loss += value * part;
+            sum.accumulate(network, gradients.to_device(home, network));
         }
         (loss, sum.grads())
     }
+}
+
+/// The mean loss of all tokens of texts that are to be written, and `share` times its gradients.
+fn texts(
+    network: &Network,
+    input: Input,
+    reduction: &Reduction,
+    drop: Option<DropRates>,
+    answers: &Answers,
+    smoothing: f64,
+    share: f64,
+) -> (f64, GradientsParams) {
+    let pass = NetworkPass::new(reduction);
+    let pass = match drop {
+        Some(drop) => pass.training(drop),
+        None => pass,
+    };
+    let output = network.run(input, pass);
+    let logits = network.teach(&output, reduction, answers, drop);
+    let logits = logits.unwrap_or_else(|| unreachable!("texts are written by models that have a decoder"));
+    backward(network, token_cross_entropy(logits, &answers.ids, smoothing), share)
+}
+
+/// A loss, and `share` times its gradients.
+fn backward(network: &Network, loss: Tensor<1>, share: f64) -> (f64, GradientsParams) {
+    let value = f64::from(loss.clone().into_scalar::<f32>());
+    let loss = if share == 1.0 { loss } else { loss * share };
+    (value, GradientsParams::from_grads(loss.backward(), network))
 }
 
 /// `items` in at most `parts` parts that differ by one at most; none is empty.

@@ -46,6 +46,10 @@ impl Schedule {
             ScheduleKind::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
             ScheduleKind::Linear => 1.0 - done,
             ScheduleKind::Constant => 1.0,
+            ScheduleKind::Rsqrt => {
+                let begin = self.warmup_steps.max(1.0);
+                (begin / step.max(begin)).sqrt()
+            }
         };
         self.min_lr + (self.peak - self.min_lr) * height
     }
@@ -71,6 +75,13 @@ mod tests {
             assert!((10..109).all(|step| schedule.lr(step) > schedule.lr(step + 1)));
         }
         assert_eq!(schedule(ScheduleKind::Constant).lr(109), 1.0);
+    }
+
+    #[test]
+    fn the_root_of_the_step_halves_the_rate_in_four_times_the_steps() {
+        let schedule = Schedule { min_lr: 0.0, ..schedule(ScheduleKind::Rsqrt) };
+        assert_eq!((schedule.lr(10), schedule.lr(40)), (1.0, 0.5));
+        assert!((10..109).all(|step| schedule.lr(step) > schedule.lr(step + 1)));
     }
 
     #[test]

@@ -10,7 +10,9 @@ use crate::weights::random;
 use burn::tensor::Device;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokmerge_checkpoint::{Progress, Silent};
+use tokmerge_data::text::{TextError, TextForm, Tokenizer};
 use tokmerge_data::{Media, Preprocess, Processor};
 use tokmerge_merge::{Method, ModelFacts, SpecError};
 use tokmerge_models::{
@@ -90,7 +92,7 @@ impl Start {
                 }
                 (network, architecture)
             }
-            None => drawn(&recipe, classes, &device)?,
+            None => drawn(&recipe, &mut data, classes, &device)?,
         };
         let origin = match recipe.model.weights {
             Some(_) => Origin::Given,
@@ -98,6 +100,7 @@ impl Start {
         };
         data = data.drawn_for(&architecture.config.shape().input)?;
         architecture.processor = suit::processor(&architecture.processor, &recipe, &mut data)?;
+        suit::writes(&recipe, &architecture, &data)?;
         View::new(&architecture.processor, &recipe.regularisation)
             .map_err(|error| TrainError::Data(format!("regularisation: {error}")))?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
@@ -238,7 +241,12 @@ fn tuned(
 }
 
 /// A model of random weights.
-fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Network, Architecture), TrainError> {
+fn drawn(
+    recipe: &Recipe,
+    data: &mut Data,
+    classes: usize,
+    device: &Device,
+) -> Result<(Network, Architecture), TrainError> {
     let wanted = &recipe.model;
     let mut architecture = match &wanted.name {
         Some(name) if name.contains(':') => {
@@ -263,18 +271,49 @@ fn drawn(recipe: &Recipe, classes: usize, device: &Device) -> Result<(Network, A
         num_frames: wanted.num_frames,
     };
     let config = overridden(architecture.config.clone().with_num_classes(classes), &overrides)?;
-    let size = wanted.img_size.map_or_else(|| config.shape().img_size(), |side| (side, side));
-    let config = config.with_img_size(size)?;
-    architecture.processor = architecture.processor.with_size(size)?;
+    let config = match data.media {
+        Media::Text => config,
+        _ => {
+            let size = wanted.img_size.map_or_else(|| config.shape().img_size(), |side| (side, side));
+            architecture.processor = architecture.processor.with_size(size)?;
+            config.with_img_size(size)?
+        }
+    };
     if let (Processor::Clip(clips), Some(frames)) = (&architecture.processor, wanted.num_frames) {
         architecture.processor = clips.clone().with_frames(frames).into();
     }
     architecture.config = config;
+    if let Some(tokenizer) = tokenizer(recipe, data, &architecture)? {
+        architecture = architecture.with_tokenizer(tokenizer);
+    }
     // Checks what a config.json would be checked for.
     timm_config(&architecture, &[])?;
     let network = random(&architecture.config, recipe.train.dtype.precision(), recipe.train.seed, device);
     let network = assign(network, &BTreeMap::new(), device);
     Ok((network, architecture))
+}
+
+/// What cuts the texts of a model of random weights, if it takes texts and has no tokenizer: the recipe's, or one that knows
+/// the words of the training texts.
+fn tokenizer(
+    recipe: &Recipe,
+    data: &mut Data,
+    architecture: &Architecture,
+) -> Result<Option<Arc<Tokenizer>>, TrainError> {
+    let wrong = |error: TextError| TrainError::Data(format!("model.tokenizer: {error}"));
+    if let Some(path) = &recipe.model.tokenizer {
+        return Ok(Some(Arc::new(Tokenizer::open(path).map_err(wrong)?)));
+    }
+    if architecture.processor.tokenizer().is_some() || !matches!(data.media, Media::Text | Media::Question) {
+        return Ok(None);
+    }
+    let form = if architecture.config.writes() { TextForm::End } else { TextForm::ClassAndSeparator };
+    let tokenizer = Tokenizer::of_words(data.train.words(), form).map_err(wrong)?;
+    let tokens = tokenizer.vocabulary();
+    data.notes.push(format!(
+        "the tokenizer knows the words of the training texts: {tokens} tokens (model.tokenizer)"
+    ));
+    Ok(Some(Arc::new(tokenizer)))
 }
 
 /// The shape with a recipe's changes.

@@ -1,13 +1,14 @@
 //! What the model takes, and what of a recipe goes with it.
 
-use crate::data::Data;
+use crate::data::{Data, Measure};
 use crate::error::TrainError;
 use crate::loss::Loss;
-use crate::recipe::{Recipe, SamplingRecipe, SilenceRecipe};
+use crate::recipe::{Recipe, Recompute, SamplingRecipe, SilenceRecipe};
 use tokmerge_data::clip::{ClipProcessor, Sampling, frames_of_folder};
 use tokmerge_data::sound::{SILENCE, SoundProcessor};
-use tokmerge_data::{Media, Processor};
-use tokmerge_models::{ModelOptions, Weights, describe};
+use tokmerge_data::text::TextError;
+use tokmerge_data::{Media, MediaError, Processor};
+use tokmerge_models::{Architecture, BlockOrder, Config, ModelOptions, Weights, describe};
 
 /// What the model of a recipe takes, found without its weights.
 pub(crate) fn media(recipe: &Recipe) -> Result<Media, TrainError> {
@@ -18,9 +19,15 @@ pub(crate) fn media(recipe: &Recipe) -> Result<Media, TrainError> {
 
 /// Refuses settings of other kinds of items by name.
 pub(crate) fn check(recipe: &Recipe, media: Media) -> Result<(), TrainError> {
-    use Media::{Clip, Image, Sound};
+    use Media::{Clip, Image, Question, Sound, Text};
     let (with, data) = (&recipe.regularisation, &recipe.data);
-    let settings: [(&str, bool, &[Media]); 12] = [
+    let settings: [(&str, bool, &[Media]); 18] = [
+        ("regularisation.mixup", with.mixup > 0.0, &[Image, Sound, Clip]),
+        ("data.crop_pct", data.crop_pct.is_some(), &[Image, Clip]),
+        ("data.labels", data.labels.is_some(), &[Image, Sound, Clip]),
+        ("data.max_tokens", data.max_tokens.is_some(), &[Text]),
+        ("model.tokenizer", recipe.model.tokenizer.is_some(), &[Text, Question]),
+        ("distill", recipe.distill.is_some(), &[Image, Sound, Clip, Question]),
         ("regularisation.flip", with.flip > 0.0, &[Image, Clip]),
         ("regularisation.cutmix", with.cutmix > 0.0, &[Image, Clip]),
         ("regularisation.random_resized_crop", with.random_resized_crop.is_some(), &[Image, Clip]),
@@ -47,7 +54,7 @@ pub(crate) fn check(recipe: &Recipe, media: Media) -> Result<(), TrainError> {
 /// The loss of a recipe for its data.
 pub(crate) fn loss(recipe: &Recipe, data: &Data) -> Result<Loss, TrainError> {
     let wrong = |text: &str| Err(TrainError::Data(text.to_owned()));
-    let loss = match (recipe.train.loss, data.has_lists()) {
+    let loss = match (recipe.train.loss, data.measure() == Measure::Lists) {
         (Some(Loss::CrossEntropy), true) => {
             return wrong(
                 "train.loss is \"cross_entropy\", and files of a list have any number of labels; leave it out, or give \"bce\"",
@@ -71,8 +78,48 @@ pub(crate) fn processor(own: &Processor, recipe: &Recipe, data: &mut Data) -> Re
     Ok(match own {
         Processor::Sound(sounds) => silenced(sounds, recipe.data.silence, data).into(),
         Processor::Clip(clips) => sampled(clips, recipe.data.sampling, data).into(),
+        Processor::Text(texts) => match recipe.data.max_tokens {
+            Some(most) => texts.with_max_tokens(most).map_err(MediaError::from)?.into(),
+            None => texts.into(),
+        },
         other => other,
     })
+}
+
+/// Refuses a model that cannot learn from texts as they are.
+pub(crate) fn writes(recipe: &Recipe, architecture: &Architecture, data: &Data) -> Result<(), TrainError> {
+    let wrong = |text: String| Err(TrainError::Data(text));
+    let config = &architecture.config;
+    if recipe.regularisation.dropout > 0.0
+        && let Config::Text(text) = config
+        && text.block.order != BlockOrder::PreNorm
+    {
+        return wrong(format!(
+            "regularisation.dropout is {}, and is for blocks that begin with their norms, which those of {} do not; leave it out",
+            recipe.regularisation.dropout,
+            architecture.size_name()
+        ));
+    }
+    if data.measure() != Measure::Texts {
+        return Ok(());
+    }
+    if !config.writes() {
+        return wrong(format!(
+            "{} says something of texts and writes none, and what it should learn is not known; take a model with a decoder, \
+             e.g. t5_v1_1_small",
+            architecture.size_name()
+        ));
+    }
+    if recipe.train.recompute == Recompute::Blocks {
+        return wrong(
+            "train.recompute is \"blocks\", and a decoder keeps what its blocks compute; leave it out"
+                .to_owned(),
+        );
+    }
+    if architecture.processor.tokenizer().is_none() {
+        return wrong(format!("{}: {}", architecture.size_name(), TextError::NoTokenizer));
+    }
+    Ok(())
 }
 
 fn silenced(own: SoundProcessor, wanted: Option<SilenceRecipe>, data: &mut Data) -> SoundProcessor {

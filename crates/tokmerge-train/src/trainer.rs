@@ -1,7 +1,7 @@
 //! The loop.
 
 use crate::checkpoint::{Best, Checkpoints, Position, RECIPE, Saved};
-use crate::data::{BatchOptions, Batches, TrainBatch, View};
+use crate::data::{BatchOptions, Batches, Targets, TrainBatch, View};
 use crate::distill::Teacher;
 use crate::ema::Ema;
 use crate::error::TrainError;
@@ -9,7 +9,8 @@ use crate::gradients;
 use crate::log::{Log, StepRow};
 use crate::lora;
 use crate::optimizer::{Groups, optimizer};
-use crate::pass::Pass;
+use crate::pass::{Pass, Target};
+use crate::recipe::RegularisationRecipe;
 use crate::schedule::Schedule;
 use crate::start::{Origin, Setup, Start};
 use crate::validate::{Averaging, Validation, validate};
@@ -19,7 +20,7 @@ use burn_optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_models::{Batch, Network, StochasticDepth};
+use tokmerge_models::{Answers, DropRates, Network};
 use tokmerge_nn::parameters::{assign, read};
 
 /// Something that happened.
@@ -202,7 +203,7 @@ impl Trainer {
             optimizer = optimizer.load_record(record);
         }
         checkpoints.write_file(RECIPE, recipe.to_toml().as_bytes())?;
-        let log = Log::open(&checkpoints, step, setup.data.has_lists())?;
+        let log = Log::open(&checkpoints, step, setup.data.measure())?;
         let schedule = Schedule::new(recipe, steps_per_epoch);
         let saved = (step > 0).then_some(step);
         Ok(Self {
@@ -373,26 +374,37 @@ impl Trainer {
     fn gradients(&self, batch: TrainBatch, accumulate: usize, part: usize) -> (f64, GradientsParams) {
         let shape = self.setup.architecture.config.shape();
         let device = &self.setup.device;
-        let targets = TensorData::new(batch.targets, [batch.items, shape.classes]);
-        let mut targets = Tensor::from_data(targets, device);
-        let batch = Batch::from(batch.values);
-        if let Some(teacher) = &self.teacher {
-            let plain = device.clone().without_autodiff();
-            let input = batch.clone().into_input(&shape.input, &plain);
-            targets = teacher.targets(input, targets.without_autodiff()).autodiff();
-        }
-        let train = &self.setup.recipe.train;
-        let seed = train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
-        let drop = StochasticDepth { rate: self.setup.recipe.regularisation.drop_path, seed };
-        let loss = self.setup.loss;
-        let pass = Pass { reduction: self.reduction.clone(), drop, recompute: train.recompute, loss };
+        let TrainBatch { input: batch, targets, items, .. } = batch;
+        let recipe = &self.setup.recipe;
+        let target = match targets {
+            Targets::Texts(texts) => {
+                let smoothing = recipe.regularisation.label_smoothing;
+                Target::Texts { answers: Answers::new(&texts), smoothing }
+            }
+            Targets::Classes(targets) => {
+                let targets = TensorData::new(targets, [items, shape.classes]);
+                let mut targets = Tensor::from_data(targets, device);
+                if let Some(teacher) = &self.teacher {
+                    let plain = device.clone().without_autodiff();
+                    let input = batch.clone().into_input(&shape.input, &plain);
+                    targets = teacher.targets(input, targets.without_autodiff()).autodiff();
+                }
+                Target::Classes { targets, loss: self.setup.loss }
+            }
+        };
+        let seed = recipe.train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
+        let RegularisationRecipe { drop_path: path, dropout: values, .. } = recipe.regularisation;
+        let drop = DropRates { path, values, seed };
+        let pass = Pass { reduction: self.reduction.clone(), drop, recompute: recipe.train.recompute };
         let share = 1.0 / accumulate as f64;
         match self.setup.replicas.as_slice() {
             [_] => {
                 let input = batch.into_input(&shape.input, device);
-                pass.gradients(&self.network, input, targets, share)
+                pass.gradients(&self.network, input, target, share)
             }
-            devices => pass.gradients_apart(&self.network, devices, &batch, &shape.input, &targets, share),
+            devices => {
+                pass.gradients_apart(&self.network, devices, device, &batch, &shape.input, &target, share)
+            }
         }
     }
 

@@ -6,10 +6,14 @@ use crate::lora::merged;
 use crate::start::Setup;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use tokmerge_data::text::TextPair;
 use tokmerge_data::{DecodeOptions, MediaError, Reading};
-use tokmerge_eval::{Accuracy, EvalOptions, Labels, Observer, evaluate, evaluate_lists};
+use tokmerge_eval::{
+    Accuracy, EvalError, EvalOptions, Labels, Observer, WrittenError, WrittenOptions, evaluate,
+    evaluate_lists, evaluate_written,
+};
 use tokmerge_merge::Method;
-use tokmerge_models::{Convention, Network};
+use tokmerge_models::{Convention, GenerateError, Network};
 
 /// Which weights were measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +50,11 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// Percent at the first way of merging: of items that are right, or the mean average precision of lists. The best
-    /// checkpoint is chosen by it.
+    /// Percent at the first way of merging: of items that are right, the mean average precision of lists, or BLEU of texts.
+    /// The best checkpoint is chosen by it.
     #[must_use]
     pub fn score(&self) -> f64 {
-        let score = |accuracy: &Accuracy| accuracy.top1.or(accuracy.mean_average_precision);
+        let score = |accuracy: &Accuracy| accuracy.bleu.or(accuracy.top1).or(accuracy.mean_average_precision);
         self.accuracies.first().and_then(score).unwrap_or(0.0)
     }
 }
@@ -83,9 +87,29 @@ pub(crate) fn validate(
     let reductions = model.bind_all(methods)?;
     let mut failures = Failures(failed);
     Ok(match &setup.data.val {
+        val @ (Source::Pairs { .. } | Source::Sentences { .. }) => {
+            let pairs: Vec<TextPair> = (0..val.len()).filter_map(|index| val.pair(index)).collect();
+            let options = WrittenOptions {
+                batch_size: options.reading.batch_size,
+                convention: options.convention,
+                ..WrittenOptions::default()
+            };
+            let found = evaluate_written(&model, &reductions, &pairs, &options, &mut |_| ());
+            found.map_err(written)?.into_iter().map(Accuracy::from).collect()
+        }
         Source::List { samples, .. } => {
             evaluate_lists(&model, &reductions, samples, options, &mut failures)?.accuracies
         }
         val => evaluate(&model, &reductions, val.samples(), Labels::Trusted, options, &mut failures)?,
     })
+}
+
+/// An output that is no number is one however the model was run.
+fn written(error: WrittenError) -> TrainError {
+    match error {
+        WrittenError::Generate(GenerateError::NotFinite(wrong)) => {
+            TrainError::Validation(EvalError::NotFinite(wrong))
+        }
+        other => TrainError::Data(other.to_string()),
+    }
 }

@@ -504,6 +504,7 @@ mod tests {
             top1: None,
             top5: None,
             mean_average_precision: None,
+            bleu: None,
             agreement,
             model_images_per_second: 100.0,
             run_images_per_second: 50.0,

@@ -100,9 +100,12 @@ fn describe(recipe: &Recipe, start: &Start, dir: &Path) -> Vec<String> {
     } else {
         format!("a ViT of {} channels and {} blocks", config.shape().channels, config.depth())
     };
+    let model = match config.writes() {
+        true => model,
+        false => format!("{model} with {} classes", config.shape().classes),
+    };
     let mut lines = vec![format!(
-        "{model} with {} classes, merging {}: {train} {words} to train on, {val} to validate on; writing to {}",
-        config.shape().classes,
+        "{model}, merging {}: {train} {words} to train on, {val} to validate on; writing to {}",
         recipe.merge,
         dir.display()
     )];
@@ -140,8 +143,13 @@ fn print(args: &TrainArgs, summary: &Summary, words: &str) -> Result<()> {
         output::line(heading(validation, words))?;
         output::line(table(validation))?;
     }
-    if let Some((step, top1, path)) = &summary.best {
-        output::line(format!("best validation: {top1:.1} % after step {step}, kept in {}", path.display()))?;
+    if let Some((step, score, path)) = &summary.best {
+        let measured = summary.validations.iter().flat_map(|validation| &validation.accuracies);
+        let score = match measured.filter_map(|accuracy| accuracy.bleu).next() {
+            Some(_) => format!("BLEU {score:.1}"),
+            None => format!("{score:.1} %"),
+        };
+        output::line(format!("best validation: {score} after step {step}, kept in {}", path.display()))?;
     }
     output::line(format!("the trained model: --model local-dir:{}", summary.dir.display()))
 }
@@ -154,8 +162,15 @@ fn heading(validation: &Validation, words: &str) -> String {
 
 fn table(validation: &Validation) -> String {
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
-    let is_list = validation.accuracies.iter().any(|accuracy| accuracy.mean_average_precision.is_some());
-    let right: &[&str] = if is_list { &["mAP %"] } else { &["top-1 %", "top-5 %"] };
+    let has =
+        |of: fn(&Accuracy) -> Option<f64>| validation.accuracies.iter().any(|found| of(found).is_some());
+    let is_list = has(|accuracy| accuracy.mean_average_precision);
+    let writes = has(|accuracy| accuracy.bleu);
+    let right: &[&str] = match (is_list, writes) {
+        (true, _) => &["mAP %"],
+        (false, true) => &["BLEU", "exact %"],
+        (false, false) => &["top-1 %", "top-5 %"],
+    };
     let rows: Vec<Vec<String>> = validation
         .accuracies
         .iter()
@@ -163,6 +178,8 @@ fn table(validation: &Validation) -> String {
             let mut row = vec![accuracy.merge.clone()];
             if is_list {
                 row.push(percent(accuracy.mean_average_precision));
+            } else if writes {
+                row.extend([percent(accuracy.bleu), percent(accuracy.top1)]);
             } else {
                 row.extend([percent(accuracy.top1), percent(accuracy.top5)]);
             }

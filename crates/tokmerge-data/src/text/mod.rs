@@ -2,6 +2,7 @@
 
 mod error;
 mod lines;
+mod pairs;
 mod tokenizer;
 mod words;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 pub use error::TextError;
 pub use lines::{EXTENSIONS, Lines, read_lines};
+pub use pairs::{TextPair, TextPairsError, is_text_pairs, read_text_pairs};
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer};
 pub use words::TextForm;
 

@@ -1,12 +1,14 @@
 //! Batches, prepared ahead in the background.
 
+use super::view::TextView;
 use super::{Source, View, order};
 use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use tokmerge_data::augment::{Mix, Pairing, Visit, mix_sounds};
-use tokmerge_models::InputShape;
+use tokmerge_data::text::TokenIds;
+use tokmerge_models::{Batch, InputShape};
 
 /// Items that are tried in place of one that cannot be read.
 const TRIES: usize = 16;
@@ -17,14 +19,21 @@ const AHEAD: usize = 2;
 /// A batch to learn from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TrainBatch {
-    /// Those of all inputs, one after the other.
-    pub(crate) values: Vec<f32>,
-    /// `[B, classes]`.
-    pub(crate) targets: Vec<f32>,
+    pub(crate) input: Batch,
+    pub(crate) targets: Targets,
     /// Items.
     pub(crate) items: usize,
     /// Items that could not be read, each replaced by the next of the epoch that could: index and reason.
     pub(crate) failed: Vec<(usize, String)>,
+}
+
+/// What the items of a batch are to give.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Targets {
+    /// `[B, classes]`.
+    Classes(Vec<f32>),
+    /// The tokens of a text for every item.
+    Texts(Vec<TokenIds>),
 }
 
 /// How batches are made.
@@ -140,6 +149,14 @@ struct Loaded<T> {
 
 impl Maker {
     fn make(&self, batch: usize) -> Result<TrainBatch, Failure> {
+        match &self.view {
+            View::Text(view) => self.make_texts(view, batch),
+            View::Picture(_) | View::Sound(_) | View::Clip(_) => self.make_classes(batch),
+        }
+    }
+
+    /// Items of one size, and the classes that they have.
+    fn make_classes(&self, batch: usize) -> Result<TrainBatch, Failure> {
         let items = self.options.batch_size;
         let len = self.options.shape.len();
         let mut values = vec![0.0; items * len];
@@ -157,12 +174,12 @@ impl Maker {
                 });
                 (filled.collect::<Result<Vec<_>, Failure>>()?, pairing)
             }
-            View::Picture(_) | View::Clip(_) => {
+            View::Picture(_) | View::Clip(_) | View::Text(_) => {
                 let filled = values.par_chunks_exact_mut(len).zip(places).map(|(out, place)| {
                     self.load(place, |index, visit| match &self.view {
                         View::Clip(view) => view.prepare(self.source.item(index), visit, out),
                         View::Picture(view) => view.prepare(self.source.item(index), visit, out),
-                        View::Sound(_) => Err("sounds are waves first".to_owned()),
+                        View::Sound(_) | View::Text(_) => Err("it has no pixels".to_owned()),
                     })
                 });
                 let loaded = filled.collect::<Result<Vec<_>, Failure>>()?;
@@ -172,9 +189,25 @@ impl Maker {
         };
         let labels: Vec<Vec<usize>> = loaded.iter().map(|loaded| self.source.labels(loaded.index)).collect();
         let (classes, smoothing) = (self.options.classes, self.options.label_smoothing);
-        let targets = several_targets(&labels, &pairing, classes, smoothing)?;
+        let targets = Targets::Classes(several_targets(&labels, &pairing, classes, smoothing)?);
         let failed = loaded.into_iter().flat_map(|loaded| loaded.failed).collect();
-        Ok(TrainBatch { values, targets, items, failed })
+        Ok(TrainBatch { input: values.into(), targets, items, failed })
+    }
+
+    /// Texts, and those that are to be written of them.
+    fn make_texts(&self, view: &TextView, batch: usize) -> Result<TrainBatch, Failure> {
+        let items = self.options.batch_size;
+        let load = |place| self.load(place, |index, _| view.pair(self.source.pair(index)));
+        let loaded = (batch * items..(batch + 1) * items).into_par_iter().map(load);
+        let loaded: Vec<Loaded<[TokenIds; 2]>> = loaded.collect::<Result<_, _>>()?;
+        let (mut texts, mut targets, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for Loaded { failed: reasons, value: [source, target], .. } in loaded {
+            texts.push(source);
+            targets.push(target);
+            failed.extend(reasons);
+        }
+        let input = Batch { texts, ..Batch::default() };
+        Ok(TrainBatch { input, targets: Targets::Texts(targets), items, failed })
     }
 
     fn visit(&self, index: usize) -> Visit {
@@ -299,7 +332,7 @@ mod tests {
         failed.sort_unstable();
         failed.dedup();
         assert_eq!(failed, [2, 7]);
-        assert!(batches.iter().all(|batch| batch.items == 4 && batch.values.len() == 4 * 48));
+        assert!(batches.iter().all(|batch| batch.items == 4 && batch.input.values.len() == 4 * 48));
         let reasons = batches.iter().flat_map(|batch| &batch.failed).map(|(_, reason)| reason);
         assert!(reasons.clone().all(|reason| reason.contains(".png")));
         let all = folder(dir.path(), 4, &[0, 1, 2, 3]);

@@ -3,12 +3,13 @@
 mod drawn;
 mod list;
 mod loader;
+mod pairs;
 mod source;
 mod split;
 mod view;
 
-pub(crate) use loader::{BatchOptions, Batches, TrainBatch};
-pub(crate) use source::{Data, Source, open};
+pub(crate) use loader::{BatchOptions, Batches, Targets, TrainBatch};
+pub(crate) use source::{Data, Measure, Source, open};
 pub(crate) use view::View;
 
 use tokmerge_nn::Random;

@@ -2,15 +2,18 @@
 
 use super::drawn::drawn;
 use super::list;
+use super::pairs;
 use super::split::split;
 use crate::error::TrainError;
 use crate::recipe::DataRecipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokmerge_data::text::TextPair;
 use tokmerge_data::{
     ClassFolder, ClassNames, ClassOrder, Media, MultiLabelList, MultiLabelSample, Rgb, Sample,
 };
 use tokmerge_models::InputShape;
+use tokmerge_scenes::sentences::{self, Pair, Sentences};
 use tokmerge_scenes::{Clips, Scenes};
 
 /// Labelled items, by index.
@@ -44,6 +47,31 @@ pub(crate) enum Source {
         /// How many.
         count: usize,
     },
+    /// Texts with what is to be written of them.
+    Pairs {
+        /// The file.
+        path: PathBuf,
+        /// Its pairs.
+        pairs: Arc<[TextPair]>,
+    },
+    /// The same in languages that are made up.
+    Sentences {
+        /// Which.
+        sentences: Sentences,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// What a validation says of its items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// How many have the right class first.
+    Classes,
+    /// How high the right classes stand, of any number of them.
+    Lists,
+    /// How near texts come to what is to be written.
+    Texts,
 }
 
 /// An item as it comes, before it is prepared.
@@ -60,7 +88,31 @@ impl Source {
         match self {
             Self::Files { samples, .. } => samples.len(),
             Self::List { samples, .. } => samples.len(),
-            Self::Scenes { count, .. } | Self::Clips { count, .. } => *count,
+            Self::Pairs { pairs, .. } => pairs.len(),
+            Self::Scenes { count, .. } | Self::Clips { count, .. } | Self::Sentences { count, .. } => *count,
+        }
+    }
+
+    /// A text and what is to be written of it; `None` of items that have classes.
+    pub(crate) fn pair(&self, index: usize) -> Option<TextPair> {
+        match self {
+            Self::Pairs { pairs, .. } => pairs.get(index).cloned(),
+            Self::Sentences { sentences, .. } => {
+                let Pair { source, target } = sentences.pair(index as u64);
+                Some(TextPair { source, target })
+            }
+            Self::Files { .. } | Self::List { .. } | Self::Scenes { .. } | Self::Clips { .. } => None,
+        }
+    }
+
+    /// Every word of the texts, in a fixed order: what a vocabulary must hold.
+    pub(crate) fn words(&self) -> Vec<String> {
+        match self {
+            Self::Pairs { pairs, .. } => {
+                pairs.iter().flat_map(|pair| [pair.source.clone(), pair.target.clone()]).collect()
+            }
+            Self::Sentences { .. } => sentences::words(),
+            Self::Files { .. } | Self::List { .. } | Self::Scenes { .. } | Self::Clips { .. } => Vec::new(),
         }
     }
 
@@ -68,19 +120,21 @@ impl Source {
     pub(crate) fn root(&self) -> &Path {
         match self {
             Self::Files { root, .. } => root,
-            Self::List { path, .. } => path,
+            Self::List { path, .. } | Self::Pairs { path, .. } => path,
             Self::Scenes { .. } => Path::new("scenes"),
             Self::Clips { .. } => Path::new("clips"),
+            Self::Sentences { .. } => Path::new("sentences"),
         }
     }
 
-    /// The classes of an item: one, but for those of lists.
+    /// The classes of an item: one, but for those of lists, and for texts, which have none.
     pub(crate) fn labels(&self, index: usize) -> Vec<usize> {
         match self {
             Self::Files { samples, .. } => samples[index].label.into_iter().collect(),
             Self::List { samples, .. } => samples[index].labels.clone(),
             Self::Scenes { scenes, .. } => vec![scenes.class(index as u64)],
             Self::Clips { clips, .. } => vec![clips.class(index as u64)],
+            Self::Pairs { .. } | Self::Sentences { .. } => Vec::new(),
         }
     }
 
@@ -99,6 +153,7 @@ impl Source {
                 let frame = |pixels: &[u8]| Rgb { width: side, height: side, data: pixels.to_vec() };
                 Item::Drawn(frames.map(frame).collect())
             }
+            Self::Pairs { .. } | Self::Sentences { .. } => Item::Drawn(Vec::new()),
         }
     }
 
@@ -107,7 +162,9 @@ impl Source {
         match self {
             Self::Files { samples, .. } => Box::new(samples.iter().map(|sample| sample.path.as_path())),
             Self::List { samples, .. } => Box::new(samples.iter().map(|sample| sample.path.as_path())),
-            Self::Scenes { .. } | Self::Clips { .. } => Box::new(std::iter::empty()),
+            Self::Scenes { .. } | Self::Clips { .. } | Self::Pairs { .. } | Self::Sentences { .. } => {
+                Box::new(std::iter::empty())
+            }
         }
     }
 
@@ -115,7 +172,7 @@ impl Source {
     pub(crate) fn samples(&self) -> Vec<Sample> {
         match self {
             Self::Files { samples, .. } => samples.to_vec(),
-            Self::List { .. } | Self::Scenes { .. } | Self::Clips { .. } => Vec::new(),
+            _ => Vec::new(),
         }
     }
 }
@@ -134,9 +191,13 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Whether items may have several labels.
-    pub(crate) fn has_lists(&self) -> bool {
-        matches!(self.train, Source::List { .. })
+    /// What a validation says of the items.
+    pub(crate) fn measure(&self) -> Measure {
+        match self.train {
+            Source::List { .. } => Measure::Lists,
+            Source::Pairs { .. } | Source::Sentences { .. } => Measure::Texts,
+            Source::Files { .. } | Source::Scenes { .. } | Source::Clips { .. } => Measure::Classes,
+        }
     }
 
     /// Numbers the classes as a model does that knows the same ones by these names, in any order: its head then keeps what it
@@ -179,6 +240,9 @@ impl Data {
 
 /// Opens the data of a recipe for a model that takes items of some kind.
 pub(crate) fn open(recipe: &DataRecipe, media: Media, seed: u64) -> Result<Data, TrainError> {
+    if media == Media::Text {
+        return pairs::open(recipe, seed);
+    }
     if let Some(drawn) = drawn(recipe, media)? {
         return Ok(drawn);
     }

@@ -2,11 +2,13 @@
 
 use super::source::Item;
 use crate::recipe::RegularisationRecipe;
+use tokmerge_checkpoint::shortened;
 use tokmerge_data::augment::{
     Augment, AugmentError, RandomResizedCrop, SpecAugment, Visit, flip_clip, gain, roll, shift,
 };
 use tokmerge_data::clip::{Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
 use tokmerge_data::sound::{Sound, SoundFeatures, SoundLimits, SoundProcessor, SpectraRows};
+use tokmerge_data::text::{TextError, TextPair, TextProcessor, TokenIds};
 use tokmerge_data::{Limits, Preprocess, Processor, open_image};
 
 /// From an item to the input of a model, differently every time.
@@ -15,6 +17,7 @@ pub(crate) enum View {
     Picture(PictureView),
     Sound(SoundView),
     Clip(ClipView),
+    Text(TextView),
 }
 
 impl View {
@@ -23,6 +26,7 @@ impl View {
     pub(crate) fn new(processor: &Processor, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
         Ok(match processor {
             Processor::Sound(processor) => Self::Sound(SoundView::new(processor.clone(), with)?),
+            Processor::Text(processor) => Self::Text(TextView { processor: processor.clone() }),
             Processor::Clip(processor) => Self::Clip(ClipView::new(processor, with)?),
             other => {
                 let own_sizes = AugmentError::Value {
@@ -179,6 +183,22 @@ impl ClipView {
         }
         out.copy_from_slice(&values);
         Ok(())
+    }
+}
+
+/// Of texts with what is to be written of them.
+#[derive(Clone, Debug)]
+pub(crate) struct TextView {
+    processor: TextProcessor,
+}
+
+impl TextView {
+    /// The tokens of both, cut off where the model's limit is.
+    pub(crate) fn pair(&self, pair: Option<TextPair>) -> Result<[TokenIds; 2], String> {
+        let pair = pair.ok_or("nothing is to be written of it")?;
+        let shown = |text: &str, error: TextError| format!("\"{}\": {error}", shortened(text));
+        let encode = |text: &str| self.processor.encode(text).map_err(|error| shown(text, error));
+        Ok([encode(&pair.source)?, encode(&pair.target)?])
     }
 }
 

@@ -140,6 +140,7 @@ impl Recipe {
             ),
             (Some(_), None) => Ok(()),
         }?;
+        data.max_tokens.map_or(Ok(()), |tokens| count("data.max_tokens", tokens, 1 << 20))?;
         count("data.workers", data.workers, 1024)
     }
 
@@ -195,6 +196,8 @@ impl Recipe {
         part("regularisation.flip", with.flip)?;
         part("regularisation.drop_path", with.drop_path)?;
         part("regularisation.random_erasing", with.random_erasing)?;
+        let rule = "it must be from 0 to below 1, and 0 turns it off";
+        require((0.0..1.0).contains(&with.dropout), "regularisation.dropout", with.dropout, rule)?;
         not_negative("regularisation.mixup", with.mixup)?;
         not_negative("regularisation.cutmix", with.cutmix)?;
         let rule = "it is in seconds, from 0 to 60, and 0 turns it off";

@@ -64,6 +64,9 @@ pub struct ModelRecipe {
     /// `pretrained` (from where the name points) or a weights file; without it the weights are random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// A tokenizer.json, of random weights of models that take texts. Without it every word of the training texts is a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
     /// Outputs of the head, where not one per class of the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_classes: Option<usize>,
@@ -119,10 +122,11 @@ impl PoolRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
-    /// Folder with one sub-folder of files per class; a list of files with several labels each, which ends in `.csv`; or
-    /// `scenes:N` or `clips:N`, so many that are drawn.
+    /// Folder with one sub-folder of files per class; a list of files with several labels each, which ends in `.csv`;
+    /// `scenes:N` or `clips:N`, so many that are drawn. Of texts a file that ends in `.tsv`, with a text and what is to be
+    /// written of it on each line; or `sentences:N`, so many that are made up.
     pub train: PathBuf,
-    /// Folder to validate on, with the same classes, or such a list.
+    /// Folder to validate on, with the same classes, or such a list; of texts such a file, or `sentences:N`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val: Option<PathBuf>,
     /// Part of the training items that is held out to validate on, where there is no `val`.
@@ -157,6 +161,9 @@ pub struct DataRecipe {
     /// every clip is a folder of as many frames as the model takes, it is `uniform` unless it is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<SamplingRecipe>,
+    /// Tokens of a text at most, where not the model's own limit; the rest is cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
     /// Threads that read and prepare items.
     #[serde(default = "one")]
     pub workers: usize,
@@ -299,6 +306,8 @@ pub enum ScheduleKind {
     Linear,
     /// The learning rate throughout.
     Constant,
+    /// From the end of the warm-up on in proportion to one over the root of the step (T5).
+    Rsqrt,
 }
 
 /// How fast, and when.
@@ -340,6 +349,8 @@ pub struct RegularisationRecipe {
     pub label_smoothing: f64,
     /// Chance that a residual branch is left out, in the last block; it rises from 0 in the first.
     pub drop_path: f64,
+    /// Chance that a value is left out: of embedded tokens, and of what each branch of a block adds (dropout).
+    pub dropout: f64,
     /// Chance that an image, or a whole clip, is mirrored.
     pub flip: f64,
     /// Parts of the area that a random crop may take; the same crop of all frames of a clip.
@@ -425,9 +436,9 @@ pub struct LoraRecipe {
     /// Linear layers to add to, by their names (`qkv`, `proj`, `fc1`, `fc2`, `head`), paths or blocks (`blocks.11`).
     #[serde(default = "lora_targets")]
     pub targets: Vec<String>,
-    /// Parts of the model that are trained whole.
-    #[serde(default = "lora_also")]
-    pub also: Vec<String>,
+    /// Parts of the model that are trained whole, where not its head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<Vec<String>>,
 }
 
 impl LoraRecipe {
@@ -436,14 +447,15 @@ impl LoraRecipe {
     pub fn alpha(&self) -> f64 {
         self.alpha.unwrap_or(self.rank as f64)
     }
+
+    /// Parts of the model that are trained whole.
+    pub(crate) fn also(&self) -> Vec<String> {
+        self.also.clone().unwrap_or_else(|| vec!["head".to_owned()])
+    }
 }
 
 fn lora_targets() -> Vec<String> {
     vec!["qkv".to_owned()]
-}
-
-fn lora_also() -> Vec<String> {
-    vec!["head".to_owned()]
 }
 
 /// How routers learn which expert a token gets (V-MoE; Riquelme et al., 2021, arXiv:2106.05974, appendix A).

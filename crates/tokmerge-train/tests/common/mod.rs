@@ -148,7 +148,7 @@ pub(crate) fn clip_recipe(train: &str, val: &Path, changes: &[&str]) -> Recipe {
     parsed(&text, changes)
 }
 
-fn parsed(text: &str, changes: &[&str]) -> Recipe {
+pub(crate) fn parsed(text: &str, changes: &[&str]) -> Recipe {
     let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
     Recipe::parse(text, "a test", &changes).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -406,7 +406,10 @@ impl FamilyConfig for TextConfig {
         }
         let of_block = ShapeOverrides { pool: None, class_token: None, ..*overrides };
         self.block = encoder::with_overrides(self.block, &of_block, "the model")?;
-        self.depth = overrides.depth.unwrap_or(self.depth);
+        if let Some(depth) = overrides.depth {
+            self.depth = depth;
+            self.decoder = self.decoder.map(|decoder| DecoderConfig { depth, ..decoder });
+        }
         self.check()?;
         Ok(self)
     }

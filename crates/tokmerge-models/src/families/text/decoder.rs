@@ -4,6 +4,7 @@ use super::distance::Direction;
 use super::{DecoderConfig, DecoderKind, Text, TextConfig, one_each};
 use crate::blocks::{Attention, BlockConfig, FeedForward, Memory, NormConfig, Order};
 use crate::blocks::{Joint, normed_linear};
+use crate::pass::DropRates;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData, activation::sigmoid, s};
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use tokmerge_ops::{
     Activation, AttentionSpec, LinearWeights, Mask, NormWeights, PairBias, PairRows, Precision, attention,
     cross_attention, gather_rows, linear, linear_residual, normalise,
 };
+
+/// Places of a decoder among those of which values are left out begin here: beyond those of any encoder's blocks.
+const PLACES: usize = 1 << 20;
 
 /// A decoder. It shares the table of tokens with the encoder before it.
 #[derive(Module, Debug)]
@@ -223,7 +227,7 @@ impl Decoder {
                 _ => unreachable!("a state is made for its decoder"),
             };
             let memory = (state.memory[index].clone(), &state.layout, state.key_bias.clone());
-            x = block.rest(y, &queries, memory);
+            x = block.feed_forward(block.look(y, &queries, memory), &queries);
         }
         state.step += 1;
         self.outputs(encoder, x)
@@ -233,10 +237,24 @@ impl Decoder {
     /// with what it begins with.
     #[must_use]
     pub fn forward(&self, encoder: &Text, ids: &[u32], layout: &Layout, memory: &Memory) -> Tensor<2> {
+        self.run(encoder, ids, layout, memory, DropRates::default())
+    }
+
+    /// The same in training: with values left out of the embedded tokens and of what the parts of blocks add. Decoders of
+    /// recurrent units lose none.
+    #[must_use]
+    pub(crate) fn run(
+        &self,
+        encoder: &Text,
+        ids: &[u32],
+        layout: &Layout,
+        memory: &Memory,
+        drop: DropRates,
+    ) -> Tensor<2> {
         match self.config.kind {
             DecoderKind::Attention(buckets) => {
                 let places: Arc<[u32]> = layout.lens().flat_map(|len| 0..len as u32).collect();
-                let mut x = encoder.embed(&ids.into(), &places);
+                let mut x = drop.drop_values(PLACES, encoder.embed(&ids.into(), &places));
                 let pair_bias = self.distance_bias.as_ref().map(|table| {
                     let rows = layout.lens().flat_map(|len| {
                         (0..len * len).map(move |pair| ((pair % len) as i64) - (pair / len) as i64)
@@ -244,14 +262,20 @@ impl Decoder {
                     let rows = rows.map(|distance| buckets.of(distance, Direction::Back)).collect();
                     PairBias::Rows(PairRows { table: table.val(), rows })
                 });
-                for block in &self.blocks {
+                for (index, block) in self.blocks.iter().enumerate() {
+                    let place = PLACES + 1 + 3 * index;
                     let Own::Attention(own) = &block.own else { unreachable!("all blocks are of one kind") };
                     let qkv = own.project(x.clone(), block.norm_before(&block.norm1));
                     let plain = AttentionSpec::new(own.heads(), layout);
                     let spec = AttentionSpec { mask: Mask::Causal, pair_bias: pair_bias.clone(), ..plain };
-                    let y = block.join(attention(qkv, &spec), own.proj.weights(), &block.norm1, x);
+                    let y = block.join(attention(qkv, &spec), own.proj.weights(), &block.norm1, x.clone());
+                    x = drop.drop_added(place, x, y);
                     let keys_values = block.cross.kv.forward(memory.tokens.clone());
-                    x = block.rest(y, layout, (keys_values, &memory.layout, memory.key_bias.clone()));
+                    let memory = (keys_values, &memory.layout, memory.key_bias.clone());
+                    let y = block.look(x.clone(), layout, memory);
+                    x = drop.drop_added(place + 1, x, y);
+                    let y = block.feed_forward(x.clone(), layout);
+                    x = drop.drop_added(place + 2, x, y);
                 }
                 self.outputs(encoder, x)
             }
@@ -347,8 +371,8 @@ impl DecoderBlock {
         }
     }
 
-    /// Attention to the encoded text, then the MLP.
-    fn rest(
+    /// Attention to the encoded text.
+    fn look(
         &self,
         x: Tensor<2>,
         layout: &Layout,
@@ -358,7 +382,10 @@ impl DecoderBlock {
         let queries = normed_linear(x.clone(), self.norm_before(&self.norm2), self.cross.q.weights());
         let spec = AttentionSpec { key_bias, precision, ..AttentionSpec::new(heads, keys) };
         let y = cross_attention(queries, layout, keys_values, &spec);
-        let x = self.join(y, self.cross.proj.weights(), &self.norm2, x);
+        self.join(y, self.cross.proj.weights(), &self.norm2, x)
+    }
+
+    fn feed_forward(&self, x: Tensor<2>, layout: &Layout) -> Tensor<2> {
         let joint = Joint { order: self.order, norm: &self.norm3, scale: None };
         self.mlp.residual(x, joint, layout, None).0
     }

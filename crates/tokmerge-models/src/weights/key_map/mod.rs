@@ -23,6 +23,7 @@ mod source;
 mod swag;
 mod t2t_vit;
 mod t5;
+mod texts;
 mod timm;
 mod torchvision;
 mod vilt;
@@ -80,6 +81,7 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &mae_st::MaeSt,
     &sam_vit::SamVit,
     &vilt::Vilt,
+    &texts::Texts,
     &t2t_vit::T2tVit,
     &meta::Meta,
     &timm::Timm,
