@@ -37,8 +37,9 @@ pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
     FewShotError, Labels, LinearHead, ListEvaluation, MeanAveragePrecision, Observer, PairsAccuracy,
-    PairsError, PeakOf, Prediction, SentencePair, Speed, Spread, analysis, average_precision, bench,
-    evaluate, evaluate_lists, evaluate_pairs, extract, read_pairs, top, wilson,
+    PairsError, PeakOf, Prediction, SentencePair, Speed, Spread, WrittenAccuracy, WrittenError,
+    WrittenOptions, analysis, average_precision, bench, evaluate, evaluate_lists, evaluate_pairs,
+    evaluate_written, extract, read_pairs, top, wilson,
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,

@@ -10,8 +10,8 @@ use clap::{Args, CommandFactory};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokmerge::{
-    Affinity, ClassFolder, ClassOrder, DatasetError, Device, EMBEDDED, Media, Model, ModelOptions, Precision,
-    Routing, Unused, Weights, ZeroShot, ZeroShotError, describe_with_progress,
+    Affinity, Architecture, ClassFolder, ClassOrder, DatasetError, Device, EMBEDDED, Media, Model,
+    ModelOptions, Precision, Routing, Unused, Weights, ZeroShot, ZeroShotError, describe_with_progress,
 };
 
 /// Which model, and how it runs.
@@ -54,6 +54,12 @@ pub(crate) struct ModelArgs {
     pub(crate) threads: ThreadArgs,
 }
 
+/// A model without its weights.
+fn described(name: &str) -> Result<Architecture> {
+    let options = ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.to_owned()) };
+    Ok(describe_with_progress(&options, &Downloads::default())?.architecture)
+}
+
 impl ModelArgs {
     /// The model's name.
     pub(crate) fn name(&self) -> &str {
@@ -88,9 +94,12 @@ impl ModelArgs {
     /// What the model takes, before its weights are read; images where none is named.
     pub(crate) fn media(&self) -> Result<Media> {
         let Some(name) = &self.model else { return Ok(Media::Image) };
-        let options = ModelOptions { weights: Weights::Random, ..ModelOptions::new(name.clone()) };
-        let described = describe_with_progress(&options, &Downloads::default())?;
-        Ok(described.architecture.processor.media())
+        Ok(described(name)?.processor.media())
+    }
+
+    /// Whether the model writes texts, before its weights are read.
+    pub(crate) fn writes(&self) -> Result<bool> {
+        self.model.as_ref().map_or(Ok(false), |name| Ok(described(name)?.config.writes()))
     }
 
     /// What lies in a folder of what the model takes. Where nothing is known of the model, it is what is wrong only if the

@@ -1,7 +1,7 @@
 //! `tokmerge eval`.
 
 use super::eval_files::{Labelling, Outputs};
-use super::{eval_list, eval_pairs};
+use super::{eval_list, eval_pairs, eval_written};
 use crate::args::{
     ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of,
     batch_size, bind, must_exist,
@@ -21,7 +21,8 @@ use tokmerge::{
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
     /// Folder of what the model takes, images, sounds or clips, one sub-folder per class, named as the model's classes or in
-    /// their order; or without labels; or a list in CSV of files with several labels each (path,labels, or AudioSet's segments)
+    /// their order; or without labels; or a list in CSV of files with several labels each (path,labels, or AudioSet's segments);
+    /// or pairs of texts: sentences with scores, or for a model that writes a text, a tab and what is to be written (.tsv)
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
@@ -60,7 +61,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
     if args.dir.is_file() && args.model.media().is_ok_and(|media| media == Media::Text) {
-        return eval_pairs::run(args, &methods);
+        return match args.model.writes()? {
+            true => eval_written::run(args, &methods),
+            false => eval_pairs::run(args, &methods),
+        };
     }
     if MultiLabelList::is_list(&args.dir) {
         return eval_list::run(args, &methods);

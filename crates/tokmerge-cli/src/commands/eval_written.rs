@@ -1,0 +1,77 @@
+//! `tokmerge eval PAIRS.tsv` of a model that writes: texts with what is to be written of them.
+
+use super::eval::EvalArgs;
+use crate::args::{batch_of, bind};
+use crate::output;
+use crate::progress::Progress;
+use anyhow::{Result, bail};
+use serde::Serialize;
+use std::process::ExitCode;
+use tokmerge::text::read_text_pairs;
+use tokmerge::{Media, Method, Model, Observer, WrittenAccuracy, WrittenOptions, evaluate_written};
+
+#[derive(Serialize)]
+struct Row<'a> {
+    model: String,
+    dtype: &'static str,
+    #[serde(flatten)]
+    accuracy: &'a WrittenAccuracy,
+}
+
+pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
+    if args.predictions.is_some() || args.results_file.is_some() {
+        bail!(
+            "--predictions and --results-file are for classes, and a model that writes has none; leave them out, and see what is \
+             written with tokmerge generate"
+        );
+    }
+    let mut pairs = read_text_pairs(&args.dir)?;
+    if let Some(limit) = args.limit {
+        pairs.truncate(limit);
+    }
+    let model = args.preprocess.apply(args.model.open()?)?;
+    let reductions = bind(&model, methods)?;
+    let options = WrittenOptions {
+        batch_size: batch_of(args.batch_size, 32, model.media()),
+        convention: args.output.convention,
+        ..WrittenOptions::default()
+    };
+    let mut progress = Progress::of(Media::Text, pairs.len() * reductions.len());
+    let found = evaluate_written(&model, &reductions, &pairs, &options, &mut |done| progress.done(done));
+    progress.clear();
+    print(args, &model, &found?, &options)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(args: &EvalArgs, model: &Model, found: &[WrittenAccuracy], options: &WrittenOptions) -> Result<()> {
+    let dtype = args.model.dtype.name();
+    if args.output.json {
+        return found
+            .iter()
+            .try_for_each(|accuracy| output::json(&Row { model: model.name(), dtype, accuracy }));
+    }
+    output::line(format!(
+        "{}, {dtype}, {} texts, batch {}, {} threads",
+        model.name(),
+        found.first().map_or(0, |found| found.texts),
+        options.batch_size,
+        args.model.threads.count()
+    ))?;
+    let gmacs = format!("GMACs ({})", args.output.convention);
+    let header =
+        ["merge", "BLEU", "chrF", "exact %", "agreement %", &gmacs, "tokens left", "texts/s", "tokens/s"];
+    let rows = found.iter().map(|found| {
+        vec![
+            found.merge.clone(),
+            format!("{:.2}", found.bleu),
+            format!("{:.2}", found.chrf),
+            format!("{:.1}", found.exact),
+            format!("{:.1}", found.agreement),
+            format!("{:.3}", found.gmacs),
+            format!("{:.1}", found.mean_tokens),
+            format!("{:.1}", found.texts_per_second),
+            format!("{:.0}", found.tokens_per_second),
+        ]
+    });
+    output::line(output::table(&header, &rows.collect::<Vec<_>>()))
+}
