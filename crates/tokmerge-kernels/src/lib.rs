@@ -35,6 +35,7 @@ pub use adamw::{AdamwStep, adamw};
 pub use attention::backward::attention_backward;
 pub use attention::fused::{Metric, SelfAttention, self_attention};
 pub use attention::metric::{HeadAggregation, Part, head_mean, head_metric};
+pub use attention::pairs::{PairAttention, PairGradients, Sight, pair_attention, pair_attention_backward};
 pub use attention::rotation::{Angles, Pairs, Rotation, rotate};
 pub use attention::turns::{Turns, turn};
 pub use attention::{Heads, PairTable, attention, cross_attention, paired_attention};

@@ -2,8 +2,9 @@
 
 use crate::backend::{Body, KernelOps, body};
 use crate::layout::{places, select_rows};
+use crate::pair_attention::{PairPlan, attend};
 use crate::pool::{contiguous, values};
-use crate::{DROPPED, Layout, gather_rows, pool};
+use crate::{Layout, pool};
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -80,7 +81,7 @@ pub struct PairRows {
 
 impl PairRows {
     /// Where the pairs of each item begin, and the end.
-    fn starts(q_layout: &Layout, layout: &Layout) -> Vec<usize> {
+    pub(crate) fn starts(q_layout: &Layout, layout: &Layout) -> Vec<usize> {
         let pairs = q_layout.lens().zip(layout.lens()).map(|(queries, keys)| queries * keys);
         let mut starts = vec![0];
         pairs.for_each(|pairs| starts.push(starts[starts.len() - 1] + pairs));
@@ -127,7 +128,10 @@ pub fn attention(qkv: Tensor<2>, spec: &AttentionSpec<'_>) -> Tensor<2> {
                 drop(qkv);
                 paired_on_flex(primitive, pairs, spec)
             }
-            _ => composed(qkv, spec),
+            _ => {
+                let (q, kv) = split(qkv, spec.width());
+                by_pairs(q, spec.layout, kv, spec)
+            }
         },
         Body::Composed => composed(qkv, spec),
     }
@@ -152,24 +156,21 @@ pub fn cross_attention(
         let primitive = |tensor: &Tensor<2>| tensor.clone().try_into_primitive::<Flex>().ok();
         Some([primitive(&q)?, primitive(&kv)?])
     };
-    match (plain, primitives()) {
-        (true, Some(primitives)) => {
+    match (plain, primitives(), body(&q)) {
+        (true, Some(primitives), _) => {
             drop((q, kv));
             cross_on_flex(primitives, q_layout, spec)
         }
-        (true, None) if q_layout.lens().zip(spec.layout.lens()).all(|(queries, keys)| queries <= keys) => {
-            // Through the kernel that has a gradient: the other tokens get queries of zeros, and what they attend to is
-            // left out.
-            let front = |item: usize| spec.layout.range(item).take(q_layout.range(item).len());
-            let rows: Arc<[u32]> = (0..items).flat_map(front).map(|row| row as u32).collect();
-            let mut places = vec![DROPPED; spec.layout.rows()];
-            for (place, &row) in rows.iter().enumerate() {
-                places[row as usize] = place as u32;
-            }
-            let queries = gather_rows(q, &places.into());
-            gather_rows(attention(Tensor::cat(vec![queries, kv], 1), spec), &rows)
-        }
-        _ => composed_cross(q, q_layout, kv, spec),
+        (.., Body::Kernels) => by_pairs(q, q_layout, kv, spec),
+        (.., Body::Composed) => composed_cross(q, q_layout, kv, spec),
+    }
+}
+
+/// By the kernels that have everything, where they can do it.
+fn by_pairs(q: Tensor<2>, q_layout: &Layout, kv: Tensor<2>, spec: &AttentionSpec<'_>) -> Tensor<2> {
+    match PairPlan::of(q_layout, spec) {
+        Some((plan, table)) => attend(q, kv, table, plan),
+        None => composed_cross(q, q_layout, kv, spec),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::linear::FlexLinear;
 use crate::norm::FlexNorm;
+use crate::pair_attention::{self, PairPlan};
 use crate::{LinearWeights, NormKind, NormWeights, Rotation, attention, linear, merging, norm, rotation};
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::tensor::FloatTensor;
@@ -113,6 +114,13 @@ pub(crate) trait KernelOps: Backend {
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self>;
 
+    fn kernel_pair_attention(
+        q: FloatTensor<Self>,
+        kv: FloatTensor<Self>,
+        #[extension_type] table: Maybe<Self>,
+        plan: PairPlan,
+    ) -> FloatTensor<Self>;
+
     fn kernel_rotate(
         x: FloatTensor<Self>,
         rotation: Rotation,
@@ -170,6 +178,15 @@ impl KernelOps for Flex {
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self> {
         attention::on_flex(qkv, key_bias.as_deref(), heads, precision, &offsets)
+    }
+
+    fn kernel_pair_attention(
+        q: FloatTensor<Self>,
+        kv: FloatTensor<Self>,
+        table: Maybe<Self>,
+        plan: PairPlan,
+    ) -> FloatTensor<Self> {
+        pair_attention::on_flex(q, kv, table.into_option(), &plan)
     }
 
     fn kernel_merge_rows(
@@ -249,6 +266,15 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         offsets: Arc<[usize]>,
     ) -> FloatTensor<Self> {
         attention::tracked::<C>(qkv, key_bias, heads, precision, offsets)
+    }
+
+    fn kernel_pair_attention(
+        q: FloatTensor<Self>,
+        kv: FloatTensor<Self>,
+        table: Maybe<Self>,
+        plan: PairPlan,
+    ) -> FloatTensor<Self> {
+        pair_attention::tracked::<C>(q, kv, table, plan)
     }
 
     fn kernel_rotate(

@@ -22,6 +22,7 @@ mod matching;
 mod merging;
 mod mlp;
 mod norm;
+mod pair_attention;
 mod packs;
 mod pool;
 mod rotation;

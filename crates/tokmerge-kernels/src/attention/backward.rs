@@ -89,7 +89,7 @@ impl Job for Head<'_> {
                 let row = &mut probabilities[r * padded..(r + 1) * padded];
                 row[n..].fill(f32::NEG_INFINITY);
                 let key_bias = self.key_bias.map(|sizes| &sizes[self.item.clone()]);
-                softmax(simd, row, key_bias);
+                normalised(simd, row, key_bias);
                 let grad = &mut grads[r * padded..(r + 1) * padded];
                 grad[n..].fill(0.0);
                 softmax_backward(simd, row, grad);
@@ -103,8 +103,9 @@ impl Job for Head<'_> {
     }
 }
 
+/// The softmax of scores to which biases of their keys are added, where there are some.
 #[inline(always)]
-fn softmax<S: Simd>(simd: S, row: &mut [f32], key_bias: Option<&[f32]>) {
+pub(super) fn normalised<S: Simd>(simd: S, row: &mut [f32], key_bias: Option<&[f32]>) {
     if let Some(key_bias) = key_bias {
         for (score, bias) in row.iter_mut().zip(key_bias) {
             *score += bias;
@@ -121,7 +122,7 @@ fn softmax<S: Simd>(simd: S, row: &mut [f32], key_bias: Option<&[f32]>) {
 
 /// `grad = p ⊙ (grad - Σ p ⊙ grad)`.
 #[inline(always)]
-fn softmax_backward<S: Simd>(simd: S, p: &[f32], grad: &mut [f32]) {
+pub(super) fn softmax_backward<S: Simd>(simd: S, p: &[f32], grad: &mut [f32]) {
     let mut sum = simd.splat(0.0);
     let mut at = 0;
     while at < p.len() {

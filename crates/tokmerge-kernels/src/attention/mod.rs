@@ -10,6 +10,7 @@ pub(crate) mod fused;
 mod head;
 pub(crate) mod metric;
 mod one_head;
+pub(crate) mod pairs;
 pub(crate) mod panels;
 pub(crate) mod rotation;
 pub(crate) mod softmax;

@@ -179,6 +179,28 @@ fn a_table_of_biases_of_pairs_has_a_gradient() {
 }
 
 #[test]
+fn queries_keys_and_biases_of_pairs_have_the_gradients_of_composed() {
+    let device = devices().tracked;
+    let (q_layout, layout) = (Layout::from_lens(&[2, 0, 3]), Layout::from_lens(&[5, 1, 3]));
+    let heads = HEADS[1];
+    let rows: Arc<[u8]> = (0..2 * 5 + 3 * 3).map(|pair| (pair * 3 % 5) as u8).collect();
+    for mask in [Mask::None, Mask::Causal] {
+        let spec_of = |table: Tensor<2>| AttentionSpec {
+            mask,
+            pair_bias: Some(PairBias::Rows(PairRows { table, rows: rows.clone() })),
+            ..specs(heads, &layout)[1].clone()
+        };
+        let inputs = [normal([5, 48], 1, &device), normal([9, 96], 2, &device), normal([5, 3], 3, &device)];
+        gradients_match(
+            inputs,
+            |[q, kv, table]| cross_attention(q, &q_layout, kv, &spec_of(table)),
+            |[q, kv, table]| composed_cross(q, &q_layout, kv, &spec_of(table)),
+            2e-4,
+        );
+    }
+}
+
+#[test]
 fn a_pair_bias_is_added_to_the_logits_and_has_a_gradient() {
     let (heads, layout) = (HEADS[1], Layout::uniform(2, 6));
     let device = devices().tracked;
