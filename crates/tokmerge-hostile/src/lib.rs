@@ -72,6 +72,7 @@ pub const TARGETS: &[Target] = &[
     readers::LABELS,
     readers::SOURCE,
     readers::SOUND,
+    readers::TOKENIZER,
     #[cfg(feature = "models")]
     models::ARCHITECTURE,
     #[cfg(feature = "models")]

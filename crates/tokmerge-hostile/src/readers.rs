@@ -3,6 +3,7 @@
 use crate::{Outcome, Target, as_it_is, refused, seeds, text, zip};
 use tokmerge_checkpoint::{Checkpoint, ModelConfig, ModelSource};
 use tokmerge_data::sound::{SoundLimits, SoundProcessor, decode_sound};
+use tokmerge_data::text::Tokenizer;
 use tokmerge_data::{
     ClassNames, Decode, DecodeOptions, ImageProcessor, Limits, Preprocess, Processor, decode_image,
 };
@@ -171,6 +172,36 @@ pub(crate) const LABELS: Target = Target {
         None => Outcome::Refused,
     },
     seeds: seeds::labels,
+    mend: as_it_is,
+    memory: 64 << 20,
+};
+
+/// `tokenizer.json`, and what becomes of a text by it.
+pub(crate) const TOKENIZER: Target = Target {
+    name: "tokenizer",
+    run: |input| {
+        const TEXT: &str = "Hello, the 2 cats' na\u{ef}ve \u{1f600} \u{fb01}ne\u{2026}  aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa! \u{fdfa}\n\t 123.5";
+        let tokenizer = match Tokenizer::from_bytes("tokenizer.json".as_ref(), input) {
+            Ok(tokenizer) => tokenizer,
+            Err(error) => return refused(&error),
+        };
+        if let Err(error) = tokenizer.check(1 << 10) {
+            refused(&error);
+        }
+        match tokenizer.encode(TEXT, 64) {
+            Ok(tokens) => {
+                assert_eq!(tokens.ids.len(), tokens.roles.len());
+                if let Err(error) = tokenizer.decode(&tokens.ids) {
+                    refused(&error);
+                }
+            }
+            Err(error) => {
+                refused(&error);
+            }
+        }
+        Outcome::Read
+    },
+    seeds: seeds::tokenizers,
     mend: as_it_is,
     memory: 64 << 20,
 };

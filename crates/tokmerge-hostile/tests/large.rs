@@ -53,6 +53,44 @@ fn json_of_countless_values_is_refused_before_memory_is_taken_for_them() {
 }
 
 #[test]
+fn a_tokenizer_takes_no_more_than_it_is_worth() {
+    let file = |parts: &str| {
+        format!(r#"{{{parts},"model":{{"type":"WordLevel","vocab":{{"a":0}},"unk_token":"a"}}}}"#)
+    };
+    for (what, piece) in
+        [("numbers", "0,"), ("lists", "[],"), ("objects", "{},"), ("types", r#"{"type":0},"#)]
+    {
+        let list = repeated(piece, 3 * MIB);
+        for part in ["normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens", "x"] {
+            run("tokenizer", what, file(&format!(r#""{part}":[{list}0]"#)));
+        }
+        run("tokenizer", what, file(&format!(r#""x":[{}0]"#, repeated(piece, 60 * MIB))));
+    }
+    let deep = repeated(r#"{"type":"Sequence","normalizers":["#, MIB);
+    assert_ne!(run("tokenizer", "depth", file(&format!(r#""normalizer":{deep}"#))), Some(Outcome::Read));
+    let words: String = (1..250_000).map(|word| format!(r#""{word:x}":{word},"#)).collect();
+    let words = format!(r#"{{"model":{{"type":"WordLevel","vocab":{{{words}"a":0}},"unk_token":"a"}}}}"#);
+    assert_eq!(run("tokenizer", "words", words), Some(Outcome::Read));
+    let pieces = repeated(r#"["a",-1.5],"#, 10 * MIB);
+    let pieces = format!(r#"{{"model":{{"type":"Unigram","unk_id":0,"vocab":[{pieces}["b",0]]}}}}"#);
+    run("tokenizer", "pieces", pieces);
+    let token = r#"{"id":1,"content":"x","single_word":false,"lstrip":false,"rstrip":false,"normalized":true,"special":false},"#;
+    run(
+        "tokenizer",
+        "added",
+        file(&format!(r#""added_tokens":[{}{}]"#, repeated(token, 10 * MIB), &token[..token.len() - 1])),
+    );
+    let long = "x".repeat(60 * MIB);
+    run("tokenizer", "long", file(&format!(r#""normalizer":{{"type":"Prepend","prepend":"{long}"}}"#)));
+    run("tokenizer", "long", file(&format!(r#""normalizer":{{"type":"{long}"}}"#)));
+    run(
+        "tokenizer",
+        "long",
+        format!(r#"{{"model":{{"type":"WordLevel","vocab":{{"{long}":0}},"unk_token":"a"}}}}"#),
+    );
+}
+
+#[test]
 fn very_long_names_in_a_configuration_cost_no_time() {
     let name = repeated("vit_", 4 * MIB);
     run("architecture", "architecture", format!(r#"{{"architecture":"{name}"}}"#));

@@ -2,7 +2,8 @@
 //! listed.
 
 use crate::{
-    Evidence, Layout, METHODS, Method, ModelFacts, Positions, Prefix, Readout, Reduction, Tokens, Trace,
+    Evidence, Layout, METHODS, Method, ModelFacts, Positions, Prefix, Readout, Reduction, TokenKind, Tokens,
+    Trace,
 };
 use burn::tensor::{Device, Tensor, TensorData, s};
 use proptest::prelude::*;
@@ -25,13 +26,16 @@ fn specs() -> Vec<String> {
         "atm:theta=0.5,split=0",
         "patchmerger:m=3,cls=merge",
         "stm:p=3,layer=2,inflate=on",
+        "pumer:prune=0%,merge=30%,layer=1",
+        "pumer:prune=40%,merge=20%,order=attention,combine=average",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }
 
 fn reduction(spec: &str) -> Reduction {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
-    let facts = ModelFacts { readout: Readout::All, ..ModelFacts::new(DEPTH, 40, 0) };
+    let words = TokenKind::PatchesAfterWords;
+    let facts = ModelFacts { readout: Readout::All, tokens_are: words, ..ModelFacts::new(DEPTH, 40, 0) };
     Reduction::bind(method, &facts)
         .unwrap_or_else(|error| panic!("{error}"))
         .with_fresh_mergers(CHANNELS, &Device::flex())

@@ -7,6 +7,8 @@ use crate::{Amount, LastLayer, LayerTokens, Reduction, Site, mergeable};
 pub struct MatchShape {
     /// Tokens that are compared, prefix included.
     pub tokens: usize,
+    /// Of these the prefix.
+    pub prefix: usize,
     /// What is to merge.
     pub amount: Amount,
     /// Channels of a head (`D`).
@@ -48,7 +50,13 @@ impl Reduction {
         if possible == 0 {
             return 0.0;
         }
-        self.method.rule().matching_macs(MatchShape { tokens, amount, head_dim, channels })
+        self.method.rule().matching_macs(MatchShape {
+            tokens,
+            prefix: self.prefix,
+            amount,
+            head_dim,
+            channels,
+        })
     }
 
     /// Multiply-adds of the method's own weights before block `layer` for an item of `tokens` of `channels`, and

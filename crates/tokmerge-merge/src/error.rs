@@ -31,6 +31,11 @@ pub enum BindError {
         "{merge}: the tokens that it makes have no positions, but every block of this model needs them; use a method that keeps positions, e.g. tome:r=8{or}"
     )]
     LosesPositions { merge: String, or: &'static str },
+    /// The method asks what words attend to, and the model reads none beside its patches.
+    #[error(
+        "{merge}: it keeps the patches that the words of a question attend to, and this model takes no questions; use it with one that does, e.g. vilt_b32, or another method, e.g. tome:r=8"
+    )]
+    NoWords { merge: String },
     /// An option of texts, and the model takes none, or does not ask.
     #[error("{merge}: {option} {rule}; leave {option_name} out", option_name = option.split('=').next().unwrap_or(option))]
     NotOfTexts { merge: String, option: &'static str, rule: &'static str },

@@ -39,14 +39,17 @@ impl MetricRequest {
     }
 }
 
-/// Whether the attention that every token receives is asked for.
+/// From whom the attention that every token receives is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Received {
     /// Not needed: fused attention need not keep it.
     #[default]
     No,
     /// Mean over heads and queries of the attention on each token.
-    Yes,
+    FromAll,
+    /// Mean over heads and over the words of the question in front, of models that have one
+    /// ([`TokenKind::PatchesAfterWords`](crate::TokenKind)).
+    FromWords,
 }
 
 /// What a method asks of one block. Nothing unasked is computed.
@@ -54,7 +57,7 @@ pub enum Received {
 pub struct Wants {
     /// What to compare tokens by.
     pub metric: Option<MetricRequest>,
-    /// Attention received.
+    /// Attention received, and from whom.
     pub received: Received,
 }
 
@@ -63,7 +66,7 @@ pub struct Wants {
 pub struct Evidence {
     /// `[T, D]`, one row per token that entered the block.
     pub metric: Option<Tensor<2>>,
-    /// `[T]`, summing to one in every item.
+    /// `[T]`, summing to one in every item; zeros in an item without words, where it is theirs.
     pub received: Option<Vec<f32>>,
 }
 

@@ -79,6 +79,7 @@ pub use evidence::{Evidence, Metric, MetricRequest, Received, Wants};
 pub use facts::{KeyBias, LastLayer, ModelFacts, PositionUse, Readout, Training};
 pub use mergers::{Merger, MergerShape, Mergers};
 pub use methods::atm::{Atm, BatchRule, Threshold};
+pub use methods::pumer::{Order, Pumer};
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,

@@ -46,6 +46,13 @@ impl Prefix {
         }
     }
 
+    /// The words of a text in front of these items; none where no text is.
+    #[must_use]
+    pub fn words(&self, layout: &Layout) -> Layout {
+        let len = |(item, len): (usize, usize)| len.min(self.counted_from(item));
+        Layout::from_lens(&layout.lens().enumerate().map(len).collect::<Vec<_>>())
+    }
+
     /// The number that all items share, if they do.
     #[must_use]
     pub fn common(&self) -> Option<usize> {
@@ -123,6 +130,8 @@ mod tests {
         assert_eq!((after.of(0), after.of(1), after.common()), (4, 5, None));
         assert_eq!((after.counted_from(0), after.counted_from(1)), (3, 4));
         assert_eq!(after.front(&Layout::from_lens(&[6, 5])), Layout::from_lens(&[4, 5]));
+        assert_eq!(after.words(&Layout::from_lens(&[6, 2])), Layout::from_lens(&[3, 2]));
+        assert_eq!(Prefix::Same(5).words(&Layout::uniform(2, 9)), Layout::uniform(2, 0));
         assert!(after.fits(&Layout::uniform(2, 9)) && !after.fits(&Layout::uniform(1, 9)));
         assert_eq!(Prefix::AfterText { text: [3, 3].into(), own: 1 }.common(), Some(4));
         assert_eq!((Prefix::Same(5).counted_from(0), Prefix::from(vec![1, 3]).counted_from(1)), (0, 0));

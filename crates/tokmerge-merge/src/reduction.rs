@@ -6,8 +6,8 @@ use crate::spec::shown;
 use crate::words::to_front;
 use crate::{
     Amount, BindError, Combine, Evidence, How, KeyBias, LastBlockSkip, LastLayer, Layout, MergePlan,
-    MergerShape, Method, Mixture, ModelFacts, PositionUse, Positions, Prefix, Protect, Readout, Record,
-    SequencePositions, Site, Step, TokenKind, Tokens, Trace, Wants,
+    MergerShape, Method, Mixture, ModelFacts, PositionUse, Positions, Prefix, Protect, Readout, Received,
+    Record, SequencePositions, Site, Step, TokenKind, Tokens, Trace, Wants,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Reduction {
             {
                 let or = match facts.tokens_are {
                     TokenKind::Words => ", or count places anew with positions=shrunk",
-                    TokenKind::Patches => "",
+                    TokenKind::Patches | TokenKind::PatchesAfterWords => "",
                 };
                 return Err(BindError::LosesPositions { merge: merge(), or });
             }
@@ -65,13 +65,17 @@ impl Reduction {
         if let Some((option, rule)) = not_of_texts(&method, facts) {
             return Err(BindError::NotOfTexts { merge: merge(), option, rule });
         }
+        let asks_words = method.rule().wants().received == Received::FromWords;
+        if asks_words && facts.tokens_are != TokenKind::PatchesAfterWords {
+            return Err(BindError::NoWords { merge: merge() });
+        }
         let amounts =
             method.rule().amounts(facts).map_err(|source| BindError::Schedule { merge: merge(), source })?;
         let (tokens, prefix) = (facts.tokens, facts.prefix);
         for (layer, amount) in amounts.iter().enumerate() {
             // Texts have any length: a layer removes what it can.
             if let Amount::Count(remove) = *amount
-                && facts.tokens_are == TokenKind::Patches
+                && facts.tokens_are != TokenKind::Words
                 && remove >= tokens.max(1)
             {
                 let most = tokens.saturating_sub(prefix) / 2;
@@ -330,7 +334,10 @@ impl Reduction {
             "only the last block is run for the prefix alone"
         );
         let skipped = match (self.method.site(), self.amount(layer)) {
-            (Site::InsideBlock, amount @ (Amount::Count(_) | Amount::Share(_))) => amount,
+            (
+                Site::InsideBlock,
+                amount @ (Amount::Count(_) | Amount::Share(_) | Amount::DropAndMerge { .. }),
+            ) => amount,
             // What merged before the block is in the trace; thresholds merge nothing in the last layer of a model that
             // reads prefix tokens only.
             (Site::BeforeBlock | Site::AroundBlock, _) | (Site::InsideBlock, Amount::Above(_)) => {

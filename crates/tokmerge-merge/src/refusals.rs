@@ -1,9 +1,10 @@
 //! What a model cannot be merged by is refused when it is bound, with the reason.
 
-use crate::{BindError, METHODS, Method, ModelFacts, PositionUse, Reduction};
+use crate::{BindError, METHODS, Method, ModelFacts, PositionUse, Reduction, TokenKind};
 
 fn bind(spec: &str, positions: PositionUse) -> Result<Reduction, BindError> {
-    let facts = ModelFacts { positions, ..ModelFacts::new(12, 197, 1) };
+    let words = TokenKind::PatchesAfterWords;
+    let facts = ModelFacts { positions, tokens_are: words, ..ModelFacts::new(12, 197, 1) };
     Reduction::bind(spec.parse().expect("a spec"), &facts)
 }
 
@@ -33,6 +34,19 @@ fn where_blocks_follow_positions_methods_that_lose_them_are_refused() {
     }
     let error = bind("patchmerger:m=8", PositionUse::Followed).unwrap_err().to_string();
     assert!(error.contains("have no positions") && error.contains("e.g. tome:r=8"), "{error}");
+}
+
+#[test]
+fn words_are_asked_only_where_a_question_stands_in_front() {
+    let spec = "pumer:prune=10%,merge=30%";
+    for tokens_are in [TokenKind::Patches, TokenKind::Words] {
+        let facts = ModelFacts { tokens_are, ..ModelFacts::new(12, 197, 1) };
+        let error = Reduction::bind(spec.parse().unwrap(), &facts).unwrap_err();
+        assert_eq!(error, BindError::NoWords { merge: spec.to_owned() });
+        let error = error.to_string();
+        assert!(error.contains("takes no questions") && error.contains("tome:r=8"), "{error}");
+    }
+    assert!(bind(spec, PositionUse::Free).is_ok());
 }
 
 #[test]

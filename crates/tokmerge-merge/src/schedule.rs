@@ -42,6 +42,14 @@ pub enum Amount {
     Count(usize),
     /// That part of the tokens that may merge, rounded down, likewise.
     Share(f64),
+    /// First some are dropped, then some of those left merge. Both are parts of the tokens that may, before any goes,
+    /// rounded to the nearest (halves to even); one at least is kept, and of `k` kept at most `(k - 1) / 2` merge (PuMer).
+    DropAndMerge {
+        /// The part to drop, below 1.
+        drop: f64,
+        /// The part to merge.
+        merge: f64,
+    },
     /// Every pair whose similarity lies above: as many as the image has.
     Above(f32),
 }
@@ -60,6 +68,10 @@ impl Amount {
                 let remove = (share * len.saturating_sub(prefix) as f64 * (1.0 + f64::EPSILON)) as usize;
                 Some(mergeable(remove, len, prefix))
             }
+            Self::DropAndMerge { drop, merge } => {
+                let (dropped, merged) = drop_and_merge(drop, merge, len.saturating_sub(prefix));
+                Some(dropped + merged)
+            }
             Self::Above(_) => None,
         }
     }
@@ -74,6 +86,14 @@ pub enum ScheduleError {
     TooManyLayers {
         /// Entries in the list.
         given: usize,
+        /// Blocks of the model.
+        depth: usize,
+    },
+    /// A layer after the last. Both count from 1.
+    #[error("there is no layer {layer}; the model has layers 1 to {depth}")]
+    Layer {
+        /// The layer.
+        layer: usize,
         /// Blocks of the model.
         depth: usize,
     },
@@ -152,9 +172,17 @@ pub fn mergeable(remove: usize, len: usize, prefix: usize) -> usize {
     remove.min(len.saturating_sub(prefix) / 2)
 }
 
+/// Of so many tokens how many are dropped, and how many of those left merge, as [`Amount::DropAndMerge`] says.
+pub(crate) fn drop_and_merge(drop: f64, merge: f64, tokens: usize) -> (usize, usize) {
+    let part = |share: f64| (share * tokens as f64).round_ties_even() as usize;
+    let dropped = part(drop).min(tokens.saturating_sub(1));
+    let kept = tokens - dropped;
+    (dropped, part(merge).min(kept.saturating_sub(1) / 2))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Amount, Rounding, Schedule, ScheduleError, mergeable};
+    use super::{Amount, Rounding, Schedule, ScheduleError, drop_and_merge, mergeable};
     use proptest::prelude::*;
 
     /// The counts of a schedule.
@@ -199,6 +227,18 @@ mod tests {
         for percent in 1..=50 {
             assert_eq!(of(f64::from(percent), 100, 0), percent as usize);
         }
+    }
+
+    #[test]
+    fn dropped_and_merged_are_parts_of_all_rounded_to_the_nearest() {
+        // Of the 240 patches of a large picture, layer by layer.
+        let layers = [240, 144, 87, 52, 31].map(|tokens| drop_and_merge(0.1, 0.3, tokens));
+        assert_eq!(layers, [(24, 72), (14, 43), (9, 26), (5, 16), (3, 9)]);
+        assert_eq!([5, 15, 25].map(|tokens| drop_and_merge(0.1, 0.0, tokens).0), [0, 2, 2]);
+        assert_eq!(drop_and_merge(0.99, 0.5, 4), (3, 0));
+        assert_eq!([0, 1, 2, 3].map(|tokens| drop_and_merge(0.0, 0.5, tokens).1), [0, 0, 0, 1]);
+        let amount = Amount::DropAndMerge { drop: 0.1, merge: 0.3 };
+        assert_eq!((amount.of(281, 41), amount.of(3, 41)), (Some(96), Some(0)));
     }
 
     /// Tokens left after the last layer: facts that follow from arithmetic alone.

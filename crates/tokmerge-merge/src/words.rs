@@ -32,6 +32,8 @@ pub enum TokenKind {
     Patches,
     /// Words of a text, which never merge as [`Protect`] says.
     Words,
+    /// Parts of a picture behind the words of a question about it, which never merge.
+    PatchesAfterWords,
 }
 
 /// The plan that moves protected tokens to the front of their items, where they become the prefix, all in their order;

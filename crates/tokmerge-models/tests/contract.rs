@@ -9,6 +9,7 @@ use common::{
 use std::collections::BTreeSet;
 use tokmerge_merge::{
     BindError, LastLayer, LayerTokens, Layout, METHODS, Method, PositionUse, Readout, Reduction, Site, Step,
+    TokenKind,
 };
 use tokmerge_models::{
     BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, NormPlace,
@@ -94,6 +95,7 @@ fn specs(config: &Config) -> Vec<String> {
         // Thresholds at which random tokens merge, in some images more than in others.
         "atm:theta=0.5",
         "atm:theta=[0.2,0.7],split=0,last=keep",
+        "pumer:prune=20%,merge=20%,layer=[1,2,3,4],order=attention",
     ];
     // A new method is under contract by being listed.
     let listed = METHODS.iter().map(|info| info.example.to_owned());
@@ -108,6 +110,10 @@ fn binds(spec: &str, config: &Config) -> bool {
         Ok(_) => true,
         Err(BindError::LosesPositions { .. }) => {
             assert_eq!(facts.positions, PositionUse::Followed, "{spec}");
+            false
+        }
+        Err(BindError::NoWords { .. }) => {
+            assert_ne!(facts.tokens_are, TokenKind::PatchesAfterWords, "{spec}");
             false
         }
         Err(BindError::Unmergeable { .. }) => false,

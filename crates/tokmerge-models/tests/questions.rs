@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::Checkpoint;
 use tokmerge_data::text::TokenIds;
 use tokmerge_data::{Asked, Prepared, Processor, QuestionProcessor, Rgb, ViltPreprocess};
-use tokmerge_merge::{Method, Prefix, Reduction, Site, Step, Tokens, Trace};
+use tokmerge_merge::{Evidence, Method, Prefix, Reduction, Site, Step, Tokens, Trace};
 use tokmerge_models::{
     Batch, Body, Convention, Model, ModelOptions, Output, Pass, Probe, Weights, architecture,
 };
@@ -210,6 +210,65 @@ fn tome_merges_patches_as_the_reference_does() {
                 encoded(&model, &alone),
                 all[range.start * 32..range.end * 32],
                 "alone: {name} {item}"
+            );
+        }
+    }
+}
+
+/// What every block reports.
+struct Watching(Vec<(Tokens, Evidence)>);
+
+impl Probe for Watching {
+    fn attended(&mut self, _: usize, tokens: &Tokens, evidence: &Evidence) {
+        self.0.push((tokens.clone(), evidence.clone()));
+    }
+}
+
+#[test]
+fn pumer_leaves_as_many_patches_as_it_says_and_drops_those_that_words_look_at_least() {
+    let Some(folder) = folder() else { return };
+    let (model, golden) = (open(&folder), Golden::of(&folder));
+    for (spec, layers) in [
+        ("pumer:prune=10%,merge=30%", &[1][..]),
+        ("pumer:prune=25%,merge=40%,layer=[1,2],order=attention,combine=average,prop_attn=off", &[0, 1]),
+    ] {
+        let reduction = model.bind(&spec.parse::<Method>().unwrap()).expect("fits");
+        let (prune, merge) = if spec.contains("10%") { (0.1, 0.3) } else { (0.25, 0.4) };
+        let mut seen = Watching(Vec::new());
+        let output = model.run(batch(&model, &golden, &[0, 1, 2]), Pass::new(&reduction).probed(&mut seen));
+        assert!(values(output.logits.clone()).iter().all(|logit| logit.is_finite()));
+        for item in 0..3 {
+            let mut now = output.trace.layer_tokens(item, 0, 2)[0].entered;
+            for layer in 0..2 {
+                let tokens = output.trace.layer_tokens(item, 0, 2)[layer];
+                assert_eq!(tokens.entered, now, "{spec}");
+                let patches = now - output.tokens.prefix.of(item);
+                let part = |share: f64| (share * patches as f64).round_ties_even() as usize;
+                let dropped = part(prune);
+                let merged = part(merge).min((patches - dropped - 1) / 2);
+                if layers.contains(&layer) {
+                    assert!(dropped > 0 && merged > 0);
+                    now -= dropped + merged;
+                    let step = Step { layer, site: Site::InsideBlock };
+                    let groups = output.trace.plan_at(step).expect("a plan").groups(item);
+                    let (attended, evidence) = &seen.0[layer];
+                    let received = &evidence.received()[attended.layout.range(item)];
+                    assert!((received.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+                    let prefix = attended.prefix.of(item);
+                    let (gone, kept): (Vec<usize>, Vec<usize>) =
+                        (prefix..groups.len()).partition(|place| groups[*place].is_none());
+                    assert_eq!(gone.len(), dropped, "{spec}");
+                    let most = gone.iter().map(|place| received[*place]).fold(0.0, f32::max);
+                    assert!(kept.iter().all(|place| received[*place] >= most), "{spec}");
+                }
+                assert_eq!(tokens.fed, now, "{spec}, item {item}, block {layer}");
+            }
+            let alone = model.run(batch(&model, &golden, &[item]), Pass::new(&reduction));
+            let range = output.tokens.layout.range(item);
+            assert_eq!(
+                encoded(&model, &alone),
+                encoded(&model, &output)[range.start * 32..range.end * 32],
+                "alone: {spec} {item}"
             );
         }
     }

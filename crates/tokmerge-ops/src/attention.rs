@@ -201,6 +201,39 @@ pub fn attention_received(qkv: Tensor<2>, spec: &AttentionSpec<'_>) -> Vec<f32> 
     }
 }
 
+/// The attention that the first tokens of every item give to each of its tokens: of their rows of the softmax the mean,
+/// over them and over the heads. `front` says how many they are. `[T]`, summing to one in each item that has some, zeros
+/// in one that has none. Carries no gradient.
+///
+/// # Panics
+/// When there is a pair bias or a mask, or `front` has another number of items.
+pub fn attention_received_from(qkv: Tensor<2>, front: &Layout, spec: &AttentionSpec<'_>) -> Vec<f32> {
+    let layout = spec.layout;
+    assert!(spec.is_plain(), "the first tokens attend without pair bias and mask");
+    assert_eq!(front.items(), layout.items(), "the first tokens of every item");
+    let qkv = qkv.without_autodiff();
+    let (q, kv) = split(qkv, spec.width());
+    // Item by item, so that each is what it is alone, bit for bit: what is left of it hangs on the order of these.
+    let of = |item: usize| {
+        let (keys, queries) = (layout.range(item), front.range(item).len().min(layout.range(item).len()));
+        if queries == 0 {
+            return Tensor::zeros([keys.len()], &q.device());
+        }
+        let key_bias = spec.key_bias.as_ref().map(|bias| bias[keys.clone()].to_vec());
+        let shape = [1, queries, keys.len()];
+        let q = q.clone().slice(s![keys.start..keys.start + queries, ..]);
+        let kv = kv.clone().slice(s![keys.start..keys.end, ..]);
+        let (probabilities, _) = probabilities(q, kv, key_bias, shape, None, spec);
+        probabilities.mean_dim(1).mean_dim(2).reshape([keys.len()])
+    };
+    let items: Vec<Tensor<1>> =
+        (0..layout.items()).filter(|item| !layout.range(*item).is_empty()).map(of).collect();
+    if items.is_empty() {
+        return Vec::new();
+    }
+    Tensor::cat(items, 0).into_data().iter::<f32>().collect()
+}
+
 /// One part of `qkv: [T, 3 * H * D]` as features to compare tokens by: averaged over the heads (`[T, D]`), or
 /// all heads side by side (`[T, H * D]`). Carries no gradient.
 pub fn head_features(qkv: Tensor<2>, heads: Heads, part: Part, aggregation: HeadAggregation) -> Tensor<2> {

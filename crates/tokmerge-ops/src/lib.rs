@@ -33,8 +33,8 @@ mod turns;
 
 pub use adamw::{AdamwStep, adamw};
 pub use attention::{
-    AttentionSpec, Mask, PairBias, PairRows, Part, attention, attention_received, cross_attention,
-    head_features,
+    AttentionSpec, Mask, PairBias, PairRows, Part, attention, attention_received, attention_received_from,
+    cross_attention, head_features,
 };
 pub use convolution::{ConvolutionWeights, Maps, Window, convolution};
 pub use embed::{assemble, patchify};

@@ -1,5 +1,6 @@
 //! Texts: tokenized as the model's own tokenizer does it, without its padding and its truncation.
 
+mod claims;
 mod error;
 mod lines;
 mod pairs;

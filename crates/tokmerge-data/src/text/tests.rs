@@ -74,6 +74,22 @@ fn what_is_no_tokenizer_is_one_line() {
 }
 
 #[test]
+fn what_makes_the_library_panic_is_one_line() {
+    let damaged = |normalizer: &str| WORDS.replace(r#"{"type": "Lowercase"}"#, normalizer);
+    let open = |json: String| Tokenizer::from_bytes("tokenizer.json".as_ref(), json.as_bytes());
+    // A table of characters that is not base 64.
+    let error =
+        open(damaged(r#"{"type": "Precompiled", "precompiled_charsmap": "*"}"#)).err().expect("refused");
+    assert!(error.to_string().contains("panic"), "{error}");
+    // A trie whose first node points beyond its end.
+    let opened = open(damaged(r#"{"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAABhYgBjZGUA"}"#));
+    let error = opened.expect("opens").encode("a b", 8).unwrap_err();
+    assert!(error.to_string().contains("panic"), "{error}");
+    let error = open(damaged("{\"type\": \"Lowercase\"}, \"normalizer\": null")).err().expect("refused");
+    assert!(error.to_string().contains("duplicate field"), "{error}");
+}
+
+#[test]
 fn texts_of_one_length_are_filled_with_tokens_that_take_part() {
     let filled = processor().filled_with(2).with_max_tokens(6).unwrap().encode("a").unwrap();
     assert_eq!(filled.ids, [1, 3, 2, 2, 2, 2]);

@@ -1,6 +1,7 @@
 //! A `tokenizer.json`, read by the `tokenizers` crate.
 
-use super::{Role, TextError, TokenIds};
+use super::{Role, TextError, TokenIds, claims};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use tokenizers::{Encoding, TruncationParams};
 
@@ -44,10 +45,20 @@ impl Tokenizer {
             return Err(wrong(format!("is no file of at most {MOST_BYTES} bytes, as tokenizers are")));
         }
         let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            wrong(format!("is no tokenizer (byte {} is not UTF-8)", error.utf8_error().valid_up_to()))
+        Self::from_bytes(path, bytes)
+    }
+
+    /// The same of a file that was read already; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// When it is no tokenizer, or asks for more than it is worth.
+    pub fn from_bytes(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<Self, TextError> {
+        let json = String::from_utf8(bytes.into()).map_err(|error| {
+            let byte = error.utf8_error().valid_up_to();
+            let reason = format!("is no tokenizer (byte {byte} is not UTF-8)");
+            TextError::Tokenizer { path: path.to_owned(), reason }
         })?;
-        Self::from_json(text, path.to_owned())
+        Self::from_json(json, path.to_owned())
     }
 
     /// A tokenizer of what a file holds.
@@ -56,8 +67,9 @@ impl Tokenizer {
     /// When it is no tokenizer; `path` is named.
     pub(super) fn from_json(json: String, path: PathBuf) -> Result<Self, TextError> {
         let wrong = |reason: String| TextError::Tokenizer { path: path.clone(), reason };
-        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
-            .map_err(|error| wrong(format!("is no tokenizer ({})", one_line(&error.to_string()))))?;
+        claims::check(json.as_bytes()).map_err(|reason| wrong(one_line(&reason)))?;
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(&json))
+            .map_err(|reason| wrong(format!("is no tokenizer ({reason})")))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| wrong(error.to_string()))?;
         // FNV-1a.
@@ -109,16 +121,16 @@ impl Tokenizer {
     /// # Errors
     /// When none of the text's own are left.
     pub fn encode(&self, text: &str, max_tokens: usize) -> Result<TokenIds, TextError> {
-        let refused = |error: tokenizers::Error| TextError::Encode(one_line(&error.to_string()));
         let most = (max_tokens.saturating_mul(BYTES_PER_TOKEN)).saturating_add(WHITE_SPACE).min(text.len());
         let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        let mut pieces = self.inner.encode_fast(&text[..end], false).map_err(refused)?;
+        let mut pieces =
+            guarded(|| self.inner.encode_fast(&text[..end], false)).map_err(TextError::Encode)?;
         if pieces.is_empty() {
             return Err(TextError::Empty);
         }
         let added = self.added();
         pieces.truncate(max_tokens.saturating_sub(added).max(1), 0, TruncationParams::default().direction);
-        let whole = self.inner.post_process(pieces, None, true).map_err(refused)?;
+        let whole = guarded(|| self.inner.post_process(pieces, None, true)).map_err(TextError::Encode)?;
         Ok(token_ids(&whole))
     }
 
@@ -133,7 +145,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer cannot say.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
-        self.inner.decode(ids, true).map_err(|error| TextError::Encode(one_line(&error.to_string())))
+        guarded(|| self.inner.decode(ids, true)).map_err(TextError::Encode)
     }
 }
 
@@ -150,7 +162,16 @@ fn token_ids(encoding: &Encoding) -> TokenIds {
     TokenIds { ids: encoding.get_ids().to_vec(), roles }
 }
 
+/// What the crate answers, its error in one line. It panics on what it does not expect of a file.
+fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(answer) => answer.map_err(|error| one_line(&error.to_string())),
+        Err(_) => Err("it made the `tokenizers` library panic".to_owned()),
+    }
+}
+
 fn one_line(text: &str) -> String {
     let shown: String = text.chars().take(200).collect();
-    shown.split_whitespace().collect::<Vec<_>>().join(" ")
+    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    shown.split_whitespace().collect::<Vec<_>>().join(" ").chars().map(escaped).collect()
 }

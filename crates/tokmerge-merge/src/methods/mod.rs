@@ -5,6 +5,7 @@ mod matching;
 mod none;
 mod option;
 pub mod patch_merger;
+pub(crate) mod pumer;
 mod rule;
 pub mod stm;
 pub(crate) mod tome;
@@ -96,6 +97,8 @@ methods! {
     PatchMerger(patch_merger::Options),
     /// Soft token merging: neighbours become their weighted sum.
     Stm(stm::Options),
+    /// PuMer: the words of a question say which patches are dropped.
+    Pumer(pumer::Pumer),
 }
 
 impl Method {

@@ -287,6 +287,22 @@ pub(super) fn whole(text: &str, range: std::ops::RangeInclusive<usize>) -> Resul
     number_in(text, |number| range.contains(number))
 }
 
+/// A share such as `10%`, of up to `most` percent.
+pub(super) fn percent(text: &str, most: f64) -> Result<f64, Refusal> {
+    let percent = text.trim().strip_suffix('%').ok_or(Refusal::Value)?;
+    Ok(number_in(percent, |percent: &f64| (0.0..=most).contains(percent))? / 100.0)
+}
+
+/// A share as [`percent`] reads it: the shortest number of percent that is the same share.
+pub(super) fn percent_text(share: f64) -> String {
+    let rounded = |digits: i32| {
+        let power = 10_f64.powi(digits);
+        (share * 100.0 * power).round() / power
+    };
+    let exact = (0..=17).map(rounded).find(|percent| percent / 100.0 == share);
+    format!("{}%", exact.unwrap_or(share * 100.0))
+}
+
 /// The entries of a list such as `[4,8]`; `None` for anything else.
 pub(super) fn entries<N>(
     text: &str,

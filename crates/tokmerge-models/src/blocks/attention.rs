@@ -3,12 +3,12 @@
 use super::{BlockConfig, Context, LogitScale, NormConfig, QkNorm, QkvBias, relative_position_bias};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
-use tokmerge_merge::{Evidence, Layout, Metric, MetricRequest, Received, Wants};
+use tokmerge_merge::{Evidence, Layout, Metric, MetricRequest, Prefix, Received, Wants};
 use tokmerge_nn::{Bias, Linear, Norm, zeros_parameter};
 use tokmerge_ops::{
     Activation, AttentionSpec, HeadFeatures, Heads, LinearWeights, NormWeights, PairBias, Part, Precision,
-    attention, attention_received, cross_attention, head_features, linear, norm_linear, normalise_heads,
-    rotate_heads,
+    attention, attention_received, attention_received_from, cross_attention, head_features, linear,
+    norm_linear, normalise_heads, rotate_heads,
 };
 
 /// Queries, keys and values of all heads from one linear layer, and the projection of what they attend to.
@@ -143,7 +143,7 @@ impl Attention {
         &self,
         qkv: Tensor<2>,
         with: &Context,
-        layout: &Layout,
+        (layout, prefix): (&Layout, &Prefix),
         wants: Wants,
     ) -> (Tensor<2>, Evidence) {
         let heads = self.heads();
@@ -156,7 +156,8 @@ impl Attention {
         let spec = self.spec(with, layout);
         let received = match wants.received {
             Received::No => None,
-            Received::Yes => Some(attention_received(qkv.clone(), &spec)),
+            Received::FromAll => Some(attention_received(qkv.clone(), &spec)),
+            Received::FromWords => Some(attention_received_from(qkv.clone(), &prefix.words(layout), &spec)),
         };
         (self.normed(attention(qkv, &spec)), Evidence { metric, received })
     }

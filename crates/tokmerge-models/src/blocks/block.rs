@@ -6,7 +6,7 @@ use super::feed_forward::{Joint, add};
 use super::{Attention, BlockConfig, Context, FeedForward, Order};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{Evidence, Layout, Metric, Received, Tokens, Wants};
+use tokmerge_merge::{Evidence, Layout, Metric, Prefix, Received, Tokens, Wants};
 use tokmerge_nn::{LayerScale, Norm, Random};
 use tokmerge_ops::{
     Activation, Mask, NormWeights, Precision, SelfAttentionContext, SelfAttentionWeights, linear,
@@ -99,18 +99,18 @@ impl Block {
         &self,
         x: Tensor<2>,
         with: &Context,
-        layout: &Layout,
+        (layout, prefix): (&Layout, &Prefix),
         wants: Wants,
     ) -> (Tensor<2>, Evidence) {
         let qkv = self.attn.project(x.clone(), self.norm_before());
-        let (y, evidence) = self.attn.attend(qkv, with, layout, wants);
+        let (y, evidence) = self.attn.attend(qkv, with, (layout, prefix), wants);
         (self.join_attention(y, x), evidence)
     }
 
     /// The attention half as one op, where it computes what this block does with this context.
     fn fused(&self, with: &Context, wants: Wants) -> Option<SelfAttentionWeights> {
         let plain = with.pair_bias.is_none() && with.mask == Mask::None && !self.attn.has_pair_bias();
-        if !plain || self.order != Order::PreNorm || wants.received == Received::Yes {
+        if !plain || self.order != Order::PreNorm || wants.received != Received::No {
             return None;
         }
         Some(SelfAttentionWeights {
@@ -138,7 +138,7 @@ impl EncoderBlock for Block {
                 let (x, metric) = self_attention(tokens.x, weights, &with);
                 (x, Evidence { metric, received: None })
             }
-            None => self.attend_by_layers(tokens.x, with, &tokens.layout, wants),
+            None => self.attend_by_layers(tokens.x, with, (&tokens.layout, &tokens.prefix), wants),
         };
         if wants.metric.is_some_and(|request| request.of == Metric::Attended) {
             evidence.metric = Some(x.clone().without_autodiff());

@@ -156,7 +156,7 @@ impl EncoderBlock for BranchesBlock {
         let (mut sum, mut metric, mut received) = (x.clone(), Vec::new(), None::<Vec<f32>>);
         for AttentionBranch { norm, attn, ls } in &self.attns {
             let qkv = attn.project(x.clone(), Some(norm.weights()));
-            let (y, evidence) = attn.attend(qkv, with, &tokens.layout, wants);
+            let (y, evidence) = attn.attend(qkv, with, (&tokens.layout, &tokens.prefix), wants);
             metric.extend(evidence.metric);
             let share = 1.0 / self.attns.len() as f32;
             received = match (received, evidence.received) {

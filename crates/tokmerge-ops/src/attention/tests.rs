@@ -1,6 +1,6 @@
 use super::{
-    AttentionSpec, Mask, PairBias, PairRows, Part, attention, attention_received, composed, composed_cross,
-    composed_features, composed_received, cross_attention, head_features,
+    AttentionSpec, Mask, PairBias, PairRows, Part, attention, attention_received, attention_received_from,
+    composed, composed_cross, composed_features, composed_received, cross_attention, head_features,
 };
 use crate::testing::{assert_close, devices, gradients_match, normal};
 use crate::{HeadAggregation, Heads, Layout, Precision, gather_rows};
@@ -56,6 +56,47 @@ fn kernel_equals_composed() {
             assert_eq!(received.len(), expected.len());
         }
     }
+}
+
+#[test]
+fn what_the_first_tokens_give_is_the_mean_of_their_rows() {
+    let device = devices().plain;
+    for (heads, layout) in cases() {
+        let width = heads.count * heads.dim;
+        let qkv = normal([layout.rows(), 3 * width], 7, &device);
+        for spec in specs(heads, &layout) {
+            let all = attention_received(qkv.clone(), &spec);
+            for (actual, expected) in attention_received_from(qkv.clone(), &layout, &spec).iter().zip(&all) {
+                assert!((actual - expected).abs() < 1e-5, "{actual} instead of {expected}");
+            }
+            // With the queries of the first two in place of all others, all give what these do.
+            let front = layout.front(2);
+            let found = attention_received_from(qkv.clone(), &front, &spec);
+            assert_eq!(found.len(), layout.rows());
+            for (item, keys) in layout.lens().enumerate() {
+                let (range, queries) = (layout.range(item), front.range(item).len());
+                if queries == 0 || keys % queries != 0 {
+                    continue;
+                }
+                let rows = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
+                    qkv.clone().slice(s![rows, columns])
+                };
+                let q = rows(range.start..range.start + queries, 0..width).repeat_dim(0, keys / queries);
+                let one = Tensor::cat(vec![q, rows(range.clone(), width..3 * width)], 1);
+                let key_bias = spec.key_bias.as_ref().map(|bias| bias[range.clone()].into());
+                let alone = Layout::uniform(1, keys);
+                let expected =
+                    attention_received(one, &AttentionSpec { key_bias, ..AttentionSpec::new(heads, &alone) });
+                for (actual, expected) in found[range].iter().zip(&expected) {
+                    assert!((actual - expected).abs() < 1e-5, "{actual} instead of {expected}");
+                }
+            }
+        }
+    }
+    let layout = Layout::uniform(2, 3);
+    let spec = AttentionSpec::new(HEADS[1], &layout);
+    let nobody = attention_received_from(normal([6, 144], 1, &device), &Layout::uniform(2, 0), &spec);
+    assert_eq!(nobody, [0.0; 6]);
 }
 
 /// Queries of the first `front` tokens of every item, and keys and values of all.

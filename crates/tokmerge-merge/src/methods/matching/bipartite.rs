@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use tokmerge_ops::{Match, best_match};
 
 /// One accepted proposal: a source and the destination it merges into, as positions within the item.
-type Pair = (u32, u32);
+pub(in crate::methods) type Pair = (u32, u32);
 
 /// In which order the sources that do not merge go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,15 @@ pub(in crate::methods) enum Unmerged {
     Listed,
     /// As in ToMe's published results: as they were listed, but in items without a prefix the most similar first.
     Published,
+}
+
+/// What becomes of the mergeable tokens of an item, as positions within it.
+#[derive(Debug)]
+pub(in crate::methods) struct Accepted {
+    pub(in crate::methods) pairs: Vec<Pair>,
+    /// Sources that do not merge, as they were listed.
+    pub(in crate::methods) unmerged: Vec<u32>,
+    pub(in crate::methods) destinations: Vec<u32>,
 }
 
 /// One proposal per source, for all items of a batch.
@@ -58,6 +67,27 @@ impl Proposals {
     /// Proposals more similar than a threshold, in all items together.
     pub(in crate::methods) fn above(&self, threshold: f32) -> usize {
         self.found.best.iter().filter(|best| **best > threshold).count()
+    }
+
+    /// The `counts[item]` best proposals of every item.
+    pub(in crate::methods) fn best(self, tokens: &Tokens, counts: &[usize]) -> Vec<Accepted> {
+        let Self { splits, found } = self;
+        let mut offset = 0;
+        let of = |(item, (split, count)): (usize, (Split, &usize))| {
+            let (range, prefix) = (tokens.layout.range(item), tokens.prefix.of(item));
+            let partner = &found.partner[offset..offset + split.sources.len()];
+            let best = &found.best[offset..offset + split.sources.len()];
+            offset += split.sources.len();
+            let (accepted, rest) = choose(Amount::Count(*count), best, Unmerged::Listed, range.len(), prefix);
+            let source = |&source: &u32| split.sources[source as usize];
+            let pair = |at: &u32| (source(at), partner[*at as usize] - range.start as u32);
+            Accepted {
+                pairs: accepted.iter().map(pair).collect(),
+                unmerged: rest.iter().map(source).collect(),
+                destinations: split.destinations,
+            }
+        };
+        splits.into_iter().zip(counts).enumerate().map(of).collect()
     }
 
     /// Accepts the best proposals of every item; `None` if there are none.
@@ -113,7 +143,7 @@ fn choose(
     let wanted = match amount {
         Amount::Above(threshold) => best.iter().filter(|best| **best > threshold).count(),
         Amount::Count(remove) => remove,
-        Amount::Share(_) => amount.of(len, prefix).unwrap_or(0),
+        Amount::Share(_) | Amount::DropAndMerge { .. } => amount.of(len, prefix).unwrap_or(0),
     };
     let accepted = mergeable(wanted, len, prefix).min(best.len());
     let by_similarity = unmerged == Unmerged::Published && prefix == 0;

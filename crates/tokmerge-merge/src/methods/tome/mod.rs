@@ -125,7 +125,7 @@ impl Rule for Tome {
     fn wants(&self) -> Wants {
         match (self.matcher, self.metric.of) {
             (Matcher::RandomMerge | Matcher::RandomPrune, _) => Wants::default(),
-            (Matcher::AttentionPrune, _) => Wants { metric: None, received: Received::Yes },
+            (Matcher::AttentionPrune, _) => Wants { metric: None, received: Received::FromAll },
             // Before a block the tokens are their own metric.
             (_, Metric::BlockInput) => Wants::default(),
             _ => Wants { metric: Some(self.metric), received: Received::No },

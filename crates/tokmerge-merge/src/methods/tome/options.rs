@@ -3,7 +3,7 @@
 use super::{Matcher, Tome, Unmerge};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, entries, infos, joined,
-    list_text, named, number_in, positions, protect, recheck, whole,
+    list_text, named, number_in, percent, percent_text, positions, protect, recheck, whole,
 };
 use crate::methods::{MethodInfo, Partition};
 use crate::{Combine, HeadAggregation, LastLayer, Metric, Rounding, Schedule, Similarity};
@@ -170,23 +170,10 @@ fn read_r(tome: &mut Tome, text: &str) -> Result<(), Refusal> {
     let number = |text: &str| whole(text, 0..=100_000);
     tome.schedule = match (entries(text, number), text.trim().strip_suffix('%')) {
         (Some(list), _) => Schedule::PerLayer(list?),
-        (None, Some(percent)) => {
-            let percent: f64 = number_in(percent, |percent| (0.0..=50.0).contains(percent))?;
-            Schedule::Share(percent / 100.0)
-        }
+        (None, Some(_)) => Schedule::Share(percent(text, 50.0)?),
         (None, None) => Schedule::Constant(number(text)?),
     };
     Ok(())
-}
-
-/// A share as [`read_r`] reads it: the shortest number of percent that is the same share.
-fn percent_text(share: f64) -> String {
-    let rounded = |digits: i32| {
-        let power = 10_f64.powi(digits);
-        (share * 100.0 * power).round() / power
-    };
-    let exact = (0..=17).map(rounded).find(|percent| percent / 100.0 == share);
-    format!("{}%", exact.unwrap_or(share * 100.0))
 }
 
 fn read_inflect(tome: &mut Tome, text: &str) -> Result<(), Refusal> {

@@ -326,8 +326,8 @@ fn tokens_are_compared_by_normalised_keys_before_they_are_rotated() {
         for with in contexts(13, HEAD_DIM) {
             assert_close(features(&with, Received::No).0, expected.clone(), 1e-6);
         }
-        let turned = features(&contexts(13, HEAD_DIM)[2], Received::Yes).1.expect("asked for");
-        let plain = features(&contexts(13, HEAD_DIM)[1], Received::Yes).1.expect("asked for");
+        let turned = features(&contexts(13, HEAD_DIM)[2], Received::FromAll).1.expect("asked for");
+        let plain = features(&contexts(13, HEAD_DIM)[1], Received::FromAll).1.expect("asked for");
         assert!(
             turned.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 1e-3),
             "what is received depends on it"
@@ -419,7 +419,7 @@ fn the_fused_half_is_bit_for_bit_the_layers() {
                 let (tokens, evidence) = block.attend(batch.clone(), &with, Wants { received, ..keys() });
                 (tokens.x.into_data(), evidence.metric.expect("asked for").into_data())
             };
-            assert_eq!(run(Received::No), run(Received::Yes), "{config:?}");
+            assert_eq!(run(Received::No), run(Received::FromAll), "{config:?}");
         }
     }
 }

@@ -86,7 +86,7 @@ impl FamilyConfig for ViltConfig {
             training: Training::WithoutMerging,
             readout: Readout::Prefix,
             positions: PositionUse::Free,
-            tokens_are: TokenKind::Patches,
+            tokens_are: TokenKind::PatchesAfterWords,
         }
     }
 
