@@ -9,6 +9,7 @@
 //! | a picture and a question about it | [`QuestionProcessor`] with [`ViltPreprocess`] | ViLT's processor of transformers |
 //! | list | [`ClassFolder`], [`ClassNames`] | torchvision's `ImageFolder` |
 //! | list files with several labels each | [`MultiLabelList`] | AudioSet's CSV files |
+//! | list questions about pictures | [`QuestionList`] | easy-VQA's JSON |
 //! | split, verify, shuffle | [`ClassFolder::split`], [`ClassFolder::verify`], [`epoch_order`] | |
 //! | train | [`augment`] | timm's training transform; operations bit for bit as Pillow |
 //! | decode and resize in one | [`ImageProcessor::open_fitted`]; [`Decode::Fast`] decodes large JPEGs smaller | the same, or Pillow's `draft` |
@@ -45,6 +46,7 @@ mod naflex;
 mod overrides;
 mod processor;
 mod question;
+mod question_list;
 mod resample;
 pub mod sound;
 pub mod text;
@@ -69,6 +71,7 @@ pub use naflex::{NaflexPreprocess, Patches};
 pub use overrides::PreprocessOverrides;
 pub use processor::ImageProcessor;
 pub use question::{Asked, Question, QuestionProcessor};
+pub use question_list::{ListedQuestion, Place, QuestionList, QuestionListError, QuestionListForm};
 pub use resample::{Interpolation, resize};
 pub use transform::{Preprocess, PreprocessError};
 pub use vilt::ViltPreprocess;

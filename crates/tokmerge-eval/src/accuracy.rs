@@ -2,11 +2,13 @@
 
 use crate::batches::each_batch;
 use crate::mean_average_precision::MeanAveragePrecision;
+use crate::passes::{Passes, Tally};
+use crate::{EvalError, QuestionPrediction};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
-use tokmerge_data::{Batch, LoaderError, Media, MediaError, MultiLabelSample, Reading, Sample};
-use tokmerge_merge::{Method, Reduction};
+use tokmerge_data::{Batch, MediaError, MultiLabelSample, Reading, Sample};
+use tokmerge_merge::Reduction;
 use tokmerge_models::{Convention, Measured, Model, NotFinite};
 
 /// How to evaluate.
@@ -80,6 +82,15 @@ pub trait Observer {
         let _ = prediction;
         Ok(())
     }
+
+    /// A question was answered.
+    ///
+    /// # Errors
+    /// An error ends the evaluation.
+    fn answered(&mut self, answer: QuestionPrediction<'_>) -> Result<(), String> {
+        let _ = answer;
+        Ok(())
+    }
 }
 
 /// Nobody listens.
@@ -94,59 +105,12 @@ pub enum Labels {
     Ignored,
 }
 
-/// Why an evaluation cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EvalError {
-    /// The images cannot be loaded.
-    #[error(transparent)]
-    Loader(#[from] LoaderError),
-    /// A label that is none of the model's classes.
-    #[error(
-        "{path}: its label is class {label}, but the model has {classes} classes; the folders of the data set must be the model's classes"
-    )]
-    Label {
-        /// The image.
-        path: String,
-        /// Its label.
-        label: usize,
-        /// Outputs of the model.
-        classes: usize,
-    },
-    /// Not a single image could be read.
-    #[error("none of the {failed} {} could be read; the first: {first}", media.words())]
-    NothingRead {
-        /// What they were to be.
-        media: Media,
-        /// How many failed.
-        failed: usize,
-        /// Why the first did.
-        first: String,
-    },
-    /// An output that is no number.
-    #[error(transparent)]
-    NotFinite(#[from] NotFinite),
-    /// A model of one class is always right.
-    #[error(
-        "the model has one class, so every answer is right and nothing can be measured; give a model of at least two classes"
-    )]
-    OneClass,
-    /// The observer refused a prediction.
-    #[error("{0}")]
-    Observer(String),
-}
-
 /// The classes with the largest logits, the best first; ties go to the lower class.
 #[must_use]
 pub fn top(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
     order.into_iter().take(count).map(|class| (class, logits[class])).collect()
-}
-
-/// The class with the largest logit.
-fn best(logits: &[f32]) -> Option<usize> {
-    top(logits, 1).first().map(|(class, _)| *class)
 }
 
 /// Runs a batch of images; an output that is no number is named by the image's file.
@@ -160,18 +124,6 @@ pub(crate) fn measured(
         let path = batch.samples.get(wrong.position).map(|sample| sample.path.clone());
         path.map_or(wrong.clone(), |path| wrong.in_file(&path))
     })
-}
-
-#[derive(Default)]
-struct Tally {
-    images: usize,
-    labelled: usize,
-    top1: usize,
-    top5: usize,
-    agree: usize,
-    seconds: f64,
-    gmacs: f64,
-    tokens: usize,
 }
 
 /// Evaluates several methods on the same images in one pass, batch by batch in turn, so that a drift of the
@@ -277,25 +229,13 @@ fn each_answer(
 ) -> Result<Vec<Accuracy>, EvalError> {
     model.warm_up();
     let start = Instant::now();
-    let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
     let EvalOptions { reading, convention } = options;
     let mut tallies: Vec<Tally> = reductions.iter().map(|_| Tally::default()).collect();
-    each_batch(model, samples, reading, observer, |batch, observer| {
-        let run = |reduction: &Reduction| measured(model, batch, reduction, convention);
-        let passes: Vec<Measured> = reductions.iter().map(run).collect::<Result<_, _>>()?;
-        let answers = |pass: &Measured| pass.logits.iter().map(|logits| best(logits)).collect::<Vec<_>>();
-        let reference = match unmerged {
-            Some(index) => answers(&passes[index]),
-            None => answers(&run(&Reduction::none())?),
-        };
-        for (method, (pass, tally)) in passes.iter().zip(&mut tallies).enumerate() {
-            tally.seconds += pass.seconds;
-            tally.gmacs += pass.gmacs.iter().sum::<f64>();
-            tally.tokens += pass.tokens_left.iter().sum::<usize>();
-            for (sample, (logits, reference)) in batch.samples.iter().zip(pass.logits.iter().zip(&reference))
-            {
-                tally.images += 1;
-                tally.agree += usize::from(best(logits) == *reference);
+    each_batch(samples, model.processor().clone(), reading, observer, |batch, observer| {
+        let passes = Passes::run(reductions, &|reduction| measured(model, batch, reduction, convention))?;
+        for (method, (pass, tally)) in passes.of_methods.iter().zip(&mut tallies).enumerate() {
+            tally.add(pass, &passes.unmerged);
+            for (sample, logits) in batch.samples.iter().zip(&pass.logits) {
                 count(Answer { sample, method, logits, tally }, observer)?;
             }
         }
@@ -304,27 +244,6 @@ fn each_answer(
     let seconds = start.elapsed().as_secs_f64();
     let result = |(reduction, tally): (&Reduction, Tally)| tally.result(reduction.method(), seconds);
     Ok(reductions.iter().zip(tallies).map(result).collect())
-}
-
-impl Tally {
-    fn result(self, method: &Method, run_seconds: f64) -> Accuracy {
-        let percent = |hits: usize, of: usize| 100.0 * hits as f64 / of.max(1) as f64;
-        let images = self.images.max(1) as f64;
-        let labelled = |hits| (self.labelled > 0).then(|| percent(hits, self.labelled));
-        Accuracy {
-            merge: method.to_string(),
-            images: self.images,
-            top1: labelled(self.top1),
-            top5: labelled(self.top5),
-            mean_average_precision: None,
-            bleu: None,
-            agreement: percent(self.agree, self.images),
-            model_images_per_second: self.images as f64 / self.seconds.max(f64::MIN_POSITIVE),
-            run_images_per_second: self.images as f64 / run_seconds.max(f64::MIN_POSITIVE),
-            gmacs: self.gmacs / images,
-            mean_tokens: self.tokens as f64 / images,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! From a list of images to batches that a model can run.
 
 use crate::{EvalError, Observer};
-use tokmerge_data::{Batch, BatchLoader, Reading, Sample};
-use tokmerge_models::Model;
+use tokmerge_data::{Batch, BatchLoader, Processor, Reading, Sample};
 
-/// Hands the images, batch by batch, to `run`. Images that cannot be read are told to the observer and left out.
+/// Hands the images, prepared by `processor`, batch by batch to `run`. Images that cannot be read are told to the observer and left out.
 ///
 /// # Errors
 /// When the reading cannot start, `run` fails, or there were images but none could be read.
 pub(crate) fn each_batch(
-    model: &Model,
     samples: Vec<Sample>,
+    processor: Processor,
     reading: Reading,
     observer: &mut dyn Observer,
     mut run: impl FnMut(&Batch, &mut dyn Observer) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let loader = BatchLoader::new(samples, model.processor().clone(), reading)?;
+    let media = processor.media();
+    let loader = BatchLoader::new(samples, processor, reading)?;
     let (mut read, mut failed, mut first) = (0, 0, String::new());
     for batch in loader {
         for (path, error) in &batch.failed {
@@ -31,9 +31,5 @@ pub(crate) fn each_batch(
         }
         observer.done(batch.len() + batch.failed.len());
     }
-    if read == 0 && failed > 0 {
-        Err(EvalError::NothingRead { media: model.media(), failed, first })
-    } else {
-        Ok(())
-    }
+    if read == 0 && failed > 0 { Err(EvalError::NothingRead { media, failed, first }) } else { Ok(()) }
 }

@@ -6,22 +6,28 @@ mod accuracy;
 pub mod analysis;
 mod batches;
 mod cosine;
+mod error;
 mod extract;
 mod few_shot;
 mod mean_average_precision;
 mod pairs;
+mod passes;
+mod questions;
 mod speed;
 mod statistics;
 mod written;
 
 pub use accuracy::{
-    Accuracy, EvalError, EvalOptions, Labels, ListEvaluation, Observer, Prediction, evaluate, evaluate_lists,
-    top,
+    Accuracy, EvalOptions, Labels, ListEvaluation, Observer, Prediction, evaluate, evaluate_lists, top,
 };
+pub use error::EvalError;
 pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
 pub use mean_average_precision::{MeanAveragePrecision, average_precision};
 pub use pairs::{PairsAccuracy, PairsError, SentencePair, evaluate_pairs, read_pairs};
+pub use questions::{
+    KindAccuracy, QuestionPrediction, QuestionsAccuracy, QuestionsEvaluation, evaluate_questions,
+};
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};
 pub use written::{WrittenAccuracy, WrittenError, WrittenOptions, evaluate_written};

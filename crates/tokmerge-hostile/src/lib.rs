@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     readers::CONFIG,
     readers::PREPROCESSOR,
     readers::LABELS,
+    readers::QUESTIONS,
     readers::SOURCE,
     readers::SOUND,
     readers::TOKENIZER,

@@ -1,11 +1,13 @@
 //! Targets in crates that do not know burn.
 
 use crate::{Outcome, Target, as_it_is, refused, seeds, text, zip};
+use std::path::Path;
 use tokmerge_checkpoint::{Checkpoint, ModelConfig, ModelSource};
 use tokmerge_data::sound::{SoundLimits, SoundProcessor, decode_sound};
 use tokmerge_data::text::Tokenizer;
 use tokmerge_data::{
-    ClassNames, Decode, DecodeOptions, ImageProcessor, Limits, Preprocess, Processor, decode_image,
+    ClassNames, Decode, DecodeOptions, ImageProcessor, Limits, Preprocess, Processor, QuestionList,
+    QuestionListForm, decode_image,
 };
 
 /// Pictures of a few thousand pixels: what a bomb costs shows as well against low limits as against high ones.
@@ -202,6 +204,41 @@ pub(crate) const TOKENIZER: Target = Target {
         Outcome::Read
     },
     seeds: seeds::tokenizers,
+    mend: as_it_is,
+    memory: 64 << 20,
+};
+
+/// Lists of questions about pictures, in all three forms.
+pub(crate) const QUESTIONS: Target = Target {
+    name: "questions",
+    run: |input| {
+        let mut outcome = Outcome::Refused;
+        for form in QuestionListForm::ALL {
+            match QuestionList::parse(input, form, Path::new("hostile/questions")) {
+                Ok(list) => {
+                    assert!(!list.questions().is_empty());
+                    for question in list.questions() {
+                        assert!(!question.answers.is_empty() && question.picture < list.pictures().len());
+                        let fields = question.answers.iter().chain(&question.kind).chain([&question.text]);
+                        for field in fields {
+                            assert!(
+                                !field.trim().is_empty() && !field.contains(char::is_control),
+                                "{field:?}"
+                            );
+                        }
+                    }
+                    let first = list.clone().limit(1);
+                    assert_eq!((first.questions().len(), first.pictures().len()), (1, 1));
+                    outcome = Outcome::Read;
+                }
+                Err(error) => {
+                    refused(&error);
+                }
+            }
+        }
+        outcome
+    },
+    seeds: seeds::questions,
     mend: as_it_is,
     memory: 64 << 20,
 };

@@ -134,6 +134,16 @@ pub(crate) fn labels() -> Vec<Vec<u8>> {
     .collect()
 }
 
+pub(crate) fn questions() -> Vec<Vec<u8>> {
+    bytes([
+        "{\"image\": \"images/1.png\", \"question\": \"What is red?\", \"answer\": \"circle\", \"kind\": \"shape\"}\n{\"image\": \"2.png\", \"question\": \"How many?\", \"answers\": [\"two\", \"2\"]}\n",
+        "image,question,answer,kind\n1.png,\"What, then?\",red;Red,colour\r\n2.png,Is it?,no,\n",
+        "\u{feff}answer,image,question\nred,a/1.png,\"Say \"\"no\"\"\"\n",
+        r#"[["what shape is in the image?", "circle", 7], ["is it \u00fc?", "no", 7]]"#,
+    ])
+    .collect()
+}
+
 pub(crate) fn sources() -> Vec<Vec<u8>> {
     bytes([
         "vit_tiny_patch16_224.augreg_in21k_ft_in1k",

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::questions::{ANSWERS, Asked, KINDS, Questions};
 use crate::{CLASSES, Clips, MOTIONS, Scenes};
 
 /// Why scenes were not written.
@@ -25,6 +26,14 @@ pub enum WriteError {
         path: PathBuf,
         /// What went wrong.
         source: image::ImageError,
+    },
+    /// A list could not be written.
+    #[error("{}: cannot be written ({source}); check permissions and free space", path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// Something that is no clip has the place of one.
     #[error("{}: is not a folder of nothing but frames, and is left as it is; name another folder", path.display())]
@@ -87,6 +96,44 @@ pub fn write_clips(clips: &Clips, dir: impl AsRef<Path>, indices: Range<u64>) ->
         std::fs::rename(&aside, &path).map_err(|source| WriteError::Replace { path, source })?;
     }
     Ok(())
+}
+
+/// Writes questions as a list and their pictures as PNG files: `dir/questions.jsonl`, an object a line with `image`, `question`,
+/// `answer` and `kind`; `dir/images/INDEX.png`; and `dir/answers.txt`, the [`ANSWERS`] in their order, one a line.
+///
+/// The list is written last, under another name first, so that one that is there is whole. It has these questions alone; pictures
+/// of other indices are left alone.
+///
+/// # Errors
+/// When a folder or a file cannot be written; what was written before stays.
+pub fn write_questions(
+    questions: &Questions,
+    dir: impl AsRef<Path>,
+    indices: Range<u64>,
+) -> Result<(), WriteError> {
+    let dir = dir.as_ref();
+    let images = dir.join("images");
+    create(&images)?;
+    let mut pixels = vec![0; questions.side() * questions.side() * 3];
+    let mut list = String::new();
+    for index in indices {
+        let Asked { kind, text, answer } = questions.draw_into(index, &mut pixels);
+        let name = format!("{index:07}.png");
+        // Nothing of what is ever asked has to be escaped.
+        list += &format!(
+            "{{\"image\": \"images/{name}\", \"question\": \"{text}\", \"answer\": \"{}\", \"kind\": \"{}\"}}\n",
+            ANSWERS[answer], KINDS[kind]
+        );
+        save(images.join(name), &pixels, questions.side())?;
+    }
+    write_text(&dir.join("answers.txt"), &(ANSWERS.join("\n") + "\n"))?;
+    let (path, aside) = (dir.join("questions.jsonl"), dir.join(".questions.jsonl.partial"));
+    write_text(&aside, &list)?;
+    std::fs::rename(&aside, &path).map_err(|source| WriteError::List { path, source })
+}
+
+fn write_text(path: &Path, text: &str) -> Result<(), WriteError> {
+    std::fs::write(path, text).map_err(|source| WriteError::List { path: path.to_owned(), source })
 }
 
 fn create(folder: &Path) -> Result<(), WriteError> {

@@ -33,7 +33,8 @@
 //! ```
 //!
 //! [`questions`] are asked about pictures of several things, such as "What shape is left of the red one?", and cannot be
-//! answered without looking. [`sentences`] are to be translated from one language into another, both made up.
+//! answered without looking; [`write_questions()`] makes a list of them and a folder of their pictures. [`sentences`] are to be
+//! translated from one language into another, both made up.
 
 mod canvas;
 mod class;
@@ -51,7 +52,7 @@ mod shape;
 
 pub use class::CLASSES;
 pub use clips::{Clip, Clips, DEFAULT_CLIP_SIDE, DEFAULT_FRAMES, FRAMES};
-pub use folder::{WriteError, write, write_clips};
+pub use folder::{WriteError, write, write_clips, write_questions};
 pub use motion::MOTIONS;
 
 use random::Random;

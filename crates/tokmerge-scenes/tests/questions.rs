@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
-use tokmerge_scenes::Split;
 use tokmerge_scenes::questions::{ANSWERS, KINDS, Questions, answers, texts};
+use tokmerge_scenes::{Split, write_questions};
 
 /// FNV-1a, 64 bits.
 fn hash(bytes: &[u8]) -> u64 {
@@ -120,4 +120,41 @@ proptest! {
         prop_assert!(question.kind < KINDS.len() && answers(question.kind).contains(&question.answer));
         prop_assert_eq!(question.pixels.len(), side * side * 3);
     }
+}
+
+#[test]
+fn a_list_names_every_question_with_its_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let questions = Questions::of(Split::Validation).with_side(48).unwrap();
+    write_questions(&questions, dir.path(), 14..30).unwrap();
+    let list = std::fs::read_to_string(dir.path().join("questions.jsonl")).unwrap();
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 16);
+    for (index, line) in (14..).zip(lines) {
+        let question = questions.question(index);
+        let [text, answer, kind] = [question.text.as_str(), ANSWERS[question.answer], KINDS[question.kind]];
+        let expected = format!(
+            r#"{{"image": "images/{index:07}.png", "question": "{text}", "answer": "{answer}", "kind": "{kind}"}}"#
+        );
+        assert_eq!(line, expected);
+        let picture = image::open(dir.path().join(format!("images/{index:07}.png"))).unwrap();
+        assert_eq!(picture.into_rgb8().into_raw(), question.pixels);
+    }
+    let answers = std::fs::read_to_string(dir.path().join("answers.txt")).unwrap();
+    assert!(answers.lines().eq(ANSWERS));
+    // Another list takes its place.
+    write_questions(&questions, dir.path(), 0..2).unwrap();
+    assert_eq!(std::fs::read_to_string(dir.path().join("questions.jsonl")).unwrap().lines().count(), 2);
+    assert!(dir.path().join("images/0000029.png").is_file());
+    let file = dir.path().join("answers.txt");
+    assert!(write_questions(&questions, file, 0..1).unwrap_err().to_string().contains("cannot be created"));
+}
+
+/// What stands in a list without being escaped.
+#[test]
+fn nothing_that_is_asked_or_answered_has_to_be_escaped() {
+    let plain =
+        |text: &str| text.chars().all(|c| (c.is_ascii_graphic() || c == ' ') && c != '"' && c != '\\');
+    assert!(texts().iter().all(|text| plain(text)));
+    assert!(ANSWERS.into_iter().chain(KINDS).all(plain));
 }

@@ -28,17 +28,19 @@ pub use tokmerge_checkpoint::{
 };
 pub use tokmerge_data::{
     BatchLoader, ClassFolder, ClassNames, ClassOrder, CropMode, DatasetError, Decode, DecodeOptions,
-    ExifOrientation, ImageError, ImageProcessor, Interpolation, Labelled, LabelledBy, LeftOut, Limits, Media,
-    MediaError, MultiLabelError, MultiLabelList, MultiLabelSample, Prepared, Preprocess, PreprocessOverrides,
-    Processor, Question, QuestionProcessor, Reading, Rgb, Sample, ViltPreprocess, clip, decode_image,
-    open_image, read_image, sound, text,
+    ExifOrientation, ImageError, ImageProcessor, Interpolation, Labelled, LabelledBy, LeftOut, Limits,
+    ListedQuestion, Media, MediaError, MultiLabelError, MultiLabelList, MultiLabelSample, Place, Prepared,
+    Preprocess, PreprocessOverrides, Processor, Question, QuestionList, QuestionListError, QuestionListForm,
+    QuestionProcessor, Reading, Rgb, Sample, ViltPreprocess, clip, decode_image, open_image, read_image,
+    sound, text,
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
     Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
-    FewShotError, Labels, LinearHead, ListEvaluation, MeanAveragePrecision, Observer, PairsAccuracy,
-    PairsError, PeakOf, Prediction, SentencePair, Speed, Spread, WrittenAccuracy, WrittenError,
-    WrittenOptions, analysis, average_precision, bench, evaluate, evaluate_lists, evaluate_pairs,
+    FewShotError, KindAccuracy, Labels, LinearHead, ListEvaluation, MeanAveragePrecision, Observer,
+    PairsAccuracy, PairsError, PeakOf, Prediction, QuestionPrediction, QuestionsAccuracy,
+    QuestionsEvaluation, SentencePair, Speed, Spread, WrittenAccuracy, WrittenError, WrittenOptions,
+    analysis, average_precision, bench, evaluate, evaluate_lists, evaluate_pairs, evaluate_questions,
     evaluate_written, extract, read_pairs, top, wilson,
 };
 pub use tokmerge_merge::{

@@ -1,7 +1,7 @@
 //! `tokmerge eval`.
 
 use super::eval_files::{Labelling, Outputs};
-use super::{eval_list, eval_pairs, eval_written};
+use super::{eval_list, eval_pairs, eval_questions, eval_written};
 use crate::args::{
     ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of,
     batch_size, bind, must_exist,
@@ -15,14 +15,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tokmerge::{
     Accuracy, ClassFolder, ClassNames, ClassOrder, Convention, EvalOptions, Labelled, LabelledBy, Labels,
-    Media, Model, MultiLabelList, Reading, Sample, class_names, evaluate, wilson,
+    Media, Model, MultiLabelList, QuestionListForm, Reading, Sample, class_names, evaluate, wilson,
 };
 
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
     /// Folder of what the model takes, images, sounds or clips, one sub-folder per class, named as the model's classes or in
     /// their order; or without labels; or a list in CSV of files with several labels each (path,labels, or AudioSet's segments);
-    /// or pairs of texts: sentences with scores, or for a model that writes a text, a tab and what is to be written (.tsv)
+    /// or pairs of texts: sentences with scores, or for a model that writes a text, a tab and what is to be written (.tsv);
+    /// or for a model of questions about pictures a list of them (.jsonl, .csv, or easy-VQA's .json)
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
@@ -35,22 +36,26 @@ pub(crate) struct EvalArgs {
     /// Threads that read files; 0 reads between forward passes [default: one per thread that computes]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Evaluate on this many files, spread evenly over the folder
+    /// Evaluate on this many files, spread evenly over the folder; of questions and pairs of sentences on the first
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
-    /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name [default: the model's own names, or ImageNet's]
+    /// Maps folder names to classes: lines of index<TAB>wnid<TAB>name [default: the model's own names, or ImageNet's]; for
+    /// questions the answers that the model's classes are, one a line [default: the model's own]
     #[arg(long, value_name = "FILE", env = "TOKMERGE_LABELS")]
     pub(crate) labels: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) classes: ClassArgs,
     #[command(flatten)]
     pub(crate) class_order: ClassOrderArgs,
-    /// Write the path, label or labels, and top five classes of every file, with logits
+    /// Write the path, label or labels, and top five classes of every file, with logits; of every question the top five answers
     #[arg(long, value_name = "FILE")]
     pub(crate) predictions: Option<PathBuf>,
     /// Write the results as CSV, with timm's columns and some of our own
     #[arg(long, value_name = "FILE")]
     pub(crate) results_file: Option<PathBuf>,
+    /// Longest side of a picture in pixels, for a model of questions about pictures, as in tokmerge ask
+    #[arg(long, value_name = "PIXELS", value_parser = at_least_one)]
+    pub(crate) long_side: Option<usize>,
     #[command(flatten)]
     pub(crate) preprocess: PreprocessArgs,
     #[command(flatten)]
@@ -60,7 +65,14 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
     must_exist(&args.dir, "folder")?;
-    if args.dir.is_file() && args.model.media().is_ok_and(|media| media == Media::Text) {
+    let media = args.model.media().ok();
+    if media == Some(Media::Question) {
+        return eval_questions::run(args, &methods);
+    }
+    if args.long_side.is_some() {
+        bail!("--long-side is for models of questions about pictures; leave it out, or use --img-size");
+    }
+    if args.dir.is_file() && media == Some(Media::Text) {
         return match args.model.writes()? {
             true => eval_written::run(args, &methods),
             false => eval_pairs::run(args, &methods),
@@ -68,6 +80,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     if MultiLabelList::is_list(&args.dir) {
         return eval_list::run(args, &methods);
+    }
+    if args.dir.is_file() && QuestionListForm::of(&args.dir).is_some() {
+        bail!(
+            "{}: lists of questions about pictures are for models that answer them, and {} takes {}; give a model such as \
+             vilt_b32",
+            args.dir.display(),
+            args.model.name(),
+            media.map_or("something else", Media::words)
+        );
     }
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;

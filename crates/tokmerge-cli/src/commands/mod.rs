@@ -11,6 +11,7 @@ pub(crate) mod eval;
 mod eval_files;
 mod eval_list;
 mod eval_pairs;
+mod eval_questions;
 mod eval_written;
 pub(crate) mod few_shot;
 pub(crate) mod generate;

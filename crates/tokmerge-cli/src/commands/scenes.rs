@@ -6,9 +6,10 @@ use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokmerge::scenes::questions::{ANSWERS, KINDS, Questions};
 use tokmerge::scenes::{
     CLASSES, Clips, DEFAULT_CLIP_SIDE, DEFAULT_FRAMES, DEFAULT_SIDE, MOTIONS, Scenes, Split, write,
-    write_clips,
+    write_clips, write_questions,
 };
 
 #[derive(Args, Debug)]
@@ -19,10 +20,13 @@ pub(crate) struct ScenesArgs {
     /// Draw clips in which something moves, as folders of frames, in place of pictures
     #[arg(long)]
     pub(crate) clips: bool,
+    /// Draw pictures of several things and ask about them: a list, questions.jsonl, which tokmerge eval reads
+    #[arg(long, conflicts_with = "clips")]
+    pub(crate) questions: bool,
     /// Frames of a clip [default: 16]
     #[arg(long, value_name = "N", requires = "clips")]
     pub(crate) frames: Option<usize>,
-    /// Pictures or clips to draw
+    /// Pictures or clips to draw; of questions each has one
     #[arg(long, value_name = "N", default_value_t = 2400)]
     pub(crate) images: u64,
     /// Index of the first, from 0
@@ -49,6 +53,17 @@ pub(crate) fn run(args: &ScenesArgs) -> Result<ExitCode> {
             u64::MAX - 1
         );
     };
+    let (images, dir) = (args.images, args.dir.display());
+    if args.questions {
+        let questions = Questions::of(args.split).with_side(args.side.unwrap_or(DEFAULT_SIDE))?;
+        write_questions(&questions, &args.dir, args.first..end)?;
+        output::note(format!(
+            "{images} questions of {} kinds, with {} answers, are in {dir}",
+            KINDS.len(),
+            ANSWERS.len()
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
     let (words, classes) = if args.clips {
         let clips = Clips::of(args.split).with_side(args.side.unwrap_or(DEFAULT_CLIP_SIDE))?;
         let clips = clips.with_frames(args.frames.unwrap_or(DEFAULT_FRAMES))?;
@@ -59,7 +74,6 @@ pub(crate) fn run(args: &ScenesArgs) -> Result<ExitCode> {
         write(&scenes, &args.dir, args.first..end)?;
         ("pictures", CLASSES.len())
     };
-    let (images, dir) = (args.images, args.dir.display());
     output::note(format!("{images} {words} of {classes} classes are in {dir}"));
     Ok(ExitCode::SUCCESS)
 }

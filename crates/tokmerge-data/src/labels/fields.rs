@@ -4,7 +4,7 @@
 //! field, and the commas within it would divide.
 
 /// The fields of a line, without the spaces around them. A quoted field may hold commas, and `""` for a quote.
-pub(super) fn fields(line: &str) -> Result<Vec<String>, &'static str> {
+pub(crate) fn fields(line: &str) -> Result<Vec<String>, &'static str> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {

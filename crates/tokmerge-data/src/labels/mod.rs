@@ -8,6 +8,7 @@ mod tests;
 
 pub use several::{MissingFiles, MultiLabelError, MultiLabelList, MultiLabelSample};
 
+pub(crate) use fields::fields;
 pub(crate) use find::{NameIndex, NamedClass};
 
 use std::collections::HashMap;
@@ -281,6 +282,12 @@ const MAX_VALUES: usize = 1 << 19;
 
 /// Reads a file of text of at most so many bytes; a named pipe would keep its reader waiting, a device has no end.
 fn read(path: &Path, limit: u64) -> std::io::Result<String> {
+    let invalid = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8");
+    String::from_utf8(read_bytes(path, limit)?).map_err(invalid)
+}
+
+/// What a regular file holds that is no longer than `limit` bytes.
+pub(crate) fn read_bytes(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
     let other = |reason: String| Err(std::io::Error::other(reason));
     let found = std::fs::metadata(path)?;
     if !found.is_file() {
@@ -289,7 +296,7 @@ fn read(path: &Path, limit: u64) -> std::io::Result<String> {
     if found.len() > limit {
         return other(format!("{} bytes are more than the {limit} that are read", found.len()));
     }
-    std::fs::read_to_string(path)
+    std::fs::read(path)
 }
 
 fn wrong_line(line: usize, found: &str) -> LabelsError {

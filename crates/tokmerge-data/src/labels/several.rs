@@ -7,8 +7,7 @@ mod tests;
 
 pub use error::MultiLabelError;
 
-use super::fields::fields;
-use super::{ClassNames, NameIndex, NamedClass, beginning};
+use super::{ClassNames, NameIndex, NamedClass, beginning, fields};
 use crate::dataset::limit;
 use search::Folder;
 use std::collections::HashMap;

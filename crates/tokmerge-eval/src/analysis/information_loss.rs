@@ -222,7 +222,9 @@ pub fn information_loss(
     observer: &mut dyn Observer,
 ) -> Result<Vec<LayerLoss>, AnalysisError> {
     let mut study = InformationLoss::new(model, thresholds)?;
-    each_batch(model, samples, reading, observer, |batch, _| Ok(study.measure(&Batch::from(batch))?))?;
+    each_batch(samples, model.processor().clone(), reading, observer, |batch, _| {
+        Ok(study.measure(&Batch::from(batch))?)
+    })?;
     Ok(study.losses())
 }
 

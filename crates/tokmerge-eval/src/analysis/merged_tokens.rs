@@ -169,6 +169,8 @@ pub fn merged_tokens(
     observer: &mut dyn Observer,
 ) -> Result<Vec<MergeProfile>, AnalysisError> {
     let mut study = MergedTokens::new(model, reductions)?;
-    each_batch(model, samples, reading, observer, |batch, _| Ok(study.measure(&Batch::from(batch))?))?;
+    each_batch(samples, model.processor().clone(), reading, observer, |batch, _| {
+        Ok(study.measure(&Batch::from(batch))?)
+    })?;
     Ok(study.profiles())
 }

@@ -9,7 +9,7 @@ use crate::registry::{
     Architecture, UnknownModel, architecture, clip_processor, find, sound_name, sound_processor,
 };
 use serde_json::{Map, Value, json};
-use tokmerge_checkpoint::{ModelConfig, TimmConfig};
+use tokmerge_checkpoint::{ModelConfig, TimmConfig, shortened};
 use tokmerge_data::clip::{ClipError, ClipProcessor, Sampling};
 use tokmerge_data::sound::SoundProcessor;
 use tokmerge_data::text::TextProcessor;
@@ -47,7 +47,7 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
         Some(sound) => sound_of(sound, &built, config)?.into(),
         None if matches!(built.shape().input, InputShape::Clip { .. }) => clips_of(&built, config)?.into(),
         None if matches!(built.shape().input, InputShape::Question { .. }) => {
-            row.settings(Some(tag)).processor(&built)
+            questions_of(row.settings(Some(tag)).processor(&built), config)?
         }
         None if built.room() > 0 => TextProcessor::new(built.room()).into(),
         None => {
@@ -112,6 +112,23 @@ fn clips_of(built: &Config, config: &TimmConfig) -> Result<ClipProcessor, Config
     let processor = processor.with_sampling(sampling);
     processor.validate().map_err(refused)?;
     Ok(processor)
+}
+
+/// How pictures of questions are prepared: as for the weights of the name, but for the sides, mean and deviation that the file
+/// has.
+fn questions_of(processor: Processor, config: &TimmConfig) -> Result<Processor, ConfigureError> {
+    let Processor::Question(mut questions) = processor else { return Ok(processor) };
+    let refused = |reason: String| ConfigureError::Shape(format!("pictures of questions: {reason}"));
+    let mut written = json!(questions.picture);
+    for name in ["shorter", "longer", "interpolation", "mean", "std"] {
+        if let Some(given) = config.raw.pointer(&format!("/pretrained_cfg/{name}")) {
+            written[name] = given.clone();
+        }
+    }
+    questions.picture =
+        serde_json::from_value(written).map_err(|error| refused(shortened(&error.to_string())))?;
+    questions.picture.validate().map_err(|error| refused(error.to_string()))?;
+    Ok(questions.into())
 }
 
 /// A tower of timm's inside a model of another library.
@@ -210,6 +227,14 @@ fn described(
     match processor {
         // What a text is brought to lies in the tokenizer beside it.
         Processor::Text(_) => *given = json!({"tag": tag}),
+        // Numbers in JSON have 64 bits; the shortest decimals read back as the same 32.
+        Processor::Question(processor) => {
+            let picture = &processor.picture;
+            (given["shorter"], given["longer"]) = (json!(picture.shorter), json!(picture.longer));
+            given["mean"] = json!(picture.mean.map(decimal));
+            given["std"] = json!(picture.std.map(decimal));
+            given["interpolation"] = json!(picture.interpolation);
+        }
         Processor::Sound(processor) => {
             if let Some((mean, std)) = processor.statistics() {
                 (given["mean"], given["std"]) = (json!([mean]), json!([std]));

@@ -1,0 +1,157 @@
+//! Lists of questions about pictures, with their answers.
+
+mod error;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use error::{Place, QuestionListError};
+
+use std::path::{Path, PathBuf};
+
+/// A question of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedQuestion {
+    /// Which of the [`pictures`](QuestionList::pictures) it is about.
+    pub picture: usize,
+    /// The question in words.
+    pub text: String,
+    /// The answer, or what several people answered; at least one.
+    pub answers: Vec<String>,
+    /// What kind of question it is, where the list says so.
+    pub kind: Option<String>,
+    /// Where it stands in the list.
+    pub place: Place,
+}
+
+/// Questions about pictures.
+///
+/// Three forms are understood, by the ending of the file:
+///
+/// - `.jsonl`: an object a line, `{"image": "images/1.png", "question": "What is red?", "answer": "circle"}`, or with what several
+///   people answered as `"answers": ["circle", "ring"]`; a `"kind"` may say what kind of question it is.
+/// - `.csv`: the first line has the columns `image`, `question` and `answer`, in any order, perhaps `kind` and others that are not read.
+///   Several answers have semicolons between them.
+/// - `.json`: easy-VQA's list of `[question, answer, image_id]`, whose pictures are `images/IMAGE_ID.png`.
+///
+/// Paths of pictures are relative to the folder of the list. A folder stands for the `questions.jsonl`, `questions.csv` or
+/// `questions.json` in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuestionList {
+    pictures: Vec<PathBuf>,
+    questions: Vec<ListedQuestion>,
+}
+
+/// The form of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QuestionListForm {
+    /// A JSON object a line.
+    JsonLines,
+    /// A table with a heading.
+    Csv,
+    /// easy-VQA's JSON.
+    EasyVqa,
+}
+
+impl QuestionListForm {
+    /// All of them, in the order in which a folder is looked through.
+    pub const ALL: [Self; 3] = [Self::JsonLines, Self::Csv, Self::EasyVqa];
+
+    /// The ending of its files, without a dot.
+    #[must_use]
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Csv => "csv",
+            Self::EasyVqa => "json",
+        }
+    }
+
+    /// The form that a file of this name has.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let ending = path.extension()?;
+        Self::ALL.into_iter().find(|form| ending.eq_ignore_ascii_case(form.ending()))
+    }
+}
+
+impl QuestionList {
+    /// Reads a list, and sees whether its pictures are there. None is decoded.
+    ///
+    /// # Errors
+    /// When the list cannot be read or has no questions, a question is malformed, or a picture is not there.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, QuestionListError> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            let named =
+                QuestionListForm::ALL.map(|form| path.join("questions").with_extension(form.ending()));
+            let found = named.into_iter().find(|list| list.is_file());
+            return Self::open(found.ok_or_else(|| QuestionListError::Folder { path: path.to_owned() })?);
+        }
+        let form =
+            QuestionListForm::of(path).ok_or_else(|| QuestionListError::Form { path: path.to_owned() })?;
+        let list = Self::parse(&read::bytes(path)?, form, path)?;
+        list.check_pictures(path)?;
+        Ok(list)
+    }
+
+    /// Reads what a list at `path` holds, whether or not its pictures are there.
+    ///
+    /// # Errors
+    /// When it is malformed, or has no questions.
+    pub fn parse(bytes: &[u8], form: QuestionListForm, path: &Path) -> Result<Self, QuestionListError> {
+        read::parse(bytes, form, path)
+    }
+
+    fn check_pictures(&self, path: &Path) -> Result<(), QuestionListError> {
+        let is_missing: Vec<bool> = self.pictures.iter().map(|picture| !picture.is_file()).collect();
+        let Some(first) = self.questions.iter().find(|question| is_missing[question.picture]) else {
+            return Ok(());
+        };
+        Err(QuestionListError::Missing {
+            path: path.to_owned(),
+            place: first.place,
+            picture: error::shown(&crate::path_text(&self.pictures[first.picture])),
+            count: is_missing.iter().filter(|missing| **missing).count(),
+            of: self.pictures.len(),
+        })
+    }
+
+    /// The pictures, each once, in the order in which they are first asked about.
+    #[must_use]
+    pub fn pictures(&self) -> &[PathBuf] {
+        &self.pictures
+    }
+
+    /// The questions, in the order of the list.
+    #[must_use]
+    pub fn questions(&self) -> &[ListedQuestion] {
+        &self.questions
+    }
+
+    /// The picture that a question of this list is about.
+    ///
+    /// # Panics
+    /// When the question is of a list with more pictures.
+    #[must_use]
+    pub fn picture_of(&self, question: &ListedQuestion) -> &Path {
+        &self.pictures[question.picture]
+    }
+
+    /// How often consecutive questions are about another picture than the one before, and 1: how often a picture is read by who
+    /// reads it once for questions in a row.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.questions.chunk_by(|one, next| one.picture == next.picture).count()
+    }
+
+    /// The first `count` questions; all of them if there are no more. Lists often repeat a sequence of kinds, of which
+    /// questions spread evenly would be a biased choice.
+    #[must_use]
+    pub fn limit(mut self, count: usize) -> Self {
+        self.questions.truncate(count);
+        let asked_about = self.questions.iter().map(|question| question.picture + 1).max();
+        self.pictures.truncate(asked_about.unwrap_or(0));
+        self
+    }
+}

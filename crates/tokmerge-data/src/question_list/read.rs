@@ -1,0 +1,233 @@
+//! The three forms of a list.
+
+use super::error::shown;
+use super::{ListedQuestion, Place, QuestionList, QuestionListError, QuestionListForm};
+use crate::labels::{fields, read_bytes};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Twice as much as VQA's training questions take with ten answers each.
+const MAX_BYTES: u64 = 256 << 20;
+/// More than any data set has: VQA 2.0 has 1.1 million in all, Visual Genome 1.7.
+const MAX_QUESTIONS: usize = 1 << 21;
+/// Answers to a question; VQA has ten.
+const MAX_ANSWERS: usize = 100;
+
+/// Bytes of a field at most.
+const LONGEST: usize = 4096;
+
+/// What a list holds.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, QuestionListError> {
+    read_bytes(path, MAX_BYTES).map_err(|source| QuestionListError::Io { path: path.to_owned(), source })
+}
+
+pub(super) fn parse(
+    bytes: &[u8],
+    form: QuestionListForm,
+    path: &Path,
+) -> Result<QuestionList, QuestionListError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let begins = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let byte = before.len() - begins + 1;
+        let reason = format!("is not UTF-8 (byte {byte}); save the list as UTF-8");
+        QuestionListError::Question { path: path.to_owned(), place: Place::Line(line), reason }
+    })?;
+    let text = text.trim_start_matches('\u{feff}');
+    let mut reader = Reader::new(path);
+    match form {
+        QuestionListForm::JsonLines => reader.json_lines(text)?,
+        QuestionListForm::Csv => reader.csv(text)?,
+        QuestionListForm::EasyVqa => reader.easy_vqa(text)?,
+    }
+    reader.finish()
+}
+
+/// A line of JSON. What else it says is not read.
+#[derive(Deserialize)]
+struct Object {
+    image: String,
+    question: String,
+    answer: Option<String>,
+    answers: Option<Vec<String>>,
+    kind: Option<String>,
+}
+
+/// The columns of a table by their places.
+struct Columns {
+    image: usize,
+    question: usize,
+    answer: usize,
+    kind: Option<usize>,
+    count: usize,
+}
+
+impl Columns {
+    fn of(heading: &[String], path: &Path) -> Result<Self, QuestionListError> {
+        let place = |name: &str| heading.iter().position(|column| column.eq_ignore_ascii_case(name));
+        let needed = |column: &'static str| {
+            place(column).ok_or_else(|| QuestionListError::Column { path: path.to_owned(), column })
+        };
+        Ok(Self {
+            image: needed("image")?,
+            question: needed("question")?,
+            answer: needed("answer")?,
+            kind: place("kind"),
+            count: heading.len(),
+        })
+    }
+}
+
+/// A list of which some questions have been read.
+struct Reader<'a> {
+    path: &'a Path,
+    /// Pictures by what the list calls them.
+    places: HashMap<String, usize>,
+    list: QuestionList,
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: &'a Path) -> Self {
+        let list = QuestionList { pictures: Vec::new(), questions: Vec::new() };
+        Self { path, places: HashMap::new(), list }
+    }
+
+    fn wrong(&self, place: Place, reason: impl Into<String>) -> QuestionListError {
+        QuestionListError::Question { path: self.path.to_owned(), place, reason: reason.into() }
+    }
+
+    fn json_lines(&mut self, text: &str) -> Result<(), QuestionListError> {
+        for (line, row) in (1..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty()) {
+            let place = Place::Line(line);
+            let object: Object = serde_json::from_str(row).map_err(|error| {
+                self.wrong(place, format!("is no question as JSON ({})", reason(&error, PositionIn::Line)))
+            })?;
+            let Object { image, question, answer, answers, kind } = object;
+            let answers = match (answer, answers) {
+                (Some(answer), None) => vec![answer],
+                (None, Some(answers)) => answers,
+                (Some(_), Some(_)) => {
+                    return Err(self.wrong(place, "has both answer and answers; leave one out"));
+                }
+                (None, None) => return Err(self.wrong(place, "has neither answer nor answers; add one")),
+            };
+            self.add(place, &image, question, answers, kind)?;
+        }
+        Ok(())
+    }
+
+    fn csv(&mut self, text: &str) -> Result<(), QuestionListError> {
+        let mut columns: Option<Columns> = None;
+        for (line, row) in (1..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty()) {
+            let place = Place::Line(line);
+            let mut found = fields(row).map_err(|reason| self.wrong(place, reason))?;
+            let Some(columns) = &columns else {
+                columns = Some(Columns::of(&found, self.path)?);
+                continue;
+            };
+            if found.len() != columns.count {
+                let (has, needs) = (found.len(), columns.count);
+                return Err(self.wrong(
+                    place,
+                    format!("has {has} fields, and the first line has {needs}; put commas within a field into quotes"),
+                ));
+            }
+            let mut take = |column: usize| std::mem::take(&mut found[column]);
+            let (image, question, answers) =
+                (take(columns.image), take(columns.question), take(columns.answer));
+            let kind = columns.kind.map(take).filter(|kind| !kind.is_empty());
+            let answers = answers.split(';').map(|answer| answer.trim().to_owned()).collect();
+            self.add(place, &image, question, answers, kind)?;
+        }
+        Ok(())
+    }
+
+    fn easy_vqa(&mut self, text: &str) -> Result<(), QuestionListError> {
+        let entries: Vec<(String, String, u64)> = serde_json::from_str(text).map_err(|error| {
+            let reason = reason(&error, PositionIn::File);
+            QuestionListError::Json { path: self.path.to_owned(), reason }
+        })?;
+        for (entry, (question, answer, image)) in (1..).zip(entries) {
+            let image = format!("images/{image}.png");
+            self.add(Place::Entry(entry), &image, question, vec![answer], None)?;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        place: Place,
+        image: &str,
+        text: String,
+        answers: Vec<String>,
+        kind: Option<String>,
+    ) -> Result<(), QuestionListError> {
+        if self.list.questions.len() == MAX_QUESTIONS {
+            return Err(QuestionListError::TooMany { path: self.path.to_owned(), limit: MAX_QUESTIONS });
+        }
+        if answers.is_empty() || answers.len() > MAX_ANSWERS {
+            let count = answers.len();
+            return Err(
+                self.wrong(place, format!("has {count} answers, and a question has 1 to {MAX_ANSWERS}"))
+            );
+        }
+        let named = [("image", image), ("question", text.as_str())].into_iter();
+        let named = named.chain(answers.iter().map(|answer| ("answer", answer.as_str())));
+        for (what, field) in named.chain(kind.as_deref().map(|kind| ("kind", kind))) {
+            check(what, field).map_err(|reason| self.wrong(place, reason))?;
+        }
+        let picture = match self.places.get(image) {
+            Some(picture) => *picture,
+            None => {
+                let folder: PathBuf = self.path.parent().unwrap_or(Path::new("")).to_owned();
+                self.list.pictures.push(folder.join(image));
+                self.places.insert(image.to_owned(), self.list.pictures.len() - 1);
+                self.list.pictures.len() - 1
+            }
+        };
+        self.list.questions.push(ListedQuestion { picture, text, answers, kind, place });
+        Ok(())
+    }
+
+    fn finish(self) -> Result<QuestionList, QuestionListError> {
+        match self.list.questions.is_empty() {
+            true => Err(QuestionListError::Empty { path: self.path.to_owned() }),
+            false => Ok(self.list),
+        }
+    }
+}
+
+/// Refuses a field that nobody means.
+fn check(what: &str, field: &str) -> Result<(), String> {
+    if field.trim().is_empty() {
+        return Err(format!("has an empty {what}; fill it in, or leave the question out"));
+    }
+    if field.len() > LONGEST {
+        let len = field.len();
+        return Err(format!("has {len} bytes as its {what}, and at most {LONGEST} are read; shorten it"));
+    }
+    if field.chars().any(char::is_control) {
+        return Err(format!("has control characters in its {what}; remove them: {}", shown(field)));
+    }
+    Ok(())
+}
+
+/// What a position in JSON counts in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PositionIn {
+    Line,
+    File,
+}
+
+/// What is wrong with JSON, with the place.
+fn reason(error: &serde_json::Error, position: PositionIn) -> String {
+    let text = error.to_string();
+    let (line, column) = (error.line(), error.column());
+    let text = shown(text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text));
+    match position {
+        PositionIn::Line => format!("{text}, column {column}"),
+        PositionIn::File => format!("{text}, line {line}, column {column}"),
+    }
+}

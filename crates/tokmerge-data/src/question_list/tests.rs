@@ -1,0 +1,159 @@
+use super::{Place, QuestionList, QuestionListError, QuestionListForm};
+use std::path::{Path, PathBuf};
+
+fn parse(text: impl AsRef<[u8]>, form: QuestionListForm) -> Result<QuestionList, String> {
+    let path = Path::new("set").join("questions").with_extension(form.ending());
+    QuestionList::parse(text.as_ref(), form, &path).map_err(|error| error.to_string())
+}
+
+fn json_lines(text: impl AsRef<[u8]>) -> Result<QuestionList, String> {
+    parse(text, QuestionListForm::JsonLines)
+}
+
+fn csv(text: &str) -> Result<QuestionList, String> {
+    parse(text, QuestionListForm::Csv)
+}
+
+/// Picture, question, answers, kind and place of every question.
+type Row<'a> = (&'a Path, &'a str, Vec<&'a str>, Option<&'a str>, Place);
+
+fn rows(list: &QuestionList) -> Vec<Row<'_>> {
+    let mut rows = Vec::new();
+    for question in list.questions() {
+        let answers = question.answers.iter().map(String::as_str).collect();
+        let (picture, kind) = (list.picture_of(question), question.kind.as_deref());
+        rows.push((picture, question.text.as_str(), answers, kind, question.place));
+    }
+    rows
+}
+
+#[test]
+fn lines_of_json_have_one_answer_or_several() {
+    let list = json_lines(
+        "\u{feff}{\"image\": \"a/1.png\", \"question\": \"What is red?\", \"answer\": \"circle\", \"kind\": \"shape\"}\n\n\
+         {\"question_id\": 7, \"answers\": [\"two\", \"2\"], \"image\": \"2.png\", \"question\": \"How many, \\u00fc?\"}\r\n\
+         {\"image\": \"a/1.png\", \"question\": \"Is it?\", \"answer\": \"no\"}",
+    )
+    .unwrap();
+    let (first, second) = (Path::new("set/a/1.png"), Path::new("set/2.png"));
+    assert_eq!(
+        rows(&list),
+        [
+            (first, "What is red?", vec!["circle"], Some("shape"), Place::Line(1)),
+            (second, "How many, ü?", vec!["two", "2"], None, Place::Line(3)),
+            (first, "Is it?", vec!["no"], None, Place::Line(4)),
+        ]
+    );
+    assert_eq!(list.pictures(), [first, second], "each once");
+    let limited = list.clone().limit(1);
+    assert_eq!((limited.questions().len(), limited.pictures()), (1, &[first.to_owned()][..]));
+    assert_eq!(list.clone().limit(9), list);
+}
+
+#[test]
+fn tables_have_their_columns_in_any_order() {
+    let list =
+        csv("id,Answer,image,question,kind\n1,red;Red ,x.png,\"What, then?\",colour\n\n2,no,y.png,Is it?,\n")
+            .unwrap();
+    let [x, y] = ["set/x.png", "set/y.png"].map(Path::new);
+    assert_eq!(
+        rows(&list),
+        [
+            (x, "What, then?", vec!["red", "Red"], Some("colour"), Place::Line(2)),
+            (y, "Is it?", vec!["no"], None, Place::Line(4)),
+        ]
+    );
+}
+
+#[test]
+fn lists_of_easy_vqa_are_read() {
+    let text =
+        r#"[["what shape is in the image?", "circle", 7], ["is it red?", "no", 7], ["what?", "teal", 0]]"#;
+    let list = parse(text, QuestionListForm::EasyVqa).unwrap();
+    assert_eq!(list.pictures(), ["set/images/7.png", "set/images/0.png"].map(PathBuf::from));
+    assert_eq!(rows(&list)[2], (Path::new("set/images/0.png"), "what?", vec!["teal"], None, Place::Entry(3)));
+}
+
+#[test]
+fn what_is_no_question_is_named_by_its_line() {
+    let good = r#"{"image": "a", "question": "b", "answer": "c"}"#;
+    let with = |line: &str| json_lines(format!("{good}\n{line}")).unwrap_err();
+    for (line, expected) in [
+        ("{", "line 2 is no question as JSON (EOF while parsing an object, column 1)"),
+        (r#"{"image": "a", "question": "b"}"#, "line 2 has neither answer nor answers"),
+        (r#"{"image": "a", "question": "b", "answer": "c", "answers": ["c"]}"#, "line 2 has both"),
+        (r#"{"image": "a", "answer": "b"}"#, "missing field `question`"),
+        (r#"{"image": "a", "question": "b", "answer": 3}"#, "invalid type: integer `3`, expected a string"),
+        (r#"{"image": "a", "question": "b", "answers": []}"#, "line 2 has 0 answers"),
+        (r#"{"image": " ", "question": "b", "answer": "c"}"#, "line 2 has an empty image"),
+        (r#"{"image": "a", "question": "b", "answers": ["c", ""]}"#, "line 2 has an empty answer"),
+        (
+            r#"{"image": "a", "question": "b\u0007", "answer": "c"}"#,
+            r"control characters in its question; remove them: b\u{7}",
+        ),
+        (r#"{"image": "a\u0000", "question": "b", "answer": "c"}"#, "control characters in its image"),
+    ] {
+        let error = with(line);
+        assert!(error.contains(expected) && error.starts_with("set/questions.jsonl: line 2 "), "{error}");
+        assert!(!error.contains(char::is_control));
+    }
+    let long = format!(r#"{{"image": "a", "question": "{}", "answer": "c"}}"#, "x".repeat(5000));
+    assert!(with(&long).contains("line 2 has 5000 bytes as its question"));
+    let many = format!(r#"{{"image": "a", "question": "b", "answers": [{}"c"]}}"#, "\"c\", ".repeat(100));
+    assert!(with(&many).contains("line 2 has 101 answers"));
+    let error = json_lines([good.as_bytes(), b"\n{\"image\": \"\xff"].concat()).unwrap_err();
+    assert!(error.contains("line 2 is not UTF-8 (byte 12)"), "{error}");
+}
+
+#[test]
+fn tables_without_their_columns_or_fields_are_refused() {
+    assert!(csv("image,question\na,b\n").unwrap_err().contains("line 1 has no column answer"));
+    assert!(csv("a.png,What?,red\n").unwrap_err().contains("line 1 has no column image"));
+    let fields = csv("image,question,answer\na,b,c\na,What, then?,c\n").unwrap_err();
+    assert!(fields.contains("line 3 has 4 fields, and the first line has 3"), "{fields}");
+    assert!(csv("image,question,answer\na,\"b,c\n").unwrap_err().contains("line 2 has a quote"));
+    assert!(csv("image,question,answer\na,b\tc,d\n").unwrap_err().contains("line 2 has control"));
+}
+
+#[test]
+fn json_of_another_form_is_refused() {
+    for text in ["", "{}", "[[1, 2, 3]]", r#"[["a", "b"]]"#, r#"[["a", "b", -1]]"#, "[[\"a\", \"b\", 1]] x"] {
+        let error = parse(text, QuestionListForm::EasyVqa).unwrap_err();
+        assert!(
+            error.contains("is no list of [question, answer, image_id]") && error.contains("line 1"),
+            "{error}"
+        );
+    }
+    assert!(
+        parse(r#"[["a", "", 1]]"#, QuestionListForm::EasyVqa).unwrap_err().contains("entry 1 has an empty")
+    );
+    assert!(parse("[]", QuestionListForm::EasyVqa).unwrap_err().contains("holds no questions"));
+}
+
+#[test]
+fn lists_without_questions_are_refused() {
+    assert!(json_lines("\n \n").unwrap_err().contains("holds no questions"));
+    assert!(csv("image,question,answer\n").unwrap_err().contains("holds no questions"));
+    assert!(csv("").unwrap_err().contains("holds no questions"));
+}
+
+#[test]
+fn pictures_must_be_there_and_a_folder_stands_for_its_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |path: &Path| QuestionList::open(path).unwrap_err();
+    assert!(matches!(error(dir.path()), QuestionListError::Folder { .. }));
+    assert!(matches!(error(&dir.path().join("questions.jsonl")), QuestionListError::Io { .. }));
+    assert!(matches!(error(&dir.path().join("questions.txt")), QuestionListError::Form { .. }));
+    let list = dir.path().join("questions.CSV");
+    std::fs::write(&list, "image,question,answer\n1.png,a,b\n2.png,a,b\n3.png,a,b\n2.png,c,d\n").unwrap();
+    std::fs::write(dir.path().join("1.png"), b"").unwrap();
+    let missing = error(&list).to_string();
+    assert!(missing.contains("2 of its 3 pictures are not there"), "{missing}");
+    assert!(missing.contains("2.png of line 3"), "{missing}");
+    for picture in ["2.png", "3.png"] {
+        std::fs::write(dir.path().join(picture), b"").unwrap();
+    }
+    assert_eq!(QuestionList::open(&list).unwrap().questions().len(), 4);
+    std::fs::rename(&list, dir.path().join("questions.csv")).unwrap();
+    assert_eq!(QuestionList::open(dir.path()).unwrap().pictures().len(), 3);
+}

@@ -1,0 +1,361 @@
+//! How well questions about pictures are answered: accuracy, or the VQA score where several people answered, and agreement
+//! with the unmerged model.
+
+use crate::batches::each_batch;
+use crate::passes::{Passes, Tally};
+use crate::statistics::{Moments, wilson};
+use crate::{EvalError, EvalOptions, Observer, top};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Instant;
+use tokmerge_data::text::{TextError, TokenIds};
+use tokmerge_data::{ImageProcessor, ListedQuestion, Processor, Question, QuestionList, Sample};
+use tokmerge_merge::Reduction;
+use tokmerge_metrics::{SoftAnswers, Spelling, normalise};
+use tokmerge_models::{Batch, Measured, Model, NotFinite};
+
+/// What a method makes of questions about pictures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QuestionsAccuracy {
+    /// The method, as a spec.
+    pub merge: String,
+    /// Questions that were answered.
+    pub questions: usize,
+    /// Mean score in percent: how many answers are right, or the VQA score where ten people answered each question.
+    pub accuracy: f64,
+    /// Its 95 % interval: Wilson's where answers are right or wrong, else that of a mean.
+    pub interval: (f64, f64),
+    /// The same of each kind of questions, in the order in which the list has them; questions of no kind are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<KindAccuracy>,
+    /// Percent of questions to which the answer is the unmerged model's.
+    pub agreement: f64,
+    /// Questions over the time of this method's forward passes, reading not included.
+    pub model_questions_per_second: f64,
+    /// Questions over the time of the whole run: reading, all methods, and the unmerged model that they are compared with.
+    pub run_questions_per_second: f64,
+    /// Mean over the questions, in billions of multiply-adds.
+    pub gmacs: f64,
+    /// Mean tokens after the last block, those of the question included.
+    pub mean_tokens: f64,
+}
+
+/// What a method makes of questions of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KindAccuracy {
+    /// The kind.
+    pub kind: String,
+    /// Questions that were answered.
+    pub questions: usize,
+    /// Mean score in percent.
+    pub accuracy: f64,
+}
+
+/// What several methods make of a list of questions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuestionsEvaluation {
+    /// One for each method.
+    pub accuracies: Vec<QuestionsAccuracy>,
+    /// Questions of the list none of whose answers is a class of the model, so that no method can be right.
+    pub unknown: usize,
+    /// Questions whose end is left out, since the model has no room for it.
+    pub cut: usize,
+}
+
+/// What one method answers to one question.
+#[derive(Clone, Debug)]
+pub struct QuestionPrediction<'a> {
+    /// The question.
+    pub question: &'a ListedQuestion,
+    /// Its picture.
+    pub picture: &'a Path,
+    /// Which of the methods.
+    pub method: usize,
+    /// Classes and logits, the best first, five at most.
+    pub top: Vec<(usize, f32)>,
+    /// What the first of them is worth, 0 to 1.
+    pub score: f64,
+}
+
+/// Lets several methods answer the questions of a list in one pass, batch by batch in turn. The unmerged model answers too, for
+/// the agreement. `answers` are the names of the model's classes. Answers are the same where VQA's rule makes the same of them
+/// ([`normalise`]). Consecutive questions about one picture are asked about it as it was read once.
+///
+/// # Errors
+/// When the model answers no questions, nothing is left of a question, a question has neither one answer nor ten, none has an answer
+/// that is a class, no picture could be read, an output is not finite, or the observer refuses an answer.
+pub fn evaluate_questions(
+    model: &Model,
+    reductions: &[Reduction],
+    list: &QuestionList,
+    answers: &[String],
+    options: EvalOptions,
+    observer: &mut dyn Observer,
+) -> Result<QuestionsEvaluation, EvalError> {
+    let Processor::Question(processor) = model.processor() else {
+        return Err(EvalError::NoQuestions { media: model.media().words() });
+    };
+    if model.classes() == 1 {
+        return Err(EvalError::OneClass);
+    }
+    let judges: Vec<Judge> = list.questions().iter().map(Judge::of).collect::<Result<_, _>>()?;
+    let unknown = unknown(list, &judges, answers)?;
+    let texts = Texts::of(list, |text| processor.question(text))?;
+    let (runs, samples) = runs(list);
+    let pictures = Processor::from(ImageProcessor::from(processor.picture.clone()));
+    let patch = 3 * processor.picture.patch_size * processor.picture.patch_size;
+    let batch_size = options.reading.batch_size;
+    model.warm_up();
+    let start = Instant::now();
+    let mut asking = Asking {
+        model,
+        reductions,
+        list,
+        answers,
+        options,
+        judges,
+        tallies: reductions.iter().map(|_| Tally::default()).collect(),
+        scores: vec![vec![None; list.questions().len()]; reductions.len()],
+    };
+    let mut pending = Pending::default();
+    each_batch(samples, pictures, options.reading, observer, |read, observer| {
+        let mut values = &read.values[..];
+        for (sample, grid) in read.samples.iter().zip(read.grids.iter().flatten()) {
+            let (picture, rest) = values.split_at(grid.0 * grid.1 * patch);
+            values = rest;
+            for question in sample.label.and_then(|run| runs.get(run)).cloned().into_iter().flatten() {
+                pending.add(question, picture, *grid, texts.tokens(question).clone());
+                if pending.questions.len() == batch_size {
+                    asking.ask(std::mem::take(&mut pending), observer)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if !pending.questions.is_empty() {
+        asking.ask(pending, observer)?;
+    }
+    let accuracies = asking.accuracies(start.elapsed().as_secs_f64());
+    Ok(QuestionsEvaluation { accuracies, unknown, cut: texts.cut })
+}
+
+/// Runs of consecutive questions about one picture, and a sample for each whose label is its place among them.
+fn runs(list: &QuestionList) -> (Vec<Range<usize>>, Vec<Sample>) {
+    let (mut runs, mut samples): (Vec<Range<usize>>, Vec<Sample>) = (Vec::new(), Vec::new());
+    let mut start = 0;
+    for run in list.questions().chunk_by(|one, next| one.picture == next.picture) {
+        let path = list.picture_of(&run[0]).to_owned();
+        samples.push(Sample { path, label: Some(runs.len()) });
+        runs.push(start..start + run.len());
+        start += run.len();
+    }
+    (runs, samples)
+}
+
+/// Says what an answer is worth.
+enum Judge {
+    /// It is right if it is this one.
+    One(String),
+    /// Ten people answered.
+    People(SoftAnswers),
+}
+
+impl Judge {
+    fn of(question: &ListedQuestion) -> Result<Self, EvalError> {
+        if let [answer] = &question.answers[..] {
+            return Ok(Self::One(comparable(answer)));
+        }
+        SoftAnswers::new(&question.answers, Spelling::Normalised)
+            .map(Self::People)
+            .map_err(|source| EvalError::Answers { place: question.place, source })
+    }
+
+    /// From 0 to 1.
+    fn score(&self, answer: &str) -> f64 {
+        match self {
+            Self::One(right) => f64::from(u8::from(comparable(answer) == *right)),
+            Self::People(people) => people.score(answer),
+        }
+    }
+}
+
+/// What is the same of answers that are the same. VQA's rule leaves nothing of an answer such as "a".
+fn comparable(answer: &str) -> String {
+    let normalised = normalise(answer);
+    if normalised.is_empty() { answer.trim().to_lowercase() } else { normalised }
+}
+
+/// Counts the questions none of whose answers is a class.
+///
+/// # Errors
+/// When none has one, or nothing is known of the classes.
+fn unknown(list: &QuestionList, judges: &[Judge], answers: &[String]) -> Result<usize, EvalError> {
+    let own = answers.first().ok_or(EvalError::NoAnswers)?;
+    let known: HashSet<String> = answers.iter().map(|answer| comparable(answer)).collect();
+    let is_known = |judge: &Judge| match judge {
+        Judge::One(right) => known.contains(right),
+        Judge::People(people) => people.iter().any(|(answer, _)| known.contains(answer)),
+    };
+    let unknown = judges.iter().filter(|judge| !is_known(judge)).count();
+    match list.questions() {
+        [first, ..] if unknown == judges.len() => Err(EvalError::UnknownAnswers {
+            questions: unknown,
+            first: first.answers[0].clone(),
+            classes: answers.len(),
+            own: own.clone(),
+        }),
+        _ => Ok(unknown),
+    }
+}
+
+/// The questions as the model takes them; a text that is asked often is read once.
+struct Texts {
+    distinct: Vec<TokenIds>,
+    /// Which of them every question is.
+    places: Vec<usize>,
+    /// Questions whose end is left out.
+    cut: usize,
+}
+
+impl Texts {
+    fn of(
+        list: &QuestionList,
+        read: impl Fn(&str) -> Result<Question, TextError>,
+    ) -> Result<Self, EvalError> {
+        let mut known: HashMap<&str, (usize, bool)> = HashMap::new();
+        let mut texts = Self { distinct: Vec::new(), places: Vec::new(), cut: 0 };
+        for question in list.questions() {
+            let (place, is_cut) = match known.get(question.text.as_str()) {
+                Some(found) => *found,
+                None => {
+                    let wrong = |source| EvalError::Question { place: question.place, source };
+                    let Question { tokens, is_cut } = read(&question.text).map_err(wrong)?;
+                    texts.distinct.push(tokens);
+                    let found = (texts.distinct.len() - 1, is_cut);
+                    known.insert(&question.text, found);
+                    found
+                }
+            };
+            texts.places.push(place);
+            texts.cut += usize::from(is_cut);
+        }
+        Ok(texts)
+    }
+
+    fn tokens(&self, question: usize) -> &TokenIds {
+        &self.distinct[self.places[question]]
+    }
+}
+
+/// A batch that is not yet full.
+#[derive(Default)]
+struct Pending {
+    batch: Batch,
+    questions: Vec<usize>,
+}
+
+impl Pending {
+    fn add(&mut self, question: usize, picture: &[f32], grid: (usize, usize), tokens: TokenIds) {
+        self.batch.values.extend_from_slice(picture);
+        self.batch.grids.get_or_insert_default().push(grid);
+        self.batch.texts.push(tokens);
+        self.questions.push(question);
+    }
+}
+
+/// An evaluation on its way.
+struct Asking<'a> {
+    model: &'a Model,
+    reductions: &'a [Reduction],
+    list: &'a QuestionList,
+    answers: &'a [String],
+    options: EvalOptions,
+    judges: Vec<Judge>,
+    tallies: Vec<Tally>,
+    /// For each method, of each question that was answered.
+    scores: Vec<Vec<Option<f64>>>,
+}
+
+impl Asking<'_> {
+    fn ask(&mut self, pending: Pending, observer: &mut dyn Observer) -> Result<(), EvalError> {
+        let Pending { batch, questions } = pending;
+        let listed = |item: usize| &self.list.questions()[questions[item]];
+        let run = |reduction: &Reduction| -> Result<Measured, NotFinite> {
+            let measured = self.model.measure(batch.clone(), reduction, self.options.convention);
+            measured.map_err(|wrong| {
+                let picture = self.list.picture_of(listed(wrong.position));
+                wrong.in_file(picture)
+            })
+        };
+        let passes = Passes::run(self.reductions, &run)?;
+        for (method, (pass, tally)) in passes.of_methods.iter().zip(&mut self.tallies).enumerate() {
+            tally.add(pass, &passes.unmerged);
+            for (item, logits) in pass.logits.iter().enumerate() {
+                let top = top(logits, 5);
+                let answer = top.first().and_then(|(class, _)| self.answers.get(*class));
+                let score = answer.map_or(0.0, |answer| self.judges[questions[item]].score(answer));
+                self.scores[method][questions[item]] = Some(score);
+                let (question, picture) = (listed(item), self.list.picture_of(listed(item)));
+                observer
+                    .answered(QuestionPrediction { question, picture, method, top, score })
+                    .map_err(EvalError::Observer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn accuracies(self, run_seconds: f64) -> Vec<QuestionsAccuracy> {
+        let people = self.judges.iter().any(|judge| matches!(judge, Judge::People(_)));
+        let of = |((reduction, tally), scores): ((&Reduction, Tally), &Vec<Option<f64>>)| {
+            let counted = tally.result(reduction.method(), run_seconds);
+            let answered: Vec<f64> = scores.iter().copied().flatten().collect();
+            let (accuracy, interval) = mean(&answered, people);
+            QuestionsAccuracy {
+                merge: counted.merge,
+                questions: answered.len(),
+                accuracy,
+                interval,
+                kinds: kinds(self.list, scores),
+                agreement: counted.agreement,
+                model_questions_per_second: counted.model_images_per_second,
+                run_questions_per_second: counted.run_images_per_second,
+                gmacs: counted.gmacs,
+                mean_tokens: counted.mean_tokens,
+            }
+        };
+        self.reductions.iter().zip(self.tallies).zip(&self.scores).map(of).collect()
+    }
+}
+
+/// The mean of scores in percent, and its 95 % interval.
+fn mean(scores: &[f64], people: bool) -> (f64, (f64, f64)) {
+    let Moments { mean, deviation, .. } = Moments::of(scores);
+    if !people {
+        let hits = scores.iter().filter(|score| **score > 0.5).count();
+        return (100.0 * mean, wilson(hits, scores.len()));
+    }
+    let half = 1.959_964 * deviation / (scores.len().max(1) as f64).sqrt();
+    (100.0 * mean, (100.0 * (mean - half).max(0.0), 100.0 * (mean + half).min(1.0)))
+}
+
+/// The mean score of every kind.
+fn kinds(list: &QuestionList, scores: &[Option<f64>]) -> Vec<KindAccuracy> {
+    let (mut places, mut found): (HashMap<&str, usize>, Vec<(&str, Vec<f64>)>) = Default::default();
+    for (question, score) in list.questions().iter().zip(scores) {
+        if let (Some(kind), Some(score)) = (&question.kind, score) {
+            let place = *places.entry(kind).or_insert(found.len());
+            if place == found.len() {
+                found.push((kind, Vec::new()));
+            }
+            found[place].1.push(*score);
+        }
+    }
+    let accuracy = |(kind, scores): (&str, Vec<f64>)| KindAccuracy {
+        kind: kind.to_owned(),
+        questions: scores.len(),
+        accuracy: 100.0 * Moments::of(&scores).mean,
+    };
+    found.into_iter().map(accuracy).collect()
+}
