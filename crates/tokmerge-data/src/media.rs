@@ -268,14 +268,20 @@ impl Processor {
         }
     }
 
+    /// How texts or questions are prepared; `None` of anything else.
+    #[must_use]
+    pub fn words(&self) -> Option<&TextProcessor> {
+        match self {
+            Self::Text(processor) => Some(processor),
+            Self::Question(processor) => Some(&processor.text),
+            Self::Image(_) | Self::Sound(_) | Self::Clip(_) => None,
+        }
+    }
+
     /// What makes tokens of texts and questions; `None` of anything else, and where nobody has given one.
     #[must_use]
     pub fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
-        match self {
-            Self::Text(processor) => processor.tokenizer(),
-            Self::Question(processor) => processor.text.tokenizer(),
-            Self::Image(_) | Self::Sound(_) | Self::Clip(_) => None,
-        }
+        self.words().and_then(TextProcessor::tokenizer)
     }
 
     /// The preprocessing of pictures of one size; `None` of anything else.

@@ -26,7 +26,8 @@ pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead}
 pub use mean_average_precision::{MeanAveragePrecision, average_precision};
 pub use pairs::{PairsAccuracy, PairsError, SentencePair, evaluate_pairs, read_pairs};
 pub use questions::{
-    KindAccuracy, QuestionPrediction, QuestionsAccuracy, QuestionsEvaluation, evaluate_questions,
+    KindAccuracy, QuestionPrediction, QuestionsAccuracy, QuestionsEvaluation, answer_scores,
+    evaluate_questions,
 };
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};

@@ -5,6 +5,7 @@ use crate::batches::each_batch;
 use crate::passes::{Passes, Tally};
 use crate::statistics::{Moments, wilson};
 use crate::{EvalError, EvalOptions, Observer, top};
+use crate::Accuracy;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -62,6 +63,25 @@ pub struct QuestionsEvaluation {
     pub unknown: usize,
     /// Questions whose end is left out, since the model has no room for it.
     pub cut: usize,
+}
+
+impl From<QuestionsAccuracy> for Accuracy {
+    /// The accuracy as that of classes.
+    fn from(found: QuestionsAccuracy) -> Self {
+        Self {
+            merge: found.merge,
+            images: found.questions,
+            top1: Some(found.accuracy),
+            top5: None,
+            mean_average_precision: None,
+            bleu: None,
+            agreement: found.agreement,
+            model_images_per_second: found.model_questions_per_second,
+            run_images_per_second: found.run_questions_per_second,
+            gmacs: found.gmacs,
+            mean_tokens: found.mean_tokens,
+        }
+    }
 }
 
 /// What one method answers to one question.
@@ -185,6 +205,19 @@ impl Judge {
 fn comparable(answer: &str) -> String {
     let normalised = normalise(answer);
     if normalised.is_empty() { answer.trim().to_lowercase() } else { normalised }
+}
+
+/// How good an answer each of some classes is to every question of a list, from 0 to 1; those that are none are left out.
+///
+/// # Errors
+/// When a question has neither one answer nor ten.
+pub fn answer_scores(list: &QuestionList, classes: &[String]) -> Result<Vec<Vec<(usize, f32)>>, EvalError> {
+    let scores = |question: &ListedQuestion| {
+        let judge = Judge::of(question)?;
+        let score = |(class, name): (usize, &String)| (class, judge.score(name) as f32);
+        Ok(classes.iter().enumerate().map(score).filter(|(_, score)| *score > 0.0).collect())
+    };
+    list.questions().iter().map(scores).collect()
 }
 
 /// Counts the questions none of whose answers is a class.

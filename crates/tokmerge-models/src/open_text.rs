@@ -137,6 +137,21 @@ pub(crate) fn with_tokenizer(
 }
 
 impl Architecture {
+    /// The same of a ViLT for random weights and pictures whose shorter side is `side` pixels, and whose longer side is at most
+    /// 5/3 of it; unchanged where the model is none.
+    #[must_use]
+    pub fn with_shorter_side(mut self, side: usize) -> Self {
+        if let (Processor::Question(processor), Config::Vilt(config)) =
+            (&mut self.processor, &mut self.config)
+        {
+            processor.picture.shorter = side;
+            processor.picture.longer = side.saturating_mul(5) / 3;
+            processor.picture.patch_size = config.patch_size;
+            *config = config.clone().with_side(side);
+        }
+        self
+    }
+
     /// The same for random weights and texts cut by this tokenizer, with a table of as many rows as it has tokens; unchanged
     /// where the model takes no texts.
     #[must_use]

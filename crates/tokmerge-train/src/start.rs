@@ -273,6 +273,12 @@ fn drawn(
     let config = overridden(architecture.config.clone().with_num_classes(classes), &overrides)?;
     let config = match data.media {
         Media::Text => config,
+        Media::Question if matches!(config, Config::Vilt(_)) => {
+            architecture.config = config;
+            let side = wanted.img_size.unwrap_or_else(|| architecture.config.shape().img_size().0);
+            architecture = architecture.with_shorter_side(side);
+            architecture.config.clone()
+        }
         _ => {
             let size = wanted.img_size.map_or_else(|| config.shape().img_size(), |side| (side, side));
             architecture.processor = architecture.processor.with_size(size)?;

@@ -7,7 +7,7 @@ use crate::recipe::{Recipe, Recompute, SamplingRecipe, SilenceRecipe};
 use tokmerge_data::clip::{ClipProcessor, Sampling, frames_of_folder};
 use tokmerge_data::sound::{SILENCE, SoundProcessor};
 use tokmerge_data::text::TextError;
-use tokmerge_data::{Media, MediaError, Processor};
+use tokmerge_data::{Media, MediaError, Processor, QuestionProcessor};
 use tokmerge_models::{Architecture, BlockOrder, Config, ModelOptions, Weights, describe};
 
 /// What the model of a recipe takes, found without its weights.
@@ -25,7 +25,7 @@ pub(crate) fn check(recipe: &Recipe, media: Media) -> Result<(), TrainError> {
         ("regularisation.mixup", with.mixup > 0.0, &[Image, Sound, Clip]),
         ("data.crop_pct", data.crop_pct.is_some(), &[Image, Clip]),
         ("data.labels", data.labels.is_some(), &[Image, Sound, Clip]),
-        ("data.max_tokens", data.max_tokens.is_some(), &[Text]),
+        ("data.max_tokens", data.max_tokens.is_some(), &[Text, Question]),
         ("model.tokenizer", recipe.model.tokenizer.is_some(), &[Text, Question]),
         ("distill", recipe.distill.is_some(), &[Image, Sound, Clip, Question]),
         ("regularisation.flip", with.flip > 0.0, &[Image, Clip]),
@@ -62,6 +62,7 @@ pub(crate) fn loss(recipe: &Recipe, data: &Data) -> Result<Loss, TrainError> {
         }
         (Some(loss), _) => loss,
         (None, true) => Loss::Bce,
+        (None, false) if data.has_soft_answers() => Loss::Bce,
         (None, false) => Loss::CrossEntropy,
     };
     if loss == Loss::Bce && recipe.distill.is_some() {
@@ -81,6 +82,13 @@ pub(crate) fn processor(own: &Processor, recipe: &Recipe, data: &mut Data) -> Re
         Processor::Text(texts) => match recipe.data.max_tokens {
             Some(most) => texts.with_max_tokens(most).map_err(MediaError::from)?.into(),
             None => texts.into(),
+        },
+        Processor::Question(questions) => match recipe.data.max_tokens {
+            Some(most) => {
+                let text = questions.text.with_max_tokens(most).map_err(MediaError::from)?;
+                QuestionProcessor { text, ..questions }.into()
+            }
+            None => questions.into(),
         },
         other => other,
     })

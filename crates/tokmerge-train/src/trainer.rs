@@ -1,7 +1,7 @@
 //! The loop.
 
 use crate::checkpoint::{Best, Checkpoints, Position, RECIPE, Saved};
-use crate::data::{BatchOptions, Batches, Targets, TrainBatch, View};
+use crate::data::{BatchOptions, Batches, TargetKind, Targets, TextView, TrainBatch, View};
 use crate::distill::Teacher;
 use crate::ema::Ema;
 use crate::error::TrainError;
@@ -300,6 +300,13 @@ impl Trainer {
             mix: recipe.regularisation.mix(),
             seed: recipe.train.seed,
             workers: recipe.data.workers,
+            targets: match (
+                self.setup.architecture.config.writes(),
+                self.setup.architecture.processor.words(),
+            ) {
+                (true, Some(texts)) => TargetKind::Texts(TextView::new(texts.clone())),
+                _ => TargetKind::Classes,
+            },
         };
         let view = View::new(&self.setup.architecture.processor, &recipe.regularisation);
         let view = view.map_err(std::io::Error::other)?;

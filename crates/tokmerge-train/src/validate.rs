@@ -1,6 +1,6 @@
 //! How good the model is by now, at every way of merging.
 
-use crate::data::Source;
+use crate::data::{Item, Source};
 use crate::error::TrainError;
 use crate::lora::merged;
 use crate::start::Setup;
@@ -10,7 +10,7 @@ use tokmerge_data::text::TextPair;
 use tokmerge_data::{DecodeOptions, MediaError, Reading};
 use tokmerge_eval::{
     Accuracy, EvalError, EvalOptions, Labels, Observer, WrittenError, WrittenOptions, evaluate,
-    evaluate_lists, evaluate_written,
+    evaluate_lists, evaluate_questions, evaluate_written,
 };
 use tokmerge_merge::Method;
 use tokmerge_models::{Convention, GenerateError, Network};
@@ -88,7 +88,7 @@ pub(crate) fn validate(
     let mut failures = Failures(failed);
     Ok(match &setup.data.val {
         val @ (Source::Pairs { .. } | Source::Sentences { .. }) => {
-            let pairs: Vec<TextPair> = (0..val.len()).filter_map(|index| val.pair(index)).collect();
+            let pairs: Vec<TextPair> = (0..val.len()).filter_map(|index| pair(val, index)).collect();
             let options = WrittenOptions {
                 batch_size: options.reading.batch_size,
                 convention: options.convention,
@@ -97,11 +97,24 @@ pub(crate) fn validate(
             let found = evaluate_written(&model, &reductions, &pairs, &options, &mut |_| ());
             found.map_err(written)?.into_iter().map(Accuracy::from).collect()
         }
+        Source::QuestionList { list, .. } => {
+            let names = &setup.data.class_names;
+            let found = evaluate_questions(&model, &reductions, list, names, options, &mut failures)?;
+            found.accuracies.into_iter().map(Accuracy::from).collect()
+        }
         Source::List { samples, .. } => {
             evaluate_lists(&model, &reductions, samples, options, &mut failures)?.accuracies
         }
         val => evaluate(&model, &reductions, val.samples(), Labels::Trusted, options, &mut failures)?,
     })
+}
+
+/// A text and what is to be written of it.
+fn pair(source: &Source, index: usize) -> Option<TextPair> {
+    match (source.item(index), source.target(index)) {
+        (Item::Text(source), Some(target)) => Some(TextPair { source, target }),
+        _ => None,
+    }
 }
 
 /// An output that is no number is one however the model was run.

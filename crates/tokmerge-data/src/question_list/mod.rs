@@ -145,6 +145,13 @@ impl QuestionList {
         self.questions.chunk_by(|one, next| one.picture == next.picture).count()
     }
 
+    /// The questions about some pictures, which are said by their indices; all pictures stay.
+    #[must_use]
+    pub fn about(&self, is_meant: impl Fn(usize) -> bool) -> Self {
+        let questions = self.questions.iter().filter(|question| is_meant(question.picture)).cloned();
+        Self { pictures: self.pictures.clone(), questions: questions.collect() }
+    }
+
     /// The first `count` questions; all of them if there are no more. Lists often repeat a sequence of kinds, of which
     /// questions spread evenly would be a biased choice.
     #[must_use]

@@ -1,5 +1,6 @@
 //! Batches, prepared ahead in the background.
 
+use super::source::Item;
 use super::view::TextView;
 use super::{Source, View, order};
 use rayon::prelude::*;
@@ -47,6 +48,16 @@ pub(crate) struct BatchOptions {
     pub(crate) mix: Option<Mix>,
     pub(crate) seed: u64,
     pub(crate) workers: usize,
+    pub(crate) targets: TargetKind,
+}
+
+/// What batches are to give.
+#[derive(Clone, Debug)]
+pub(crate) enum TargetKind {
+    /// The classes of items.
+    Classes,
+    /// Texts, cut into tokens as those that go in.
+    Texts(TextView),
 }
 
 /// One item could not be replaced: the last reason.
@@ -108,10 +119,10 @@ impl Drop for Batches {
     }
 }
 
-/// Targets `[B, classes]` of items with any number of labels, weighted as mixed: a label has `1 - smoothing + smoothing /
+/// Targets `[B, classes]` of items with any number of labels, weighted as mixed and by how right each is: a label has `1 - smoothing + smoothing /
 /// classes`, every other class `smoothing / classes`.
 fn several_targets(
-    labels: &[Vec<usize>],
+    labels: &[Vec<(usize, f32)>],
     pairing: &Pairing,
     classes: usize,
     smoothing: f64,
@@ -122,9 +133,10 @@ fn several_targets(
     for (item, row) in targets.chunks_exact_mut(classes).enumerate() {
         let own = pairing.own[item];
         for (labels, weight) in [(&labels[item], own), (&labels[pairing.partner[item]], 1.0 - own)] {
-            for label in labels {
+            for (label, score) in labels {
                 let value = row.get_mut(*label);
-                *value.ok_or_else(|| format!("label {label} is none of {classes} classes"))? += on * weight;
+                *value.ok_or_else(|| format!("label {label} is none of {classes} classes"))? +=
+                    on * weight * score;
             }
         }
     }
@@ -150,7 +162,8 @@ struct Loaded<T> {
 impl Maker {
     fn make(&self, batch: usize) -> Result<TrainBatch, Failure> {
         match &self.view {
-            View::Text(view) => self.make_texts(view, batch),
+            View::Text(view) => self.make_ragged(batch, |item| view.text(item)),
+            View::Question(view) => self.make_ragged(batch, |item| view.question(item)),
             View::Picture(_) | View::Sound(_) | View::Clip(_) => self.make_classes(batch),
         }
     }
@@ -174,12 +187,14 @@ impl Maker {
                 });
                 (filled.collect::<Result<Vec<_>, Failure>>()?, pairing)
             }
-            View::Picture(_) | View::Clip(_) | View::Text(_) => {
+            View::Picture(_) | View::Clip(_) | View::Text(_) | View::Question(_) => {
                 let filled = values.par_chunks_exact_mut(len).zip(places).map(|(out, place)| {
                     self.load(place, |index, visit| match &self.view {
                         View::Clip(view) => view.prepare(self.source.item(index), visit, out),
                         View::Picture(view) => view.prepare(self.source.item(index), visit, out),
-                        View::Sound(_) | View::Text(_) => Err("it has no pixels".to_owned()),
+                        View::Sound(_) | View::Text(_) | View::Question(_) => {
+                            Err("its items have no common size".to_owned())
+                        }
                     })
                 });
                 let loaded = filled.collect::<Result<Vec<_>, Failure>>()?;
@@ -187,27 +202,48 @@ impl Maker {
                 (loaded, pairing)
             }
         };
-        let labels: Vec<Vec<usize>> = loaded.iter().map(|loaded| self.source.labels(loaded.index)).collect();
-        let (classes, smoothing) = (self.options.classes, self.options.label_smoothing);
-        let targets = Targets::Classes(several_targets(&labels, &pairing, classes, smoothing)?);
+        let targets = self.classes(loaded.iter().map(|loaded| loaded.index), &pairing)?;
         let failed = loaded.into_iter().flat_map(|loaded| loaded.failed).collect();
         Ok(TrainBatch { input: values.into(), targets, items, failed })
     }
 
-    /// Texts, and those that are to be written of them.
-    fn make_texts(&self, view: &TextView, batch: usize) -> Result<TrainBatch, Failure> {
+    /// Items of their own sizes, and what is to be written of them, or else the classes that they have.
+    fn make_ragged(
+        &self,
+        batch: usize,
+        prepare: impl Fn(Item<'_>) -> Result<Batch, String> + Sync + Send,
+    ) -> Result<TrainBatch, Failure> {
         let items = self.options.batch_size;
-        let load = |place| self.load(place, |index, _| view.pair(self.source.pair(index)));
+        let texts = match &self.options.targets {
+            TargetKind::Texts(view) => Some(view),
+            TargetKind::Classes => None,
+        };
+        let target = |index: usize| match texts {
+            Some(view) => view.target(self.source.target(index)).map(Some),
+            None => Ok(None),
+        };
+        let load =
+            |place| self.load(place, |index, _| Ok((prepare(self.source.item(index))?, target(index)?)));
         let loaded = (batch * items..(batch + 1) * items).into_par_iter().map(load);
-        let loaded: Vec<Loaded<[TokenIds; 2]>> = loaded.collect::<Result<_, _>>()?;
-        let (mut texts, mut targets, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        for Loaded { failed: reasons, value: [source, target], .. } in loaded {
-            texts.push(source);
-            targets.push(target);
+        let loaded: Vec<Loaded<(Batch, Option<TokenIds>)>> = loaded.collect::<Result<_, _>>()?;
+        let (mut input, mut answers, mut failed) = (Batch::default(), Vec::new(), Vec::new());
+        let indices: Vec<usize> = loaded.iter().map(|loaded| loaded.index).collect();
+        for Loaded { failed: reasons, value: (item, answer), .. } in loaded {
+            input.append(item);
+            answers.extend(answer);
             failed.extend(reasons);
         }
-        let input = Batch { texts, ..Batch::default() };
-        Ok(TrainBatch { input, targets: Targets::Texts(targets), items, failed })
+        let targets = match texts {
+            Some(_) => Targets::Texts(answers),
+            None => self.classes(indices.into_iter(), &Pairing::unmixed(items))?,
+        };
+        Ok(TrainBatch { input, targets, items, failed })
+    }
+
+    fn classes(&self, indices: impl Iterator<Item = usize>, pairing: &Pairing) -> Result<Targets, Failure> {
+        let labels: Vec<Vec<(usize, f32)>> = indices.map(|index| self.source.scores(index)).collect();
+        let (classes, smoothing) = (self.options.classes, self.options.label_smoothing);
+        Ok(Targets::Classes(several_targets(&labels, pairing, classes, smoothing)?))
     }
 
     fn visit(&self, index: usize) -> Visit {
@@ -266,7 +302,7 @@ impl Maker {
 
 #[cfg(test)]
 mod tests {
-    use super::{BatchOptions, Batches, TrainBatch};
+    use super::{BatchOptions, Batches, TargetKind, TrainBatch};
     use crate::data::{Source, View};
     use crate::recipe::RegularisationRecipe;
     use std::path::Path;
@@ -305,6 +341,7 @@ mod tests {
             mix: None,
             seed: 3,
             workers,
+            targets: TargetKind::Classes,
         };
         let end = source.len() / 4;
         let batches = Batches::new(source.clone(), view, options, epoch, first, end).unwrap();
@@ -345,6 +382,7 @@ mod tests {
             mix: None,
             seed: 3,
             workers: 1,
+            targets: TargetKind::Classes,
         };
         let error = Batches::new(all, view, options, 0, 0, 1).unwrap().next().unwrap().unwrap_err();
         assert!(error.contains(".png"), "{error}");

@@ -4,13 +4,14 @@ mod drawn;
 mod list;
 mod loader;
 mod pairs;
+mod questions;
 mod source;
 mod split;
 mod view;
 
-pub(crate) use loader::{BatchOptions, Batches, Targets, TrainBatch};
-pub(crate) use source::{Data, Measure, Source, open};
-pub(crate) use view::View;
+pub(crate) use loader::{BatchOptions, Batches, TargetKind, Targets, TrainBatch};
+pub(crate) use source::{Data, Item, Measure, Source, open};
+pub(crate) use view::{TextView, View};
 
 use tokmerge_nn::Random;
 

@@ -3,6 +3,7 @@
 use super::drawn::drawn;
 use super::list;
 use super::pairs;
+use super::questions;
 use super::split::split;
 use crate::error::TrainError;
 use crate::recipe::DataRecipe;
@@ -10,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokmerge_data::text::TextPair;
 use tokmerge_data::{
-    ClassFolder, ClassNames, ClassOrder, Media, MultiLabelList, MultiLabelSample, Rgb, Sample,
+    ClassFolder, ClassNames, ClassOrder, Media, MultiLabelList, MultiLabelSample, QuestionList, Rgb, Sample,
 };
+use tokmerge_metrics::most_frequent;
 use tokmerge_models::InputShape;
-use tokmerge_scenes::sentences::{self, Pair, Sentences};
+use tokmerge_scenes::questions::{self as drawn_questions, ANSWERS, Questions};
+use tokmerge_scenes::sentences::{self, Sentences};
 use tokmerge_scenes::{Clips, Scenes};
 
 /// Labelled items, by index.
@@ -61,6 +64,22 @@ pub(crate) enum Source {
         /// How many.
         count: usize,
     },
+    /// Questions about pictures, of a list.
+    QuestionList {
+        /// The list.
+        path: PathBuf,
+        /// Its pictures and questions.
+        list: Arc<QuestionList>,
+        /// Of every question, which classes answer it and how well, from 0 to 1.
+        scores: Arc<[Vec<(usize, f32)>]>,
+    },
+    /// Questions whose pictures are drawn when they are wanted.
+    Questions {
+        /// Which.
+        questions: Questions,
+        /// How many.
+        count: usize,
+    },
 }
 
 /// What a validation says of its items.
@@ -81,6 +100,10 @@ pub(crate) enum Item<'s> {
     File(&'s Path),
     /// Frames that were drawn; one of a picture.
     Drawn(Vec<Rgb>),
+    /// A text.
+    Text(String),
+    /// A question about a picture.
+    Question(Box<Item<'s>>, String),
 }
 
 impl Source {
@@ -89,17 +112,24 @@ impl Source {
             Self::Files { samples, .. } => samples.len(),
             Self::List { samples, .. } => samples.len(),
             Self::Pairs { pairs, .. } => pairs.len(),
-            Self::Scenes { count, .. } | Self::Clips { count, .. } | Self::Sentences { count, .. } => *count,
+            Self::QuestionList { list, .. } => list.questions().len(),
+            Self::Scenes { count, .. }
+            | Self::Clips { count, .. }
+            | Self::Sentences { count, .. }
+            | Self::Questions { count, .. } => *count,
         }
     }
 
-    /// A text and what is to be written of it; `None` of items that have classes.
-    pub(crate) fn pair(&self, index: usize) -> Option<TextPair> {
+    /// What a model that writes is to write of an item; `None` of items that have nothing but classes.
+    pub(crate) fn target(&self, index: usize) -> Option<String> {
         match self {
-            Self::Pairs { pairs, .. } => pairs.get(index).cloned(),
-            Self::Sentences { sentences, .. } => {
-                let Pair { source, target } = sentences.pair(index as u64);
-                Some(TextPair { source, target })
+            Self::Pairs { pairs, .. } => pairs.get(index).map(|pair| pair.target.clone()),
+            Self::Sentences { sentences, .. } => Some(sentences.pair(index as u64).target),
+            Self::QuestionList { list, .. } => {
+                most_frequent(&list.questions().get(index)?.answers).map(str::to_owned)
+            }
+            Self::Questions { questions, .. } => {
+                Some(ANSWERS[questions.asked(index as u64).answer].to_owned())
             }
             Self::Files { .. } | Self::List { .. } | Self::Scenes { .. } | Self::Clips { .. } => None,
         }
@@ -112,6 +142,16 @@ impl Source {
                 pairs.iter().flat_map(|pair| [pair.source.clone(), pair.target.clone()]).collect()
             }
             Self::Sentences { .. } => sentences::words(),
+            Self::QuestionList { list, .. } => {
+                let questions = list.questions().iter();
+                questions
+                    .flat_map(|question| std::iter::once(&question.text).chain(&question.answers))
+                    .cloned()
+                    .collect()
+            }
+            Self::Questions { .. } => {
+                drawn_questions::texts().into_iter().chain(ANSWERS.map(str::to_owned)).collect()
+            }
             Self::Files { .. } | Self::List { .. } | Self::Scenes { .. } | Self::Clips { .. } => Vec::new(),
         }
     }
@@ -120,10 +160,19 @@ impl Source {
     pub(crate) fn root(&self) -> &Path {
         match self {
             Self::Files { root, .. } => root,
-            Self::List { path, .. } | Self::Pairs { path, .. } => path,
+            Self::List { path, .. } | Self::Pairs { path, .. } | Self::QuestionList { path, .. } => path,
             Self::Scenes { .. } => Path::new("scenes"),
             Self::Clips { .. } => Path::new("clips"),
             Self::Sentences { .. } => Path::new("sentences"),
+            Self::Questions { .. } => Path::new("questions"),
+        }
+    }
+
+    /// The classes of an item and how right each is, from 0 to 1: any number of them of lists, one of folders, none of texts.
+    pub(crate) fn scores(&self, index: usize) -> Vec<(usize, f32)> {
+        match self {
+            Self::QuestionList { scores, .. } => scores[index].clone(),
+            other => other.labels(index).into_iter().map(|label| (label, 1.0)).collect(),
         }
     }
 
@@ -134,6 +183,8 @@ impl Source {
             Self::List { samples, .. } => samples[index].labels.clone(),
             Self::Scenes { scenes, .. } => vec![scenes.class(index as u64)],
             Self::Clips { clips, .. } => vec![clips.class(index as u64)],
+            Self::QuestionList { scores, .. } => scores[index].iter().map(|(class, _)| *class).collect(),
+            Self::Questions { questions, .. } => vec![questions.asked(index as u64).answer],
             Self::Pairs { .. } | Self::Sentences { .. } => Vec::new(),
         }
     }
@@ -153,7 +204,17 @@ impl Source {
                 let frame = |pixels: &[u8]| Rgb { width: side, height: side, data: pixels.to_vec() };
                 Item::Drawn(frames.map(frame).collect())
             }
-            Self::Pairs { .. } | Self::Sentences { .. } => Item::Drawn(Vec::new()),
+            Self::Pairs { pairs, .. } => Item::Text(pairs[index].source.clone()),
+            Self::Sentences { sentences, .. } => Item::Text(sentences.pair(index as u64).source),
+            Self::QuestionList { list, .. } => {
+                let question = &list.questions()[index];
+                Item::Question(Box::new(Item::File(list.picture_of(question))), question.text.clone())
+            }
+            Self::Questions { questions, .. } => {
+                let question = questions.question(index as u64);
+                let picture = Rgb { width: question.side, height: question.side, data: question.pixels };
+                Item::Question(Box::new(Item::Drawn(vec![picture])), question.text)
+            }
         }
     }
 
@@ -162,9 +223,12 @@ impl Source {
         match self {
             Self::Files { samples, .. } => Box::new(samples.iter().map(|sample| sample.path.as_path())),
             Self::List { samples, .. } => Box::new(samples.iter().map(|sample| sample.path.as_path())),
-            Self::Scenes { .. } | Self::Clips { .. } | Self::Pairs { .. } | Self::Sentences { .. } => {
-                Box::new(std::iter::empty())
-            }
+            Self::Scenes { .. }
+            | Self::Clips { .. }
+            | Self::Pairs { .. }
+            | Self::Sentences { .. }
+            | Self::QuestionList { .. }
+            | Self::Questions { .. } => Box::new(std::iter::empty()),
         }
     }
 
@@ -191,12 +255,18 @@ pub(crate) struct Data {
 }
 
 impl Data {
+    /// Whether questions were answered by several people, who need not agree.
+    pub(crate) fn has_soft_answers(&self) -> bool {
+        let Source::QuestionList { list, .. } = &self.train else { return false };
+        list.questions().iter().any(|question| question.answers.len() > 1)
+    }
+
     /// What a validation says of the items.
     pub(crate) fn measure(&self) -> Measure {
         match self.train {
             Source::List { .. } => Measure::Lists,
             Source::Pairs { .. } | Source::Sentences { .. } => Measure::Texts,
-            Source::Files { .. } | Source::Scenes { .. } | Source::Clips { .. } => Measure::Classes,
+            _ => Measure::Classes,
         }
     }
 
@@ -210,17 +280,24 @@ impl Data {
             return;
         }
         for source in [&mut self.train, &mut self.val] {
-            if let Source::Files { samples, .. } = source {
-                let numbered = |sample: &Sample| Sample {
-                    path: sample.path.clone(),
-                    label: sample.label.map(|label| places[label]),
-                };
-                *samples = samples.iter().map(numbered).collect();
+            match source {
+                Source::Files { samples, .. } => {
+                    let numbered = |sample: &Sample| Sample {
+                        path: sample.path.clone(),
+                        label: sample.label.map(|label| places[label]),
+                    };
+                    *samples = samples.iter().map(numbered).collect();
+                }
+                Source::QuestionList { scores, .. } => {
+                    let numbered = |(class, score): &(usize, f32)| (places[*class], *score);
+                    *scores = scores.iter().map(|scores| scores.iter().map(numbered).collect()).collect();
+                }
+                _ => return,
             }
         }
         self.class_names = names.to_vec();
-        self.notes
-            .push("the class folders are numbered as the classes of the weights, by their names".to_owned());
+        let what = if self.media == Media::Question { "answers" } else { "class folders" };
+        self.notes.push(format!("the {what} are numbered as the classes of the weights, by their names"));
     }
 
     /// Draws clips in the size and length that the model takes.
@@ -240,8 +317,10 @@ impl Data {
 
 /// Opens the data of a recipe for a model that takes items of some kind.
 pub(crate) fn open(recipe: &DataRecipe, media: Media, seed: u64) -> Result<Data, TrainError> {
-    if media == Media::Text {
-        return pairs::open(recipe, seed);
+    match media {
+        Media::Text => return pairs::open(recipe, seed),
+        Media::Question => return questions::open(recipe, seed),
+        _ => {}
     }
     if let Some(drawn) = drawn(recipe, media)? {
         return Ok(drawn);

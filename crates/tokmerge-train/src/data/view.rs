@@ -8,8 +8,11 @@ use tokmerge_data::augment::{
 };
 use tokmerge_data::clip::{Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
 use tokmerge_data::sound::{Sound, SoundFeatures, SoundLimits, SoundProcessor, SpectraRows};
-use tokmerge_data::text::{TextError, TextPair, TextProcessor, TokenIds};
-use tokmerge_data::{Limits, Preprocess, Processor, open_image};
+use tokmerge_data::text::{TextError, TextProcessor, TokenIds};
+use tokmerge_data::{
+    Asked, Limits, MediaError, Prepared, Preprocess, Processor, QuestionProcessor, open_image,
+};
+use tokmerge_models::Batch;
 
 /// From an item to the input of a model, differently every time.
 #[derive(Clone, Debug)]
@@ -18,6 +21,7 @@ pub(crate) enum View {
     Sound(SoundView),
     Clip(ClipView),
     Text(TextView),
+    Question(QuestionView),
 }
 
 impl View {
@@ -26,7 +30,8 @@ impl View {
     pub(crate) fn new(processor: &Processor, with: &RegularisationRecipe) -> Result<Self, AugmentError> {
         Ok(match processor {
             Processor::Sound(processor) => Self::Sound(SoundView::new(processor.clone(), with)?),
-            Processor::Text(processor) => Self::Text(TextView { processor: processor.clone() }),
+            Processor::Text(processor) => Self::Text(TextView::new(processor.clone())),
+            Processor::Question(processor) => Self::Question(QuestionView { processor: processor.clone() }),
             Processor::Clip(processor) => Self::Clip(ClipView::new(processor, with)?),
             other => {
                 let own_sizes = AugmentError::Value {
@@ -60,6 +65,7 @@ impl PictureView {
         let picture = match item {
             Item::File(path) => open_image(path, &Limits::default()).map_err(|error| error.to_string())?,
             Item::Drawn(mut frames) => frames.swap_remove(0),
+            Item::Text(_) | Item::Question(..) => return Err("it is no picture".to_owned()),
         };
         self.augment.apply(&picture, &self.preprocess, visit, out).map_err(|error| error.to_string())
     }
@@ -170,6 +176,9 @@ impl ClipView {
                     self.processor.open_at(visit, self.crop, path, &ClipOptions::default())?
                 }
                 Item::Drawn(frames) => self.processor.of_frames_at(visit, self.crop, &frames, None)?,
+                Item::Text(_) | Item::Question(..) => {
+                    self.processor.of_frames_at(visit, self.crop, &[], None)?
+                }
             };
             let mut values = Vec::with_capacity(out.len());
             self.processor.normalise(&clip, &mut values)?;
@@ -186,19 +195,59 @@ impl ClipView {
     }
 }
 
-/// Of texts with what is to be written of them.
+/// Of texts.
 #[derive(Clone, Debug)]
 pub(crate) struct TextView {
     processor: TextProcessor,
 }
 
 impl TextView {
-    /// The tokens of both, cut off where the model's limit is.
-    pub(crate) fn pair(&self, pair: Option<TextPair>) -> Result<[TokenIds; 2], String> {
-        let pair = pair.ok_or("nothing is to be written of it")?;
-        let shown = |text: &str, error: TextError| format!("\"{}\": {error}", shortened(text));
-        let encode = |text: &str| self.processor.encode(text).map_err(|error| shown(text, error));
-        Ok([encode(&pair.source)?, encode(&pair.target)?])
+    pub(crate) fn new(processor: TextProcessor) -> Self {
+        Self { processor }
+    }
+
+    /// The tokens of a text that goes in, cut off where the model's limit is.
+    pub(crate) fn text(&self, item: Item<'_>) -> Result<Batch, String> {
+        let Item::Text(text) = item else { return Err("it is no text".to_owned()) };
+        Ok(Batch { texts: vec![self.tokens(&text)?], ..Batch::default() })
+    }
+
+    /// The same of a text that is to be written.
+    pub(crate) fn target(&self, text: Option<String>) -> Result<TokenIds, String> {
+        self.tokens(&text.ok_or("nothing is to be written of it")?)
+    }
+
+    fn tokens(&self, text: &str) -> Result<TokenIds, String> {
+        let shown = |error: TextError| format!("\"{}\": {error}", shortened(text));
+        self.processor.encode(text).map_err(shown)
+    }
+}
+
+/// Of questions about pictures. Pictures are not augmented: where things are may be what is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct QuestionView {
+    processor: QuestionProcessor,
+}
+
+impl QuestionView {
+    /// A picture and the tokens of a question.
+    pub(crate) fn question(&self, item: Item<'_>) -> Result<Batch, String> {
+        let Item::Question(picture, text) = item else { return Err("it is no question".to_owned()) };
+        let picture = match *picture {
+            Item::File(path) => open_image(path, &Limits::default()).map_err(|error| error.to_string())?,
+            Item::Drawn(mut frames) => frames.swap_remove(0),
+            Item::Text(_) | Item::Question(..) => return Err("it is about no picture".to_owned()),
+        };
+        let prepare = || -> Result<Batch, MediaError> {
+            let picture = self.processor.picture.fit(&picture)?;
+            let tokens = self.processor.question(&text)?.tokens;
+            let asked = Prepared::Question(Asked { picture, tokens });
+            let mut batch = Batch::default();
+            let besides = Processor::from(self.processor.clone()).normalise(&asked, &mut batch.values)?;
+            batch.add(besides);
+            Ok(batch)
+        };
+        prepare().map_err(|error| format!("\"{}\": {error}", shortened(&text)))
     }
 }
 

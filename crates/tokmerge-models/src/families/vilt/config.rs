@@ -54,6 +54,12 @@ impl ViltConfig {
         }
     }
 
+    /// The same for pictures whose shorter side is `side` pixels.
+    #[must_use]
+    pub fn with_side(self, side: usize) -> Self {
+        Self { img_size: (side, side), patches: most_patches(side, self.patch_size), ..self }
+    }
+
     /// Rows and columns of the patches whose positions are stored.
     #[must_use]
     pub fn stored_grid(&self) -> (usize, usize) {
