@@ -33,7 +33,23 @@ SENTENCES = {
     },
 }
 
-STUDIES = {"sentences": SENTENCES}
+QUESTIONS = {
+    "recipe": "recipes/questions_tiny.toml",
+    "evaluate": ["questions-val"],
+    "make": ["scenes", "questions-val", "--questions", "--images", "1400"],
+    "validate_on": "questions-val",
+    "score": "top1",
+    "shown": "accuracy %",
+    "ways": {
+        "unmerged": "none",
+        "STM, p = 2": "stm:p=2,layer=2",
+        "ToMe": "tome:r=[0,32,0,0]",
+        "PuMer": "pumer:prune=10%,merge=40%,layer=2",
+        "random merging": "tome:r=[0,32,0,0],matcher=random_merge",
+    },
+}
+
+STUDIES = {"sentences": SENTENCES, "questions": QUESTIONS}
 
 
 def folder(args, way, seed):
@@ -48,6 +64,8 @@ def train(args, way, seed):
     merge = args.study["ways"][way]
     command = [args.tokmerge, "train", args.study["recipe"], "-o", str(out)]
     changes = {"merge": merge, "train.seed": seed, "train.validate": f'["{merge}"]', "train.threads": args.threads}
+    if "validate_on" in args.study:
+        changes["data.val"] = args.runs / args.study["validate_on"]
     for key, value in changes.items():
         command += ["--set", f"{key}={value}"]
     for change in args.set:
@@ -80,12 +98,19 @@ def measured(args, way, seed):
     }
 
 
+def items(args):
+    """What everything is evaluated on, made where it is not there."""
+    name = args.study["evaluate"][0]
+    made = args.runs / name
+    if not made.exists():
+        make = [str(made) if word == name else word for word in args.study["make"]]
+        subprocess.run([args.tokmerge, *make], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return made
+
+
 def inference(args):
     """Items per second of every way: medians over the rounds."""
-    made = args.runs / args.study["evaluate"][0]
-    if not made.exists():
-        make = [str(made) if word == args.study["evaluate"][0] else word for word in args.study["make"]]
-        subprocess.run([args.tokmerge, *make], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    made = items(args)
     found = {way: [] for way in args.study["ways"]}
     for _ in range(args.rounds):
         for way, merge in args.study["ways"].items():
@@ -135,6 +160,7 @@ def main():
     args = parser.parse_args()
     args.study = STUDIES[args.study]
     args.runs.mkdir(parents=True, exist_ok=True)
+    items(args)
     if not args.report_only:
         for seed in args.seeds:
             for way in args.study["ways"]:

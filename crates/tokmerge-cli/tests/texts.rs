@@ -182,3 +182,31 @@ fn info_counts_encoder_and_decoder() {
         assert!(near(ratios[0], inflated) && near(ratios[1], shorter), "{model}: {ratios:?}");
     }
 }
+
+#[test]
+fn a_model_that_learned_to_translate_translates_and_is_judged() {
+    let desk = Desk::new();
+    let run = desk.run("scenes val.tsv --sentences --images 9").ok();
+    assert!(run.err.contains("9 sentences"), "{}", run.err);
+    desk.run("scenes val.tsv --sentences --images 9").fails(&["val.tsv cannot be written"]);
+    desk.run("scenes more.tsv --sentences --side 32").misused(&["--side"]);
+    desk.write(
+        "tiny.toml",
+        "[model]\nname = \"t5_v1_1_small\"\nembed_dim = 24\ndepth = 2\nnum_heads = 3\n[data]\ntrain = \"sentences:64\"\n\
+         val = \"val.tsv\"\n[schedule]\nlr = 3e-3\n[train]\nepochs = 1\nbatch_size = 8\n",
+    );
+    let run = desk.run("train tiny.toml -o run --set merge=tome:r=10%").ok();
+    assert!(run.err.contains("64 texts to train on, 9 to validate on"), "{}", run.err);
+    assert!(run.out.contains("BLEU") && run.out.contains("exact %"), "{}", run.out);
+    let table = std::fs::read_to_string(desk.path("run/validation.csv")).expect("a table");
+    assert!(table.starts_with("step,epoch,weights,merge,bleu,exact,texts,gmacs,mean_tokens\n"), "{table}");
+    let run = desk.run("eval val.tsv --model local-dir:run --merge none --merge tome:r=10% --json").ok();
+    let rows = run.json();
+    assert_eq!((rows.len(), &rows[0]["texts"], &rows[0]["agreement"]), (2, &9.into(), &100.0.into()));
+    assert!(rows[1]["mean_tokens"].as_f64() < rows[0]["mean_tokens"].as_f64(), "{rows:?}");
+    desk.write("in.txt", "the old fox see a boat .\n");
+    assert_eq!(desk.run("generate in.txt --model local-dir:run").ok().out.lines().count(), 1);
+    desk.run("eval val.tsv --model local-dir:run --predictions p.csv").fails(&["--predictions", "generate"]);
+    desk.write("bad.tsv", "one field\n");
+    desk.run("eval bad.tsv --model local-dir:run").fails(&["line 1 has 1 fields"]);
+}

@@ -1,11 +1,11 @@
 //! How well questions about pictures are answered: accuracy, or the VQA score where several people answered, and agreement
 //! with the unmerged model.
 
+use crate::Accuracy;
 use crate::batches::each_batch;
 use crate::passes::{Passes, Tally};
 use crate::statistics::{Moments, wilson};
 use crate::{EvalError, EvalOptions, Observer, top};
-use crate::Accuracy;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -2,11 +2,12 @@
 
 use crate::args::one_of;
 use crate::output;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokmerge::scenes::questions::{ANSWERS, KINDS, Questions};
+use tokmerge::scenes::sentences::Sentences;
 use tokmerge::scenes::{
     CLASSES, Clips, DEFAULT_CLIP_SIDE, DEFAULT_FRAMES, DEFAULT_SIDE, MOTIONS, Scenes, Split, write,
     write_clips, write_questions,
@@ -14,7 +15,7 @@ use tokmerge::scenes::{
 
 #[derive(Args, Debug)]
 pub(crate) struct ScenesArgs {
-    /// Folder to write to
+    /// Folder to write to; with --sentences a file
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Draw clips in which something moves, as folders of frames, in place of pictures
@@ -23,10 +24,13 @@ pub(crate) struct ScenesArgs {
     /// Draw pictures of several things and ask about them: a list, questions.jsonl, which tokmerge eval reads
     #[arg(long, conflicts_with = "clips")]
     pub(crate) questions: bool,
+    /// Make up sentences in two languages in place of pictures: a file of pairs, which tokmerge eval reads
+    #[arg(long, conflicts_with_all = ["clips", "questions", "side"])]
+    pub(crate) sentences: bool,
     /// Frames of a clip [default: 16]
     #[arg(long, value_name = "N", requires = "clips")]
     pub(crate) frames: Option<usize>,
-    /// Pictures or clips to draw; of questions each has one
+    /// Pictures, clips or sentences; each question has a picture of its own
     #[arg(long, value_name = "N", default_value_t = 2400)]
     pub(crate) images: u64,
     /// Index of the first, from 0
@@ -35,7 +39,7 @@ pub(crate) struct ScenesArgs {
     /// Width and height in pixels [default: 96, of clips 64]
     #[arg(long, value_name = "PIXELS")]
     pub(crate) side: Option<usize>,
-    /// Which: for validation, for training (those that data.train = "scenes:N" or "clips:N" in a recipe draws), or samples
+    /// Which: for validation, for training (those that data.train = "scenes:N", "clips:N", "questions:N" or "sentences:N" in a recipe draws), or samples
     #[arg(
         long,
         value_parser = one_of::<Split>(Split::ALL.map(Split::name)),
@@ -54,6 +58,13 @@ pub(crate) fn run(args: &ScenesArgs) -> Result<ExitCode> {
         );
     };
     let (images, dir) = (args.images, args.dir.display());
+    if args.sentences {
+        Sentences::of(args.split)
+            .write(&args.dir, args.first..end)
+            .with_context(|| format!("{dir} cannot be written"))?;
+        output::note(format!("{images} sentences, in two languages each, are in {dir}"));
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.questions {
         let questions = Questions::of(args.split).with_side(args.side.unwrap_or(DEFAULT_SIDE))?;
         write_questions(&questions, &args.dir, args.first..end)?;
