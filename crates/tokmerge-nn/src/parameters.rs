@@ -113,22 +113,47 @@ pub fn assign<M: Module>(module: M, values: &BTreeMap<String, Values>, device: &
     })
 }
 
-/// The module with random weights that follow from the seed and each parameter's path alone: what `drawn` names is
-/// drawn from a normal distribution of deviation 0.02, cut off at two deviations; everything else stays as it is.
-/// Parameters for which `alike` gives the same name begin alike.
+/// How widely the values of a parameter are spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Deviation {
+    /// Of the first rows.
+    pub first: f64,
+    /// So many of them.
+    pub rows: usize,
+    /// Of all others.
+    pub others: f64,
+}
+
+impl Deviation {
+    /// The same of all values.
+    #[must_use]
+    pub fn of_all(deviation: f64) -> Self {
+        Self { first: deviation, rows: 0, others: deviation }
+    }
+
+    /// Of a value, in a parameter of so many rows.
+    fn at(&self, index: usize, len: usize, rows: usize) -> f64 {
+        if index * rows < self.rows * len { self.first } else { self.others }
+    }
+}
+
+/// The module with random weights that follow from the seed and each parameter's path alone: what `drawn` gives a deviation is
+/// drawn from a normal distribution, cut off at two deviations; everything else stays as it is. Parameters for which `alike`
+/// gives the same name begin alike.
 #[must_use]
 pub fn random<M: Module>(
     module: M,
     seed: u64,
     device: &Device,
-    drawn: impl Fn(&str, &[usize]) -> bool,
+    drawn: impl Fn(&str, &[usize]) -> Option<Deviation>,
     alike: impl Fn(&str) -> String,
 ) -> M {
     replace(module, device, |path, shape| {
-        drawn(path, shape).then(|| {
+        drawn(path, shape).map(|deviation| {
             let mut random = Random::new(seed ^ stable_hash(&alike(path)));
-            let value = |_| (0.02 * random.normal().clamp(-2.0, 2.0)) as f32;
-            (0..shape.iter().product()).map(value).collect()
+            let (len, rows) = (shape.iter().product(), shape.first().copied().unwrap_or(1));
+            let value = |index| (deviation.at(index, len, rows) * random.normal().clamp(-2.0, 2.0)) as f32;
+            (0..len).map(value).collect()
         })
     })
 }
