@@ -99,6 +99,10 @@ pub(crate) fn with_tokenizer_of(dir: &Path, architecture: &mut Architecture) -> 
         (Processor::Question(processor), Config::Vilt(config)) => {
             (&mut processor.text, config.vocabulary, None)
         }
+        (Processor::Question(processor), Config::Pali(config)) => {
+            let end = config.text.decoder.map(|decoder| decoder.end);
+            (&mut processor.text, config.text.vocabulary, end)
+        }
         _ => return Ok(()),
     };
     *processor = with_tokenizer(dir, processor, vocabulary, end)?;

@@ -12,7 +12,9 @@ mod picture;
 mod sheet;
 mod threads;
 
-pub use ask::{Answer, Answered, AskError, answer_batch, ask, question_processor, questions};
+pub use ask::{
+    Answer, Answered, AnsweredBy, AskError, AskOptions, answer_batch, ask, question_processor, questions, writes,
+};
 pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};
 pub use classify::{

@@ -13,7 +13,7 @@ use tokmerge_checkpoint::{ModelConfig, TimmConfig};
 use tokmerge_data::clip::{ClipError, ClipProcessor, Sampling};
 use tokmerge_data::sound::SoundProcessor;
 use tokmerge_data::text::TextProcessor;
-use tokmerge_data::{Preprocess, Processor};
+use tokmerge_data::{ImageProcessor, Preprocess, Processor, QuestionProcessor};
 
 /// The model of a timm `config.json`.
 ///
@@ -40,7 +40,6 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
 
     let built = (row.spelling.read)(row.class, &Arguments::new(&arguments))?;
     built.check().map_err(ConfigureError::Shape)?;
-    // Images are prepared for the size that the model was built for, whatever size its weights came from.
     let settings = row.settings(Some(tag));
     let sound = config.raw.pointer("/pretrained_cfg/sound").and_then(Value::as_str).or(settings.sound());
     let processor = match sound {
@@ -49,13 +48,20 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
         None if matches!(built.shape().input, InputShape::Question { .. }) => {
             row.settings(Some(tag)).processor(&built)
         }
-        None if built.room() > 0 => TextProcessor::new(built.room()).into(),
-        None => {
-            let input_size = built.shape().img_size();
-            Preprocess { input_size, ..Preprocess::from_timm_config(&config.raw)? }.into()
+        None if matches!(built.shape().input, InputShape::ImageQuestion { .. }) => {
+            let picture = one_size(&built, config)?.into();
+            QuestionProcessor { picture, text: TextProcessor::new(built.room()) }.into()
         }
+        None if built.room() > 0 => TextProcessor::new(built.room()).into(),
+        None => one_size(&built, config)?.into(),
     };
     Ok(Architecture { name: name.to_owned(), tag: tag.to_owned(), config: built, processor })
+}
+
+/// How images are prepared for the size that the model was built for, whatever size its weights came from.
+fn one_size(built: &Config, config: &TimmConfig) -> Result<Preprocess, ConfigureError> {
+    let input_size = built.shape().img_size();
+    Ok(Preprocess { input_size, ..Preprocess::from_timm_config(&config.raw)? })
 }
 
 /// How sounds are prepared: as for the weights of the name, or as the file says, with the rate, mean and deviation that it
@@ -233,7 +239,7 @@ fn described(
             };
         }
         _ => {
-            let preprocess = processor.preprocess().cloned().unwrap_or_default();
+            let preprocess = of_pictures(processor).cloned().unwrap_or_default();
             given["mean"] = json!(per_channel(preprocess.mean));
             given["std"] = json!(per_channel(preprocess.std));
             given["interpolation"] = json!(preprocess.interpolation.name());
@@ -248,6 +254,16 @@ fn described(
         written["label_names"] = json!(class_names);
     }
     written
+}
+
+/// How pictures of one size are prepared, alone or with a question.
+fn of_pictures(processor: &Processor) -> Option<&Preprocess> {
+    match processor {
+        Processor::Question(QuestionProcessor { picture: ImageProcessor::Fixed(preprocess), .. }) => {
+            Some(preprocess)
+        }
+        other => other.preprocess(),
+    }
 }
 
 fn read_back(file: &Value) -> Option<Config> {

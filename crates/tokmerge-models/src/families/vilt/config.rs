@@ -87,6 +87,7 @@ impl FamilyConfig for ViltConfig {
             readout: Readout::Prefix,
             positions: PositionUse::Free,
             tokens_are: TokenKind::Patches,
+            joining: None,
         }
     }
 
@@ -129,6 +130,7 @@ impl FamilyConfig for ViltConfig {
             },
             experts: None,
             prefix: self.prefix(),
+            joining: None,
         }
     }
 
