@@ -99,7 +99,17 @@ fn writer() -> Option<(Desk, String)> {
 fn a_model_that_writes_answers_in_words() {
     let Some((desk, model)) = writer() else { return };
     let questions = ["ask", "photo.jpg", "what color is the circle?", "how many boats are there?"];
-    let options = ["--model", &model, "--json", "--merge", "none", "--merge", "stm:p=2,layer=3", "--max-new-tokens", "6"];
+    let options = [
+        "--model",
+        &model,
+        "--json",
+        "--merge",
+        "none",
+        "--merge",
+        "stm:p=2,layer=3",
+        "--max-new-tokens",
+        "6",
+    ];
     let run = desk.run_with(&[&questions[..], &options[..]].concat()).ok();
     assert_eq!(run.err, "", "its merging has weights");
     let results = run.json();
@@ -112,14 +122,21 @@ fn a_model_that_writes_answers_in_words() {
         assert!((1..=6).contains(&ids.len()) && number(answer, "score") < 0.0, "{answer}");
     }
     // Nine patches in the tower, then the words of the first question, as many as the tokenizer makes.
-    let tokens = |index: usize| serde_json::from_value::<Vec<usize>>(results[index]["tokens"].clone()).expect("counts");
+    let tokens = |index: usize| {
+        serde_json::from_value::<Vec<usize>>(results[index]["tokens"].clone()).expect("counts")
+    };
     let words = tokens(0)[2] - 9;
     assert_eq!(tokens(0), [9, 9, 9 + words, 9 + words]);
     assert_eq!(tokens(2), [9, 9, 5 + words, 5 + words]);
     assert!(number(&results[2], "gmacs") < number(&results[0], "gmacs"));
-    let beams = ["ask", "photo.jpg", "how many boats are there?", "--model", &model, "--beams", "3", "--topk", "2"];
+    let beams =
+        ["ask", "photo.jpg", "how many boats are there?", "--model", &model, "--beams", "3", "--topk", "2"];
     let shown = desk.run_with(&beams).ok();
-    assert!(shown.out.starts_with("how many boats are there?  [none: ") && shown.out.lines().count() == 3, "{}", shown.out);
+    assert!(
+        shown.out.starts_with("how many boats are there?  [none: ") && shown.out.lines().count() == 3,
+        "{}",
+        shown.out
+    );
 }
 
 #[test]
@@ -137,7 +154,11 @@ fn settings_of_other_models_are_refused() {
 #[test]
 fn info_counts_image_tokens_and_words_apart() {
     let run = Desk::new().run("info pali_so400m_patch14_812 --merge none --merge stm:p=2,layer=28").ok();
-    assert!(run.out.contains("27 blocks of 1152 channels and 16 heads, then 24 blocks of 1024 channels"), "{}", run.out);
+    assert!(
+        run.out.contains("27 blocks of 1152 channels and 16 heads, then 24 blocks of 1024 channels"),
+        "{}",
+        run.out
+    );
     assert!(run.out.contains("3364 tokens (0 never merge), which at most 64 join"), "{}", run.out);
     let row = run.out.lines().last().expect("a table");
     assert!(row.contains(" 3364 1682+64 ") && row.ends_with(" 1682+64"), "{row}");

@@ -8,7 +8,8 @@ use common::{
 };
 use std::collections::BTreeSet;
 use tokmerge_merge::{
-    BindError, LastLayer, LayerTokens, Layout, METHODS, Method, PositionUse, Readout, Reduction, Site, Step,
+    BindError, How, LastLayer, LayerTokens, Layout, METHODS, Method, PositionUse, Readout, Reduction, Site,
+    Step,
 };
 use tokmerge_models::{
     BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, NormPlace,
@@ -156,9 +157,10 @@ fn removing_nothing_is_the_plain_model_bit_for_bit() {
         let plain = run(&model, &pixels, "none");
         let logits = values(plain.logits);
         assert!(logits.iter().all(|logit| logit.is_finite()));
+        assert!(plain.trace.records().iter().all(|record| record.how == How::Joined));
         for spec in ["tome:r=0", "tome:r=[0,0]", "tome:r=0,feature=x_pre", "tome:r=0,matcher=kmeans"] {
             let merged = run(&model, &pixels, spec);
-            assert!(merged.trace.records().is_empty() && merged.tokens.size.is_none(), "{spec}");
+            assert!(merged.trace == plain.trace && merged.tokens.size.is_none(), "{spec}");
             assert_eq!(values(merged.logits), logits, "{spec} on {config:?}");
         }
     }

@@ -206,7 +206,8 @@ fn written(
     batch: Batch,
     options: &AskOptions,
 ) -> Result<Vec<Answered>, AskError> {
-    let tokenizer = question_processor(model)?.text.tokenizer().ok_or(AskError::Words(TextError::NoTokenizer))?;
+    let tokenizer =
+        question_processor(model)?.text.tokenizer().ok_or(AskError::Words(TextError::NoTokenizer))?;
     let end = model.network().decoder().map(|(decoder, _)| decoder.config().end);
     let start = Instant::now();
     let Generated { texts, trace } = model.generate(batch, reduction, &options.writing)?;

@@ -134,7 +134,9 @@ fn text(question: &str, merge: &str, result: &Answered, convention: &str) -> Str
         result.ms
     )];
     lines.extend(result.top.iter().map(|answer| match answer.by {
-        AnsweredBy::Choice { probability, .. } => format!("  {:>5.1} %  {}", 100.0 * probability, answer.answer),
+        AnsweredBy::Choice { probability, .. } => {
+            format!("  {:>5.1} %  {}", 100.0 * probability, answer.answer)
+        }
         AnsweredBy::Writing { score, .. } => format!("  {score:>7.3}  {}", answer.answer),
     }));
     lines.join("\n")

@@ -172,7 +172,8 @@ impl Counted {
 
     /// Tokens that join before each block, behind what merges there; none in most models.
     fn joined(&self) -> Option<Vec<usize>> {
-        let joined = self.layers.as_ref().map(|layers| layers.iter().map(|layer| layer.joined).collect::<Vec<_>>());
+        let joined =
+            self.layers.as_ref().map(|layers| layers.iter().map(|layer| layer.joined).collect::<Vec<_>>());
         joined.filter(|joined| joined.iter().any(|tokens| *tokens > 0))
     }
 
