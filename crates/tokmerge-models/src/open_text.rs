@@ -158,6 +158,13 @@ impl Architecture {
                 config.vocabulary = rows;
                 processor.text = processor.text.clone().with_tokenizer(tokenizer);
             }
+            (Processor::Question(processor), Config::Pali(config)) => {
+                config.text.vocabulary = rows;
+                processor.text = processor.text.clone().with_tokenizer(tokenizer);
+                if let Some(decoder) = config.text.decoder {
+                    processor.text = processor.text.clone().ended_by(decoder.end);
+                }
+            }
             _ => {}
         }
         self

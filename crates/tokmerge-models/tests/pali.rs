@@ -14,8 +14,8 @@ use tokmerge_data::text::TokenIds;
 use tokmerge_data::{Asked, Prepared, Processor, QuestionProcessor, Rgb};
 use tokmerge_merge::{Layout, Method, Reduction, Tokens, Trace};
 use tokmerge_models::{
-    Batch, Body, Config, Convention, GenerateOptions, Memory, Model, ModelOptions, MostTokens, Output, Pali,
-    Pass, Probe, TRAINED_WITH, Weights, architecture, parameters, timm_config,
+    Batch, Body, Config, Convention, GenerateOptions, Model, ModelOptions, MostTokens, Output, Pali, Pass,
+    Probe, TRAINED_WITH, Weights, architecture, parameters, timm_config,
 };
 
 /// Soft merging in front of the language model, behind a tower of two blocks.
@@ -104,11 +104,7 @@ fn encoded(model: &Model, output: &Output, item: usize) -> Vec<f32> {
 /// Teacher forcing: `[items * 7, vocabulary]`.
 fn forced(model: &Model, golden: &Golden, output: &Output, reduction: &Reduction) -> Tensor<2> {
     let (decoder, encoder) = model.network().decoder().expect("a decoder");
-    let memory = Memory {
-        tokens: encoder.encoded(&output.tokens),
-        layout: output.tokens.layout.clone(),
-        key_bias: reduction.key_bias(&output.tokens),
-    };
+    let memory = model.network().memory(output, reduction).expect("a decoder");
     let ids = integers(&golden.file, "decoder_input_ids");
     let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
     decoder.forward(encoder, &ids, &Layout::uniform(2, 7), &memory)

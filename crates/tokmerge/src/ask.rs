@@ -127,16 +127,10 @@ pub fn question_processor(model: &Model) -> Result<&QuestionProcessor, AskError>
     let Processor::Question(processor) = model.processor() else {
         return Err(AskError::NoQuestions { model: model.name(), media: model.media().words() });
     };
-    if !writes(model) {
+    if !model.config().writes() {
         model.require_head().map_err(AskError::NoAnswers)?;
     }
     Ok(processor)
-}
-
-/// Whether a model writes its answers; it chooses among those that it knows otherwise.
-#[must_use]
-pub fn writes(model: &Model) -> bool {
-    model.network().decoder().is_some()
 }
 
 /// A picture with each of some questions, as one batch; and the questions as the model sees them.
@@ -194,7 +188,7 @@ pub fn answer_batch(
     batch: Batch,
     options: &AskOptions,
 ) -> Result<Vec<Answered>, AskError> {
-    match writes(model) {
+    match model.config().writes() {
         true => written(model, reduction, batch, options),
         false => chosen(model, reduction, batch, options),
     }

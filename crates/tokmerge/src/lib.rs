@@ -14,7 +14,6 @@ mod threads;
 
 pub use ask::{
     Answer, Answered, AnsweredBy, AskError, AskOptions, answer_batch, ask, question_processor, questions,
-    writes,
 };
 pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};

@@ -90,7 +90,7 @@ fn options(args: &AskArgs, model: &Model) -> Result<AskOptions> {
     let AskOptions { writing, .. } = AskOptions::default();
     let given = [("--beams", args.beams), ("--max-new-tokens", args.max_new_tokens)];
     let given = given.into_iter().find_map(|(flag, value)| Some((flag, value?)));
-    if let Some((flag, value)) = given.filter(|_| !tokmerge::writes(model)) {
+    if let Some((flag, value)) = given.filter(|_| !model.config().writes()) {
         bail!(
             "{flag} is {value}, and {} writes nothing: it chooses among the answers that it knows; leave {flag} out",
             model.name()
