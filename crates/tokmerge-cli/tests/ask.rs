@@ -86,3 +86,83 @@ fn info_counts_the_longest_question_about_the_largest_picture() {
     assert!(run.out.contains("117.59 M parameters") && run.out.contains("at most 40 tokens"), "{}", run.out);
     assert!(run.out.contains("281"), "{}", run.out);
 }
+
+/// A desk with a picture, and the name of a model that writes.
+fn writer() -> Option<(Desk, String)> {
+    let folder = material()?.join("text/pali");
+    let desk = Desk::new();
+    desk.draw("photo.jpg", 90, 70);
+    Some((desk, format!("local-dir:{}", folder.display())))
+}
+
+#[test]
+fn a_model_that_writes_answers_in_words() {
+    let Some((desk, model)) = writer() else { return };
+    let questions = ["ask", "photo.jpg", "what color is the circle?", "how many boats are there?"];
+    let options = [
+        "--model",
+        &model,
+        "--json",
+        "--merge",
+        "none",
+        "--merge",
+        "stm:p=2,layer=3",
+        "--max-new-tokens",
+        "6",
+    ];
+    let run = desk.run_with(&[&questions[..], &options[..]].concat()).ok();
+    assert_eq!(run.err, "", "its merging has weights");
+    let results = run.json();
+    assert_eq!(results.len(), 4);
+    for result in &results {
+        assert_keys(result, &["path", "question", "cut", "merge", "top", "gmacs", "tokens", "ms"]);
+        let [answer] = &result["top"].as_array().expect("a list")[..] else { panic!("one answer: {result}") };
+        assert_keys(answer, &["answer", "ids", "score"]);
+        let ids = answer["ids"].as_array().expect("a list");
+        assert!((1..=6).contains(&ids.len()) && number(answer, "score") < 0.0, "{answer}");
+    }
+    // Nine patches in the tower, then the words of the first question, as many as the tokenizer makes.
+    let tokens = |index: usize| {
+        serde_json::from_value::<Vec<usize>>(results[index]["tokens"].clone()).expect("counts")
+    };
+    let words = tokens(0)[2] - 9;
+    assert_eq!(tokens(0), [9, 9, 9 + words, 9 + words]);
+    assert_eq!(tokens(2), [9, 9, 5 + words, 5 + words]);
+    assert!(number(&results[2], "gmacs") < number(&results[0], "gmacs"));
+    let beams =
+        ["ask", "photo.jpg", "how many boats are there?", "--model", &model, "--beams", "3", "--topk", "2"];
+    let shown = desk.run_with(&beams).ok();
+    assert!(
+        shown.out.starts_with("how many boats are there?  [none: ") && shown.out.lines().count() == 3,
+        "{}",
+        shown.out
+    );
+}
+
+#[test]
+fn settings_of_other_models_are_refused() {
+    let (Some((desk, chooses)), Some((_, writes))) = (desk(), writer()) else { return };
+    let ask = |model: &str, option: &str| {
+        desk.run_with(&["ask", "photo.jpg", "is there a cat?", "--model", model, option, "3"])
+    };
+    ask(&chooses, "--beams").fails(&["--beams is 3", "leave --beams out"]);
+    ask(&chooses, "--max-new-tokens").fails(&["--max-new-tokens is 3"]);
+    ask(&writes, "--long-side").fails(&["--long-side is 3", "one size"]);
+    desk.run_with(&["ask", "photo.jpg", "", "--model", &writes]).fails(&["question 1", "no text"]);
+}
+
+#[test]
+fn info_counts_image_tokens_and_words_apart() {
+    let run = Desk::new().run("info pali_so400m_patch14_812 --merge none --merge stm:p=2,layer=28").ok();
+    assert!(
+        run.out.contains("27 blocks of 1152 channels and 16 heads, then 24 blocks of 1024 channels"),
+        "{}",
+        run.out
+    );
+    assert!(run.out.contains("3364 tokens (0 never merge), which at most 64 join"), "{}", run.out);
+    let row = run.out.lines().last().expect("a table");
+    assert!(row.contains(" 3364 1682+64 ") && row.ends_with(" 1682+64"), "{row}");
+    let sized = Desk::new().run("info pali_so400m_patch14_812 --img-size 448 --json").ok().one_json();
+    assert_eq!((&sized["tokens"][0], &sized["tokens"][27]), (&1024.into(), &(1024 + 64).into()));
+    assert_eq!(sized["joined"][27], 64);
+}

@@ -10,7 +10,7 @@ use crate::decode::{read_file, read_to_end};
 use crate::sound::{self, SoundError, SoundProcessor, decode_sound};
 use crate::text::{self, TextError, TextProcessor, TokenIds, Tokenizer};
 use crate::{
-    Asked, DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Patches, Preprocess,
+    Asked, DecodeOptions, EXTENSIONS, ImageError, ImageProcessor, NaflexPreprocess, Preprocess,
     PreprocessError, PreprocessOverrides, QuestionProcessor, Rgb,
 };
 
@@ -175,7 +175,7 @@ pub enum Prepared {
     Clip(Clip),
     /// The tokens of a text.
     Text(TokenIds),
-    /// A picture of whole patches, and a question.
+    /// A picture, and a question.
     Question(Asked),
 }
 
@@ -329,7 +329,7 @@ impl Processor {
             }
             Self::Clip(processor) => processor.output_len(),
             Self::Text(processor) => processor.max_tokens(),
-            Self::Question(processor) => processor.most_values(),
+            Self::Question(processor) => processor.picture.most_values(),
         }
     }
 
@@ -339,14 +339,7 @@ impl Processor {
     /// When the result makes no sense, or a setting is one of pictures and there are none.
     pub fn with(&self, overrides: &PreprocessOverrides) -> Result<Self, PreprocessError> {
         match self {
-            Self::Image(ImageProcessor::Fixed(preprocess)) => Ok(preprocess.with(overrides)?.into()),
-            Self::Image(ImageProcessor::Naflex(own)) => {
-                let NaflexPreprocess { interpolation, mean, std, .. } = own.clone();
-                let values = Preprocess { interpolation, mean, std, ..Preprocess::default() };
-                let Preprocess { interpolation, mean, std, .. } = values.with(overrides)?;
-                Ok(NaflexPreprocess { interpolation, mean, std, ..own.clone() }.into())
-            }
-            Self::Image(ImageProcessor::Vilt(own)) => Ok(Self::Image(own.with(overrides)?.into())),
+            Self::Image(processor) => Ok(processor.with(overrides)?.into()),
             Self::Question(own) => {
                 Ok(QuestionProcessor { picture: own.picture.with(overrides)?, text: own.text.clone() }.into())
             }
@@ -389,11 +382,9 @@ impl Processor {
     /// When sounds would have to be made into spectra of another size.
     pub fn with_size(&self, size: (usize, usize)) -> Result<Self, PreprocessError> {
         match self {
-            Self::Image(ImageProcessor::Fixed(preprocess)) => {
-                Ok(Preprocess { input_size: size, ..preprocess.clone() }.into())
-            }
-            Self::Image(ImageProcessor::Naflex(_) | ImageProcessor::Vilt(_)) | Self::Question(_) => {
-                Ok(self.clone())
+            Self::Image(processor) => Ok(processor.with_size(size).into()),
+            Self::Question(own) => {
+                Ok(QuestionProcessor { picture: own.picture.with_size(size), text: own.text.clone() }.into())
             }
             Self::Sound(processor) => {
                 let resized = processor.clone().with_size(size);
@@ -485,9 +476,8 @@ impl Processor {
                 Ok(Normalised { grid: None, tokens: Some(tokens.clone()) })
             }
             (Self::Question(processor), Prepared::Question(Asked { picture, tokens })) => {
-                let Patches { grid, pixels } = processor.picture.cut(picture)?;
-                values.extend(pixels);
-                Ok(Normalised { grid: Some(grid), tokens: Some(tokens.clone()) })
+                let grid = processor.picture.normalise(picture, values)?;
+                Ok(Normalised { grid, tokens: Some(tokens.clone()) })
             }
             (Self::Question(_), Prepared::Picture(_)) => Err(MediaError::NothingAsked),
             (Self::Sound(_), Prepared::Features(features)) if features.len() == self.most_values() => {
@@ -536,17 +526,9 @@ fn clips(options: &DecodeOptions) -> ClipOptions {
 impl fmt::Display for Processor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Image(ImageProcessor::Fixed(preprocess)) => preprocess.fmt(f),
-            Self::Image(ImageProcessor::Naflex(own)) => {
-                let NaflexPreprocess { patch_size, max_num_patches, mean, std, .. } = own;
-                write!(
-                    f,
-                    "at most {max_num_patches} patches of {patch_size}x{patch_size}, mean {mean:?}, std {std:?}"
-                )
-            }
+            Self::Image(processor) => processor.fmt(f),
             Self::Sound(processor) => processor.fmt(f),
             Self::Clip(processor) => processor.fmt(f),
-            Self::Image(ImageProcessor::Vilt(own)) => own.fmt(f),
             Self::Text(processor) => processor.fmt(f),
             Self::Question(processor) => processor.fmt(f),
         }

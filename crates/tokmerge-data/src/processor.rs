@@ -1,13 +1,17 @@
 //! Any way of preparing pictures.
 
 use std::cell::OnceCell;
+use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
 use crate::choices::Colour;
 use crate::decode::{decode_for, decode_framed, read_file, read_to_end};
 use crate::transform::Frame;
-use crate::{DecodeOptions, ImageError, NaflexPreprocess, Preprocess, PreprocessError, Rgb, ViltPreprocess};
+use crate::{
+    DecodeOptions, ImageError, NaflexPreprocess, Preprocess, PreprocessError, PreprocessOverrides, Rgb,
+    ViltPreprocess,
+};
 
 /// How pictures are prepared: all to one size, or each to its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +50,32 @@ impl ImageProcessor {
             Self::Fixed(preprocess) => preprocess.validate(),
             Self::Naflex(preprocess) => preprocess.validate(),
             Self::Vilt(preprocess) => preprocess.validate(),
+        }
+    }
+
+    /// The same with the user's settings in place of its own.
+    ///
+    /// # Errors
+    /// When the result makes no sense, or a setting is one of crops and pictures keep their own sizes.
+    pub fn with(&self, overrides: &PreprocessOverrides) -> Result<Self, PreprocessError> {
+        Ok(match self {
+            Self::Fixed(preprocess) => preprocess.with(overrides)?.into(),
+            Self::Naflex(own) => {
+                let NaflexPreprocess { interpolation, mean, std, .. } = own.clone();
+                let values = Preprocess { interpolation, mean, std, ..Preprocess::default() };
+                let Preprocess { interpolation, mean, std, .. } = values.with(overrides)?;
+                NaflexPreprocess { interpolation, mean, std, ..own.clone() }.into()
+            }
+            Self::Vilt(own) => own.with(overrides)?.into(),
+        })
+    }
+
+    /// The same for a model that takes another height and width. Pictures of their own sizes stay so.
+    #[must_use]
+    pub fn with_size(&self, size: (usize, usize)) -> Self {
+        match self {
+            Self::Fixed(preprocess) => Preprocess { input_size: size, ..preprocess.clone() }.into(),
+            Self::Naflex(_) | Self::Vilt(_) => self.clone(),
         }
     }
 
@@ -177,6 +207,22 @@ impl ImageProcessor {
                 values.extend(patches.pixels);
                 Ok(Some(patches.grid))
             }
+        }
+    }
+}
+
+impl fmt::Display for ImageProcessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(preprocess) => preprocess.fmt(f),
+            Self::Naflex(own) => {
+                let NaflexPreprocess { patch_size, max_num_patches, mean, std, .. } = own;
+                write!(
+                    f,
+                    "at most {max_num_patches} patches of {patch_size}x{patch_size}, mean {mean:?}, std {std:?}"
+                )
+            }
+            Self::Vilt(own) => own.fmt(f),
         }
     }
 }

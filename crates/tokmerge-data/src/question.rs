@@ -3,13 +3,13 @@
 use std::fmt;
 
 use crate::text::{TextError, TextProcessor, TokenIds};
-use crate::{PreprocessError, Rgb, ViltPreprocess};
+use crate::{ImageProcessor, PreprocessError, Rgb};
 
 /// How a picture and a question are prepared for a model that answers it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuestionProcessor {
-    /// Of the picture.
-    pub picture: ViltPreprocess,
+    /// Of the picture: at its own size (ViLT), or at one that all have (PaLI).
+    pub picture: ImageProcessor,
     /// Of the question.
     pub text: TextProcessor,
 }
@@ -35,20 +35,19 @@ impl QuestionProcessor {
     /// The same with pictures whose longer side is at most so many pixels.
     ///
     /// # Errors
-    /// When that is less than the shorter side becomes.
+    /// When that is less than the shorter side becomes, or all pictures have one size.
     pub fn with_longer(mut self, longer: usize) -> Result<Self, PreprocessError> {
-        self.picture.longer = longer;
+        match &mut self.picture {
+            ImageProcessor::Vilt(picture) => picture.longer = longer,
+            ImageProcessor::Fixed(_) | ImageProcessor::Naflex(_) => {
+                return Err(PreprocessError::OneSize { setting: "long_side", value: longer });
+            }
+        }
         self.picture.validate().map(|()| self)
-    }
-
-    /// Values of a picture at most.
-    pub(crate) fn most_values(&self) -> usize {
-        let ViltPreprocess { patch_size, .. } = self.picture;
-        patch_size.saturating_mul(patch_size).saturating_mul(3).saturating_mul(self.picture.most_patches())
     }
 }
 
-/// A picture of whole patches, and what is asked about it.
+/// A picture, and what is asked about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
     /// The picture, in bytes, as the model's [`QuestionProcessor`] resized it.

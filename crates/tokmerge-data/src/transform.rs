@@ -113,6 +113,14 @@ pub enum PreprocessError {
         /// What the model takes.
         media: &'static str,
     },
+    /// A setting of pictures that keep their own sizes, where all have one.
+    #[error("`{setting}` is {value}, and the model takes all images at one size; leave it out")]
+    OneSize {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: usize,
+    },
     /// A side of the input size is zero or too long.
     #[error("input_size is {height}x{width}, and each side must be 1 to {MAX_SIDE}; pass e.g. 224x224")]
     InputSize {

@@ -37,6 +37,12 @@ pub enum EvalError {
     /// An output that is no number.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
+    /// The model answers in words.
+    #[error("{model} writes its answers, and has no classes among which one is chosen; let it write")]
+    Writes {
+        /// The model.
+        model: String,
+    },
     /// A model of one class is always right.
     #[error(
         "the model has one class, so every answer is right and nothing can be measured; give a model of at least two classes"

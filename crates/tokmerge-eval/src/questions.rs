@@ -124,8 +124,11 @@ pub fn evaluate_questions(
     let unknown = unknown(list, &judges, answers)?;
     let texts = Texts::of(list, |text| processor.question(text))?;
     let (runs, samples) = runs(list);
-    let pictures = Processor::from(ImageProcessor::from(processor.picture.clone()));
-    let patch = 3 * processor.picture.patch_size * processor.picture.patch_size;
+    let ImageProcessor::Vilt(picture) = &processor.picture else {
+        return Err(EvalError::Writes { model: model.name() });
+    };
+    let pictures = Processor::from(ImageProcessor::from(picture.clone()));
+    let patch = 3 * picture.patch_size * picture.patch_size;
     let batch_size = options.reading.batch_size;
     model.warm_up();
     let start = Instant::now();
@@ -175,7 +178,7 @@ fn runs(list: &QuestionList) -> (Vec<Range<usize>>, Vec<Sample>) {
 }
 
 /// Says what an answer is worth.
-enum Judge {
+pub(crate) enum Judge {
     /// It is right if it is this one.
     One(String),
     /// Ten people answered.
@@ -183,7 +186,7 @@ enum Judge {
 }
 
 impl Judge {
-    fn of(question: &ListedQuestion) -> Result<Self, EvalError> {
+    pub(crate) fn of(question: &ListedQuestion) -> Result<Self, EvalError> {
         if let [answer] = &question.answers[..] {
             return Ok(Self::One(comparable(answer)));
         }
@@ -193,7 +196,7 @@ impl Judge {
     }
 
     /// From 0 to 1.
-    fn score(&self, answer: &str) -> f64 {
+    pub(crate) fn score(&self, answer: &str) -> f64 {
         match self {
             Self::One(right) => f64::from(u8::from(comparable(answer) == *right)),
             Self::People(people) => people.score(answer),

@@ -1,12 +1,17 @@
 //! How well a model writes what is to be written: translations, answers.
 
-use crate::Accuracy;
+use crate::questions::Judge;
+use crate::{Accuracy, EvalError};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::time::Instant;
-use tokmerge_data::text::{TextError, TextPair, TextProcessor, TokenIds};
+use tokmerge_data::text::{TextError, TextPair, TokenIds};
+use tokmerge_data::{
+    Asked, ImageError, Limits, ListedQuestion, MediaError, Prepared, Processor, QuestionList, open_image,
+};
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_metrics::{Bleu, ChrF, Tokenizer};
-use tokmerge_models::{Convention, GenerateError, GenerateOptions, Model};
+use tokmerge_metrics::{Bleu, ChrF, Tokenizer, most_frequent};
+use tokmerge_models::{Batch, Convention, GenerateError, GenerateOptions, Model};
 
 /// How texts are written and counted.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +49,7 @@ pub struct WrittenAccuracy {
     pub bleu: f64,
     /// chrF of all texts.
     pub chrf: f64,
-    /// Percent of texts that are what they should be, letter for letter.
+    /// Percent of texts that are what they should be, letter for letter; of questions the mean score of the answers.
     pub exact: f64,
     /// Percent of texts that are those of the unmerged model, letter for letter.
     pub agreement: f64,
@@ -94,6 +99,15 @@ pub enum WrittenError {
         /// Why.
         source: TextError,
     },
+    /// A question cannot be judged.
+    #[error(transparent)]
+    Question(#[from] EvalError),
+    /// A picture cannot be read.
+    #[error(transparent)]
+    Picture(#[from] ImageError),
+    /// A picture cannot be prepared.
+    #[error(transparent)]
+    Media(#[from] MediaError),
     /// Nothing can be written.
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -136,58 +150,127 @@ pub fn evaluate_written(
             processor.encode(&pair.source).map_err(|source| WrittenError::Text { pair: at + 1, source })
         })
         .collect::<Result<_, _>>()?;
+    let batches = sources.chunks(options.batch_size.max(1)).map(|batch| Ok(Batch::from(&batch.to_vec())));
+    let tallies = written(model, reductions, batches, options, done)?;
+    let targets: Vec<&str> = pairs.iter().map(|pair| pair.target.as_str()).collect();
+    tallies.results(reductions, &targets, options, &|index, text| f64::from(u8::from(text == targets[index])))
+}
+
+/// Writes the answer to every question of a list by several methods, as [`evaluate_written`] does otherwise:
+/// [`exact`](WrittenAccuracy::exact) is the mean score of the answers, VQA's where ten people have answered.
+///
+/// # Errors
+/// When the model answers no questions in words, a picture or a question cannot be read, a question has neither one answer nor
+/// ten, or an output is not finite.
+pub fn evaluate_answers(
+    model: &Model,
+    reductions: &[Reduction],
+    list: &QuestionList,
+    options: &WrittenOptions,
+    done: &mut dyn FnMut(usize),
+) -> Result<Vec<WrittenAccuracy>, WrittenError> {
+    let Processor::Question(processor) = model.processor() else {
+        return Err(WrittenError::NoTexts { media: model.media().words() });
+    };
+    let judges: Vec<Judge> = list.questions().iter().map(Judge::of).collect::<Result<_, _>>()?;
+    let prepare = |(at, question): (usize, &ListedQuestion)| -> Result<Prepared, WrittenError> {
+        let picture = open_image(list.picture_of(question), &Limits::default())?;
+        let wrong = |source| WrittenError::Text { pair: at + 1, source };
+        let tokens = processor.question(&question.text).map_err(wrong)?.tokens;
+        let picture = processor.picture.fit(&picture).map_err(MediaError::from)?;
+        Ok(Prepared::Question(Asked { picture, tokens }))
+    };
+    let size = options.batch_size.max(1);
+    let batches = list.questions().chunks(size).enumerate().map(|(chunk, questions)| {
+        let questions =
+            questions.par_iter().enumerate().map(|(at, question)| prepare((chunk * size + at, question)));
+        Ok(model.batch(&questions.collect::<Result<Vec<_>, _>>()?)?)
+    });
+    let tallies = written(model, reductions, batches, options, done)?;
+    let targets =
+        list.questions().iter().map(|question| most_frequent(&question.answers).unwrap_or_default());
+    let targets: Vec<&str> = targets.collect();
+    tallies.results(reductions, &targets, options, &|index, text| judges[index].score(text))
+}
+
+/// What every method has written, and the unmerged model if it is none of them.
+struct Tallies {
+    of_methods: Vec<Tally>,
+    reference: Tally,
+}
+
+/// Writes batch by batch, all methods in turn.
+fn written(
+    model: &Model,
+    reductions: &[Reduction],
+    batches: impl Iterator<Item = Result<Batch, WrittenError>>,
+    options: &WrittenOptions,
+    done: &mut dyn FnMut(usize),
+) -> Result<Tallies, WrittenError> {
     let none = Reduction::none();
     let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
     let mut tallies: Vec<Tally> = reductions.iter().map(|_| Tally::default()).collect();
     let mut reference = Tally::default();
-    for batch in sources.chunks(options.batch_size.max(1)) {
+    for batch in batches {
+        let batch = batch?;
         for (reduction, tally) in reductions.iter().zip(&mut tallies) {
-            write(model, processor, reduction, batch, options, tally)?;
-            done(batch.len());
+            let before = tally.texts.len();
+            write(model, reduction, &batch, options, tally)?;
+            done(tally.texts.len() - before);
         }
         if unmerged.is_none() {
-            write(model, processor, &none, batch, options, &mut reference)?;
+            write(model, &none, &batch, options, &mut reference)?;
         }
     }
-    let unmerged = unmerged.map_or(&reference, |index| &tallies[index]);
-    let targets: Vec<&str> = pairs.iter().map(|pair| pair.target.as_str()).collect();
-    let percent = |tally: &Tally, others: &[&str]| {
-        let same = tally.texts.iter().zip(others).filter(|(text, other)| text.as_str() == **other).count();
-        100.0 * same as f64 / others.len().max(1) as f64
-    };
-    let texts_of = |tally: &Tally| tally.texts.len().max(1) as f64;
-    let result = |(reduction, tally): (&Reduction, &Tally)| {
+    if let Some(index) = unmerged {
+        reference.texts.clone_from(&tallies[index].texts);
+    }
+    Ok(Tallies { of_methods: tallies, reference })
+}
+
+impl Tallies {
+    /// `score` is that of what was written of an item, from 0 to 1.
+    fn results(
+        &self,
+        reductions: &[Reduction],
+        targets: &[&str],
+        options: &WrittenOptions,
+        score: &dyn Fn(usize, &str) -> f64,
+    ) -> Result<Vec<WrittenAccuracy>, WrittenError> {
         let bleu = Bleu { tokenizer: options.tokenizer, ..Bleu::default() };
-        let seconds = tally.seconds.max(f64::MIN_POSITIVE);
-        let others: Vec<&str> = unmerged.texts.iter().map(String::as_str).collect();
-        Ok(WrittenAccuracy {
-            merge: reduction.method().to_string(),
-            texts: tally.texts.len(),
-            bleu: bleu.corpus(&tally.texts, &[&targets])?.score,
-            chrf: ChrF::Characters.corpus(&tally.texts, &[&targets])?.score,
-            exact: percent(tally, &targets),
-            agreement: percent(tally, &others),
-            texts_per_second: tally.texts.len() as f64 / seconds,
-            tokens_per_second: tally.written as f64 / seconds,
-            gmacs: tally.gmacs / texts_of(tally),
-            mean_tokens: tally.left as f64 / texts_of(tally),
-        })
-    };
-    reductions.iter().zip(&tallies).map(result).collect()
+        let result = |(reduction, tally): (&Reduction, &Tally)| {
+            let texts = tally.texts.len().max(1) as f64;
+            let seconds = tally.seconds.max(f64::MIN_POSITIVE);
+            let scores = tally.texts.iter().enumerate().map(|(index, text)| score(index, text));
+            let same = tally.texts.iter().zip(&self.reference.texts).filter(|(text, other)| text == other);
+            Ok(WrittenAccuracy {
+                merge: reduction.method().to_string(),
+                texts: tally.texts.len(),
+                bleu: bleu.corpus(&tally.texts, &[targets])?.score,
+                chrf: ChrF::Characters.corpus(&tally.texts, &[targets])?.score,
+                exact: 100.0 * scores.sum::<f64>() / texts,
+                agreement: 100.0 * same.count() as f64 / texts,
+                texts_per_second: texts / seconds,
+                tokens_per_second: tally.written as f64 / seconds,
+                gmacs: tally.gmacs / texts,
+                mean_tokens: tally.left as f64 / texts,
+            })
+        };
+        reductions.iter().zip(&self.of_methods).map(result).collect()
+    }
 }
 
 fn write(
     model: &Model,
-    processor: &TextProcessor,
     reduction: &Reduction,
-    batch: &[TokenIds],
+    batch: &Batch,
     options: &WrittenOptions,
     tally: &mut Tally,
 ) -> Result<(), WrittenError> {
-    let tokenizer = processor.tokenizer().ok_or(TextError::NoTokenizer)?;
+    let tokenizer = model.processor().tokenizer().ok_or(TextError::NoTokenizer)?;
     let end = model.network().decoder().map(|(decoder, _)| decoder.config().end);
     let start = Instant::now();
-    let generated = model.generate(batch, reduction, &options.generate)?;
+    let generated = model.generate(batch.clone(), reduction, &options.generate)?;
     tally.seconds += start.elapsed().as_secs_f64();
     for (item, texts) in generated.texts.iter().enumerate() {
         let ids = texts.first().map_or(&[][..], |best| &best.ids);

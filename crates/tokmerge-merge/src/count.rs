@@ -1,6 +1,6 @@
 //! What a reduction costs and leaves, known before anything runs.
 
-use crate::{Amount, LastLayer, LayerTokens, Reduction, Site, mergeable};
+use crate::{Amount, Joining, LastLayer, LayerTokens, Reduction, Site, mergeable};
 
 /// Tokens of the model and widths of its heads, for counting what matching costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,19 +24,37 @@ impl Reduction {
     pub fn expected_tokens(&self, tokens: usize, depth: usize) -> Option<Vec<LayerTokens>> {
         let mut now = tokens;
         let of = |layer| {
-            let before = now;
-            let site = self.method.site();
-            let merged = match self.method.merged_before(layer, depth, before, self.prefix) {
-                Some(left) => left,
-                None => before - self.amount(layer).of(before, self.prefix)?,
+            let (entered, site, prefix) = (now, self.method.site(), self.prefix_at(layer));
+            let joined =
+                self.joining.filter(|joining| joining.layer == layer).map_or(0, |joining| joining.tokens);
+            let left_of = |tokens| match self.method.merged_before(layer, depth, tokens, prefix) {
+                Some(left) => Some(left),
+                None => Some(tokens - self.amount(layer).of(tokens, prefix)?),
             };
-            now = if site == Site::AroundBlock { before } else { merged };
-            let attended = if site == Site::InsideBlock { before } else { merged };
+            let (attended, left) = match site {
+                Site::InsideBlock => (entered + joined, left_of(entered + joined)?),
+                Site::BeforeBlock | Site::AroundBlock => {
+                    let left = left_of(entered)? + joined;
+                    (left, left)
+                }
+            };
+            now = if site == Site::AroundBlock { entered + joined } else { left };
             let narrow = self.last_layer == LastLayer::Prefix && layer + 1 == depth;
-            let fed = if narrow { merged.min(self.prefix) } else { merged };
-            Some(LayerTokens { entered: before, attended, fed })
+            let fed = if narrow { left.min(self.prefix) } else { left };
+            Some(LayerTokens { entered, joined, attended, fed })
         };
         (0..depth).map(of).collect()
+    }
+
+    /// Tokens that never merge, among those that the method sees of the longest item in block `layer`.
+    fn prefix_at(&self, layer: usize) -> usize {
+        let first = |joining: &Joining| match self.method.site() {
+            Site::InsideBlock => joining.layer,
+            // What joins, joins behind it.
+            Site::BeforeBlock | Site::AroundBlock => joining.layer + 1,
+        };
+        let joined = self.joining.filter(|joining| layer >= first(joining));
+        self.prefix + joined.map_or(0, |joining| joining.tokens)
     }
 
     /// Multiply-adds that matching costs in block `layer` for an item of `tokens`, with heads of `head_dim` channels
@@ -45,8 +63,9 @@ impl Reduction {
     pub fn matching_macs(&self, layer: usize, tokens: usize, head_dim: usize, channels: usize) -> f64 {
         let amount = self.amount(layer);
         // Scores are computed even where nothing passes a threshold.
-        let most = || mergeable(usize::MAX, tokens, self.prefix);
-        let possible = amount.of(tokens, self.prefix).unwrap_or_else(most);
+        let prefix = self.prefix_at(layer);
+        let most = || mergeable(usize::MAX, tokens, prefix);
+        let possible = amount.of(tokens, prefix).unwrap_or_else(most);
         if possible == 0 {
             return 0.0;
         }
@@ -65,7 +84,7 @@ impl Reduction {
     pub fn merger_cost(&self, layer: usize, tokens: usize, channels: usize) -> (f64, f64) {
         let places = self.method.mergers_before(self.amounts.len());
         match places.iter().position(|before| *before == layer) {
-            Some(index) => self.method.rule().merger_cost(index, tokens, self.prefix, channels),
+            Some(index) => self.method.rule().merger_cost(index, tokens, self.prefix_at(layer), channels),
             None => (0.0, 0.0),
         }
     }

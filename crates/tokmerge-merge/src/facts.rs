@@ -1,6 +1,6 @@
 //! What a method is told about the model that it will work in.
 
-use crate::TokenKind;
+use crate::{Joining, LayerTokens, TokenKind};
 
 /// Whether merged tokens weigh more as keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct ModelFacts {
     pub positions: PositionUse,
     /// What the tokens are.
     pub tokens_are: TokenKind,
+    /// Tokens that join these before one of the blocks, where some do.
+    pub joining: Option<Joining>,
 }
 
 impl ModelFacts {
@@ -91,7 +93,22 @@ impl ModelFacts {
             readout: Readout::Prefix,
             positions: PositionUse::Free,
             tokens_are: TokenKind::Patches,
+            joining: None,
         }
+    }
+
+    /// Tokens that the blocks see of the longest item where nothing merges.
+    #[must_use]
+    pub fn unmerged(&self) -> Vec<LayerTokens> {
+        let mut now = self.tokens;
+        let of = |layer| {
+            let joined =
+                self.joining.filter(|joining| joining.layer == layer).map_or(0, |joining| joining.tokens);
+            let entered = now;
+            now += joined;
+            LayerTokens { entered, joined, attended: now, fed: now }
+        };
+        (0..self.depth).map(of).collect()
     }
 
     /// What `prop_attn=auto` means for these weights.

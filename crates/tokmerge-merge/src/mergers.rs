@@ -4,7 +4,7 @@
 //! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours.
 
 use crate::methods::{patch_merger, stm};
-use crate::{Method, Mixture, Tokens};
+use crate::{Joining, Method, Mixture, Tokens};
 use burn::module::Param;
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -63,8 +63,21 @@ pub struct Mergers {
 pub struct MergerShape {
     /// Blocks (`L`).
     pub depth: usize,
-    /// Channels of a token (`C`).
+    /// Channels of a token that enters the first block (`C`).
     pub channels: usize,
+    /// Where others join, and what all are from there on.
+    pub joining: Option<Joining>,
+}
+
+impl MergerShape {
+    /// Channels of the tokens that a module before block `before`, from 0, sees. Others join behind it.
+    #[must_use]
+    pub fn channels_before(&self, before: usize) -> usize {
+        match self.joining {
+            Some(joining) if before > joining.layer => joining.channels,
+            _ => self.channels,
+        }
+    }
 }
 
 impl Mergers {
@@ -74,7 +87,7 @@ impl Mergers {
         let mut start = Start::new(device);
         let places = method.mergers_before(shape.depth);
         let merger = |(index, before): (usize, &usize)| {
-            Some((*before, method.rule().merger(index, shape.channels, &mut start)?))
+            Some((*before, method.rule().merger(index, shape.channels_before(*before), &mut start)?))
         };
         Self { at: places.iter().enumerate().filter_map(merger).collect() }
     }
@@ -91,18 +104,28 @@ impl Mergers {
     pub fn fitted(self, method: &Method, shape: MergerShape, device: &Device) -> Self {
         let mut fresh = Self::new(method, shape, device);
         for (before, merger) in &mut fresh.at {
-            let trained = self.at.iter().find(|(at, had)| {
-                at == before
-                    && had.name() == merger.name()
-                    && parameters::shapes(had) == parameters::shapes(merger)
-            });
-            if let Some((_, trained)) = trained {
+            if let Some(trained) = self.trained(*before, merger) {
                 let mut values = parameters::read(trained);
                 *merger =
                     parameters::load(merger.clone(), |path, _| values.remove(path).map(|found| found.values));
             }
         }
         fresh
+    }
+
+    /// Whether none of the weights that a method needs would be fresh ones.
+    #[must_use]
+    pub fn fit(&self, method: &Method, shape: MergerShape, device: &Device) -> bool {
+        let needed = Self::new(method, shape, device);
+        needed.at.iter().all(|(before, merger)| self.trained(*before, merger).is_some())
+    }
+
+    /// The module before the same block with weights of the same shapes.
+    fn trained(&self, before: usize, merger: &Merger) -> Option<&Merger> {
+        let fits = |had: &Merger| {
+            had.name() == merger.name() && parameters::shapes(had) == parameters::shapes(merger)
+        };
+        self.at.iter().find(|(at, had)| *at == before && fits(had)).map(|(_, had)| had)
     }
 
     /// Whether there are none.

@@ -5,7 +5,7 @@ use crate::methods::At;
 use crate::spec::shown;
 use crate::words::to_front;
 use crate::{
-    Amount, BindError, Combine, Evidence, How, KeyBias, LastBlockSkip, LastLayer, Layout, MergePlan,
+    Amount, BindError, Combine, Evidence, How, Joining, KeyBias, LastBlockSkip, LastLayer, Layout, MergePlan,
     MergerShape, Method, Mixture, ModelFacts, PositionUse, Positions, Prefix, Protect, Readout, Received,
     Record, SequencePositions, Site, Step, TokenKind, Tokens, Trace, Wants,
 };
@@ -21,6 +21,7 @@ pub struct Reduction {
     pub(crate) last_layer: LastLayer,
     pub(crate) prefix: usize,
     positions: PositionUse,
+    pub(crate) joining: Option<Joining>,
     mergers: Option<Arc<Mergers>>,
     /// What an earlier pass did, to be repeated instead of making new plans.
     recorded: Option<Arc<[Record]>>,
@@ -52,7 +53,7 @@ impl Reduction {
                 return Err(BindError::Unmergeable { merge: merge(), reason });
             }
             PositionUse::Followed
-                if !method.keeps_positions() && method.positions() == SequencePositions::Rescaled =>
+                if loses_positions(&method, facts) && method.positions() == SequencePositions::Rescaled =>
             {
                 let or = match facts.tokens_are {
                     TokenKind::Words => ", or count places anew with positions=shrunk",
@@ -99,13 +100,23 @@ impl Reduction {
                 return Err(BindError::LayerTwice { merge: merge(), layer });
             }
         }
+        if let Some(joining) = facts.joining
+            && method.site() == Site::AroundBlock
+            && (amounts.get(joining.layer).is_some_and(|amount| *amount != Amount::NOTHING)
+                || places.contains(&joining.layer))
+        {
+            let reason =
+                "words join before one of its blocks, behind which the tokens before it cannot come back";
+            return Err(BindError::Unmergeable { merge: merge(), reason });
+        }
         let key_bias = method.rule().common().proportional_attention.key_bias(facts.auto_key_bias());
         let last_layer = match facts.readout {
             Readout::Prefix => method.last_layer(),
             Readout::All => LastLayer::All,
         };
-        let positions = facts.positions;
-        Ok(Self { method, amounts, key_bias, last_layer, prefix, positions, mergers: None, recorded: None })
+        let ModelFacts { positions, joining, .. } = *facts;
+        let (mergers, recorded) = (None, None);
+        Ok(Self { method, amounts, key_bias, last_layer, prefix, positions, joining, mergers, recorded })
     }
 
     /// The reduction that does nothing, in any model.
@@ -118,6 +129,7 @@ impl Reduction {
             last_layer: LastLayer::All,
             prefix: 0,
             positions: PositionUse::Free,
+            joining: None,
             mergers: None,
             recorded: None,
         }
@@ -133,13 +145,14 @@ impl Reduction {
         self
     }
 
-    /// The same reduction with fresh weights, if the method has any and was not [given](Self::with_mergers) some.
+    /// The same reduction with fresh weights for tokens that enter the first block with so many channels, if the method has
+    /// any and was not [given](Self::with_mergers) some.
     #[must_use]
     pub fn with_fresh_mergers(self, channels: usize, device: &Device) -> Self {
         if self.mergers.is_some() {
             return self;
         }
-        let shape = MergerShape { depth: self.amounts.len(), channels };
+        let shape = MergerShape { depth: self.amounts.len(), channels, joining: self.joining };
         let mergers = Mergers::new(&self.method, shape, device);
         self.with_mergers(mergers)
     }
@@ -284,8 +297,9 @@ impl Reduction {
 
     fn mix(&self, mergers: &Mergers, step: Step, tokens: Tokens, trace: &mut Trace) -> (Tokens, Held) {
         let entered = tokens.layout.clone();
+        let waiting = tokens.waiting.clone();
         let (fewer, held) = mergers.enter(step.layer, tokens);
-        let fewer = self.placed(fewer);
+        let fewer = self.placed(Tokens { waiting, ..fewer });
         let seen = fewer.layout.clone();
         let left = if held.is_some() { entered.clone() } else { seen.clone() };
         trace.record(Record { step, entered, seen, left, how: How::Weights });
@@ -382,6 +396,13 @@ impl Reduction {
         trace.record(Record { step, entered, seen, left, how });
         (merged, Some(plan))
     }
+}
+
+/// Whether tokens would have no positions where the model's blocks ask for them: what joins numbers all tokens anew.
+fn loses_positions(method: &Method, facts: &ModelFacts) -> bool {
+    let asked_for = |before: &usize| facts.joining.is_none_or(|joining| *before > joining.layer);
+    let places = method.mergers_before(facts.depth);
+    !method.keeps_positions() && (places.is_empty() || places.iter().any(asked_for))
 }
 
 /// An option of texts that means nothing in a model, and why.

@@ -1,6 +1,6 @@
 //! What travels through an encoder.
 
-use crate::{Combine, MergePlan, Positions, Prefix};
+use crate::{Combine, MergePlan, Positions, Prefix, Waiting};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 use tokmerge_ops::{Layout, gather_rows};
@@ -18,6 +18,8 @@ pub struct Tokens {
     pub size: Option<Arc<[f32]>>,
     /// Where every token is, for models whose blocks need to know. `None` where nobody asks: nothing is computed.
     pub positions: Option<Positions>,
+    /// Words that join these before a later block, where some do.
+    pub waiting: Option<Waiting>,
 }
 
 impl Tokens {
@@ -30,7 +32,7 @@ impl Tokens {
         let prefix = prefix.into();
         assert_eq!(x.dims()[0], layout.rows(), "a layout says whose each row is");
         assert!(prefix.fits(&layout), "a prefix per item: {prefix:?} for {} items", layout.items());
-        Self { x, layout, prefix, size: None, positions: None }
+        Self { x, layout, prefix, size: None, positions: None, waiting: None }
     }
 
     /// The same tokens, standing at these positions, one per row; plans carry them on.
@@ -75,12 +77,12 @@ impl Tokens {
     /// The prefix tokens of every item alone.
     #[must_use]
     pub fn prefix_only(self) -> Self {
-        let Self { x, layout, prefix, size, positions } = self;
+        let Self { x, layout, prefix, size, positions, waiting } = self;
         let front = prefix.front(&layout);
         let rows = layout.rows_of(&front);
         let size = size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
         let positions = positions.map(|positions| positions.select(&rows));
-        Self { x: gather_rows(x, &rows), layout: front, prefix, size, positions }
+        Self { x: gather_rows(x, &rows), layout: front, prefix, size, positions, waiting }
     }
 
     /// The tokens after a plan: rows become what `combine` says, sizes add up, positions follow.
@@ -91,7 +93,7 @@ impl Tokens {
     pub fn merge(self, plan: &MergePlan, combine: Combine) -> Self {
         // The rows are handed over, not shared, so that their memory can be reused.
         let sizes = self.sizes();
-        let Self { x, layout, prefix, size, positions } = self;
+        let Self { x, layout, prefix, size, positions, waiting } = self;
         assert_eq!(&layout, plan.input(), "the plan was made for other tokens");
         Self {
             x: plan.merge(x, &sizes, combine),
@@ -99,6 +101,7 @@ impl Tokens {
             prefix,
             positions: positions.map(|positions| plan.positions(&positions, &sizes, combine)),
             size: Some(plan.sizes(size.as_deref())),
+            waiting,
         }
     }
 }

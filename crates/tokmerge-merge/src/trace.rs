@@ -48,6 +48,8 @@ pub enum How {
     Unmerged(MergePlan),
     /// They were mixed by weights: see [`Reduction::mixtures`](crate::Reduction::mixtures).
     Weights,
+    /// Others joined them: see [`Joining`](crate::Joining).
+    Joined,
     /// The rest of the last block was computed for the prefix alone.
     Skipped(LastBlockSkip),
 }
@@ -86,6 +88,8 @@ pub struct Trace {
 pub struct LayerTokens {
     /// Before anything merges in the block.
     pub entered: usize,
+    /// That join before attention, behind what merges before it.
+    pub joined: usize,
     /// By attention.
     pub attended: usize,
     /// By the MLP.
@@ -96,7 +100,7 @@ impl LayerTokens {
     /// A block in which nothing merges.
     #[must_use]
     pub fn unmerged(tokens: usize) -> Self {
-        Self { entered: tokens, attended: tokens, fed: tokens }
+        Self { entered: tokens, joined: 0, attended: tokens, fed: tokens }
     }
 }
 
@@ -126,7 +130,7 @@ impl Trace {
     pub fn plans(&self) -> impl DoubleEndedIterator<Item = (Step, &MergePlan)> {
         self.records.iter().filter_map(|record| match &record.how {
             How::Plan(plan) | How::Moved(plan) => Some((record.step, plan)),
-            How::Unmerged(_) | How::Weights | How::Skipped(_) => None,
+            How::Unmerged(_) | How::Weights | How::Joined | How::Skipped(_) => None,
         })
     }
 
@@ -135,7 +139,7 @@ impl Trace {
     pub fn plan_at(&self, step: Step) -> Option<&MergePlan> {
         self.records.iter().filter(|record| record.step == step).find_map(|record| match &record.how {
             How::Plan(plan) | How::Unmerged(plan) => Some(plan),
-            How::Moved(_) | How::Weights | How::Skipped(_) => None,
+            How::Moved(_) | How::Weights | How::Joined | How::Skipped(_) => None,
         })
     }
 
@@ -155,7 +159,7 @@ impl Trace {
     pub fn last_block_skip(&self) -> Option<(Step, &LastBlockSkip)> {
         self.records.iter().find_map(|record| match &record.how {
             How::Skipped(skip) => Some((record.step, skip)),
-            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights => None,
+            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights | How::Joined => None,
         })
     }
 
@@ -165,13 +169,15 @@ impl Trace {
     #[must_use]
     pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
         self.records.iter().fold(self.entered(item, tokens), |left, record| match &record.how {
-            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights => record.left.range(item).len(),
+            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights | How::Joined => {
+                record.left.range(item).len()
+            }
             How::Skipped(skip) => skip.left_of(item, left),
         })
     }
 
     /// Where every original token is after block `layer` (after all blocks if `None`); `None` if nothing has merged
-    /// by then.
+    /// by then. Tokens that have joined by then stand in front of the original ones.
     #[must_use]
     pub fn plan_until(&self, layer: Option<usize>) -> Option<MergePlan> {
         let reached = |record: &&Record| layer.is_none_or(|layer| record.step.layer <= layer);
@@ -179,10 +185,12 @@ impl Trace {
         if !self.records.iter().filter(reached).any(merged) {
             return None;
         }
-        self.plans()
-            .filter(|(step, _)| layer.is_none_or(|layer| step.layer <= layer))
-            .map(|(_, plan)| plan.clone())
-            .reduce(|first, next| first.then(&next))
+        self.records.iter().filter(reached).fold(None, |first, record| match (first, &record.how) {
+            (None, How::Plan(plan) | How::Moved(plan)) => Some(plan.clone()),
+            (Some(first), How::Plan(plan) | How::Moved(plan)) => Some(first.then(plan)),
+            (Some(first), How::Joined) => Some(first.behind(&record.entered, &record.left)),
+            (first, How::Unmerged(_) | How::Weights | How::Joined | How::Skipped(_)) => first,
+        })
     }
 
     /// Tokens of one item that attention and MLP of every block see, `tokens` entering the first if the trace does not
@@ -204,6 +212,9 @@ impl Trace {
                         continue;
                     }
                     found.fed = record.seen.range(item).len();
+                    if record.how == How::Joined {
+                        found.joined = found.fed - record.entered.range(item).len();
+                    }
                     if record.step.site != Site::InsideBlock {
                         found.attended = found.fed;
                     }

@@ -13,9 +13,6 @@ use tokmerge_ops::Precision;
 
 /// A network of a family: a stem, blocks with a seam, a head.
 pub trait Family: Module {
-    /// The block; all blocks of a model are of one type.
-    type Block: EncoderBlock;
-
     /// Input → the tokens that enter the first block: prefix tokens in front, positions added, and carried where blocks
     /// need them.
     ///
@@ -23,8 +20,27 @@ pub trait Family: Module {
     /// When the input is not what the model takes.
     fn stem(&self, input: Input) -> Tokens;
 
-    /// The blocks, in order.
-    fn blocks(&self) -> &[Self::Block];
+    /// Blocks (`L`).
+    fn depth(&self) -> usize;
+
+    /// Block `layer`, from 0.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    fn block(&self, layer: usize) -> &dyn EncoderBlock;
+
+    /// What is done to the tokens that block `layer` is about to get before anything merges there: nothing in most models.
+    fn entering(&self, layer: usize, tokens: Tokens) -> Tokens {
+        let _ = layer;
+        tokens
+    }
+
+    /// What is done to them after that: in a model of several parts, what the next part takes them as, and which others
+    /// [join](Tokens::join) them; nothing in most models.
+    fn joining(&self, layer: usize, tokens: Tokens) -> Tokens {
+        let _ = layer;
+        tokens
+    }
 
     /// What attention of block `layer` takes besides the tokens that are there now: rotations and biases that follow from
     /// where the tokens stand. The bias of keys by size is added by the encoder.
@@ -229,7 +245,9 @@ impl Shape {
     #[must_use]
     pub fn img_size(&self) -> (usize, usize) {
         match self.input {
-            InputShape::Image { size, .. } | InputShape::Clip { size, .. } => size,
+            InputShape::Image { size, .. }
+            | InputShape::Clip { size, .. }
+            | InputShape::ImageQuestion { size, .. } => size,
             InputShape::Patches { patch, most, .. } | InputShape::Question { patch, most, .. } => {
                 (most.isqrt() * patch, most.isqrt() * patch)
             }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul};
 use std::str::FromStr;
-use tokmerge_merge::{LayerTokens, Reduction};
+use tokmerge_merge::{LayerTokens, Reduction, Site};
 
 /// What counts as an operation. A multiply-add is one in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +135,35 @@ pub struct Cost {
     pub experts: Option<ExpertCost>,
     /// Tokens in front that are no patches.
     pub prefix: usize,
+    /// Between two blocks, where others join the tokens there.
+    pub joining: Option<JoiningCost>,
+}
+
+/// What is done before a block to tokens that others join.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JoiningCost {
+    /// The block, from 0.
+    pub layer: usize,
+    /// Channels of a token before that.
+    pub channels: usize,
+    /// Before anything merges, for every token.
+    pub entering: Work,
+    /// After that, for every token that is left.
+    pub joining: Work,
+    /// Values that its products write, for every token that is left.
+    pub outputs: f64,
+}
+
+impl JoiningCost {
+    /// For tokens as they are seen.
+    fn of(&self, tokens: &LayerTokens) -> Work {
+        self.entering * tokens.entered as f64 + self.joining * self.left_of(tokens)
+    }
+
+    /// Those that others join.
+    fn left_of(&self, tokens: &LayerTokens) -> f64 {
+        (tokens.attended - tokens.joined) as f64
+    }
 }
 
 /// What a block costs.
@@ -253,11 +282,18 @@ impl Cost {
             let (runs, routed) = self.feed_forward(layer, tokens.fed);
             work += block.feed * runs + block.feed_norm * tokens.fed as f64;
             work += Work::macs(routed * block.channels as f64);
-            let (macs, normed) = reduction.merger_cost(layer, tokens.entered, block.channels);
+            let joining = self.joining.as_ref().filter(|joining| joining.layer == layer);
+            // What merges before a block, merges before others join.
+            let before = joining.map_or(block.channels, |joining| joining.channels);
+            let (macs, normed) = reduction.merger_cost(layer, tokens.entered, before);
             work += Work { macs, normed, batch_normed: 0.0 };
+            work += joining.map_or_else(Work::default, |joining| joining.of(tokens));
             if convention == Convention::Fvcore {
-                let BlockCost { head_dim, channels, .. } = *block;
-                work += Work::macs(reduction.matching_macs(layer, tokens.entered, head_dim, channels));
+                let (compared, channels) = match reduction.method().site() {
+                    Site::InsideBlock => (tokens.attended, block.channels),
+                    Site::BeforeBlock | Site::AroundBlock => (tokens.entered, before),
+                };
+                work += Work::macs(reduction.matching_macs(layer, compared, block.head_dim, channels));
             }
         }
         let left = layers.last().map_or(0, |tokens| tokens.fed);
@@ -294,7 +330,9 @@ impl Cost {
             let attended = tokens.attended as f64;
             let (runs, routed) = self.feed_forward(layer, tokens.fed);
             let [attention, mlp, pairs] = block.outputs;
-            attention * attended + pairs * attended * attended + runs * mlp + routed
+            let joining = self.joining.as_ref().filter(|joining| joining.layer == layer);
+            let projected = joining.map_or(0.0, |joining| joining.outputs * joining.left_of(tokens));
+            projected + attention * attended + pairs * attended * attended + runs * mlp + routed
         });
         (entering * channels + per_block.sum::<f64>() + self.head.outputs) / 1e6
     }

@@ -3,13 +3,11 @@
 use crate::blocks::Memory;
 use crate::families::text::{Decoder, DecoderState, Text};
 use crate::finite::{NotFinite, rows_of};
-use crate::input::Input;
-use crate::input::Texts;
+use crate::input::Batch;
 use crate::model::Model;
-use crate::network::Network;
+use crate::network::{Body, Network};
 use crate::pass::Pass;
 use std::cmp::Ordering;
-use tokmerge_data::text::TokenIds;
 use tokmerge_merge::{Reduction, Trace};
 
 /// How texts are written.
@@ -36,7 +34,7 @@ impl Default for GenerateOptions {
 pub enum MostTokens {
     /// As many.
     Fixed(usize),
-    /// Two and a half times as many as its source has, and five.
+    /// Two and a half times as many as its source, or the question, has, and five.
     OfSource,
 }
 
@@ -105,13 +103,16 @@ pub enum GenerateError {
 }
 
 impl Model {
-    /// Encodes texts, merging as `reduction` says, and writes others.
+    /// Encodes texts, or questions with their images, merging as `reduction` says, and writes others.
     ///
     /// # Errors
     /// When the model has no decoder, or a logit is not finite.
+    ///
+    /// # Panics
+    /// When the batch is none of the model's input.
     pub fn generate(
         &self,
-        texts: &[TokenIds],
+        batch: impl Into<Batch>,
         reduction: &Reduction,
         options: &GenerateOptions,
     ) -> Result<Generated, GenerateError> {
@@ -120,12 +121,13 @@ impl Model {
         if options.beams == 0 {
             return Err(GenerateError::NoBeams);
         }
-        let input = Input::Texts(Texts::new(texts, self.device()));
+        let batch = batch.into();
+        let most: Vec<usize> = batch.texts.iter().map(|text| options.length.of(text.len())).collect();
+        let input = batch.into_input(&self.input(), self.device());
         let output = self.network().run(input, Pass::new(reduction));
         let Some(memory) = self.network().memory(&output, reduction) else {
             return Err(GenerateError::NoDecoder(self.name()));
         };
-        let most: Vec<usize> = texts.iter().map(|text| options.length.of(text.len())).collect();
         let writer = Writer { decoder, encoder };
         let texts = match options.beams {
             1 => writer.greedy(&memory, &most)?,
@@ -140,7 +142,8 @@ impl Network {
     #[must_use]
     pub fn decoder(&self) -> Option<(&Decoder, &Text)> {
         match self.body() {
-            crate::network::Body::Text(text) => text.decoder(),
+            Body::Text(text) => text.decoder(),
+            Body::Pali(pali) => pali.text().decoder(),
             _ => None,
         }
     }

@@ -33,6 +33,13 @@ pub enum Input {
         /// What is asked about each.
         texts: Texts,
     },
+    /// Questions of any lengths about images of one size (PaLI).
+    ImageQuestions {
+        /// `[B, channels, height, width]`.
+        images: Tensor<4>,
+        /// What is asked about each.
+        texts: Texts,
+    },
 }
 
 /// The tokens of some texts, one text after the other.
@@ -95,7 +102,7 @@ impl Input {
     #[must_use]
     pub fn items(&self) -> usize {
         match self {
-            Self::Images(images) => images.dims()[0],
+            Self::Images(images) | Self::ImageQuestions { images, .. } => images.dims()[0],
             Self::Patches { grids, .. } | Self::Questions { grids, .. } => grids.len(),
             Self::Clips(clips) => clips.dims()[0],
             Self::Texts(texts) => texts.layout.items(),
@@ -117,7 +124,7 @@ impl Input {
     #[must_use]
     pub fn device(&self) -> Device {
         match self {
-            Self::Images(images) => images.device(),
+            Self::Images(images) | Self::ImageQuestions { images, .. } => images.device(),
             Self::Patches { pixels, .. } | Self::Questions { pixels, .. } => pixels.device(),
             Self::Clips(clips) => clips.device(),
             Self::Texts(texts) => texts.device.clone(),
@@ -174,6 +181,17 @@ pub enum InputShape {
         /// Tokens of a question at most.
         room: usize,
     },
+    /// Questions about images of one size.
+    ImageQuestion {
+        /// Colours.
+        channels: usize,
+        /// Height and width in pixels.
+        size: (usize, usize),
+        /// Rows of the table of tokens.
+        vocabulary: usize,
+        /// Tokens of a question at most.
+        room: usize,
+    },
 }
 
 impl InputShape {
@@ -181,21 +199,23 @@ impl InputShape {
     #[must_use]
     pub fn len(&self) -> usize {
         match *self {
-            Self::Image { channels, size: (height, width) } => channels * height * width,
-            Self::Patches { .. } => self.pixels(),
-            Self::Clip { channels, frames, size: (height, width) } => channels * frames * height * width,
+            Self::Image { .. } | Self::Patches { .. } | Self::Clip { .. } => self.pixels(),
             Self::Text { most, .. } => most,
-            Self::Question { room, .. } => self.pixels() + room,
+            Self::Question { room, .. } | Self::ImageQuestion { room, .. } => self.pixels() + room,
         }
     }
 
-    /// Values of the patches of the largest image; 0 of what has none.
-    fn pixels(&self) -> usize {
+    /// Values of the largest image or clip; 0 of what has none.
+    #[must_use]
+    pub fn pixels(&self) -> usize {
         match *self {
             Self::Patches { channels, patch, most } | Self::Question { channels, patch, most, .. } => {
                 channels * patch * patch * most
             }
-            Self::Image { .. } | Self::Clip { .. } | Self::Text { .. } => 0,
+            Self::Image { channels, size: (height, width) }
+            | Self::ImageQuestion { channels, size: (height, width), .. } => channels * height * width,
+            Self::Clip { channels, frames, size: (height, width) } => channels * frames * height * width,
+            Self::Text { .. } => 0,
         }
     }
 
@@ -216,18 +236,20 @@ impl InputShape {
     #[must_use]
     pub fn random(&self, items: usize, seed: u64) -> Batch {
         let mut random = Random::new(seed);
-        let (values, tokens) = match *self {
-            Self::Text { vocabulary, most } => (0, Some((vocabulary, most))),
-            Self::Question { vocabulary, room, .. } => (self.pixels(), Some((vocabulary, room))),
-            Self::Image { .. } | Self::Patches { .. } | Self::Clip { .. } => (self.len(), None),
+        let tokens = match *self {
+            Self::Text { vocabulary, most } => Some((vocabulary, most)),
+            Self::Question { vocabulary, room, .. } | Self::ImageQuestion { vocabulary, room, .. } => {
+                Some((vocabulary, room))
+            }
+            Self::Image { .. } | Self::Patches { .. } | Self::Clip { .. } => None,
         };
         let texts = tokens.map_or_else(Vec::new, |(vocabulary, len)| {
             let mut text = || (0..len).map(|_| random.below(vocabulary.max(1)) as u32).collect::<Vec<_>>();
             (0..items).map(|_| TokenIds::words(text())).collect()
         });
-        let values = (0..items * values).map(|_| random.normal() as f32).collect();
+        let values = (0..items * self.pixels()).map(|_| random.normal() as f32).collect();
         let grids = match *self {
-            Self::Image { .. } | Self::Clip { .. } | Self::Text { .. } => None,
+            Self::Image { .. } | Self::Clip { .. } | Self::Text { .. } | Self::ImageQuestion { .. } => None,
             Self::Patches { most, .. } | Self::Question { most, .. } => {
                 let side = most.isqrt();
                 let rows = (1..=side).rev().find(|rows| most.is_multiple_of(*rows)).unwrap_or(1);
@@ -254,6 +276,18 @@ pub struct Batch {
 impl From<Vec<f32>> for Batch {
     fn from(values: Vec<f32>) -> Self {
         Self { values, ..Self::default() }
+    }
+}
+
+impl From<&[TokenIds]> for Batch {
+    fn from(texts: &[TokenIds]) -> Self {
+        Self { texts: texts.to_vec(), ..Self::default() }
+    }
+}
+
+impl From<&Vec<TokenIds>> for Batch {
+    fn from(texts: &Vec<TokenIds>) -> Self {
+        texts.as_slice().into()
     }
 }
 
@@ -319,7 +353,7 @@ impl Batch {
                 };
                 values(&grids[..item])..values(&grids[..=item])
             }
-            _ => item * shape.len()..(item + 1) * shape.len(),
+            _ => item * shape.pixels()..(item + 1) * shape.pixels(),
         };
         let values = items.iter().flat_map(|item| &self.values[range(*item)]).copied().collect();
         let grids = self.grids.as_ref().map(|grids| items.iter().map(|item| grids[*item]).collect());
@@ -334,10 +368,20 @@ impl Batch {
     pub fn into_input(self, shape: &InputShape, device: &Device) -> Input {
         match (*shape, self.grids) {
             (InputShape::Text { .. }, _) => Input::Texts(Texts::new(&self.texts, device)),
-            (InputShape::Image { channels, size: (height, width) }, _) => {
+            (
+                InputShape::Image { channels, size: (height, width) }
+                | InputShape::ImageQuestion { channels, size: (height, width), .. },
+                _,
+            ) => {
                 let items = self.values.len() / (channels * height * width).max(1);
                 let images = TensorData::new(self.values, [items, channels, height, width]);
-                Input::Images(Tensor::from_data(images, device))
+                let images = Tensor::from_data(images, device);
+                match shape {
+                    InputShape::ImageQuestion { .. } => {
+                        Input::ImageQuestions { images, texts: Texts::new(&self.texts, device) }
+                    }
+                    _ => Input::Images(images),
+                }
             }
             (InputShape::Clip { channels, frames, size: (height, width) }, _) => {
                 let items = self.values.len() / shape.len().max(1);

@@ -53,6 +53,7 @@ pub use experts::{
     Buffers, ExpertsConfig, Group, MixtureOfExperts, Order, Placement, RouterTraining, Routing, RoutingError,
 };
 pub use families::lv_vit::{LvVit, LvVitConfig};
+pub use families::pali::{Pali, PaliConfig};
 pub use families::sam_vit::{Distances, SamVit, SamVitConfig, WindowBlock, Windows};
 pub use families::st_vit::{StVit, StVitConfig, TubePool, TubePositions};
 pub use families::t2t_vit::{T2tVit, T2tVitConfig};
@@ -67,7 +68,7 @@ pub use families::vit::{
 };
 pub use family::{Family, FamilyConfig, Heads, ImageSizeError, PoolOverride, Shape, ShapeOverrides};
 pub use finite::NotFinite;
-pub use flops::{BlockCost, Convention, Cost, ExpertCost, HeadCost, UnknownConvention, Work};
+pub use flops::{BlockCost, Convention, Cost, ExpertCost, HeadCost, JoiningCost, UnknownConvention, Work};
 pub use generate::{GenerateError, GenerateOptions, Generated, Hypothesis, MostTokens, Stopping};
 pub use input::{Batch, Input, InputShape, Texts};
 pub use model::{Measured, Model, Probability};

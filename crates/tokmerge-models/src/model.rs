@@ -271,18 +271,19 @@ impl Model {
         self.config().facts_after(&self.trained_with)
     }
 
-    /// A method, bound to this model. A method with weights gets those that were trained with the model's, or fresh
-    /// ones ([`has_fresh_weights`](Self::has_fresh_weights)).
+    /// A method, bound to this model. A method with weights gets those that were trained with the model's, also with other
+    /// options where they stand at the same places and have the same shapes, or fresh ones
+    /// ([`has_fresh_weights`](Self::has_fresh_weights)).
     ///
     /// # Errors
     /// When the method does not fit the model.
     pub fn bind(&self, method: &Method) -> Result<Reduction, BindError> {
         let reduction = Reduction::bind(method.clone(), &self.facts())?;
-        Ok(if method == &self.trained_with {
-            reduction.with_mergers(self.network.mergers().clone())
-        } else {
-            reduction.with_fresh_mergers(self.config().shape().channels, &self.device)
-        })
+        let trained = self.network.mergers().clone();
+        Ok(reduction.with_mergers(match method == &self.trained_with {
+            true => trained,
+            false => trained.fitted(method, self.config().merger_shape(), &self.device),
+        }))
     }
 
     /// Several methods, bound to this model in their order.
@@ -296,7 +297,8 @@ impl Model {
     /// Whether a method would run with weights that nobody has trained.
     #[must_use]
     pub fn has_fresh_weights(&self, method: &Method) -> bool {
-        method.has_weights() && method != &self.trained_with
+        let (mergers, shape) = (self.network.mergers(), self.config().merger_shape());
+        method.has_weights() && method != &self.trained_with && !mergers.fit(method, shape, &self.device)
     }
 
     /// Brings the weights into the form that the kernels want, which the first pass would do otherwise: runs one blank

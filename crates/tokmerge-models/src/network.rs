@@ -14,8 +14,7 @@ use burn::module::{
 use burn::tensor::{Device, Gradients, Tensor};
 use std::fmt;
 use tokmerge_merge::{
-    Evidence, LayerTokens, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Trace,
-    Training,
+    Evidence, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Trace, Training,
 };
 use tokmerge_nn::{Bias, Linear, parameters, transparent_module};
 use tokmerge_ops::Precision;
@@ -160,6 +159,8 @@ families! {
     text: Text(Text, TextConfig),
     /// ViLT: the words of a question and the patches of a picture in one encoder.
     vilt: Vilt(Vilt, ViltConfig),
+    /// PaLI: a tower of images, and a language model that writes answers about them.
+    pali: Pali(Pali, PaliConfig),
 }
 
 impl Config {
@@ -232,6 +233,7 @@ impl Config {
     pub fn writing_cost(&self, memory: usize, written: usize) -> Option<Work> {
         match self {
             Self::Text(text) => text.writing_cost(memory, written),
+            Self::Pali(pali) => pali.text.writing_cost(memory, written),
             _ => None,
         }
     }
@@ -248,6 +250,7 @@ impl Config {
         match self {
             Self::Text(text) => text.room,
             Self::Vilt(vilt) => vilt.room,
+            Self::Pali(pali) => pali.text.room,
             _ => 0,
         }
     }
@@ -299,16 +302,17 @@ impl Config {
         Mergers::new(method, self.merger_shape(), &Device::default()).parameters()
     }
 
-    fn merger_shape(&self) -> MergerShape {
-        MergerShape { depth: self.depth(), channels: self.shape().channels }
+    /// What weights of a method are made for.
+    #[must_use]
+    pub fn merger_shape(&self) -> MergerShape {
+        let ModelFacts { depth, joining, .. } = self.facts();
+        MergerShape { depth, channels: self.shape().channels, joining }
     }
 
     /// Billions of multiply-adds of one item without merging.
     #[must_use]
     pub fn unmerged_gmacs(&self, convention: Convention) -> f64 {
-        let ModelFacts { tokens, depth, .. } = self.facts();
-        let tokens = vec![LayerTokens::unmerged(tokens); depth];
-        self.cost().gmacs(&tokens, &Reduction::none(), convention)
+        self.cost().gmacs(&self.facts().unmerged(), &Reduction::none(), convention)
     }
 }
 

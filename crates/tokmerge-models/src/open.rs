@@ -176,6 +176,8 @@ struct Found {
     class_names: Vec<String>,
     /// The weights to load; `None` for random ones.
     checkpoint: Option<Checkpoint>,
+    /// The method that the configuration says they were trained with, where it says so.
+    trained_with: Option<Method>,
     /// What says what the model is.
     named: Named,
     /// What a user should know, a line each.
@@ -220,7 +222,8 @@ fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelE
         ModelSource::Named { .. } if options.model == embedded::EMBEDDED => {
             let (architecture, class_names) = embedded::describe()?;
             let checkpoint = if pretrained { Some(embedded::weights()?) } else { given_weights(options)? };
-            Found { architecture, class_names, checkpoint, named: Named::ByConfig, notes: Vec::new() }
+            let (trained_with, named, notes) = (None, Named::ByConfig, Vec::new());
+            Found { architecture, class_names, checkpoint, trained_with, named, notes }
         }
         ModelSource::Named { .. } => {
             let given = given_weights(options)?;
@@ -233,6 +236,7 @@ fn find(options: &ModelOptions, progress: &dyn Progress) -> Result<Found, ModelE
                 architecture,
                 class_names: Vec::new(),
                 checkpoint: given,
+                trained_with: None,
                 named: Named::ByName,
                 notes: Vec::new(),
             }
@@ -307,7 +311,7 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
     let path = discover_config(dir).ok_or_else(|| ModelError::NoConfig(dir.to_owned()))?;
     let wrong = |source| ModelError::Configure { path: path.clone(), source };
     let config = ModelConfig::read(&path)?;
-    let (mut weights, mut processor) = (None, None);
+    let (mut weights, mut processor, mut trained_with) = (None, None, None);
     let (silent, class_names) = match &config {
         ModelConfig::Timm(config) => {
             let given = &config.pretrained_cfg;
@@ -316,6 +320,8 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
         }
         ModelConfig::HuggingFace(config) => {
             config_json::hugging_face::check_type(config).map_err(|error| wrong(error.into()))?;
+            trained_with =
+                config_json::hugging_face::trained_with(config).map_err(|error| wrong(error.into()))?;
             weights = checkpoint.as_ref().map(spelling).transpose()?;
             processor = discover_processor(dir).as_deref().map(read_processor).transpose()?;
             (processor.is_none(), config.id2label.values().cloned().collect())
@@ -336,7 +342,8 @@ fn from_dir(dir: &Path, checkpoint: Option<Checkpoint>) -> Result<Found, ModelEr
     if !class_names.is_empty() && classes > 0 && class_names.len() != classes {
         return Err(ModelError::ClassNames { path, names: class_names.len(), classes });
     }
-    Ok(Found { architecture, class_names, checkpoint, named: Named::ByConfig, notes })
+    let named = Named::ByConfig;
+    Ok(Found { architecture, class_names, checkpoint, trained_with, named, notes })
 }
 
 /// Says which fields of a configuration were left aside.
@@ -392,6 +399,11 @@ fn hugging_face(
             }
             given.into()
         }
+        (Some(Processor::Image(picture @ ImageProcessor::Fixed(_))), Processor::Question(own))
+            if matches!(own.picture, ImageProcessor::Fixed(_)) =>
+        {
+            QuestionProcessor { picture, text: own.text.clone() }.into()
+        }
         (Some(Processor::Image(ImageProcessor::Vilt(picture))), Processor::Question(own)) => {
             if let Config::Vilt(shape) = &mut config {
                 let (own, given) = (shape.patch_size, picture.patch_size);
@@ -403,7 +415,7 @@ fn hugging_face(
                 }
                 shape.patches = picture.most_patches();
             }
-            QuestionProcessor { picture, text: own.text.clone() }.into()
+            QuestionProcessor { picture: picture.into(), text: own.text.clone() }.into()
         }
         // Which frames are taken is for the model to say.
         (Some(Processor::Clip(given)), Processor::Clip(own)) if given.fit.size() == own.fit.size() => {
@@ -507,7 +519,7 @@ impl Model {
         device: &Device,
         progress: &dyn Progress,
     ) -> Result<Self, ModelError> {
-        let Found { mut architecture, class_names, mut checkpoint, named, mut notes } =
+        let Found { mut architecture, class_names, mut checkpoint, trained_with, named, mut notes } =
             find(options, progress)?;
         if checkpoint.is_none() && options.weights == Weights::Pretrained {
             let (path, mode) = (weights_of(&architecture, progress)?, OpenMode::default());
@@ -516,7 +528,7 @@ impl Model {
         let (network, trained_with, report) = match &checkpoint {
             Some(checkpoint) => {
                 architecture.config = fitted(architecture.config, checkpoint, named)?;
-                let method = trained_with(checkpoint)?;
+                let method = named_method(checkpoint)?.or(trained_with).unwrap_or(Method::None);
                 let network = architecture.config.init(options.precision, device);
                 let network = network.with_fresh_mergers(&method, device);
                 let (network, report) = load_with(network, checkpoint, options.unused)?;
@@ -583,9 +595,9 @@ fn fitted(config: Config, checkpoint: &Checkpoint, named: Named) -> Result<Confi
 }
 
 /// The method that a checkpoint's metadata name.
-fn trained_with(checkpoint: &Checkpoint) -> Result<Method, ModelError> {
-    let Some(merge) = checkpoint.metadata().get(TRAINED_WITH) else { return Ok(Method::None) };
-    merge.parse().map_err(|error: SpecError| ModelError::TrainedMerge {
+fn named_method(checkpoint: &Checkpoint) -> Result<Option<Method>, ModelError> {
+    let Some(merge) = checkpoint.metadata().get(TRAINED_WITH) else { return Ok(None) };
+    merge.parse().map(Some).map_err(|error: SpecError| ModelError::TrainedMerge {
         path: checkpoint.path().to_owned(),
         merge: merge.clone(),
         reason: error.to_string(),

@@ -7,8 +7,8 @@ use crate::registry::Architecture;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
-use tokmerge_data::Processor;
 use tokmerge_data::text::{TOKENIZER_FILE, TextProcessor, Tokenizer};
+use tokmerge_data::{ImageProcessor, Processor};
 
 /// Its list of what stands behind each other.
 const MODULES: &str = "modules.json";
@@ -99,6 +99,10 @@ pub(crate) fn with_tokenizer_of(dir: &Path, architecture: &mut Architecture) -> 
         (Processor::Question(processor), Config::Vilt(config)) => {
             (&mut processor.text, config.vocabulary, None)
         }
+        (Processor::Question(processor), Config::Pali(config)) => {
+            let end = config.text.decoder.map(|decoder| decoder.end);
+            (&mut processor.text, config.text.vocabulary, end)
+        }
         _ => return Ok(()),
     };
     *processor = with_tokenizer(dir, processor, vocabulary, end)?;
@@ -143,10 +147,11 @@ impl Architecture {
     pub fn with_shorter_side(mut self, side: usize) -> Self {
         if let (Processor::Question(processor), Config::Vilt(config)) =
             (&mut self.processor, &mut self.config)
+            && let ImageProcessor::Vilt(picture) = &mut processor.picture
         {
-            processor.picture.shorter = side;
-            processor.picture.longer = side.saturating_mul(5) / 3;
-            processor.picture.patch_size = config.patch_size;
+            picture.shorter = side;
+            picture.longer = side.saturating_mul(5) / 3;
+            picture.patch_size = config.patch_size;
             *config = config.clone().with_side(side);
         }
         self
@@ -168,6 +173,13 @@ impl Architecture {
             (Processor::Question(processor), Config::Vilt(config)) => {
                 config.vocabulary = rows;
                 processor.text = processor.text.clone().with_tokenizer(tokenizer);
+            }
+            (Processor::Question(processor), Config::Pali(config)) => {
+                config.text.vocabulary = rows;
+                processor.text = processor.text.clone().with_tokenizer(tokenizer);
+                if let Some(decoder) = config.text.decoder {
+                    processor.text = processor.text.clone().ended_by(decoder.end);
+                }
             }
             _ => {}
         }

@@ -1,9 +1,9 @@
 //! One pass through a network: the seam between the halves of its blocks, and what stands in it.
 
-use crate::blocks::{Context, EncoderBlock};
+use crate::blocks::Context;
 use crate::family::Family;
 use burn::tensor::{Tensor, TensorData};
-use tokmerge_merge::{Evidence, MergePlan, Readout, Reduction, Site, Step, Tokens, Trace, Wants};
+use tokmerge_merge::{Evidence, Held, MergePlan, Readout, Reduction, Site, Step, Tokens, Trace, Wants};
 use tokmerge_nn::Random;
 use tokmerge_ops::recycle;
 
@@ -210,7 +210,7 @@ pub(crate) fn encode<F: Family>(
         tokens = training.drop_embedded(tokens);
     }
     let mut walk = Walk { trace, ..Walk::new(family, pass, readout) };
-    for layer in 0..family.blocks().len() {
+    for layer in 0..family.depth() {
         tokens = walk.block(layer, tokens);
     }
     walk.encoded(tokens)
@@ -231,7 +231,7 @@ pub(crate) fn resume<F: Family>(
     let mut walk = Walk::new(family, pass, Readout::All);
     let mut tokens = walk.reduce(layer, attended, evidence);
     tokens = walk.feed_forward(layer, tokens);
-    for layer in layer + 1..family.blocks().len() {
+    for layer in layer + 1..family.depth() {
         tokens = walk.block(layer, tokens);
     }
     walk.encoded(tokens)
@@ -249,7 +249,7 @@ pub(crate) struct Walk<'f, 'a, F> {
 
 impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     pub(crate) fn new(family: &'f F, pass: Pass<'a>, readout: Readout) -> Self {
-        pass.reduction.assert_fits(family.blocks().len());
+        pass.reduction.assert_fits(family.depth());
         let readout = match pass.read {
             Read::Head => readout,
             Read::Tokens => Readout::All,
@@ -269,15 +269,10 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     /// One block: what may merge before it, attention, what may merge inside, the MLP, what may come back after it. The
     /// last block for the prefix alone, if only that is read.
     pub(crate) fn block(&mut self, layer: usize, tokens: Tokens) -> Tokens {
-        if self.readout == Readout::Prefix && layer + 1 == self.family.blocks().len() {
+        if self.readout == Readout::Prefix && layer + 1 == self.family.depth() {
             return self.last_block(layer, tokens);
         }
-        let entering = self.pass.probe.is_some().then(|| tokens.clone());
-        if let Some(probe) = &mut self.pass.probe {
-            probe.entering(layer, &tokens);
-        }
-        let (tokens, held) = self.pass.reduction.enter(layer, tokens, &mut self.trace);
-        self.report(entering, Step { layer, site: self.pass.reduction.method().site() });
+        let (tokens, held) = self.enter(layer, tokens);
         let context = self.context(layer, &tokens);
         let mut wants = self.pass.reduction.wants(layer);
         if let Some(probe) = &self.pass.probe
@@ -286,7 +281,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             wants = probe.wants(layer);
         }
         let before = self.pass.training.map(|_| tokens.x.clone());
-        let (attended, evidence) = self.family.blocks()[layer].attend(tokens, &context, wants);
+        let (attended, evidence) = self.family.block(layer).attend(tokens, &context, wants);
         let attended = self.drop(layer, 0, before, attended);
         if let Some(probe) = &mut self.pass.probe {
             probe.attended(layer, &attended, &evidence);
@@ -300,12 +295,34 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         tokens
     }
 
+    /// What may merge before a block, and what joins behind that.
+    fn enter(&mut self, layer: usize, tokens: Tokens) -> (Tokens, Held) {
+        let tokens = self.family.entering(layer, tokens);
+        let before = self.pass.probe.is_some().then(|| tokens.clone());
+        if let Some(probe) = &mut self.pass.probe {
+            probe.entering(layer, &tokens);
+        }
+        let (tokens, held) = self.pass.reduction.enter(layer, tokens, &mut self.trace);
+        self.report(before, Step { layer, site: self.pass.reduction.method().site() });
+        (self.join(layer, tokens), held)
+    }
+
+    /// What joins before a block.
+    fn join(&mut self, layer: usize, tokens: Tokens) -> Tokens {
+        let entered = tokens.layout.clone();
+        let tokens = self.family.joining(layer, tokens);
+        self.trace.join(layer, entered, &tokens.layout);
+        tokens
+    }
+
     /// The last block for the prefix alone.
     fn last_block(&mut self, layer: usize, tokens: Tokens) -> Tokens {
+        let tokens = self.family.entering(layer, tokens);
         // What is held back are patches, which nobody reads.
         let (tokens, _) = self.pass.reduction.enter(layer, tokens, &mut self.trace);
+        let tokens = self.join(layer, tokens);
         let context = self.context(layer, &tokens);
-        let block = &self.family.blocks()[layer];
+        let block = self.family.block(layer);
         let entered = tokens.layout.clone();
         let attended = block.attend_prefix(tokens, &context);
         self.pass.reduction.skip_last(layer, entered, attended.prefix.clone(), &mut self.trace);
@@ -319,7 +336,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     }
 
     fn feed_forward(&mut self, layer: usize, tokens: Tokens) -> Tokens {
-        let block = &self.family.blocks()[layer];
+        let block = self.family.block(layer);
         let Some(DropRates { seed, .. }) = self.pass.training else {
             return block.feed_forward(tokens, None).0;
         };
@@ -337,7 +354,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     /// Leaves out the branch of some items, if `before` was kept for that.
     fn drop(&self, layer: usize, half: usize, before: Option<Tensor<2>>, after: Tokens) -> Tokens {
         match (self.pass.training, before) {
-            (Some(drop), Some(before)) => drop.drop(layer, half, self.family.blocks().len(), before, after),
+            (Some(drop), Some(before)) => drop.drop(layer, half, self.family.depth(), before, after),
             _ => after,
         }
     }

@@ -33,10 +33,10 @@ pub(crate) fn gradients_by_block<F: Family>(
     let mut tokens = Tokens { x: embedded.x.clone().without_autodiff(), ..embedded.clone() };
     // What enters every block, and the plans of all blocks but the last, which is not run here.
     let mut walk = Walk::new(&plain, Pass { reduction: first, read, training, probe: None }, Readout::All);
-    let mut entered = Vec::with_capacity(plain.blocks().len());
-    for layer in 0..plain.blocks().len() {
+    let mut entered = Vec::with_capacity(plain.depth());
+    for layer in 0..plain.depth() {
         entered.push(tokens.clone());
-        if layer + 1 < plain.blocks().len() {
+        if layer + 1 < plain.depth() {
             tokens = walk.block(layer, tokens);
         }
     }

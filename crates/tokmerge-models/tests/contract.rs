@@ -8,8 +8,8 @@ use common::{
 };
 use std::collections::BTreeSet;
 use tokmerge_merge::{
-    BindError, LastLayer, LayerTokens, Layout, METHODS, Method, PositionUse, Readout, Reduction, Site, Step,
-    TokenKind,
+    BindError, How, LastLayer, LayerTokens, Layout, METHODS, Method, PositionUse, Readout, Reduction, Site,
+    Step, TokenKind,
 };
 use tokmerge_models::{
     BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, NormPlace,
@@ -162,9 +162,10 @@ fn removing_nothing_is_the_plain_model_bit_for_bit() {
         let plain = run(&model, &pixels, "none");
         let logits = values(plain.logits);
         assert!(logits.iter().all(|logit| logit.is_finite()));
+        assert!(plain.trace.records().iter().all(|record| record.how == How::Joined));
         for spec in ["tome:r=0", "tome:r=[0,0]", "tome:r=0,feature=x_pre", "tome:r=0,matcher=kmeans"] {
             let merged = run(&model, &pixels, spec);
-            assert!(merged.trace.records().is_empty() && merged.tokens.size.is_none(), "{spec}");
+            assert!(merged.trace == plain.trace && merged.tokens.size.is_none(), "{spec}");
             assert_eq!(values(merged.logits), logits, "{spec} on {config:?}");
         }
     }
@@ -311,7 +312,9 @@ fn sizes_count_every_token_after_every_layer() {
                 let sizes = plan.sizes(None);
                 for item in 0..3 {
                     let sum: f32 = sizes[plan.output().range(item)].iter().sum();
-                    assert_eq!(sum, config.tokens() as f32, "{spec}, layer {layer}");
+                    let layers = layers(&classified, item, &config);
+                    let joined: usize = layers[..=layer].iter().map(|layer| layer.joined).sum();
+                    assert_eq!(sum, (config.tokens() + joined) as f32, "{spec}, layer {layer}");
                 }
                 assert!(
                     sizes[..config.facts().prefix].iter().all(|size| *size == 1.0),
@@ -326,10 +329,13 @@ fn sizes_count_every_token_after_every_layer() {
                 // Unmerging brings every row back to where it was.
                 let x = classified.tokens.x.clone();
                 let back = plan.unmerge(x.clone());
-                assert_eq!(back.dims(), [3 * config.tokens(), config.shape().channels]);
+                let joining = config.facts().joining;
+                let channels = joining.map_or(config.shape().channels, |joining| joining.channels);
+                let joined = joining.map_or(0, |joining| joining.tokens);
+                assert_eq!(back.dims(), [3 * (config.tokens() + joined), channels]);
                 let (x, back) = (values(x), values(back));
                 for (row, &dst) in plan.dst().iter().enumerate() {
-                    let at = |row: usize| row * config.shape().channels..(row + 1) * config.shape().channels;
+                    let at = |row: usize| row * channels..(row + 1) * channels;
                     assert_eq!(back[at(row)], x[at(dst as usize)], "{spec}, row {row}");
                 }
             }

@@ -290,8 +290,11 @@ fn gradients_by_block_equal_those_of_the_whole() {
     let examples = Config::examples().into_iter().map(|config| (config, true));
     for (config, rounds) in vits.chain(examples) {
         // Biases of pairs are added in the kernel there, and beside it here.
-        let paired =
-            matches!(&config, Config::Text(text) if matches!(text.positions, TextPositions::Buckets(_)));
+        let paired = match &config {
+            Config::Text(text) => matches!(text.positions, TextPositions::Buckets(_)),
+            Config::Pali(_) => true,
+            _ => false,
+        };
         for spec in SPECS.iter().chain(REPLAYED) {
             let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
             if !can(&method, &config) {

@@ -59,7 +59,8 @@ fn a_model_of_questions_is_opened_as_it_was_written() {
     let model = open(&random, Weights::Random);
     assert_eq!(model.class_names(), ["circle", "square"]);
     let Processor::Question(processor) = model.processor().clone() else { panic!("of questions") };
-    assert_eq!((processor.picture.shorter, processor.picture.longer), (32, 53));
+    let tokmerge_data::ImageProcessor::Vilt(picture) = &processor.picture else { panic!("its own sizes") };
+    assert_eq!((picture.shorter, picture.longer), (32, 53));
     // Pictures that are prepared in another way than those of the name.
     let (mean, std) = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]);
     let picture = ViltPreprocess { longer: 50, mean, std, ..processor.picture.clone() };

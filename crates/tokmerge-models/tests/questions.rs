@@ -161,7 +161,7 @@ fn pictures_and_questions_are_prepared_as_transformers_does_it() {
         let found = published.size(height.parse().unwrap(), width.parse().unwrap()).unwrap();
         assert_eq!(serde_json::json!([found.0, found.1]), *wanted, "{size}");
     }
-    assert_eq!(processor.picture, ViltPreprocess { longer: 106, ..ViltPreprocess::new(64, 16) });
+    assert_eq!(processor.picture, ViltPreprocess { longer: 106, ..ViltPreprocess::new(64, 16) }.into());
     // Sides that are whole patches stay: nothing is resized.
     for item in 0..3 {
         let picture = golden.picture(item);

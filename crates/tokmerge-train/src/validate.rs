@@ -10,10 +10,13 @@ use tokmerge_data::text::TextPair;
 use tokmerge_data::{DecodeOptions, MediaError, Reading};
 use tokmerge_eval::{
     Accuracy, EvalError, EvalOptions, Labels, Observer, WrittenError, WrittenOptions, evaluate,
-    evaluate_lists, evaluate_questions, evaluate_written,
+    evaluate_answers, evaluate_lists, evaluate_questions, evaluate_written,
 };
 use tokmerge_merge::Method;
-use tokmerge_models::{Convention, GenerateError, Network};
+use tokmerge_models::{Convention, GenerateError, GenerateOptions, MostTokens, Network};
+
+/// Tokens of an answer to a question at most.
+const MOST_OF_ANSWER: usize = 8;
 
 /// Which weights were measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +99,19 @@ pub(crate) fn validate(
             };
             let found = evaluate_written(&model, &reductions, &pairs, &options, &mut |_| ());
             found.map_err(written)?.into_iter().map(Accuracy::from).collect()
+        }
+        Source::QuestionList { list, .. } if model.config().writes() => {
+            let generate =
+                GenerateOptions { length: MostTokens::Fixed(MOST_OF_ANSWER), ..Default::default() };
+            let options = WrittenOptions {
+                batch_size: options.reading.batch_size,
+                convention: options.convention,
+                generate,
+                ..WrittenOptions::default()
+            };
+            let found = evaluate_answers(&model, &reductions, list, &options, &mut |_| ());
+            let found = found.map_err(written)?.into_iter().map(Accuracy::from);
+            found.map(|accuracy| Accuracy { bleu: None, ..accuracy }).collect()
         }
         Source::QuestionList { list, .. } => {
             let names = &setup.data.class_names;

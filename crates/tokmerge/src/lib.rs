@@ -12,7 +12,9 @@ mod picture;
 mod sheet;
 mod threads;
 
-pub use ask::{Answer, Answered, AskError, answer_batch, ask, question_processor, questions};
+pub use ask::{
+    Answer, Answered, AnsweredBy, AskError, AskOptions, answer_batch, ask, question_processor, questions,
+};
 pub use burn::tensor::Device;
 pub use charts::{loss_chart, merges_chart};
 pub use classify::{
@@ -40,8 +42,8 @@ pub use tokmerge_eval::{
     FewShotError, KindAccuracy, Labels, LinearHead, ListEvaluation, MeanAveragePrecision, Observer,
     PairsAccuracy, PairsError, PeakOf, Prediction, QuestionPrediction, QuestionsAccuracy,
     QuestionsEvaluation, SentencePair, Speed, Spread, WrittenAccuracy, WrittenError, WrittenOptions,
-    analysis, average_precision, bench, evaluate, evaluate_lists, evaluate_pairs, evaluate_questions,
-    evaluate_written, extract, read_pairs, top, wilson,
+    analysis, average_precision, bench, evaluate, evaluate_answers, evaluate_lists, evaluate_pairs,
+    evaluate_questions, evaluate_written, extract, read_pairs, top, wilson,
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,

@@ -1,6 +1,7 @@
 //! `tokmerge eval LIST` of a model that answers questions about pictures.
 
 use super::eval::{EvalArgs, check_count};
+use super::eval_written;
 use crate::args::bind;
 use crate::output::{self, CsvFile};
 use crate::progress::Progress;
@@ -35,6 +36,9 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
         processor = processor.with_longer(longer)?;
     }
     let model = model.with_processor(processor.into());
+    if model.config().writes() {
+        return eval_written::of_questions(args, &model, methods, &list);
+    }
     let answers = match &args.labels {
         Some(path) => {
             let names = ClassNames::open(path)?;

@@ -8,7 +8,10 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use std::process::ExitCode;
 use tokmerge::text::read_text_pairs;
-use tokmerge::{Media, Method, Model, Observer, WrittenAccuracy, WrittenOptions, evaluate_written};
+use tokmerge::{
+    GenerateOptions, Media, Method, Model, MostTokens, Observer, QuestionList, WrittenAccuracy,
+    WrittenOptions, evaluate_answers, evaluate_written,
+};
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -19,12 +22,7 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
-    if args.predictions.is_some() || args.results_file.is_some() {
-        bail!(
-            "--predictions and --results-file are for classes, and a model that writes has none; leave them out, and see what is \
-             written with tokmerge generate"
-        );
-    }
+    refuse_classes(args)?;
     let mut pairs = read_text_pairs(&args.dir)?;
     if let Some(limit) = args.limit {
         pairs.truncate(limit);
@@ -43,6 +41,44 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Tokens of an answer to a question at most.
+const MOST_OF_ANSWER: usize = 8;
+
+/// The same of a list of questions, whose answers the model writes.
+pub(crate) fn of_questions(
+    args: &EvalArgs,
+    model: &Model,
+    methods: &[Method],
+    list: &QuestionList,
+) -> Result<ExitCode> {
+    refuse_classes(args)?;
+    let reductions = bind(model, methods)?;
+    let generate =
+        GenerateOptions { length: MostTokens::Fixed(MOST_OF_ANSWER), ..GenerateOptions::default() };
+    let options = WrittenOptions {
+        batch_size: batch_of(args.batch_size, 32, model.media()),
+        convention: args.output.convention,
+        generate,
+        ..WrittenOptions::default()
+    };
+    let mut progress = Progress::of(Media::Question, list.questions().len() * reductions.len());
+    let found = evaluate_answers(model, &reductions, list, &options, &mut |done| progress.done(done));
+    progress.clear();
+    print(args, model, &found?, &options)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refuse_classes(args: &EvalArgs) -> Result<()> {
+    let given = args.predictions.is_some() || args.results_file.is_some() || args.labels.is_some();
+    match given {
+        true => bail!(
+            "--predictions, --results-file and --labels are for classes, and a model that writes has none; leave them out, and see what is \
+             written with tokmerge generate or ask"
+        ),
+        false => Ok(()),
+    }
+}
+
 fn print(args: &EvalArgs, model: &Model, found: &[WrittenAccuracy], options: &WrittenOptions) -> Result<()> {
     let dtype = args.model.dtype.name();
     if args.output.json {
@@ -51,15 +87,17 @@ fn print(args: &EvalArgs, model: &Model, found: &[WrittenAccuracy], options: &Wr
             .try_for_each(|accuracy| output::json(&Row { model: model.name(), dtype, accuracy }));
     }
     output::line(format!(
-        "{}, {dtype}, {} texts, batch {}, {} threads",
+        "{}, {dtype}, {} {}, batch {}, {} threads",
         model.name(),
         found.first().map_or(0, |found| found.texts),
+        model.media().words(),
         options.batch_size,
         args.model.threads.count()
     ))?;
     let gmacs = format!("GMACs ({})", args.output.convention);
+    let right = if model.media() == Media::Question { "accuracy %" } else { "exact %" };
     let header =
-        ["merge", "BLEU", "chrF", "exact %", "agreement %", &gmacs, "tokens left", "texts/s", "tokens/s"];
+        ["merge", "BLEU", "chrF", right, "agreement %", &gmacs, "tokens left", "texts/s", "tokens/s"];
     let rows = found.iter().map(|found| {
         vec![
             found.merge.clone(),

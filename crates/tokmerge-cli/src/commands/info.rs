@@ -91,6 +91,9 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
                 "gmacs_with_decoder": counted.with_decoder,
                 "convention": convention,
             });
+            if let Some(joined) = counted.joined() {
+                value["joined"] = json!(joined);
+            }
             if let (Some(training), Some(exaflops)) = (&training, trained) {
                 value["training"] = training.json(exaflops);
             }
@@ -119,7 +122,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
             output::line(training.summary())?;
         }
         let gmacs = format!("GMACs ({convention})");
-        let written = format!("and writing {} tokens", config.tokens());
+        let written = format!("and writing {} tokens", written_tokens(config));
         let shown = [
             Some("merge"),
             merger_parameters.then_some("parameters"),
@@ -139,7 +142,7 @@ struct Counted {
     reduction: Reduction,
     layers: Option<Vec<LayerTokens>>,
     gmacs: Option<f64>,
-    /// The same with a decoder that writes as many tokens as the encoder reads.
+    /// The same with a decoder that writes as many tokens as the text has that the encoder reads.
     with_decoder: Option<f64>,
     /// Parameters that the method adds to the model's.
     merger_parameters: usize,
@@ -157,7 +160,7 @@ impl Counted {
             true => last.entered,
             false => last.fed,
         });
-        let writing = left.and_then(|left| config.writing_cost(left, config.tokens()));
+        let writing = left.and_then(|left| config.writing_cost(left, written_tokens(config)));
         let with_decoder = gmacs.zip(writing).map(|(gmacs, work)| gmacs + work.count(convention) / 1e9);
         let merger_parameters = config.merger_parameters(method);
         Ok(Self { reduction, layers, gmacs, with_decoder, merger_parameters })
@@ -167,9 +170,21 @@ impl Counted {
         self.layers.as_ref().map(|layers| layers.iter().map(|layer| layer.fed).collect())
     }
 
+    /// Tokens that join before each block, behind what merges there; none in most models.
+    fn joined(&self) -> Option<Vec<usize>> {
+        let joined =
+            self.layers.as_ref().map(|layers| layers.iter().map(|layer| layer.joined).collect::<Vec<_>>());
+        joined.filter(|joined| joined.iter().any(|tokens| *tokens > 0))
+    }
+
     fn listed(&self) -> String {
-        if let Some(tokens) = self.tokens() {
-            return list(tokens.iter().map(ToString::to_string));
+        if let Some(layers) = &self.layers {
+            // Others that have joined are named apart.
+            let mut joined = 0;
+            return list(layers.iter().map(|layer| {
+                joined += layer.joined;
+                if joined > 0 { format!("{}+{joined}", layer.fed - joined) } else { layer.fed.to_string() }
+            }));
         }
         let thresholds = thresholds(&self.reduction);
         let each = thresholds.iter().flatten().map(|threshold| match threshold {
@@ -178,6 +193,11 @@ impl Counted {
         });
         format!("as the image allows, above {}", list(each))
     }
+}
+
+/// Tokens of a text that is written, where one is: as many as one that is read has at most.
+fn written_tokens(config: &Config) -> usize {
+    config.room().min(config.tokens())
 }
 
 /// A training run that is to be counted.
@@ -273,6 +293,9 @@ fn summary(name: &str, tag: &str, config: &Config, processor: &Processor) -> Str
                 "questions of at most {room} tokens about images of at most {most} patches of {patch}x{patch} pixels"
             )
         }
+        (InputShape::ImageQuestion { room, .. }, _) => {
+            format!("questions of at most {room} tokens about images of {height}x{width} pixels")
+        }
         (_, Processor::Sound(_)) => format!("spectrograms of {height}x{width} values"),
         _ => format!("{height}x{width} pixels"),
     };
@@ -283,10 +306,14 @@ fn summary(name: &str, tag: &str, config: &Config, processor: &Processor) -> Str
         let blocks = list(blocks.iter().map(|block| (block + 1).to_string()));
         format!(", {} experts in blocks {blocks} of which a token uses {}", experts.experts, experts.chosen)
     });
+    let first = facts.joining.map_or(facts.depth, |joining| joining.layer);
+    let (then, join) = facts.joining.map_or_else(Default::default, |joining| {
+        let then = format!(", then {} blocks of {} channels", facts.depth - first, joining.channels);
+        (then, format!(", which at most {} join that never merge,", joining.tokens))
+    });
     format!(
-        "{name}{tag}: {:.2} M parameters, {} blocks of {} channels and {} head{plural}{experts}, {} tokens ({} never merge) for {input}",
+        "{name}{tag}: {:.2} M parameters, {first} blocks of {} channels and {} head{plural}{experts}{then}, {} tokens ({} never merge){join} for {input}",
         config.parameters() as f64 / 1e6,
-        facts.depth,
         shape.channels,
         shape.heads,
         facts.tokens,

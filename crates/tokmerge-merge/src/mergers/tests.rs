@@ -21,7 +21,7 @@ fn close(given: &[f32], wanted: &[f32]) {
 
 fn mergers(spec: &str, channels: usize, device: &Device) -> Mergers {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
-    Mergers::new(&method, MergerShape { depth: 4, channels }, device)
+    Mergers::new(&method, MergerShape { depth: 4, channels, joining: None }, device)
 }
 
 fn facts(tokens: usize, prefix: usize) -> ModelFacts {
@@ -321,7 +321,7 @@ fn paths_of_parameters_are_those_of_saved_files() {
 
 #[test]
 fn parameters_are_counted_without_drawing_them() {
-    let (device, shape) = (Device::flex(), MergerShape { depth: 4, channels: 6 });
+    let (device, shape) = (Device::flex(), MergerShape { depth: 4, channels: 6, joining: None });
     for spec in [
         "none",
         "tome:r=1",
@@ -340,7 +340,7 @@ fn parameters_are_counted_without_drawing_them() {
 
 #[test]
 fn fresh_weights_never_replace_given_ones() {
-    let (device, shape) = (Device::flex(), MergerShape { depth: 4, channels: 4 });
+    let (device, shape) = (Device::flex(), MergerShape { depth: 4, channels: 4, joining: None });
     let spec = "patchmerger:m=2,layer=[1,3]";
     let mut trained = mergers(spec, 4, &device);
     patch(&mut trained).queries = Param::from_tensor(tensor(&[7.0; 8], [2, 4], &device));

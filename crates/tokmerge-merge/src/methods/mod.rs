@@ -184,8 +184,10 @@ impl Method {
     /// Number of parameters of the method's own weights in a model of this shape.
     #[must_use]
     pub fn parameters(&self, shape: MergerShape) -> usize {
-        let mergers = 0..self.mergers_before(shape.depth).len();
-        mergers.map(|index| self.rule().merger_parameters(index, shape.channels)).sum()
+        let places = self.mergers_before(shape.depth).into_iter().enumerate();
+        let parameters =
+            |(index, before)| self.rule().merger_parameters(index, shape.channels_before(before));
+        places.map(parameters).sum()
     }
 
     /// The blocks, from 0, before which weights of the method stand; none for methods without weights.

@@ -13,7 +13,7 @@ use tokmerge_checkpoint::{ModelConfig, TimmConfig, shortened};
 use tokmerge_data::clip::{ClipError, ClipProcessor, Sampling};
 use tokmerge_data::sound::SoundProcessor;
 use tokmerge_data::text::TextProcessor;
-use tokmerge_data::{Preprocess, Processor};
+use tokmerge_data::{ImageProcessor, Preprocess, Processor, QuestionProcessor, ViltPreprocess};
 
 /// The model of a timm `config.json`.
 ///
@@ -40,7 +40,6 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
 
     let built = (row.spelling.read)(row.class, &Arguments::new(&arguments))?;
     built.check().map_err(ConfigureError::Shape)?;
-    // Images are prepared for the size that the model was built for, whatever size its weights came from.
     let settings = row.settings(Some(tag));
     let sound = config.raw.pointer("/pretrained_cfg/sound").and_then(Value::as_str).or(settings.sound());
     let processor = match sound {
@@ -49,13 +48,20 @@ pub(crate) fn timm(config: &TimmConfig) -> Result<Architecture, ConfigureError> 
         None if matches!(built.shape().input, InputShape::Question { .. }) => {
             questions_of(row.settings(Some(tag)).processor(&built), config)?
         }
-        None if built.room() > 0 => TextProcessor::new(built.room()).into(),
-        None => {
-            let input_size = built.shape().img_size();
-            Preprocess { input_size, ..Preprocess::from_timm_config(&config.raw)? }.into()
+        None if matches!(built.shape().input, InputShape::ImageQuestion { .. }) => {
+            let picture = one_size(&built, config)?.into();
+            QuestionProcessor { picture, text: TextProcessor::new(built.room()) }.into()
         }
+        None if built.room() > 0 => TextProcessor::new(built.room()).into(),
+        None => one_size(&built, config)?.into(),
     };
     Ok(Architecture { name: name.to_owned(), tag: tag.to_owned(), config: built, processor })
+}
+
+/// How images are prepared for the size that the model was built for, whatever size its weights came from.
+fn one_size(built: &Config, config: &TimmConfig) -> Result<Preprocess, ConfigureError> {
+    let input_size = built.shape().img_size();
+    Ok(Preprocess { input_size, ..Preprocess::from_timm_config(&config.raw)? })
 }
 
 /// How sounds are prepared: as for the weights of the name, or as the file says, with the rate, mean and deviation that it
@@ -117,18 +123,19 @@ fn clips_of(built: &Config, config: &TimmConfig) -> Result<ClipProcessor, Config
 /// How pictures of questions are prepared: as for the weights of the name, but for the sides, mean and deviation that the file
 /// has.
 fn questions_of(processor: Processor, config: &TimmConfig) -> Result<Processor, ConfigureError> {
-    let Processor::Question(mut questions) = processor else { return Ok(processor) };
+    let Processor::Question(questions) = processor else { return Ok(processor) };
+    let ImageProcessor::Vilt(picture) = &questions.picture else { return Ok(questions.into()) };
     let refused = |reason: String| ConfigureError::Shape(format!("pictures of questions: {reason}"));
-    let mut written = json!(questions.picture);
+    let mut written = json!(picture);
     for name in ["shorter", "longer", "interpolation", "mean", "std"] {
         if let Some(given) = config.raw.pointer(&format!("/pretrained_cfg/{name}")) {
             written[name] = given.clone();
         }
     }
-    questions.picture =
+    let picture: ViltPreprocess =
         serde_json::from_value(written).map_err(|error| refused(shortened(&error.to_string())))?;
-    questions.picture.validate().map_err(|error| refused(error.to_string()))?;
-    Ok(questions.into())
+    picture.validate().map_err(|error| refused(error.to_string()))?;
+    Ok(QuestionProcessor { picture: picture.into(), ..questions }.into())
 }
 
 /// A tower of timm's inside a model of another library.
@@ -228,8 +235,7 @@ fn described(
         // What a text is brought to lies in the tokenizer beside it.
         Processor::Text(_) => *given = json!({"tag": tag}),
         // Numbers in JSON have 64 bits; the shortest decimals read back as the same 32.
-        Processor::Question(processor) => {
-            let picture = &processor.picture;
+        Processor::Question(QuestionProcessor { picture: ImageProcessor::Vilt(picture), .. }) => {
             (given["shorter"], given["longer"]) = (json!(picture.shorter), json!(picture.longer));
             given["mean"] = json!(picture.mean.map(decimal));
             given["std"] = json!(picture.std.map(decimal));
@@ -258,7 +264,7 @@ fn described(
             };
         }
         _ => {
-            let preprocess = processor.preprocess().cloned().unwrap_or_default();
+            let preprocess = of_pictures(processor).cloned().unwrap_or_default();
             given["mean"] = json!(per_channel(preprocess.mean));
             given["std"] = json!(per_channel(preprocess.std));
             given["interpolation"] = json!(preprocess.interpolation.name());
@@ -273,6 +279,16 @@ fn described(
         written["label_names"] = json!(class_names);
     }
     written
+}
+
+/// How pictures of one size are prepared, alone or with a question.
+fn of_pictures(processor: &Processor) -> Option<&Preprocess> {
+    match processor {
+        Processor::Question(QuestionProcessor { picture: ImageProcessor::Fixed(preprocess), .. }) => {
+            Some(preprocess)
+        }
+        other => other.preprocess(),
+    }
 }
 
 fn read_back(file: &Value) -> Option<Config> {

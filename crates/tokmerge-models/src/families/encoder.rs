@@ -23,6 +23,7 @@ pub(super) fn facts(depth: usize, (rows, columns): (usize, usize), readout: Read
         readout,
         positions: PositionUse::Free,
         tokens_are: TokenKind::Patches,
+        joining: None,
     }
 }
 

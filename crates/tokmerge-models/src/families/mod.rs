@@ -2,6 +2,7 @@
 
 mod encoder;
 pub(crate) mod lv_vit;
+pub(crate) mod pali;
 pub(crate) mod sam_vit;
 pub(crate) mod st_vit;
 pub(crate) mod t2t_vit;

@@ -72,7 +72,14 @@ pub(crate) fn without_prefix(tokens: Tokens) -> Tokens {
     let size = tokens.size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
     let positions = tokens.positions.map(|positions| positions.select(&rows));
     let x = gather_rows(tokens.x, &rows);
-    Tokens { x, layout: Layout::from_lens(&lens), prefix: Prefix::Same(0), size, positions }
+    Tokens {
+        x,
+        layout: Layout::from_lens(&lens),
+        prefix: Prefix::Same(0),
+        size,
+        positions,
+        waiting: tokens.waiting,
+    }
 }
 
 /// The largest of every item's patch rows in each column: `rows: [T, K]`, a row per token → `[B, K]`.

@@ -56,7 +56,7 @@ pub(crate) fn question_processor(config: &Config, patch: usize, room: usize) -> 
         Config::Vilt(vilt) => vilt.img_size.0.min(vilt.img_size.1),
         other => other.shape().img_size().0,
     };
-    QuestionProcessor { picture: ViltPreprocess::new(side, patch), text: TextProcessor::new(room) }
+    QuestionProcessor { picture: ViltPreprocess::new(side, patch).into(), text: TextProcessor::new(room) }
 }
 
 impl Row {
@@ -120,6 +120,10 @@ impl Settings {
                 InputShape::Clip { frames, size, .. } => clip_processor(frames, size).into(),
                 InputShape::Text { .. } => TextProcessor::new(room).into(),
                 InputShape::Question { patch, .. } => question_processor(config, patch, room).into(),
+                InputShape::ImageQuestion { size, room, .. } => {
+                    let picture = self.preprocess(size).into();
+                    QuestionProcessor { picture, text: TextProcessor::new(room) }.into()
+                }
                 _ => self.preprocess(shape.img_size()).into(),
             },
         }

@@ -288,7 +288,7 @@ impl Loader<'_> {
                 table
             } else if shape == wanted {
                 values.into_owned()
-            } else if let Some(values) = ["pos_embed", "pos_embed_spatial"]
+            } else if let Some(values) = ["pos_embed", "pos_embed_spatial", "tower.pos_embed"]
                 .contains(&path)
                 .then(|| self.positions(&values, &shape, wanted))
                 .flatten()

@@ -97,13 +97,16 @@ pub(crate) fn input(config: &Config, values: &[f32], device: &Device) -> Input {
             texts: values.chunks_exact(most).map(|text| tokens(text, vocabulary)).collect(),
             ..Batch::default()
         },
-        InputShape::Question { most, vocabulary, room, .. } => {
-            let rows = (1..=most.isqrt()).rev().find(|rows| most.is_multiple_of(*rows)).expect("1 does");
+        InputShape::Question { vocabulary, .. } | InputShape::ImageQuestion { vocabulary, .. } => {
             let mut batch = Batch::default();
             for values in values.chunks_exact(shape.len()) {
-                let (pixels, words) = values.split_at(shape.len() - room);
+                let (pixels, words) = values.split_at(shape.pixels());
                 batch.values.extend_from_slice(pixels);
-                batch.grids.get_or_insert_default().push((rows, most / rows));
+                if let InputShape::Question { most, .. } = shape {
+                    let divides = |rows: &usize| most.is_multiple_of(*rows);
+                    let rows = (1..=most.isqrt()).rev().find(divides).expect("1 does");
+                    batch.grids.get_or_insert_default().push((rows, most / rows));
+                }
                 batch.texts.push(tokens(words, vocabulary));
             }
             batch
@@ -183,7 +186,7 @@ impl Golden {
 /// The scoring modules of a file of the material, in front of the blocks where a method has some: of models of two blocks
 /// and 32 channels.
 pub(crate) fn scoring(method: &Method, names: &str, file: &Checkpoint, device: &Device) -> Mergers {
-    let mut mergers = Mergers::new(method, MergerShape { depth: 2, channels: 32 }, device);
+    let mut mergers = Mergers::new(method, MergerShape { depth: 2, channels: 32, joining: None }, device);
     for (before, merger) in &mut mergers.at {
         *merger = parameters::load(merger.clone(), |path, _| {
             let path = if path.contains('.') { path.to_owned() } else { format!("{path}.weight") };
@@ -289,8 +292,7 @@ pub(crate) fn random_at(
 
 /// The weights of a method, the same for every call.
 pub(crate) fn random_mergers(method: &Method, config: &Config, device: &Device) -> Mergers {
-    let shape = MergerShape { depth: config.depth(), channels: config.shape().channels };
-    let mergers = Mergers::new(method, shape, device);
+    let mergers = Mergers::new(method, config.merger_shape(), device);
     mergers.map(&mut Randomiser { path: Vec::new(), seed: 77 << 16, change: |_: &str, _: &mut [f32]| () })
 }
 

@@ -64,7 +64,7 @@ fn models_that_average_their_patches_merge_in_the_last_layer_too() {
     let mut trace = Trace::default();
     let tokens = reduction.apply(2, tokens, evidence, &mut trace);
     assert_eq!(tokens.layout, Layout::uniform(1, 5));
-    assert_eq!(trace.layer_tokens(0, 6, 3)[2], LayerTokens { entered: 6, attended: 6, fed: 5 });
+    assert_eq!(trace.layer_tokens(0, 6, 3)[2], LayerTokens { entered: 6, joined: 0, attended: 6, fed: 5 });
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn only_the_prefix_goes_through_the_last_mlp_unless_the_output_needs_patches() {
     assert_eq!((last, tokens.layout.clone()), (LastLayer::Prefix, Layout::uniform(2, 1)));
     assert_eq!(tokens.sizes().as_ref(), [1.0, 1.0]);
     let layers = trace.layer_tokens(1, 6, 3);
-    assert_eq!(layers[0], LayerTokens { entered: 6, attended: 6, fed: 5 });
-    assert_eq!(layers[2], LayerTokens { entered: 5, attended: 5, fed: 1 });
+    assert_eq!(layers[0], LayerTokens { entered: 6, joined: 0, attended: 6, fed: 5 });
+    assert_eq!(layers[2], LayerTokens { entered: 5, joined: 0, attended: 5, fed: 1 });
     assert_eq!(trace.tokens_left(1, 6), 5, "skipping the last MLP is not merging");
     for (spec, readout) in [(spec.to_owned(), Readout::All), (format!("{spec},last=keep"), Readout::Prefix)] {
         let (last, tokens, trace) = run(&spec, readout);
@@ -156,7 +156,7 @@ fn how_many_tokens_are_left_is_not_known_beforehand_unless_nothing_merges() {
     let bind = |spec: &str| Reduction::bind(spec.parse().unwrap(), &facts(Readout::Prefix)).unwrap();
     assert_eq!(bind("atm:theta=0.9").expected_tokens(6, 3), None);
     let nothing = bind("atm:theta=1").expected_tokens(6, 3).unwrap();
-    assert_eq!(nothing[2], LayerTokens { entered: 6, attended: 6, fed: 1 });
+    assert_eq!(nothing[2], LayerTokens { entered: 6, joined: 0, attended: 6, fed: 1 });
 }
 
 #[test]

@@ -309,7 +309,7 @@ proptest! {
         prop_assert_eq!(plans[0].then(&plans[1]).then(&plans[2]), plans[0].then(&plans[1].then(&plans[2])));
         let whole = trace.plan_until(None).unwrap();
         prop_assert_eq!(whole.sizes(None), now.sizes());
-        let expected: Vec<_> = [(13, 11), (11, 9), (9, 7)].map(|(entered, fed)| crate::LayerTokens { entered, attended: entered, fed }).to_vec();
+        let expected: Vec<_> = [(13, 11), (11, 9), (9, 7)].map(|(entered, fed)| crate::LayerTokens { entered, joined: 0, attended: entered, fed }).to_vec();
         prop_assert_eq!(trace.layer_tokens(1, 13, 3), expected.clone());
         prop_assert_eq!(reduction.expected_tokens(13, 3), Some(expected));
     }
@@ -356,11 +356,14 @@ fn around_a_block_every_token_changes_as_its_merged_token_does() {
     assert_eq!((after.layout, after.size), (Layout::uniform(1, 4), None));
     // Nothing is merged afterwards, but the block worked on fewer tokens.
     assert_eq!((trace.plan_until(None), trace.plans().count(), trace.records().len()), (None, 0, 1));
-    assert_eq!(trace.layer_tokens(0, 4, 2)[0], crate::LayerTokens { entered: 4, attended: 3, fed: 3 });
+    assert_eq!(
+        trace.layer_tokens(0, 4, 2)[0],
+        crate::LayerTokens { entered: 4, joined: 0, attended: 3, fed: 3 }
+    );
     assert_eq!(trace.tokens_left(0, 4), 4);
     assert_eq!(
         reduction.expected_tokens(4, 2).unwrap(),
-        [crate::LayerTokens { entered: 4, attended: 3, fed: 3 }; 2]
+        [crate::LayerTokens { entered: 4, joined: 0, attended: 3, fed: 3 }; 2]
     );
 }
 
@@ -372,6 +375,9 @@ fn a_merge_that_nobody_would_read_is_skipped_and_counted() {
     let (from, skip) = trace.last_block_skip().unwrap();
     assert_eq!((from.layer, skip.merges_skipped, skip.prefix.common()), (0, Amount::Count(3), Some(1)));
     assert_eq!([trace.tokens_left(0, 9), trace.tokens_left(1, 4)], [6, 3], "at most half of what may merge");
-    assert_eq!(trace.layer_tokens(0, 9, 1)[0], crate::LayerTokens { entered: 9, attended: 9, fed: 6 });
+    assert_eq!(
+        trace.layer_tokens(0, 9, 1)[0],
+        crate::LayerTokens { entered: 9, joined: 0, attended: 9, fed: 6 }
+    );
     assert_eq!(trace.plan_until(None), None);
 }

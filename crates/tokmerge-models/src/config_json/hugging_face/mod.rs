@@ -7,6 +7,7 @@ mod aimv2;
 mod beit;
 mod clip;
 mod dino;
+mod pali;
 mod preprocessing;
 mod reader;
 mod siglip;
@@ -24,8 +25,10 @@ use super::description::{DescribeError, Understood};
 use crate::families::vit::{Sizes, VitConfig};
 use crate::network::Config;
 use crate::weights::key_map::Spelling;
+pub(crate) use pali::trained_with;
 use preprocessing::Preparation;
 pub(super) use reader::Reader;
+use std::cell::RefCell;
 pub(crate) use text_tower::{TextTower, describe_text_tower};
 use tokmerge_checkpoint::HfConfig;
 use tokmerge_data::{NaflexPreprocess, Processor};
@@ -88,6 +91,7 @@ const MODEL_TYPES: &[ModelType] = &[
     ModelType { name: "clip_text_model", understood: Reading::Other(text_tower::clip_alone) },
     ModelType { name: "siglip_text_model", understood: Reading::Other(text_tower::siglip_alone) },
     ModelType { name: "siglip2_text_model", understood: Reading::Other(text_tower::siglip_alone) },
+    ModelType { name: pali::PALI, understood: Reading::Other(pali::pali) },
     ModelType { name: "vilt", understood: Reading::Other(vilt::vilt) },
 ];
 
@@ -100,6 +104,8 @@ struct Given<'a> {
     weights: Option<&'a Spelling>,
     /// Height and width that the image processor gives, if it says so.
     input_size: Option<(usize, usize)>,
+    /// Fields beside those of the image tower that were not read.
+    left_aside: RefCell<Vec<String>>,
 }
 
 /// The model that a `config.json` of transformers describes.
@@ -117,7 +123,8 @@ pub(crate) fn describe(
     input_size: Option<(usize, usize)>,
 ) -> Result<Understood, DescribeError> {
     let found = model_type(config)?;
-    let given = Given { config, vision: Reader::new(config.vision()?), weights, input_size };
+    let (vision, left_aside) = (Reader::new(config.vision()?), RefCell::default());
+    let given = Given { config, vision, weights, input_size, left_aside };
     given.check_class()?;
     let (config, processor) = match &found.understood {
         Reading::Images(shape, preparation) => {
@@ -133,7 +140,8 @@ pub(crate) fn describe(
         }
         Reading::Other(read) => read(&given)?,
     };
-    Ok(Understood { config, processor, unread: given.vision.unread() })
+    let unread = [given.vision.unread(), given.left_aside.into_inner()].concat();
+    Ok(Understood { config, processor, unread })
 }
 
 /// Refuses a type of models that is not understood, before anything is made of its weights.

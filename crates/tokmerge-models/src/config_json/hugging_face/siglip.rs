@@ -6,16 +6,23 @@ use crate::families::vit::{AttentionPoolConfig, ClassToken, Pool, Sizes, VitConf
 use crate::positions::{Absolute, Resampling};
 use tokmerge_ops::Activation;
 
-/// SigLIP's image tower: no class token; a learned query gathers the patches.
-pub(super) fn siglip(given: &Given<'_>) -> Result<VitConfig, DescribeError> {
-    let vision = &given.vision;
+/// SigLIP's image tower without what makes one vector of its patches, their average instead: no class token.
+pub(super) fn tower(given: &Given<'_>) -> Result<VitConfig, DescribeError> {
     let mut config = given.plain(Defaults { eps: 1e-6, ..Defaults::BASE }, 0)?;
     config.class_token = ClassToken::Absent;
-    config.block.mlp.activation = vision.activation("hidden_act", Activation::GeluTanh)?;
+    config.block.mlp.activation = given.vision.activation("hidden_act", Activation::GeluTanh)?;
     config.block.mlp.hidden = given.intermediate_size(3072)?;
+    config.pool = Pool::Average;
+    Ok(config)
+}
+
+/// SigLIP's image tower: a learned query gathers the patches.
+pub(super) fn siglip(given: &Given<'_>) -> Result<VitConfig, DescribeError> {
+    let vision = &given.vision;
+    let mut config = tower(given)?;
     let has_head = vision.flag("vision_use_head", true)?;
     config.pool = if config.num_classes > 0 {
-        Pool::Average
+        config.pool
     } else if has_head {
         let mlp_hidden = Some(config.block.mlp.hidden);
         Pool::Attention(AttentionPoolConfig {

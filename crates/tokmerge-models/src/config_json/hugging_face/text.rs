@@ -1,6 +1,6 @@
 //! `bert` and `t5`.
 
-use super::{DescribeError, Given};
+use super::{DescribeError, Given, Reader};
 use crate::blocks::{Gate, QkvBias};
 use crate::families::text::{Buckets, DecoderConfig, DecoderKind, TextConfig, TextPool, TextPositions};
 use crate::network::Config;
@@ -37,7 +37,20 @@ pub(super) fn bert(given: &Given<'_>) -> Result<(Config, Processor), DescribeErr
 /// `lm_head.weight` of the file counts, whatever the configuration says of tied tables: transformers 5 writes that they are
 /// where they are not.
 pub(super) fn t5(given: &Given<'_>) -> Result<(Config, Processor), DescribeError> {
-    let fields = &given.vision;
+    let has = |path: &str, otherwise| match (path, given.has_class("EncoderModel")) {
+        ("decoder.norm.weight", true) => false,
+        _ => given.has_parameter(path, otherwise),
+    };
+    let config = t5_of(&given.vision, &has)?;
+    let room = config.room;
+    Ok((config.into(), TextProcessor::new(room).into()))
+}
+
+/// The shape of a T5 by its fields; `has` says whether the weights have a parameter, or else what it is given.
+pub(super) fn t5_of(
+    fields: &Reader<'_>,
+    has: &dyn Fn(&str, bool) -> bool,
+) -> Result<TextConfig, DescribeError> {
     let channels = fields.channels("d_model", 512)?;
     let (heads, head_dim) = (fields.channels("num_heads", 8)?, fields.channels("d_kv", 64)?);
     let depth = fields.depth("num_layers", 6)?;
@@ -65,15 +78,13 @@ pub(super) fn t5(given: &Given<'_>) -> Result<(Config, Processor), DescribeError
     let scaled = fields.flag("scale_decoder_outputs", tied)?;
     let token = |name: &str, default| fields.field(name).count(name, default, MOST_TOKENS);
     let (start, end) = (token("decoder_start_token_id", 0)?, token("eos_token_id", 1)?);
-    let encoder_alone = given.has_class("EncoderModel");
-    config.decoder =
-        (!encoder_alone && given.has_parameter("decoder.norm.weight", true)).then_some(DecoderConfig {
-            kind: DecoderKind::Attention(buckets),
-            depth: fields.depth("num_decoder_layers", depth)?,
-            own_outputs: given.has_parameter("decoder.lm_head.weight", !tied),
-            output_scale: if scaled { (channels as f64).powf(-0.5) } else { 1.0 },
-            start: Some(start as u32),
-            end: end as u32,
-        });
-    Ok((config.clone().into(), TextProcessor::new(config.room).into()))
+    config.decoder = has("decoder.norm.weight", true).then_some(DecoderConfig {
+        kind: DecoderKind::Attention(buckets),
+        depth: fields.depth("num_decoder_layers", depth)?,
+        own_outputs: has("decoder.lm_head.weight", !tied),
+        output_scale: if scaled { (channels as f64).powf(-0.5) } else { 1.0 },
+        start: Some(start as u32),
+        end: end as u32,
+    });
+    Ok(config)
 }

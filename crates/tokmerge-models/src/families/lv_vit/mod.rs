@@ -4,7 +4,7 @@
 mod arguments;
 
 use super::encoder;
-use crate::blocks::{Block, BlockConfig, QkvBias};
+use crate::blocks::{Block, BlockConfig, EncoderBlock, QkvBias};
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::heads::{largest, prefix_rows};
@@ -121,6 +121,7 @@ impl FamilyConfig for LvVitConfig {
             },
             experts: None,
             prefix: 1,
+            joining: None,
         }
     }
 
@@ -200,15 +201,17 @@ pub struct LvVit {
 }
 
 impl Family for LvVit {
-    type Block = Block;
-
     fn stem(&self, input: Input) -> Tokens {
         let images = input.images_of(self.config.img_size);
         with_class_token(self.patch_embed.forward(images), self.cls_token.val(), self.pos_embed.val())
     }
 
-    fn blocks(&self) -> &[Block] {
-        &self.blocks
+    fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block(&self, layer: usize) -> &dyn EncoderBlock {
+        &self.blocks[layer]
     }
 
     fn readout(&self) -> Readout {

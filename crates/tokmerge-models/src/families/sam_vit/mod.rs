@@ -8,7 +8,7 @@
 mod arguments;
 mod block;
 
-use crate::blocks::{BlockConfig, NormConfig, NormKind};
+use crate::blocks::{BlockConfig, EncoderBlock, NormConfig, NormKind};
 use crate::families::encoder;
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
@@ -134,6 +134,7 @@ impl FamilyConfig for SamVitConfig {
                 "it attends within windows of a map and by distances in it, and of merged tokens no map is left",
             ),
             tokens_are: TokenKind::Patches,
+            joining: None,
         }
     }
 
@@ -176,6 +177,7 @@ impl FamilyConfig for SamVitConfig {
             },
             experts: None,
             prefix: 0,
+            joining: None,
         }
     }
 
@@ -297,8 +299,6 @@ impl Neck {
 }
 
 impl Family for SamVit {
-    type Block = WindowBlock;
-
     fn stem(&self, input: Input) -> Tokens {
         let (items, images) = (input.items(), input.images_of(self.config.img_size));
         let (rows, columns) = self.config.grid();
@@ -311,8 +311,12 @@ impl Family for SamVit {
         Tokens::new(x, Layout::uniform(items, rows * columns), 0)
     }
 
-    fn blocks(&self) -> &[WindowBlock] {
-        &self.blocks
+    fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block(&self, layer: usize) -> &dyn EncoderBlock {
+        &self.blocks[layer]
     }
 
     fn readout(&self) -> Readout {

@@ -4,7 +4,7 @@
 mod arguments;
 
 use super::encoder;
-use crate::blocks::{Block, BlockConfig, NormConfig};
+use crate::blocks::{Block, BlockConfig, EncoderBlock, NormConfig};
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::heads::{average_from, normalised, prefix_rows};
@@ -133,6 +133,7 @@ impl FamilyConfig for StVitConfig {
             readout: Readout::All,
             positions: PositionUse::Free,
             tokens_are: TokenKind::Patches,
+            joining: None,
         }
     }
 
@@ -166,6 +167,7 @@ impl FamilyConfig for StVitConfig {
             head,
             experts: None,
             prefix: self.prefix(),
+            joining: None,
         }
     }
 
@@ -286,8 +288,6 @@ pub struct StVit {
 }
 
 impl Family for StVit {
-    type Block = Block;
-
     fn stem(&self, input: Input) -> Tokens {
         let Input::Clips(clips) = input else { panic!("the model takes clips") };
         let [items, _, frames, height, width] = clips.dims();
@@ -305,8 +305,12 @@ impl Family for StVit {
         Tokens::new(x, Layout::uniform(items, len), self.config.prefix())
     }
 
-    fn blocks(&self) -> &[Block] {
-        &self.blocks
+    fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block(&self, layer: usize) -> &dyn EncoderBlock {
+        &self.blocks[layer]
     }
 
     fn readout(&self) -> Readout {

@@ -4,7 +4,7 @@
 mod arguments;
 
 use super::encoder;
-use crate::blocks::{Block, BlockConfig, QkvBias};
+use crate::blocks::{Block, BlockConfig, EncoderBlock, QkvBias};
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::heads::prefix_rows;
@@ -107,6 +107,7 @@ impl FamilyConfig for T2tVitConfig {
             },
             experts: None,
             prefix: 1,
+            joining: None,
         }
     }
 
@@ -183,16 +184,18 @@ pub struct T2tVit {
 }
 
 impl Family for T2tVit {
-    type Block = Block;
-
     fn stem(&self, input: Input) -> Tokens {
         let patches = self.tokens_to_token.forward(input.images_of(self.config.img_size));
         // Training leaves the positions as they are.
         with_class_token(patches, self.cls_token.val(), self.pos_embed.val().detach())
     }
 
-    fn blocks(&self) -> &[Block] {
-        &self.blocks
+    fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block(&self, layer: usize) -> &dyn EncoderBlock {
+        &self.blocks[layer]
     }
 
     fn readout(&self) -> Readout {

@@ -285,6 +285,7 @@ impl FamilyConfig for TextConfig {
             readout: Readout::All,
             positions,
             tokens_are: TokenKind::Words,
+            joining: None,
         }
     }
 
@@ -320,6 +321,7 @@ impl FamilyConfig for TextConfig {
             head: HeadCost { outputs: self.num_classes as f64, per_item, ..HeadCost::default() },
             experts: None,
             prefix: self.added(),
+            joining: None,
         }
     }
 

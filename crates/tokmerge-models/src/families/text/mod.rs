@@ -6,7 +6,7 @@ mod config;
 mod decoder;
 mod distance;
 
-use crate::blocks::{Block, Context};
+use crate::blocks::{Block, Context, EncoderBlock};
 use crate::family::{Family, Heads};
 use crate::heads::{average_from, normalised, prefix_rows, unit};
 use crate::input::{Input, Texts};
@@ -82,7 +82,7 @@ impl Text {
     }
 
     /// Rows of the table of tokens, `[T, C]`, standing at places.
-    fn embed(&self, ids: &Arc<[u32]>, places: &Arc<[u32]>) -> Tensor<2> {
+    pub(crate) fn embed(&self, ids: &Arc<[u32]>, places: &Arc<[u32]>) -> Tensor<2> {
         let table = self.token_embed.val();
         let x = gather_rows(table, ids) * self.config.embedding_scale;
         self.placed(x, places)
@@ -126,8 +126,6 @@ fn sines_then_cosines(place: u32, channels: usize) -> impl Iterator<Item = f32> 
 }
 
 impl Family for Text {
-    type Block = Block;
-
     fn stem(&self, input: Input) -> Tokens {
         let Input::Texts(texts) = input else { panic!("the model takes texts") };
         let is_learned = self.config.positions == TextPositions::Learned;
@@ -149,8 +147,12 @@ impl Family for Text {
         }
     }
 
-    fn blocks(&self) -> &[Block] {
-        &self.blocks
+    fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block(&self, layer: usize) -> &dyn EncoderBlock {
+        &self.blocks[layer]
     }
 
     fn context(&self, _: usize, tokens: &Tokens) -> Context {

@@ -93,6 +93,7 @@ impl FamilyConfig for ViltConfig {
             readout: Readout::Prefix,
             positions: PositionUse::Free,
             tokens_are: TokenKind::PatchesAfterWords,
+            joining: None,
         }
     }
 
@@ -135,6 +136,7 @@ impl FamilyConfig for ViltConfig {
             },
             experts: None,
             prefix: self.prefix(),
+            joining: None,
         }
     }
 

@@ -7,7 +7,7 @@
 mod arguments;
 mod config;
 
-use crate::blocks::Block;
+use crate::blocks::{Block, EncoderBlock};
 use crate::family::{Family, FamilyConfig, Heads};
 use crate::heads::{normalised, prefix_rows};
 use crate::input::{Input, Texts};
@@ -152,8 +152,6 @@ fn interleaved(texts: &Layout, grids: &[(usize, usize)]) -> (Arc<[u32]>, Layout)
 }
 
 impl Family for Vilt {
-    type Block = Block;
-
     fn stem(&self, input: Input) -> Tokens {
         let Input::Questions { pixels, grids, texts } = input else {
             panic!("the model takes questions about pictures")
@@ -165,8 +163,12 @@ impl Family for Vilt {
         Tokens::new(gather_rows(all, &rows), layout, Prefix::AfterText { text, own: 1 })
     }
 
-    fn blocks(&self) -> &[Block] {
-        &self.blocks
+    fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block(&self, layer: usize) -> &dyn EncoderBlock {
+        &self.blocks[layer]
     }
 
     fn readout(&self) -> Readout {

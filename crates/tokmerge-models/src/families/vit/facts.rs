@@ -218,6 +218,7 @@ impl FamilyConfig for VitConfig {
             readout,
             positions,
             tokens_are: TokenKind::Patches,
+            joining: None,
         }
     }
 
@@ -265,6 +266,7 @@ impl FamilyConfig for VitConfig {
             head: self.head_cost(),
             experts: self.experts.map(|experts| ExpertCost::new(experts, self.depth)),
             prefix: self.prefix(),
+            joining: None,
         }
     }
 

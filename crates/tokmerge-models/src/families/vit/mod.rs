@@ -19,7 +19,7 @@ mod examples;
 mod facts;
 mod init;
 
-use crate::blocks::{AttentionPool, Context, RelativePositionBias};
+use crate::blocks::{AttentionPool, Context, EncoderBlock, RelativePositionBias};
 use crate::experts::{MixtureOfExperts, Routing};
 use crate::family::{Family, FamilyConfig, Heads};
 use crate::heads::{average, average_from, normalised, prefix_rows, unit, without_prefix};
@@ -66,13 +66,13 @@ pub struct Vit {
 }
 
 impl Family for Vit {
-    type Block = VitBlock;
-
     fn stem(&self, input: Input) -> Tokens {
         let mut tokens = match input {
             Input::Images(images) => self.embed_images(images),
             Input::Patches { pixels, grids } => self.embed_patches(pixels, &grids),
-            Input::Clips(_) | Input::Texts(_) | Input::Questions { .. } => panic!("the model takes images"),
+            Input::Clips(_) | Input::Texts(_) | Input::Questions { .. } | Input::ImageQuestions { .. } => {
+                panic!("the model takes images")
+            }
         };
         if let Some(norm) = &self.norm_pre {
             tokens.x = norm.forward(tokens.x);
@@ -80,8 +80,12 @@ impl Family for Vit {
         tokens
     }
 
-    fn blocks(&self) -> &[VitBlock] {
-        &self.blocks
+    fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block(&self, layer: usize) -> &dyn EncoderBlock {
+        &self.blocks[layer]
     }
 
     fn context(&self, layer: usize, tokens: &Tokens) -> Context {
@@ -152,6 +156,11 @@ impl Vit {
     pub(crate) fn map_experts(mut self, change: impl Fn(MixtureOfExperts) -> MixtureOfExperts) -> Self {
         self.blocks = self.blocks.into_iter().map(|block| block.map_experts(&change)).collect();
         self
+    }
+
+    /// The tokens that a pass has left, `[T, C]`, as a head that looks at all of them gets them.
+    pub(crate) fn encoded(&self, tokens: &Tokens) -> Tensor<2> {
+        normalised(tokens.x.clone(), self.norm.as_ref())
     }
 
     /// Tokens after the last block → the vector that the pool makes of them, normalised as the head gets it.

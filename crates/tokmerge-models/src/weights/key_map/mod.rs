@@ -18,6 +18,7 @@ mod marian;
 mod meta;
 mod names;
 mod open_clip;
+mod pali;
 mod sam_vit;
 mod source;
 mod swag;
@@ -81,6 +82,9 @@ pub const KEY_MAPS: &[&dyn KeyMap] = &[
     &mae_st::MaeSt,
     &sam_vit::SamVit,
     &vilt::Vilt,
+    // Of parts that other spellings would recognise.
+    &pali::Pali,
+    &pali::OwnPali,
     &texts::Texts,
     &t2t_vit::T2tVit,
     &meta::Meta,

@@ -75,6 +75,13 @@ impl Names {
         on_disk.strip_prefix(self.wrapper.as_str())
     }
 
+    /// The same file seen from inside one of its modules, whose encoder is at `base`. Names are then those inside that module.
+    #[must_use]
+    pub(super) fn within(&self, module: &str, base: &str) -> Self {
+        let wrapper = format!("{}{module}", self.wrapper);
+        Self { shapes: Arc::clone(&self.shapes), wrapper, base: base.to_owned() }
+    }
+
     /// All ways to see this file with one of `anchors` right after wrapper and base. A base is one of `bases` or
     /// empty; the longest that fits is taken.
     pub(super) fn seen_by(&self, anchors: &[&str], bases: &[&str]) -> Vec<Self> {

@@ -101,6 +101,14 @@ impl Source {
         self.parts.iter().filter_map(Part::name)
     }
 
+    /// The same of tensors in a module.
+    pub(super) fn below(mut self, module: &str) -> Self {
+        for name in self.parts.iter_mut().filter_map(Part::name_mut) {
+            name.insert_str(0, module);
+        }
+        self
+    }
+
     /// The same with the wrapper in front of every name.
     pub(super) fn on_disk(mut self, file: &Names) -> Self {
         for name in self.parts.iter_mut().filter_map(Part::name_mut) {
