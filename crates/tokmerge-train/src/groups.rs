@@ -24,6 +24,7 @@ impl Member {
 fn is_embedding(path: &str) -> bool {
     let of_tokens =
         ["pos_embed", "text_pos_embed", "token_embed", "type_embed", "modality_embed", "distance_bias"];
+    let path = ["tower.", "text."].iter().find_map(|part| path.strip_prefix(part)).unwrap_or(path);
     of_tokens.iter().any(|name| path.starts_with(name))
         || path.ends_with("_token")
         || path.ends_with(".distance_bias")

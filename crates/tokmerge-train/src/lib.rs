@@ -14,6 +14,7 @@ mod data;
 mod distill;
 mod ema;
 mod error;
+mod freeze;
 mod gradients;
 mod groups;
 mod log;

@@ -2,6 +2,7 @@
 
 use crate::data::{self, Data, View};
 use crate::error::TrainError;
+use crate::freeze;
 use crate::lora;
 use crate::loss::Loss;
 use crate::recipe::{PoolRecipe, Recipe};
@@ -110,6 +111,7 @@ impl Start {
         if let Some(lora) = &recipe.lora {
             lora::targets(&network, lora)?;
         }
+        freeze::check(&network, &recipe.train.frozen)?;
         let replicas = vec![device.clone(); recipe.train.replicas];
         Ok(Self { setup: Setup { recipe, data, loss, architecture, origin, device, replicas }, network })
     }

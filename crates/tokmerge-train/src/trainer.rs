@@ -5,6 +5,7 @@ use crate::data::{BatchOptions, Batches, TargetKind, Targets, TextView, TrainBat
 use crate::distill::Teacher;
 use crate::ema::Ema;
 use crate::error::TrainError;
+use crate::freeze;
 use crate::gradients;
 use crate::log::{Log, StepRow};
 use crate::lora;
@@ -182,15 +183,17 @@ impl Trainer {
             Some(lora) => lora::attach(network, lora, recipe.train.seed, saved, &setup.device),
             None => Ok(network),
         };
+        let frozen = |network| freeze::frozen(network, &recipe.train.frozen);
         let ema = recipe.train.ema;
         let (network, ema, step, record) = match saved {
             None => {
-                let network = adapted(network, None)?;
+                let network = frozen(adapted(network, None)?);
                 let ema = ema.map(|decay| Ema::new(decay, &network, &setup.device));
                 (network, ema, 0, None)
             }
             Some(Saved { position, weights, ema: average, optimizer: record }) => {
-                let network = adapted(assign(network, &weights, &setup.device), Some(&weights))?;
+                let network = assign(network, &weights, &setup.device);
+                let network = frozen(adapted(network, Some(&weights))?);
                 let average = ema.zip(average);
                 let ema =
                     average.map(|(decay, average)| Ema::resume(decay, &network, &average, &setup.device));

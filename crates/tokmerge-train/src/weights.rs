@@ -19,17 +19,23 @@ const PLAIN: f64 = 0.02;
 /// experts of a layer begin alike, as V-MoE's do. T5's begin as in T5X, which its attention without a scale needs to learn.
 pub(crate) fn random(config: &Config, precision: Precision, seed: u64, device: &Device) -> Network {
     let t5 = match config {
-        Config::Text(text) if text.block.logit_scale == LogitScale::One => Some(text.block.clone()),
+        Config::Text(text) => Some(("", &text.block)),
+        Config::Pali(pali) => Some(("text.", &pali.text.block)),
         _ => None,
     };
+    let t5 = t5.filter(|(_, block)| block.logit_scale == LogitScale::One);
     let drawn = |path: &str, shape: &[usize]| {
-        if let Some(block) = &t5 {
+        if let Some((prefix, block)) = t5
+            && let Some(path) = path.strip_prefix(prefix)
+        {
             return of_t5(block, path, shape);
         }
         // Of clips there are several: `pos_embed_spatial` and others.
         let of_its_own = ["latent", "smooth"].iter().any(|name| path.rsplit('.').next() == Some(name));
-        let is_drawn =
-            path.starts_with("pos_embed") || of_its_own || (path.ends_with(".weight") && shape.len() > 1);
+        let is_drawn = path.starts_with("pos_embed")
+            || path == "tower.pos_embed"
+            || of_its_own
+            || (path.ends_with(".weight") && shape.len() > 1);
         is_drawn.then_some(Deviation::of_all(PLAIN))
     };
     // What begins otherwise (the turns of mixed rotary positions) draws from the device's generator when it is made.

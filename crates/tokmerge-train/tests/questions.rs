@@ -106,9 +106,52 @@ fn what_is_no_list_of_questions_is_refused_in_one_line() {
         ("data.train=\"scenes:10\"", "scenes:10"),
         ("regularisation.flip=0.5", "regularisation.flip is a setting of"),
         ("data.max_tokens=2", "`max_tokens` is 2"),
+        ("train.frozen=[\"towr\"]", "train.frozen names towr"),
     ] {
         let error = Start::open(recipe(dir.path(), &[change]), &Device::flex()).expect_err("refused");
         let error = error.to_string();
         assert!(error.contains(said) && !error.contains('\n'), "{change}: {error}");
     }
+}
+
+/// A tower of images with a language model: full, with a frozen tower, and additions of low rank, each merging in between.
+#[test]
+fn a_model_that_writes_learns_to_answer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    list(dir.path(), 6);
+    let text = |model: &str| {
+        format!(
+            "merge = \"stm:p=2,layer=5\"\n[model]\n{model}\n[data]\ntrain = \"questions:16\"\nval = {:?}\n\
+             [schedule]\nlr = 1e-3\n[train]\nepochs = 1\nbatch_size = 8\nfrozen = [\"tower\"]\n",
+            dir.path().join("list")
+        )
+    };
+    let drawn = text("name = \"pali_tiny\"\nimg_size = 24");
+    let first = dir.path().join("first");
+    let start = common::start(common::parsed(&drawn, &["regularisation.dropout=0.1"]));
+    let summary = Trainer::new(start, &first).expect("a run").run(&mut ()).expect("trained");
+    let accuracies = &summary.validations[0].accuracies;
+    assert!(accuracies.iter().all(|found| found.top1.is_some() && found.bleu.is_none()));
+    assert!(accuracies[1].mean_tokens < accuracies[0].mean_tokens, "{accuracies:?}");
+    let given = text(&format!("name = \"local-dir:{}\"\nweights = \"pretrained\"", first.display()));
+    let values = |dir: &Path, name: &str| {
+        let file = tokmerge_checkpoint::Checkpoint::open(&dir.join("model.safetensors")).expect("weights");
+        file.get(name).unwrap_or_else(|| panic!("{name}")).to_f32().expect("f32").into_owned()
+    };
+    let tuned = |name: &str, changes: &[&str]| {
+        let run = dir.path().join(name);
+        let trainer =
+            Trainer::new(common::start(common::parsed(&given, changes)), &run).expect("a run");
+        trainer.run(&mut ()).expect("trained");
+        run
+    };
+    let frozen = tuned("frozen", &[]);
+    let same = |run: &Path, name: &str| values(run, name) == values(&first, name);
+    let (tower, text) = ("tower.blocks.0.attn.qkv.weight", "text.blocks.0.attn.qkv.weight");
+    assert!(same(&frozen, tower) && !same(&frozen, text));
+    let whole = tuned("whole", &["train.frozen=[]"]);
+    assert!(!same(&whole, tower) && !same(&whole, text));
+    let lora = tuned("lora", &["lora={rank=2,targets=[\"text.blocks.0\"],also=[\"projector\"]}"]);
+    assert!(same(&lora, tower) && !same(&lora, text) && !same(&lora, "projector.weight"));
+    assert!(same(&lora, "text.token_embed"));
 }

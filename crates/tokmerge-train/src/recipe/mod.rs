@@ -580,6 +580,9 @@ pub struct TrainRecipe {
     /// Compute precision.
     #[serde(default)]
     pub dtype: DtypeRecipe,
+    /// Parts of the model whose weights stay as they begin, by the beginnings of their paths: `tower` of a PaLI, `blocks.0`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
     /// What is computed again to save memory. It changes no weight, but for rounding with `stm` or LayerScale.
     #[serde(default)]
     pub recompute: Recompute,
