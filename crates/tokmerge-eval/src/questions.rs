@@ -378,7 +378,8 @@ fn mean(scores: &[f64], people: bool) -> (f64, (f64, f64)) {
 
 /// The mean score of every kind.
 fn kinds(list: &QuestionList, scores: &[Option<f64>]) -> Vec<KindAccuracy> {
-    let (mut places, mut found): (HashMap<&str, usize>, Vec<(&str, Vec<f64>)>) = Default::default();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut found: Vec<(&str, Vec<f64>)> = Vec::new();
     for (question, score) in list.questions().iter().zip(scores) {
         if let (Some(kind), Some(score)) = (&question.kind, score) {
             let place = *places.entry(kind).or_insert(found.len());

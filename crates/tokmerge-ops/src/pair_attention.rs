@@ -23,9 +23,17 @@ pub(crate) struct PairPlan {
     precision: Precision,
     offsets: [Arc<[usize]>; 2],
     key_bias: Option<Arc<[f32]>>,
-    /// Row of the table for every pair, and where the pairs of each item begin.
-    pairs: Option<(Arc<[u8]>, Arc<[usize]>)>,
+    pairs: Option<PairPlaces>,
     sight: Sight,
+}
+
+/// Which biases pairs have.
+#[derive(Clone, Debug)]
+struct PairPlaces {
+    /// Row of the table for every pair.
+    rows: Arc<[u8]>,
+    /// Where the pairs of each item begin.
+    starts: Arc<[usize]>,
 }
 
 impl PairPlan {
@@ -36,7 +44,7 @@ impl PairPlan {
             Some(PairBias::Shared(_)) => return None,
             Some(PairBias::Rows(PairRows { table, rows })) => {
                 let starts = PairRows::starts(q_layout, spec.layout);
-                (Some((rows.clone(), starts.into())), Some(table.clone()))
+                (Some(PairPlaces { rows: rows.clone(), starts: starts.into() }), Some(table.clone()))
             }
         };
         let sight = match spec.mask {
@@ -61,7 +69,11 @@ impl PairPlan {
             kv,
             offsets: [&self.offsets[0], &self.offsets[1]],
             key_bias: self.key_bias.as_deref(),
-            pair_bias: pair_bias.map(|((rows, starts), table)| PairTable { table, rows, starts }),
+            pair_bias: pair_bias.map(|(PairPlaces { rows, starts }, table)| PairTable {
+                table,
+                rows,
+                starts,
+            }),
             sight: self.sight,
         }
     }

@@ -19,6 +19,7 @@ pub(crate) struct Pass {
 
 /// What a batch is to give, and so what is minimised.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of a batch")]
 pub(crate) enum Target {
     /// `[B, classes]`, and a loss of logits of classes.
     Classes { targets: Tensor<2>, loss: Loss },
@@ -93,6 +94,7 @@ impl Pass {
 
     /// As [`gradients`](Self::gradients), with the batch dealt out to copies of the model, one on each device, which
     /// work at the same time (burn's data parallelism: `fork`, and gradients that come together on one device).
+    #[expect(clippy::too_many_arguments, reason = "what a step knows of its batch and of the devices")]
     pub(crate) fn gradients_apart(
         &self,
         network: &Network,

@@ -135,13 +135,12 @@ fn a_model_that_writes_learns_to_answer() {
     assert!(accuracies[1].mean_tokens < accuracies[0].mean_tokens, "{accuracies:?}");
     let given = text(&format!("name = \"local-dir:{}\"\nweights = \"pretrained\"", first.display()));
     let values = |dir: &Path, name: &str| {
-        let file = tokmerge_checkpoint::Checkpoint::open(&dir.join("model.safetensors")).expect("weights");
+        let file = tokmerge_checkpoint::Checkpoint::open(dir.join("model.safetensors")).expect("weights");
         file.get(name).unwrap_or_else(|| panic!("{name}")).to_f32().expect("f32").into_owned()
     };
     let tuned = |name: &str, changes: &[&str]| {
         let run = dir.path().join(name);
-        let trainer =
-            Trainer::new(common::start(common::parsed(&given, changes)), &run).expect("a run");
+        let trainer = Trainer::new(common::start(common::parsed(&given, changes)), &run).expect("a run");
         trainer.run(&mut ()).expect("trained");
         run
     };

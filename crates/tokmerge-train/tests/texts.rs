@@ -123,7 +123,7 @@ fn pairs_of_a_file_are_split_and_additions_of_low_rank_are_trained() {
     trainer.run(&mut ()).expect("trained");
     let changed = |name: &str| {
         let of = |dir: &Path| {
-            let file = Checkpoint::open(&dir.join("model.safetensors")).expect("weights");
+            let file = Checkpoint::open(dir.join("model.safetensors")).expect("weights");
             file.get(name).unwrap_or_else(|| panic!("{name}")).to_f32().expect("f32").into_owned()
         };
         of(&first) != of(&second)
