@@ -35,7 +35,7 @@ fn written_and_opened(model: &Model, dir: &Path) -> Model {
     values.values_mut().for_each(|values| values.values.iter_mut().for_each(|value| *value *= 1.5));
     let views = values.iter().map(|(name, values)| TensorView::from_f32(name, &values.shape, &values.values));
     let views: Vec<_> = views.map(Result::unwrap).collect();
-    save_safetensors(&dir.join("model.safetensors"), views, &BTreeMap::new()).unwrap();
+    save_safetensors(dir.join("model.safetensors"), views, &BTreeMap::new()).unwrap();
     let opened = open(dir, Weights::Pretrained);
     let found = parameters::read(opened.network());
     assert_eq!(found.len(), values.len());
@@ -63,8 +63,8 @@ fn a_model_of_questions_is_opened_as_it_was_written() {
     assert_eq!((picture.shorter, picture.longer), (32, 53));
     // Pictures that are prepared in another way than those of the name.
     let (mean, std) = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]);
-    let picture = ViltPreprocess { longer: 50, mean, std, ..processor.picture.clone() };
-    let model = model.with_processor(QuestionProcessor { picture, ..processor }.into());
+    let picture = ViltPreprocess { longer: 50, mean, std, ..picture.clone() };
+    let model = model.with_processor(QuestionProcessor { picture: picture.into(), ..processor }.into());
     let opened = written_and_opened(&model, &dir.path().join("written"));
     assert_eq!(opened.class_names(), ["circle", "square"]);
 
@@ -108,7 +108,7 @@ fn pictures_of_questions_that_make_no_sense_are_refused_in_one_line() {
             weights: Weights::Random,
             ..ModelOptions::new(format!("local-dir:{}", dir.path().display()))
         };
-        let error = Model::open(&options, &Device::flex()).err().expect("refused").to_string();
+        let error = Model::open(&options, &Device::flex()).expect_err("refused").to_string();
         assert!(error.contains("config.json") && !error.contains('\n'), "{name}: {error}");
     }
 }

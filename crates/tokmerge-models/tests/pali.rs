@@ -311,7 +311,7 @@ fn a_saved_model_is_the_same_when_it_is_opened_again() {
         TensorView::new(name, Dtype::F32, shape, bytes).unwrap_or_else(|error| panic!("{error}"))
     });
     let metadata = BTreeMap::from([(TRAINED_WITH.to_owned(), STM.to_owned())]);
-    save_safetensors(&saved.path().join("model.safetensors"), views.collect::<Vec<_>>(), &metadata)
+    save_safetensors(saved.path().join("model.safetensors"), views.collect::<Vec<_>>(), &metadata)
         .expect("written");
     let again = open(saved.path());
     assert_eq!((again.config(), again.trained_with()), (model.config(), model.trained_with()));

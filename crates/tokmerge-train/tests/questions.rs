@@ -38,7 +38,7 @@ fn recipe(dir: &Path, changes: &[&str]) -> Recipe {
 
 fn list(dir: &Path, count: u64) {
     let questions = Questions::of(Split::Validation).with_side(24).expect("a side");
-    write_questions(&questions, &dir.join("list"), 0..count).expect("a list");
+    write_questions(&questions, dir.join("list"), 0..count).expect("a list");
 }
 
 fn opened(dir: &Path) -> Model {

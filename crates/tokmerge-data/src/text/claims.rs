@@ -248,7 +248,7 @@ mod tests {
             refused(&format!(r#""normalizer": {{"type": "Sequence", "normalizers": [{lower}]}}"#))
                 .contains("64")
         );
-        let places = vec![r#"{"Sequence": {"id": "A", "type_id": 0}}"#; 9].join(",");
+        let places = [r#"{"Sequence": {"id": "A", "type_id": 0}}"#; 9].join(",");
         let template = format!(r#""post_processor": {{"type": "TemplateProcessing", "single": [{places}]}}"#);
         assert!(refused(&template).contains("8 times"));
         let pattern = format!(
