@@ -178,3 +178,14 @@ fn options_come_from_the_environment_too() {
     assert_eq!((&result["dtype"], &result["merge"]), (&"bf16".into(), &"tome:r=16".into()));
     assert_eq!(result["threads"], 1);
 }
+
+/// What it is taught are random texts.
+#[test]
+fn training_of_models_that_write_is_timed() {
+    let desk = Desk::new();
+    let bench = "bench --train --model pali_tiny --random-weights --batch-size 1 --duration 0.1 --json";
+    let rows = desk.run(&format!("{bench} --merge none --merge tome:r=1")).ok().json();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row["images_per_second"].as_f64() > Some(0.0)), "{rows:?}");
+    desk.run(&format!("{bench} --recompute blocks")).fails(&["--recompute blocks", "decoder"]);
+}

@@ -6,7 +6,7 @@ use crate::args::{
 };
 use crate::memory;
 use crate::output;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -79,7 +79,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     };
     let peaks = if args.peak { peaks(args) } else { Vec::new() };
     let results = if args.train {
-        model.require_head()?;
+        // A model that writes learns from what it is to write.
+        if !model.config().writes() {
+            model.require_head()?;
+        } else if args.recompute != Recompute::Nothing {
+            bail!(
+                "--recompute {} is for models without a decoder, which keeps what its blocks compute; leave it out",
+                args.recompute
+            );
+        }
         memory::keep();
         bench_training(&model, &reductions, options, args.recompute)?
     } else {
