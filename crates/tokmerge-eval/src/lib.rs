@@ -31,4 +31,6 @@ pub use questions::{
 };
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};
-pub use written::{WrittenAccuracy, WrittenError, WrittenOptions, evaluate_answers, evaluate_written};
+pub use written::{
+    MOST_OF_ANSWER, WrittenAccuracy, WrittenError, WrittenOptions, evaluate_answers, evaluate_written,
+};

@@ -11,7 +11,7 @@ use tokmerge_data::{
 };
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_metrics::{Bleu, ChrF, Tokenizer, most_frequent};
-use tokmerge_models::{Batch, Convention, GenerateError, GenerateOptions, Model};
+use tokmerge_models::{Batch, Convention, GenerateError, GenerateOptions, Model, MostTokens};
 
 /// How texts are written and counted.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,18 @@ pub struct WrittenOptions {
     pub tokenizer: Tokenizer,
     /// How operations are counted.
     pub convention: Convention,
+}
+
+/// Tokens of an answer to a question at most, the end included.
+pub const MOST_OF_ANSWER: usize = 8;
+
+impl WrittenOptions {
+    /// Those of answers to questions, which are short.
+    #[must_use]
+    pub fn of_answers() -> Self {
+        let length = MostTokens::Fixed(MOST_OF_ANSWER);
+        Self { generate: GenerateOptions { length, ..GenerateOptions::default() }, ..Self::default() }
+    }
 }
 
 impl Default for WrittenOptions {

@@ -231,19 +231,24 @@ impl InputShape {
         4 * self.len()
     }
 
-    /// Items of standard normal values, the same for the same seed: never zeros, which some processors multiply faster. Texts
-    /// are as long as the model takes them.
+    /// Rows of the table of tokens, and tokens of a text or question at most; `None` of what has no texts.
     #[must_use]
-    pub fn random(&self, items: usize, seed: u64) -> Batch {
-        let mut random = Random::new(seed);
-        let tokens = match *self {
+    pub fn texts(&self) -> Option<(usize, usize)> {
+        match *self {
             Self::Text { vocabulary, most } => Some((vocabulary, most)),
             Self::Question { vocabulary, room, .. } | Self::ImageQuestion { vocabulary, room, .. } => {
                 Some((vocabulary, room))
             }
             Self::Image { .. } | Self::Patches { .. } | Self::Clip { .. } => None,
-        };
-        let texts = tokens.map_or_else(Vec::new, |(vocabulary, len)| {
+        }
+    }
+
+    /// Items of standard normal values, the same for the same seed: never zeros, which some processors multiply faster. Texts
+    /// are as long as the model takes them.
+    #[must_use]
+    pub fn random(&self, items: usize, seed: u64) -> Batch {
+        let mut random = Random::new(seed);
+        let texts = self.texts().map_or_else(Vec::new, |(vocabulary, len)| {
             let mut text = || (0..len).map(|_| random.below(vocabulary.max(1)) as u32).collect::<Vec<_>>();
             (0..items).map(|_| TokenIds::words(text())).collect()
         });

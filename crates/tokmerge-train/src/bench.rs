@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_optim::ModuleOptimizer;
 use std::collections::BTreeMap;
 use std::time::Instant;
-use tokmerge_eval::{BenchOptions, Rounds, Speed};
+use tokmerge_eval::{BenchOptions, MOST_OF_ANSWER, Rounds, Speed};
 use tokmerge_merge::Reduction;
 use tokmerge_models::{Answers, DropRates, InputShape, Model, Network, NotFinite};
 use tokmerge_nn::parameters::assign;
@@ -25,7 +25,8 @@ struct Learner {
 }
 
 /// Times steps of training (forward, backward, AdamW) at several ways of merging in turn, one step each per round, on
-/// random normal images, or on random texts: a model that writes is taught texts as long as those that it reads. Each way trains a copy of the model of its own.
+/// random normal images, or on random texts: a model that writes is taught texts as long as those that it reads, and
+/// of questions short answers. Each way trains a copy of the model of its own.
 ///
 /// # Errors
 /// When an output of the model is not finite.
@@ -79,21 +80,36 @@ pub fn bench_training(
     Ok(rounds.speeds(reductions, &counts, options.batch_size))
 }
 
-/// Tokens of an answer to a question, the end included.
-const ANSWER: usize = 8;
-
 /// Random texts to be written: as long as those that go in, or as answers to questions are.
 fn answers(shape: &InputShape, items: usize) -> Answers {
-    let (vocabulary, len) = match *shape {
-        InputShape::Text { vocabulary, most } => (vocabulary, most),
-        InputShape::Question { vocabulary, room, .. } => (vocabulary, ANSWER.min(room)),
-        _ => (1, 1),
-    };
-    Answers::new(&InputShape::Text { vocabulary, most: len }.random(items, 3).texts)
+    let answer = shape.texts().map(|(vocabulary, room)| InputShape::Text {
+        vocabulary,
+        most: if shape.pixels() > 0 { MOST_OF_ANSWER.min(room) } else { room },
+    });
+    Answers::new(&answer.map_or_else(Vec::new, |answer| answer.random(items, 3).texts))
 }
 
 /// Operations, tokens left and activations of one item of a forward pass.
 fn count(model: &Model, reduction: &Reduction, options: &BenchOptions) -> Result<[f64; 3], NotFinite> {
     let measured = model.measure(model.input().random(1, 2), reduction, options.convention)?;
     Ok([measured.gmacs[0], measured.tokens_left[0] as f64, measured.mega_activations[0]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answers;
+    use tokmerge_models::InputShape;
+
+    #[test]
+    fn what_is_to_be_written_is_of_the_models_own_tokens() {
+        let len = |shape: InputShape| {
+            let answers = answers(&shape, 3);
+            assert!(answers.layout.items() == 3 && answers.ids.iter().any(|id| *id > 0));
+            answers.layout.range(2).len()
+        };
+        assert_eq!(len(InputShape::Text { vocabulary: 90, most: 20 }), 20);
+        let of_patches = InputShape::Question { channels: 3, patch: 8, most: 9, vocabulary: 90, room: 20 };
+        let of_images = InputShape::ImageQuestion { channels: 3, size: (24, 24), vocabulary: 90, room: 20 };
+        assert_eq!((len(of_patches), len(of_images)), (8, 8));
+    }
 }

@@ -94,7 +94,8 @@ pub(crate) fn processor(own: &Processor, recipe: &Recipe, data: &mut Data) -> Re
     })
 }
 
-/// Refuses a model that cannot learn from texts as they are.
+/// Refuses a model that cannot learn from texts or questions as they are, and what of a recipe a model that writes does
+/// not heed.
 pub(crate) fn writes(recipe: &Recipe, architecture: &Architecture, data: &Data) -> Result<(), TrainError> {
     let wrong = |text: String| Err(TrainError::Data(text));
     let config = &architecture.config;
@@ -108,23 +109,30 @@ pub(crate) fn writes(recipe: &Recipe, architecture: &Architecture, data: &Data) 
             architecture.size_name()
         ));
     }
-    if data.measure() != Measure::Texts {
-        return Ok(());
-    }
-    if !config.writes() {
+    if data.measure() == Measure::Texts && !config.writes() {
         return wrong(format!(
             "{} says something of texts and writes none, and what it should learn is not known; take a model with a decoder, \
              e.g. t5_v1_1_small",
             architecture.size_name()
         ));
     }
-    if recipe.train.recompute == Recompute::Blocks {
-        return wrong(
-            "train.recompute is \"blocks\", and a decoder keeps what its blocks compute; leave it out"
-                .to_owned(),
-        );
+    let unheeded = [
+        (
+            recipe.train.recompute == Recompute::Blocks,
+            "train.recompute is \"blocks\", and a decoder keeps what its blocks compute",
+        ),
+        (
+            recipe.train.loss == Some(Loss::Bce),
+            "train.loss is \"bce\", and a model that writes learns every next token by cross-entropy",
+        ),
+    ];
+    if config.writes()
+        && let Some((_, reason)) = unheeded.iter().find(|(is_given, _)| *is_given)
+    {
+        return wrong(format!("{reason}; leave it out"));
     }
-    if architecture.processor.tokenizer().is_none() {
+    let takes_texts = matches!(architecture.processor.media(), Media::Text | Media::Question);
+    if takes_texts && architecture.processor.tokenizer().is_none() {
         return wrong(format!("{}: {}", architecture.size_name(), TextError::NoTokenizer));
     }
     Ok(())

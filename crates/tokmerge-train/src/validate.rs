@@ -13,10 +13,7 @@ use tokmerge_eval::{
     evaluate_answers, evaluate_lists, evaluate_questions, evaluate_written,
 };
 use tokmerge_merge::Method;
-use tokmerge_models::{Convention, GenerateError, GenerateOptions, MostTokens, Network};
-
-/// Tokens of an answer to a question at most.
-const MOST_OF_ANSWER: usize = 8;
+use tokmerge_models::{Convention, GenerateError, Network};
 
 /// Which weights were measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,13 +98,10 @@ pub(crate) fn validate(
             found.map_err(written)?.into_iter().map(Accuracy::from).collect()
         }
         Source::QuestionList { list, .. } if model.config().writes() => {
-            let generate =
-                GenerateOptions { length: MostTokens::Fixed(MOST_OF_ANSWER), ..Default::default() };
             let options = WrittenOptions {
                 batch_size: options.reading.batch_size,
                 convention: options.convention,
-                generate,
-                ..WrittenOptions::default()
+                ..WrittenOptions::of_answers()
             };
             let found = evaluate_answers(&model, &reductions, list, &options, &mut |_| ());
             let found = found.map_err(written)?.into_iter().map(Accuracy::from);

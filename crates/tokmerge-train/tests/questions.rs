@@ -127,6 +127,14 @@ fn a_model_that_writes_learns_to_answer() {
         )
     };
     let drawn = text("name = \"pali_tiny\"\nimg_size = 24");
+    for (change, said) in [
+        ("train.recompute=\"blocks\"", "train.recompute is \"blocks\""),
+        ("train.loss=\"bce\"", "train.loss is \"bce\""),
+    ] {
+        let error = Start::open(common::parsed(&drawn, &[change]), &Device::flex()).expect_err("refused");
+        let error = error.to_string();
+        assert!(error.contains(said) && !error.contains('\n'), "{change}: {error}");
+    }
     let first = dir.path().join("first");
     let start = common::start(common::parsed(&drawn, &["regularisation.dropout=0.1"]));
     let summary = Trainer::new(start, &first).expect("a run").run(&mut ()).expect("trained");

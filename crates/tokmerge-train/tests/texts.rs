@@ -138,6 +138,7 @@ fn what_cannot_be_learned_is_refused_in_one_line() {
         ("data.train=\"sentences:many\"", "makes up no sentences"),
         ("data.train=\"texts.txt\"", "ends in .tsv"),
         ("train.recompute=\"blocks\"", "train.recompute is \"blocks\""),
+        ("train.loss=\"bce\"", "learns every next token by cross-entropy"),
         ("regularisation.flip=0.5", "regularisation.flip is a setting of images and clips"),
         ("regularisation.mixup=0.5", "regularisation.mixup is a setting of"),
         ("model.name=\"bert_base_uncased\"", "writes none"),

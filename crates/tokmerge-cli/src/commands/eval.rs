@@ -132,6 +132,19 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints what every method made of something, a line of JSON each.
+pub(crate) fn print_json<T: Serialize>(args: &EvalArgs, model: &Model, found: &[T]) -> Result<()> {
+    #[derive(Serialize)]
+    struct Row<'a, T> {
+        model: String,
+        dtype: &'static str,
+        #[serde(flatten)]
+        accuracy: &'a T,
+    }
+    let dtype = args.model.dtype.name();
+    found.iter().try_for_each(|accuracy| output::json(&Row { model: model.name(), dtype, accuracy }))
+}
+
 impl EvalArgs {
     /// How a model that takes such files is evaluated.
     pub(crate) fn options(&self, media: Media) -> EvalOptions {

@@ -1,21 +1,12 @@
 //! `tokmerge eval PAIRS.csv` of a model of texts: pairs of sentences with scores.
 
-use super::eval::EvalArgs;
+use super::eval::{EvalArgs, print_json};
 use crate::args::{batch_of, bind};
 use crate::output;
 use crate::progress::Progress;
 use anyhow::{Result, bail};
-use serde::Serialize;
 use std::process::ExitCode;
 use tokmerge::{Media, Method, Model, Observer, PairsAccuracy, evaluate_pairs, read_pairs};
-
-#[derive(Serialize)]
-struct Row<'a> {
-    model: String,
-    dtype: &'static str,
-    #[serde(flatten)]
-    accuracy: &'a PairsAccuracy,
-}
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     if args.predictions.is_some() || args.results_file.is_some() {
@@ -45,9 +36,7 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
 fn print(args: &EvalArgs, model: &Model, found: &[PairsAccuracy], batch_size: usize) -> Result<()> {
     let dtype = args.model.dtype.name();
     if args.output.json {
-        return found
-            .iter()
-            .try_for_each(|accuracy| output::json(&Row { model: model.name(), dtype, accuracy }));
+        return print_json(args, model, found);
     }
     output::line(format!(
         "{}, {dtype}, {} pairs of sentences, batch {batch_size}, {} threads",

@@ -1,25 +1,16 @@
 //! `tokmerge eval PAIRS.tsv` of a model that writes: texts with what is to be written of them.
 
-use super::eval::EvalArgs;
+use super::eval::{EvalArgs, print_json};
 use crate::args::{batch_of, bind};
 use crate::output;
 use crate::progress::Progress;
 use anyhow::{Result, bail};
-use serde::Serialize;
 use std::process::ExitCode;
 use tokmerge::text::read_text_pairs;
 use tokmerge::{
-    GenerateOptions, Media, Method, Model, MostTokens, Observer, QuestionList, WrittenAccuracy,
-    WrittenOptions, evaluate_answers, evaluate_written,
+    Media, Method, Model, Observer, QuestionList, WrittenAccuracy, WrittenOptions, evaluate_answers,
+    evaluate_written,
 };
-
-#[derive(Serialize)]
-struct Row<'a> {
-    model: String,
-    dtype: &'static str,
-    #[serde(flatten)]
-    accuracy: &'a WrittenAccuracy,
-}
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     refuse_classes(args)?;
@@ -41,9 +32,6 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tokens of an answer to a question at most.
-const MOST_OF_ANSWER: usize = 8;
-
 /// The same of a list of questions, whose answers the model writes.
 pub(crate) fn of_questions(
     args: &EvalArgs,
@@ -53,13 +41,10 @@ pub(crate) fn of_questions(
 ) -> Result<ExitCode> {
     refuse_classes(args)?;
     let reductions = bind(model, methods)?;
-    let generate =
-        GenerateOptions { length: MostTokens::Fixed(MOST_OF_ANSWER), ..GenerateOptions::default() };
     let options = WrittenOptions {
         batch_size: batch_of(args.batch_size, 32, model.media()),
         convention: args.output.convention,
-        generate,
-        ..WrittenOptions::default()
+        ..WrittenOptions::of_answers()
     };
     let mut progress = Progress::of(Media::Question, list.questions().len() * reductions.len());
     let found = evaluate_answers(model, &reductions, list, &options, &mut |done| progress.done(done));
@@ -82,9 +67,7 @@ fn refuse_classes(args: &EvalArgs) -> Result<()> {
 fn print(args: &EvalArgs, model: &Model, found: &[WrittenAccuracy], options: &WrittenOptions) -> Result<()> {
     let dtype = args.model.dtype.name();
     if args.output.json {
-        return found
-            .iter()
-            .try_for_each(|accuracy| output::json(&Row { model: model.name(), dtype, accuracy }));
+        return print_json(args, model, found);
     }
     output::line(format!(
         "{}, {dtype}, {} {}, batch {}, {} threads",
