@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn intervals_hold_the_correlation_and_shrink_with_pairs() {
         let (low, high) = interval(0.82, 1379);
-        assert!((0.79..0.82).contains(&low) && (0.82..0.85).contains(&high), "{low} {high}");
+        assert!((low - 0.799).abs() < 5e-4 && (high - 0.839).abs() < 5e-4, "{low} {high}");
         assert_eq!(interval(0.5, 3), (-1.0, 1.0));
         assert!(interval(1.0, 10).1 <= 1.0);
     }

@@ -7,7 +7,7 @@
 //! the optimiser's memory, and all but the factors stays as it was.
 
 use crate::error::TrainError;
-use crate::recipe::LoraRecipe;
+use crate::recipe::{LoraRecipe, lora_also};
 use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId, Reparameterizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,8 +55,10 @@ pub(crate) fn targets(network: &Network, recipe: &LoraRecipe) -> Result<BTreeSet
             found.insert(layer.clone());
         }
     }
-    for name in recipe.also.iter().flatten() {
-        let paths = shapes(network);
+    let paths = shapes(network);
+    // A model that writes has no head, and the default names one.
+    let named = recipe.also.iter().filter(|_| recipe.also != lora_also());
+    for name in named {
         if !paths.keys().any(|path| trains(std::slice::from_ref(name), path)) {
             return Err(TrainError::Data(format!(
                 "lora.also names {name}, and the model has no part of that name; give names such as head, norm or pos_embed"
@@ -134,7 +136,7 @@ impl Reparameterizer for &mut Attach<'_> {
     ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
         let layer = path.strip_suffix(".weight");
         if !layer.is_some_and(|layer| self.targets.contains(layer)) {
-            return (param.set_require_grad(trains(&self.recipe.also(), path)), None);
+            return (param.set_require_grad(trains(&self.recipe.also, path)), None);
         }
         let shape = param.lazy_shape();
         let (outputs, inputs) = (shape[0], shape[1]);

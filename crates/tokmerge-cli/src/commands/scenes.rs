@@ -39,7 +39,8 @@ pub(crate) struct ScenesArgs {
     /// Width and height in pixels [default: 96, of clips 64]
     #[arg(long, value_name = "PIXELS")]
     pub(crate) side: Option<usize>,
-    /// Which: for validation, for training (those that data.train = "scenes:N", "clips:N", "questions:N" or "sentences:N" in a recipe draws), or samples
+    /// Which: for validation, for training (those that data.train = "scenes:N", "clips:N", "questions:N" or "sentences:N"
+    /// in a recipe draws), or samples
     #[arg(
         long,
         value_parser = one_of::<Split>(Split::ALL.map(Split::name)),

@@ -1,9 +1,10 @@
 //! Batches, prepared ahead in the background.
 
 use super::source::Item;
-use super::view::TextView;
+use super::view::{SoundView, TextView};
 use super::{Source, View, order};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -119,8 +120,8 @@ impl Drop for Batches {
     }
 }
 
-/// Targets `[B, classes]` of items with any number of labels, weighted as mixed and by how right each is: a label has `1 - smoothing + smoothing /
-/// classes`, every other class `smoothing / classes`.
+/// Targets `[B, classes]` of items with any number of labels, weighted as mixed and by how right each is: a label has
+/// `1 - smoothing + smoothing / classes`, every other class `smoothing / classes`.
 fn several_targets(
     labels: &[Vec<(usize, f32)>],
     pairing: &Pairing,
@@ -164,47 +165,65 @@ impl Maker {
         match &self.view {
             View::Text(view) => self.make_ragged(batch, |item| view.text(item)),
             View::Question(view) => self.make_ragged(batch, |item| view.question(item)),
-            View::Picture(_) | View::Sound(_) | View::Clip(_) => self.make_classes(batch),
+            View::Sound(view) => self.make_sounds(batch, view),
+            View::Picture(view) => self.make_pixels(batch, |item, visit, out| view.prepare(item, visit, out)),
+            View::Clip(view) => self.make_pixels(batch, |item, visit, out| view.prepare(item, visit, out)),
         }
     }
 
+    /// Sounds, mixed before their features are computed.
+    fn make_sounds(&self, batch: usize, view: &SoundView) -> Result<TrainBatch, Failure> {
+        let wave = |index, visit| view.wave(self.source.item(index), visit);
+        let waves = self.places(batch).into_par_iter().map(|place| self.load(place, wave));
+        let mut waves: Vec<Loaded<Vec<f32>>> = waves.collect::<Result<_, _>>()?;
+        let pairing = self.mix_waves(&mut waves)?;
+        let (mut values, len) = self.room();
+        let filled = values.par_chunks_exact_mut(len).zip(waves).map(|(out, loaded)| {
+            let Loaded { index, failed, value } = loaded;
+            view.features(value, self.visit(index), out)?;
+            Ok(Loaded { index, failed, value: () })
+        });
+        let loaded = filled.collect::<Result<Vec<_>, Failure>>()?;
+        self.of_classes(values, loaded, &pairing)
+    }
+
+    /// Pictures or clips, mixed as they are.
+    fn make_pixels(
+        &self,
+        batch: usize,
+        prepare: impl Fn(Item<'_>, Visit, &mut [f32]) -> Result<(), String> + Sync + Send,
+    ) -> Result<TrainBatch, Failure> {
+        let (mut values, len) = self.room();
+        let filled = values.par_chunks_exact_mut(len).zip(self.places(batch)).map(|(out, place)| {
+            self.load(place, |index, visit| prepare(self.source.item(index), visit, out))
+        });
+        let loaded = filled.collect::<Result<Vec<_>, Failure>>()?;
+        let pairing = self.mix_pixels(&mut values, batch)?;
+        self.of_classes(values, loaded, &pairing)
+    }
+
     /// Items of one size, and the classes that they have.
-    fn make_classes(&self, batch: usize) -> Result<TrainBatch, Failure> {
-        let items = self.options.batch_size;
-        let len = self.options.shape.len();
-        let mut values = vec![0.0; items * len];
-        let places = batch * items..(batch + 1) * items;
-        let (loaded, pairing) = match &self.view {
-            View::Sound(view) => {
-                let wave = |index, visit| view.wave(self.source.item(index), visit);
-                let waves = places.into_par_iter().map(|place| self.load(place, wave));
-                let mut waves: Vec<Loaded<Vec<f32>>> = waves.collect::<Result<_, _>>()?;
-                let pairing = self.mix_waves(&mut waves)?;
-                let filled = values.par_chunks_exact_mut(len).zip(waves).map(|(out, loaded)| {
-                    let Loaded { index, failed, value } = loaded;
-                    view.features(value, self.visit(index), out)?;
-                    Ok(Loaded { index, failed, value: () })
-                });
-                (filled.collect::<Result<Vec<_>, Failure>>()?, pairing)
-            }
-            View::Picture(_) | View::Clip(_) | View::Text(_) | View::Question(_) => {
-                let filled = values.par_chunks_exact_mut(len).zip(places).map(|(out, place)| {
-                    self.load(place, |index, visit| match &self.view {
-                        View::Clip(view) => view.prepare(self.source.item(index), visit, out),
-                        View::Picture(view) => view.prepare(self.source.item(index), visit, out),
-                        View::Sound(_) | View::Text(_) | View::Question(_) => {
-                            Err("its items have no common size".to_owned())
-                        }
-                    })
-                });
-                let loaded = filled.collect::<Result<Vec<_>, Failure>>()?;
-                let pairing = self.mix_pixels(&mut values, batch)?;
-                (loaded, pairing)
-            }
-        };
-        let targets = self.classes(loaded.iter().map(|loaded| loaded.index), &pairing)?;
+    fn of_classes(
+        &self,
+        values: Vec<f32>,
+        loaded: Vec<Loaded<()>>,
+        pairing: &Pairing,
+    ) -> Result<TrainBatch, Failure> {
+        let targets = self.classes(loaded.iter().map(|loaded| loaded.index), pairing)?;
         let failed = loaded.into_iter().flat_map(|loaded| loaded.failed).collect();
-        Ok(TrainBatch { input: values.into(), targets, items, failed })
+        Ok(TrainBatch { input: values.into(), targets, items: self.options.batch_size, failed })
+    }
+
+    /// Places of a batch in the epoch.
+    fn places(&self, batch: usize) -> Range<usize> {
+        let items = self.options.batch_size;
+        batch * items..(batch + 1) * items
+    }
+
+    /// Zeros for the values of a batch, and the length of an item.
+    fn room(&self) -> (Vec<f32>, usize) {
+        let len = self.options.shape.len();
+        (vec![0.0; self.options.batch_size * len], len)
     }
 
     /// Items of their own sizes, and what is to be written of them, or else the classes that they have.
@@ -224,7 +243,7 @@ impl Maker {
         };
         let load =
             |place| self.load(place, |index, _| Ok((prepare(self.source.item(index))?, target(index)?)));
-        let loaded = (batch * items..(batch + 1) * items).into_par_iter().map(load);
+        let loaded = self.places(batch).into_par_iter().map(load);
         let loaded: Vec<Loaded<(Batch, Option<TokenIds>)>> = loaded.collect::<Result<_, _>>()?;
         let (mut input, mut answers, mut failed) = (Batch::default(), Vec::new(), Vec::new());
         let indices: Vec<usize> = loaded.iter().map(|loaded| loaded.index).collect();

@@ -6,11 +6,11 @@ use tokmerge_checkpoint::shortened;
 use tokmerge_data::augment::{
     Augment, AugmentError, RandomResizedCrop, SpecAugment, Visit, flip_clip, gain, roll, shift,
 };
-use tokmerge_data::clip::{Clip, ClipError, ClipOptions, ClipProcessor, SpatialCrops};
+use tokmerge_data::clip::{ClipOptions, ClipProcessor, SpatialCrops};
 use tokmerge_data::sound::{Sound, SoundFeatures, SoundLimits, SoundProcessor, SpectraRows};
 use tokmerge_data::text::{TextError, TextProcessor, TokenIds};
 use tokmerge_data::{
-    Asked, Limits, MediaError, Prepared, Preprocess, Processor, QuestionProcessor, open_image,
+    Asked, Limits, MediaError, Prepared, Preprocess, Processor, QuestionProcessor, Rgb, open_image,
 };
 use tokmerge_models::Batch;
 
@@ -46,6 +46,15 @@ impl View {
     }
 }
 
+/// A picture, from its file or as it was drawn.
+fn picture(item: Item<'_>) -> Result<Rgb, String> {
+    match item {
+        Item::File(path) => open_image(path, &Limits::default()).map_err(|error| error.to_string()),
+        Item::Drawn(mut frames) => Ok(frames.swap_remove(0)),
+        Item::Text(_) | Item::Question(..) => Err("it is no picture".to_owned()),
+    }
+}
+
 /// Of pictures.
 #[derive(Clone, Debug)]
 pub(crate) struct PictureView {
@@ -62,11 +71,7 @@ impl PictureView {
 
     /// Fills `out` with the values of a picture.
     pub(crate) fn prepare(&self, item: Item<'_>, visit: Visit, out: &mut [f32]) -> Result<(), String> {
-        let picture = match item {
-            Item::File(path) => open_image(path, &Limits::default()).map_err(|error| error.to_string())?,
-            Item::Drawn(mut frames) => frames.swap_remove(0),
-            Item::Text(_) | Item::Question(..) => return Err("it is no picture".to_owned()),
-        };
+        let picture = picture(item)?;
         self.augment.apply(&picture, &self.preprocess, visit, out).map_err(|error| error.to_string())
     }
 }
@@ -170,21 +175,14 @@ impl ClipView {
 
     /// Fills `out` with the values of one view.
     pub(crate) fn prepare(&self, item: Item<'_>, visit: Visit, out: &mut [f32]) -> Result<(), String> {
-        let fill = || -> Result<Vec<f32>, ClipError> {
-            let clip: Clip = match item {
-                Item::File(path) => {
-                    self.processor.open_at(visit, self.crop, path, &ClipOptions::default())?
-                }
-                Item::Drawn(frames) => self.processor.of_frames_at(visit, self.crop, &frames, None)?,
-                Item::Text(_) | Item::Question(..) => {
-                    self.processor.of_frames_at(visit, self.crop, &[], None)?
-                }
-            };
-            let mut values = Vec::with_capacity(out.len());
-            self.processor.normalise(&clip, &mut values)?;
-            Ok(values)
+        let clip = match item {
+            Item::File(path) => self.processor.open_at(visit, self.crop, path, &ClipOptions::default()),
+            Item::Drawn(frames) => self.processor.of_frames_at(visit, self.crop, &frames, None),
+            Item::Text(_) | Item::Question(..) => return Err("it is no clip".to_owned()),
         };
-        let mut values = fill().map_err(|error| error.to_string())?;
+        let mut values = Vec::with_capacity(out.len());
+        let filled = clip.and_then(|clip| self.processor.normalise(&clip, &mut values));
+        filled.map_err(|error| error.to_string())?;
         let (.., width) = self.processor.shape();
         flip_clip(&mut values, width, self.flip, visit);
         if values.len() != out.len() {
@@ -233,11 +231,7 @@ impl QuestionView {
     /// A picture and the tokens of a question.
     pub(crate) fn question(&self, item: Item<'_>) -> Result<Batch, String> {
         let Item::Question(picture, text) = item else { return Err("it is no question".to_owned()) };
-        let picture = match *picture {
-            Item::File(path) => open_image(path, &Limits::default()).map_err(|error| error.to_string())?,
-            Item::Drawn(mut frames) => frames.swap_remove(0),
-            Item::Text(_) | Item::Question(..) => return Err("it is about no picture".to_owned()),
-        };
+        let picture = self::picture(*picture)?;
         let prepare = || -> Result<Batch, MediaError> {
             let picture = self.processor.picture.fit(&picture)?;
             let tokens = self.processor.question(&text)?.tokens;

@@ -436,9 +436,9 @@ pub struct LoraRecipe {
     /// Linear layers to add to, by their names (`qkv`, `proj`, `fc1`, `fc2`, `head`), paths or blocks (`blocks.11`).
     #[serde(default = "lora_targets")]
     pub targets: Vec<String>,
-    /// Parts of the model that are trained whole, where not its head.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub also: Option<Vec<String>>,
+    /// Parts of the model that are trained whole: without it the head of one that has one.
+    #[serde(default = "lora_also")]
+    pub also: Vec<String>,
 }
 
 impl LoraRecipe {
@@ -447,15 +447,14 @@ impl LoraRecipe {
     pub fn alpha(&self) -> f64 {
         self.alpha.unwrap_or(self.rank as f64)
     }
-
-    /// Parts of the model that are trained whole.
-    pub(crate) fn also(&self) -> Vec<String> {
-        self.also.clone().unwrap_or_else(|| vec!["head".to_owned()])
-    }
 }
 
 fn lora_targets() -> Vec<String> {
     vec!["qkv".to_owned()]
+}
+
+pub(crate) fn lora_also() -> Vec<String> {
+    vec!["head".to_owned()]
 }
 
 /// How routers learn which expert a token gets (V-MoE; Riquelme et al., 2021, arXiv:2106.05974, appendix A).
