@@ -48,6 +48,7 @@ mod processor;
 mod question;
 mod question_list;
 mod resample;
+mod shown;
 pub mod sound;
 pub mod text;
 mod transform;

@@ -25,8 +25,7 @@ impl Reduction {
         let mut now = tokens;
         let of = |layer| {
             let (entered, site, prefix) = (now, self.method.site(), self.prefix_at(layer));
-            let joined =
-                self.joining.filter(|joining| joining.layer == layer).map_or(0, |joining| joining.tokens);
+            let joined = self.joining.map_or(0, |joining| joining.before(layer));
             let left_of = |tokens| match self.method.merged_before(layer, depth, tokens, prefix) {
                 Some(left) => Some(left),
                 None => Some(tokens - self.amount(layer).of(tokens, prefix)?),

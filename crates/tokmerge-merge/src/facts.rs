@@ -102,8 +102,7 @@ impl ModelFacts {
     pub fn unmerged(&self) -> Vec<LayerTokens> {
         let mut now = self.tokens;
         let of = |layer| {
-            let joined =
-                self.joining.filter(|joining| joining.layer == layer).map_or(0, |joining| joining.tokens);
+            let joined = self.joining.map_or(0, |joining| joining.before(layer));
             let entered = now;
             now += joined;
             LayerTokens { entered, joined, attended: now, fed: now }

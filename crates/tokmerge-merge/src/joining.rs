@@ -16,6 +16,13 @@ pub struct Joining {
     pub channels: usize,
 }
 
+impl Joining {
+    /// How many join the longest item before a block, from 0.
+    pub(crate) fn before(self, layer: usize) -> usize {
+        if layer == self.layer { self.tokens } else { 0 }
+    }
+}
+
 /// Words that are to join the tokens of a batch before a later block. They are not embedded before that: nothing of them is
 /// computed, merged or differentiated while they wait.
 #[derive(Clone, Debug, PartialEq, Eq)]

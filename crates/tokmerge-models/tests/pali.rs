@@ -27,22 +27,6 @@ impl Golden {
         let asked = self.asked(name).expect("a tolerance");
         self.check_within(asked, name, actual, &floats(&self.file, name));
     }
-
-    /// The questions, without padding.
-    fn questions(&self) -> Vec<TokenIds> {
-        let (ids, mask) = (integers(&self.file, "input_ids"), integers(&self.file, "attention_mask"));
-        let rows = ids.chunks(15).zip(mask.chunks(15));
-        rows.map(|(ids, mask)| {
-            let kept = ids.iter().zip(mask).filter(|(_, mask)| **mask == 1);
-            TokenIds::words(kept.map(|(id, _)| *id as u32).collect::<Vec<_>>())
-        })
-        .collect()
-    }
-
-    fn picture(&self, item: usize) -> Rgb {
-        let view = self.file.get(&format!("image.{item}")).expect("there");
-        Rgb { height: view.shape[0], width: view.shape[1], data: view.bytes().to_vec() }
-    }
 }
 
 fn folder() -> Option<PathBuf> {

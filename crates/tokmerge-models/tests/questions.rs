@@ -8,8 +8,7 @@ use common::{Golden, floats, gradients_of, integers, material, scoring, values};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::Checkpoint;
-use tokmerge_data::text::TokenIds;
-use tokmerge_data::{Asked, Prepared, Processor, QuestionProcessor, Rgb, ViltPreprocess};
+use tokmerge_data::{Asked, Prepared, Processor, QuestionProcessor, ViltPreprocess};
 use tokmerge_merge::{Evidence, Method, Prefix, Reduction, Site, Step, Tokens, Trace};
 use tokmerge_models::{
     Batch, Body, Convention, Model, ModelOptions, Output, Pass, Probe, Weights, architecture,
@@ -25,23 +24,6 @@ impl Golden {
     fn cases(&self, kind: &str) -> Vec<(&String, &Value)> {
         let cases = self.expected["cases"].as_object().expect("cases");
         cases.iter().filter(|(name, _)| name.starts_with(kind)).collect()
-    }
-
-    /// The questions, without padding.
-    fn questions(&self) -> Vec<TokenIds> {
-        let (ids, mask) = (integers(&self.file, "input_ids"), integers(&self.file, "attention_mask"));
-        let width = self.file.get("input_ids").expect("there").shape[1];
-        let rows = ids.chunks(width).zip(mask.chunks(width));
-        rows.map(|(ids, mask)| {
-            let kept = ids.iter().zip(mask).filter(|(_, mask)| **mask == 1);
-            TokenIds::words(kept.map(|(id, _)| *id as u32).collect::<Vec<_>>())
-        })
-        .collect()
-    }
-
-    fn picture(&self, item: usize) -> Rgb {
-        let view = self.file.get(&format!("image.{item}")).expect("there");
-        Rgb { height: view.shape[0], width: view.shape[1], data: view.bytes().to_vec() }
     }
 }
 

@@ -11,11 +11,20 @@ pub(crate) struct Member {
     pub(crate) lr_scale: f64,
 }
 
+/// The blocks of a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Depths {
+    /// All of its encoder.
+    pub(crate) encoder: usize,
+    /// Those of them that are a tower's, in front of a language model; 0 where there is none.
+    pub(crate) tower: usize,
+}
+
 impl Member {
-    /// A parameter of a model of `depth` blocks. Every block learns slower than the next by `layer_decay` (BEiT; Bao
+    /// A parameter of a model of such depths. Every block learns slower than the next by `layer_decay` (BEiT; Bao
     /// et al., 2022): embeddings count as a layer before the first, norm and head as one after the last.
-    pub(crate) fn new(path: String, rank: usize, depth: usize, layer_decay: f64) -> Self {
-        let lr_scale = layer_decay.powi((depth + 1 - layer(&path, depth)) as i32);
+    pub(crate) fn new(path: String, rank: usize, depths: Depths, layer_decay: f64) -> Self {
+        let lr_scale = layer_decay.powi((depths.encoder + 1 - layer(&path, depths)) as i32);
         let decays = rank > 1 && !is_embedding(&path);
         Self { path, decays, lr_scale }
     }
@@ -24,28 +33,41 @@ impl Member {
 fn is_embedding(path: &str) -> bool {
     let of_tokens =
         ["pos_embed", "text_pos_embed", "token_embed", "type_embed", "modality_embed", "distance_bias"];
-    let path = ["tower.", "text."].iter().find_map(|part| path.strip_prefix(part)).unwrap_or(path);
+    let path = within_part(path);
     of_tokens.iter().any(|name| path.starts_with(name))
         || path.ends_with("_token")
         || path.ends_with(".distance_bias")
 }
 
-/// From 0 for the embeddings to `depth + 1` for norm and head.
-fn layer(path: &str, depth: usize) -> usize {
-    if is_embedding(path) || path.starts_with("patch_embed") || path.starts_with("norm_pre") {
+/// A path within the part of a model that it is of: a tower of images, or the language model behind it.
+pub(crate) fn within_part(path: &str) -> &str {
+    ["tower.", "text."].iter().find_map(|part| path.strip_prefix(part)).unwrap_or(path)
+}
+
+/// From 0 for the embeddings to one more than there are blocks for norm and head. What stands between a tower and a
+/// language model is of the tower's last layer.
+fn layer(path: &str, depths: Depths) -> usize {
+    let within = within_part(path);
+    if is_embedding(path) || within.starts_with("patch_embed") || within.starts_with("norm_pre") {
         return 0;
     }
-    let block = path.strip_prefix("blocks.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-    block.map_or(depth + 1, |block| block + 1)
+    if path == "projector" || path.starts_with("projector.") || path.starts_with("tower.norm") {
+        return depths.tower;
+    }
+    let before = if path.starts_with("text.") { depths.tower } else { 0 };
+    let block = within.strip_prefix("blocks.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    block.map_or(depths.encoder + 1, |block| before + block + 1)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Member;
+    use super::{Depths, Member};
+
+    const VIT: Depths = Depths { encoder: 12, tower: 0 };
 
     #[test]
     fn biases_norms_tokens_and_positions_do_not_decay() {
-        let decays = |path: &str, rank| Member::new(path.to_owned(), rank, 12, 1.0).decays;
+        let decays = |path: &str, rank| Member::new(path.to_owned(), rank, VIT, 1.0).decays;
         assert!(
             decays("blocks.3.attn.qkv.weight", 2)
                 && decays("patch_embed.proj.weight", 4)
@@ -70,12 +92,34 @@ mod tests {
 
     #[test]
     fn layers_near_the_head_learn_faster() {
-        let scale = |path: &str| Member::new(path.to_owned(), 2, 12, 0.5).lr_scale;
+        let scale = |path: &str| Member::new(path.to_owned(), 2, VIT, 0.5).lr_scale;
         assert_eq!(scale("head.weight"), 1.0);
         assert_eq!(scale("fc_norm.weight"), 1.0);
         assert_eq!(scale("blocks.11.mlp.fc1.weight"), 0.5);
         assert_eq!(scale("blocks.0.mlp.fc1.weight"), 0.5f64.powi(12));
         assert_eq!(scale("pos_embed"), 0.5f64.powi(13));
         assert_eq!(scale("patch_embed.proj.weight"), 0.5f64.powi(13));
+    }
+    #[test]
+    fn a_tower_stands_in_front_of_a_language_model() {
+        let depths = Depths { encoder: 5, tower: 3 };
+        let scale = |path: &str| Member::new(path.to_owned(), 2, depths, 0.5).lr_scale;
+        let layers = [
+            ("tower.patch_embed.proj.weight", 0),
+            ("tower.pos_embed", 0),
+            ("text.token_embed", 0),
+            ("tower.blocks.0.attn.qkv.weight", 1),
+            ("tower.blocks.2.attn.qkv.weight", 3),
+            ("tower.norm.weight", 3),
+            ("projector.weight", 3),
+            ("text.blocks.0.attn.qkv.weight", 4),
+            ("text.blocks.1.attn.qkv.weight", 5),
+            ("text.norm.weight", 6),
+            ("text.decoder.blocks.0.attn.qkv.weight", 6),
+            ("mergers.soft.0.norm.weight", 6),
+        ];
+        for (path, layer) in layers {
+            assert_eq!(scale(path), 0.5f64.powi(6 - layer), "{path}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The optimiser of a recipe, and its learning rates.
 
-use crate::groups::Member;
+use crate::groups::{Depths, Member};
 use crate::recipe::{AdafactorRecipe, AdamRecipe, OptimizerRecipe, SgdRecipe};
 use burn::module::ParamGroup;
 use burn::tensor::{Device, Tensor};
@@ -12,6 +12,7 @@ use burn_optim::{
     SgdConfig, StateSink, StateSource,
 };
 use std::collections::BTreeMap;
+use tokmerge_merge::ModelFacts;
 use tokmerge_models::Network;
 use tokmerge_nn::parameters::shapes;
 use tokmerge_ops::{AdamwStep, adamw};
@@ -24,8 +25,10 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn new(network: &Network, layer_decay: f64) -> Self {
-        let depth = network.config().depth();
-        let member = |(path, shape): (String, Vec<usize>)| Member::new(path, shape.len(), depth, layer_decay);
+        let ModelFacts { depth, joining, .. } = network.config().facts();
+        let depths = Depths { encoder: depth, tower: joining.map_or(0, |joining| joining.layer) };
+        let member =
+            |(path, shape): (String, Vec<usize>)| Member::new(path, shape.len(), depths, layer_decay);
         Self { members: shapes(network).into_iter().map(member).collect() }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use tokmerge_models::{BlockConfig, Config, LogitScale, Network, Precision, VitConfig};
 use tokmerge_nn::parameters::{self, Deviation, Values};
 
+use crate::groups::within_part;
 use burn::tensor::Device;
 
 /// Whether every weight is a number.
@@ -32,8 +33,7 @@ pub(crate) fn random(config: &Config, precision: Precision, seed: u64, device: &
         }
         // Of clips there are several: `pos_embed_spatial` and others.
         let of_its_own = ["latent", "smooth"].iter().any(|name| path.rsplit('.').next() == Some(name));
-        let is_drawn = path.starts_with("pos_embed")
-            || path == "tower.pos_embed"
+        let is_drawn = within_part(path).starts_with("pos_embed")
             || of_its_own
             || (path.ends_with(".weight") && shape.len() > 1);
         is_drawn.then_some(Deviation::of_all(PLAIN))

@@ -309,8 +309,7 @@ fn shortened(value: &Value) -> String {
 
 /// Fit for one line of a terminal: control characters are escaped.
 fn beginning(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    text.chars().take(60).map(escaped).collect()
+    crate::shown::beginning(text, 60)
 }
 
 /// Puts rows into the order of their indices, which must be 0 to n - 1.

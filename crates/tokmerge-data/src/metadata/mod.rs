@@ -48,8 +48,7 @@ pub enum ConfigError {
 
 /// The beginning of a value, fit for one line of a terminal: control characters are escaped.
 fn beginning(value: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    value.chars().take(80).map(escaped).collect()
+    crate::shown::beginning(value, 80)
 }
 
 /// An object and what to call it.

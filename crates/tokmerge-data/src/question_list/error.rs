@@ -116,7 +116,5 @@ pub enum QuestionListError {
 
 /// Fit for one line of a terminal, and not too long: control characters are escaped.
 pub(super) fn shown(text: &str) -> String {
-    const MOST: usize = 200;
-    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    text.chars().take(MOST).map(escaped).collect()
+    crate::shown::beginning(text, 200)
 }

@@ -1,6 +1,7 @@
 //! A `tokenizer.json`, read by the `tokenizers` crate.
 
 use super::{Role, TextError, TokenIds, claims};
+use crate::shown::beginning;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use tokenizers::{Encoding, TruncationParams};
@@ -172,6 +173,5 @@ fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> 
 
 fn one_line(text: &str) -> String {
     let shown: String = text.chars().take(200).collect();
-    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    shown.split_whitespace().collect::<Vec<_>>().join(" ").chars().map(escaped).collect()
+    beginning(&shown.split_whitespace().collect::<Vec<_>>().join(" "), 200)
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokmerge_checkpoint::{Checkpoint, Dtype};
+use tokmerge_data::Rgb;
 use tokmerge_data::text::{Role, TokenIds};
 use tokmerge_merge::{MergerShape, Mergers, Method, Reduction};
 use tokmerge_models::{
@@ -180,6 +181,24 @@ impl Golden {
             self.folder.display(),
             self.asked(name)
         );
+    }
+
+    /// The questions, without padding.
+    pub(crate) fn questions(&self) -> Vec<TokenIds> {
+        let (ids, mask) = (integers(&self.file, "input_ids"), integers(&self.file, "attention_mask"));
+        let width = self.file.get("input_ids").expect("there").shape[1];
+        let rows = ids.chunks(width).zip(mask.chunks(width));
+        rows.map(|(ids, mask)| {
+            let kept = ids.iter().zip(mask).filter(|(_, mask)| **mask == 1);
+            TokenIds::words(kept.map(|(id, _)| *id as u32).collect::<Vec<_>>())
+        })
+        .collect()
+    }
+
+    /// The picture that an item is about.
+    pub(crate) fn picture(&self, item: usize) -> Rgb {
+        let view = self.file.get(&format!("image.{item}")).expect("there");
+        Rgb { height: view.shape[0], width: view.shape[1], data: view.bytes().to_vec() }
     }
 }
 

@@ -12,19 +12,17 @@ mod hugging_face_aimv2;
 mod hugging_face_clip;
 mod hugging_face_clip_text;
 mod kwt;
-mod lv_vit;
 mod mae_st;
 mod marian;
 mod meta;
 mod names;
 mod open_clip;
+mod own;
 mod pali;
 mod sam_vit;
 mod source;
 mod swag;
-mod t2t_vit;
 mod t5;
-mod texts;
 mod timm;
 mod torchvision;
 mod vilt;
@@ -77,16 +75,16 @@ pub enum Role {
 
 /// All spellings. The first that recognises a file is taken, so the particular ones come first.
 pub const KEY_MAPS: &[&dyn KeyMap] = &[
-    &lv_vit::LvVit,
+    &own::LV_VIT,
     &kwt::Kwt,
     &mae_st::MaeSt,
     &sam_vit::SamVit,
     &vilt::Vilt,
     // Of parts that other spellings would recognise.
     &pali::Pali,
-    &pali::OwnPali,
-    &texts::Texts,
-    &t2t_vit::T2tVit,
+    &own::PALI,
+    &own::TEXTS,
+    &own::T2T_VIT,
     &meta::Meta,
     &timm::Timm,
     &hugging_face::HuggingFace,

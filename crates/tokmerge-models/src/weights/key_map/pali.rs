@@ -16,9 +16,6 @@ use super::{KeyMap, Names, Role, Source, module_and_tensor, one};
 /// Parts as transformers has them.
 pub(super) struct Pali;
 
-/// Our own paths.
-pub(super) struct OwnPali;
-
 const TOWER: &str = "vision_tower.";
 const TOWER_BASE: &str = "vision_model.";
 const TEXT: &str = "language_model.";
@@ -62,31 +59,5 @@ impl KeyMap for Pali {
 
     fn head(&self, _: &Names) -> Option<usize> {
         None
-    }
-}
-
-impl KeyMap for OwnPali {
-    fn name(&self) -> &'static str {
-        "PaLI"
-    }
-
-    fn anchors(&self) -> &'static [&'static str] {
-        &["tower.patch_embed.proj.weight"]
-    }
-
-    fn recognises(&self, file: &Names) -> bool {
-        file.has("projector.weight") && file.has("text.token_embed")
-    }
-
-    fn source(&self, path: &str, file: &Names) -> Option<Source> {
-        one(file, path.to_owned())
-    }
-
-    fn role(&self, name: &str, _: &Names) -> Role {
-        if name.starts_with("text.head.") { Role::Head } else { Role::Weight }
-    }
-
-    fn head(&self, file: &Names) -> Option<usize> {
-        super::rows(file, "text.head.weight")
     }
 }
