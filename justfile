@@ -19,7 +19,7 @@ test:
 
 # The kernels' plain Rust, gradients and thread team under Miri, some minutes; once: rustup +nightly component add miri rust-src
 miri:
-    RUST_BACKTRACE=0 MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" CARGO_TARGET_DIR=target/miri-kernels cargo +nightly miri test -p tokmerge-kernels --lib --test lengths --test random_shapes
+    RUST_BACKTRACE=0 MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" CARGO_TARGET_DIR=target/miri-kernels cargo +nightly miri test -p tokmerge-kernels --lib --test suite -- lengths:: random_shapes::
 
 # Look for input that a reader cannot stand, with libFuzzer; `just fuzz image 10`, targets are in fuzz/Cargo.toml; once:
 # rustup toolchain install nightly --profile minimal && cargo install cargo-fuzz

@@ -114,6 +114,8 @@ fn random_pickle() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|pieces| [b"\x80\x02", pieces.concat().as_slice(), b"."].concat())
 }
 
+#[path = "suite/common/mod.rs"]
+#[allow(dead_code, reason = "a part is used here")]
 mod common;
 
 proptest! {

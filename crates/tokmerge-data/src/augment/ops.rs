@@ -1,6 +1,6 @@
 //! The operations of RandAugment, each as Pillow's `ImageOps`, `ImageEnhance` and `Image.transform` do it.
 //!
-//! Compared with Pillow byte for byte (`tests/augment.rs`). Which of them timm uses, and with what arguments, is in
+//! Compared with Pillow byte for byte (`tests/suite/augment.rs`). Which of them timm uses, and with what arguments, is in
 //! [`RandAugment`](super::RandAugment).
 
 use serde::{Deserialize, Serialize};

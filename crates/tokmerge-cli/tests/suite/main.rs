@@ -1,0 +1,29 @@
+//! Tests of tokmerge-cli through its public interface: one program, so that it is linked once.
+
+mod accuracy;
+mod analyze;
+mod ask;
+mod bench;
+mod classify;
+mod clips;
+mod common;
+mod demo;
+mod embed;
+mod eval;
+mod few_shot;
+mod field;
+mod help;
+mod info;
+mod lists;
+mod local_dir;
+mod mistakes;
+mod outputs;
+mod questions;
+mod robust;
+mod sounds;
+mod texts;
+mod train;
+mod tune;
+mod viz;
+mod weights;
+mod zero_shot;

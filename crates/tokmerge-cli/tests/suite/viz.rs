@@ -1,0 +1,130 @@
+//! `tokmerge viz`.
+
+use crate::common::files::tiny_tensors;
+use crate::common::{Desk, TINY, material, real_weights};
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.model("tiny", &tiny_tensors());
+    desk.draw("a.png", 60, 40);
+    desk
+}
+
+const VIZ: &str = "viz a.png --model local-dir:tiny";
+
+#[track_caller]
+fn size(desk: &Desk, name: &str) -> (u32, u32) {
+    image::open(desk.path(name)).map(|image| (image.width(), image.height())).expect("an image")
+}
+
+#[test]
+fn a_png_shows_the_image_beside_its_tokens() {
+    let desk = desk();
+    let run = desk.run(&format!("{VIZ} --merge tome:r=4 -o out.png")).ok();
+    assert_eq!(run.out, "");
+    assert!(run.err.contains("out.png: 16 patches in 8 tokens"), "{}", run.err);
+    // Twice 32 pixels enlarged twice, and a gap between them.
+    let (width, height) = size(&desk, "out.png");
+    assert_eq!(height, 64);
+    assert!((129..=160).contains(&width), "{width}");
+    desk.run(&format!("{VIZ} --merge tome:r=4 -o large.PNG --upscale 5")).ok();
+    assert_eq!(size(&desk, "large.PNG").1, 160);
+}
+
+#[test]
+fn an_svg_says_what_it_shows() {
+    let desk = desk();
+    desk.run(&format!("{VIZ} --merge tome:r=4 -o out.svg")).ok();
+    let svg = std::fs::read_to_string(desk.path("out.svg")).expect("text");
+    assert!(svg.trim_start().starts_with("<svg") || svg.starts_with("<?xml"), "{}", &svg[..80]);
+    assert!(svg.trim_end().ends_with("</svg>"));
+    for fragment in ["tome:r=4", "16 patches in 8 tokens", "vit_32x2_patch8_32.handmade"] {
+        assert!(svg.contains(fragment), "{fragment}");
+    }
+}
+
+/// The window of a soft merger is known whatever its weights are; of a PatchMerger everything mixes.
+#[test]
+fn methods_with_weights_are_drawn_and_said_to_mix() {
+    let desk = desk();
+    let run = desk.run(&format!("{VIZ} --merge stm:p=2,layer=1 -o windows.svg")).ok();
+    let said = "16 patches mixed into 8 tokens; each is drawn in the one where it weighs most, 100 % of its weight on \
+                average, and all of the tokens appear";
+    assert!(run.err.contains(said) && run.err.contains("they are random here"), "{}", run.err);
+    let svg = std::fs::read_to_string(desk.path("windows.svg")).expect("text");
+    assert!(svg.contains("16 patches mixed into 8 tokens"), "the caption says it too");
+    assert_eq!(svg.matches(": 2 of 16 patches").count(), 8, "two neighbours in each");
+    // Eight queries of 16 patches leave something to each other.
+    let run = desk.run(&format!("{VIZ} --merge patchmerger:m=8,layer=1 -o mixed.png")).ok();
+    assert!(run.err.contains("16 patches mixed into 8 tokens"), "{}", run.err);
+    assert!(!run.err.contains(" 100 % of its weight"), "{}", run.err);
+    assert_eq!(size(&desk, "mixed.png").1, 64);
+    // Four of the windows that two made before.
+    desk.run(&format!("{VIZ} --merge stm:p=2,layer=[1,2] -o twice.svg")).ok();
+    let svg = std::fs::read_to_string(desk.path("twice.svg")).expect("text");
+    assert_eq!(svg.matches(": 4 of 16 patches").count(), 4);
+    desk.run(&format!("{VIZ} --merge stm:p=2,layer=[1,2] --layer 1 -o once.svg")).ok();
+    let svg = std::fs::read_to_string(desk.path("once.svg")).expect("text");
+    assert_eq!(svg.matches(": 2 of 16 patches").count(), 8);
+}
+
+#[test]
+fn a_layer_may_be_chosen() {
+    let desk = desk();
+    let run = desk.run(&format!("{VIZ} --merge tome:r=4 --layer 1 -o out.png")).ok();
+    assert!(run.err.contains("16 patches in 12 tokens"), "{}", run.err);
+    let last = desk.run(&format!("{VIZ} --merge tome:r=4 --layer 2 -o last.png")).ok();
+    assert!(last.err.contains("16 patches in 8 tokens"), "{}", last.err);
+}
+
+#[test]
+fn images_that_are_not_square_keep_their_shape() {
+    let desk = desk();
+    desk.run(&format!("{VIZ} --img-size 32x64 --merge tome:r=4 --upscale 1 -o wide.png")).ok();
+    let (width, height) = size(&desk, "wide.png");
+    assert_eq!(height, 32);
+    assert!((129..=145).contains(&width), "{width}");
+}
+
+#[test]
+fn what_cannot_be_drawn_is_refused() {
+    let desk = desk();
+    for (options, fragments) in [
+        ("--merge tome:r=4 -o out.gif", ["out.gif", "*.png or *.svg"]),
+        ("--merge tome:r=4 -o out", ["out", "*.png or *.svg"]),
+        ("--merge tome:r=4 -o out.png --layer 99", ["layer 99", "1 to 2"]),
+        ("--merge tome:r=4 -o out.png --layer 0", ["layer 0", "1 to 2"]),
+        ("--merge none -o out.png", ["none merges nothing", "tome:r=13"]),
+        ("--merge tome:r=0 -o out.png", ["tome:r=0 merges nothing", "tome:r=13"]),
+        ("--merge tome:r=[0,4] -o out.png --layer 1", ["until layer 1", "merges nothing"]),
+        ("--merge patchmerger:m=8,layer=1 -o out.png --layer 1", ["until layer 1", "merges nothing"]),
+        ("--merge stm:p=2,layer=1,inflate=on -o out.png", ["all of them are there again", "inflate=off"]),
+        ("--merge tome:r=4 -o nowhere/out.png", ["nowhere/out.png", "No such file"]),
+        ("--merge tome:r=4 -o out.png --upscale 100000", ["100000", "16384"]),
+    ] {
+        desk.run(&format!("{VIZ} {options}")).fails(&fragments);
+    }
+    assert!(!desk.path("out.png").exists() && !desk.path("out.gif").exists());
+    let random = desk.run(&format!("viz a.png {TINY} --merge tome:r=13 --upscale 1 -o random.png")).ok();
+    assert!(random.err.contains("196 patches in 40 tokens"), "{}", random.err);
+}
+
+#[test]
+fn a_real_photograph_is_drawn() {
+    let Some(material) = material() else { return };
+    let weights = real_weights(&material);
+    let photograph = material.join("imagenet1k_sample/n02123045").read_dir().expect("a class").next();
+    let photograph = photograph.expect("a photograph").expect("readable").path().display().to_string();
+    let desk = Desk::new();
+    let draw = |output: &str| {
+        let model = ["viz", &photograph, "--model", "vit_tiny_patch16_224", "--weights", &weights];
+        desk.run_with(&[&model[..], &["--crop-pct", "1", "--merge", "tome:r=16", "-o", output]].concat()).ok()
+    };
+    assert!(draw("cat.png").err.contains("196 patches in "));
+    let (width, height) = size(&desk, "cat.png");
+    assert_eq!(height, 448);
+    assert!((897..=960).contains(&width), "{width}");
+    draw("cat.svg");
+    let svg = std::fs::read_to_string(desk.path("cat.svg")).expect("text");
+    assert!(svg.contains("tome:r=16") && svg.trim_end().ends_with("</svg>"));
+}

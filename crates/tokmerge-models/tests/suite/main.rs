@@ -1,0 +1,22 @@
+//! Tests of tokmerge-models through its public interface: one program, so that it is linked once.
+
+mod common;
+mod config_json;
+mod contract;
+mod costs;
+mod experts;
+mod folders;
+mod gradients;
+mod kinds;
+mod loading;
+mod own_folders;
+mod pali;
+mod parity;
+mod questions;
+mod real;
+mod recheck;
+mod registry;
+mod sounds;
+mod stems;
+mod texts;
+mod zero_shot;

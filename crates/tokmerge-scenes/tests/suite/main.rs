@@ -1,0 +1,5 @@
+//! Tests of tokmerge-scenes through its public interface: one program, so that it is linked once.
+
+mod clips;
+mod questions;
+mod scenes;

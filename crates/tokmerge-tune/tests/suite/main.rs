@@ -1,0 +1,5 @@
+//! Tests of tokmerge-tune through its public interface: one program, so that it is linked once.
+
+mod common;
+mod journal;
+mod search;
