@@ -271,11 +271,14 @@ impl<'a> Store<'a> {
                 }
             }
         };
-        let own_part = |name: &str| {
+        // Another shard may be writing what concerns all parts.
+        let of_all = [format!(".{ERRORS}."), format!(".{MANIFEST}.")];
+        let own = |name: &str| {
             let part = name.strip_prefix(".part-").and_then(|rest| rest.split('.').next()?.parse().ok());
             part.is_some_and(|part: usize| self.shard.has(part))
+                || self.shard == Shard::WHOLE && of_all.iter().any(|start| name.starts_with(start))
         };
-        remove(&self.folder, &own_part);
+        remove(&self.folder, &own);
         if let Target::File(file) = self.target
             && self.shard == Shard::WHOLE
         {
