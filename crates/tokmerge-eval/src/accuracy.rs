@@ -231,16 +231,22 @@ fn each_answer(
     let start = Instant::now();
     let EvalOptions { reading, convention } = options;
     let mut tallies: Vec<Tally> = reductions.iter().map(|_| Tally::default()).collect();
-    each_batch(samples, model.processor().clone(), reading, observer, |batch, observer| {
-        let passes = Passes::run(reductions, &|reduction| measured(model, batch, reduction, convention))?;
-        for (method, (pass, tally)) in passes.of_methods.iter().zip(&mut tallies).enumerate() {
-            tally.add(pass, &passes.unmerged);
-            for (sample, logits) in batch.samples.iter().zip(&pass.logits) {
-                count(Answer { sample, method, logits, tally }, observer)?;
+    each_batch(
+        samples,
+        model.processor().clone(),
+        reading,
+        observer,
+        |batch, observer| -> Result<(), EvalError> {
+            let passes = Passes::run(reductions, &|reduction| measured(model, batch, reduction, convention))?;
+            for (method, (pass, tally)) in passes.of_methods.iter().zip(&mut tallies).enumerate() {
+                tally.add(pass, &passes.unmerged);
+                for (sample, logits) in batch.samples.iter().zip(&pass.logits) {
+                    count(Answer { sample, method, logits, tally }, observer)?;
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     let seconds = start.elapsed().as_secs_f64();
     let result = |(reduction, tally): (&Reduction, Tally)| tally.result(reduction.method(), seconds);
     Ok(reductions.iter().zip(tallies).map(result).collect())

@@ -7,15 +7,15 @@ use tokmerge_data::{Batch, BatchLoader, Processor, Reading, Sample};
 ///
 /// # Errors
 /// When the reading cannot start, `run` fails, or there were images but none could be read.
-pub(crate) fn each_batch(
+pub(crate) fn each_batch<E: From<EvalError>>(
     samples: Vec<Sample>,
     processor: Processor,
     reading: Reading,
     observer: &mut dyn Observer,
-    mut run: impl FnMut(&Batch, &mut dyn Observer) -> Result<(), EvalError>,
-) -> Result<(), EvalError> {
+    mut run: impl FnMut(&Batch, &mut dyn Observer) -> Result<(), E>,
+) -> Result<(), E> {
     let media = processor.media();
-    let loader = BatchLoader::new(samples, processor, reading)?;
+    let loader = BatchLoader::new(samples, processor, reading).map_err(EvalError::from)?;
     let (mut read, mut failed, mut first) = (0, 0, String::new());
     for batch in loader {
         for (path, error) in &batch.failed {
@@ -31,5 +31,5 @@ pub(crate) fn each_batch(
         }
         observer.done(batch.len() + batch.failed.len());
     }
-    if read == 0 && failed > 0 { Err(EvalError::NothingRead { media, failed, first }) } else { Ok(()) }
+    if read == 0 && failed > 0 { Err(EvalError::NothingRead { media, failed, first }.into()) } else { Ok(()) }
 }

@@ -55,7 +55,7 @@ pub fn extract(
     };
     let mut found: Vec<Extracted> = reductions.iter().map(begin).collect();
     let samples = samples.into_iter().filter(|sample| sample.label.is_some()).collect();
-    each_batch(samples, model.processor().clone(), reading, observer, |batch, _| {
+    each_batch(samples, model.processor().clone(), reading, observer, |batch, _| -> Result<(), EvalError> {
         for (reduction, found) in reductions.iter().zip(&mut found) {
             let measured = measured(model, batch, reduction, convention)?;
             found.values.extend(measured.embeddings.iter().flatten());

@@ -4,6 +4,7 @@
 
 mod accuracy;
 pub mod analysis;
+mod asked;
 mod batches;
 mod cosine;
 mod error;

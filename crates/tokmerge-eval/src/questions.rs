@@ -2,20 +2,18 @@
 //! with the unmerged model.
 
 use crate::Accuracy;
-use crate::batches::each_batch;
+use crate::asked::{AskedBatch, Texts, each_asked};
 use crate::passes::{Passes, Tally};
 use crate::statistics::{Moments, wilson};
 use crate::{EvalError, EvalOptions, Observer, top};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
-use tokmerge_data::text::{TextError, TokenIds};
-use tokmerge_data::{ImageProcessor, ListedQuestion, Processor, Question, QuestionList, Sample};
+use tokmerge_data::{ListedQuestion, Processor, QuestionList};
 use tokmerge_merge::Reduction;
 use tokmerge_metrics::{SoftAnswers, Spelling, normalise};
-use tokmerge_models::{Batch, Measured, Model, NotFinite};
+use tokmerge_models::{Measured, Model, NotFinite};
 
 /// What a method makes of questions about pictures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -117,19 +115,15 @@ pub fn evaluate_questions(
     let Processor::Question(processor) = model.processor() else {
         return Err(EvalError::NoQuestions { media: model.media().words() });
     };
+    if model.config().writes() {
+        return Err(EvalError::Writes { model: model.name() });
+    }
     if model.classes() == 1 {
         return Err(EvalError::OneClass);
     }
     let judges: Vec<Judge> = list.questions().iter().map(Judge::of).collect::<Result<_, _>>()?;
     let unknown = unknown(list, &judges, answers)?;
-    let texts = Texts::of(list, |text| processor.question(text))?;
-    let (runs, samples) = runs(list);
-    let ImageProcessor::Vilt(picture) = &processor.picture else {
-        return Err(EvalError::Writes { model: model.name() });
-    };
-    let pictures = Processor::from(ImageProcessor::from(picture.clone()));
-    let patch = 3 * picture.patch_size * picture.patch_size;
-    let batch_size = options.reading.batch_size;
+    let texts = Texts::of(list, processor)?;
     model.warm_up();
     let start = Instant::now();
     let mut asking = Asking {
@@ -142,39 +136,11 @@ pub fn evaluate_questions(
         tallies: reductions.iter().map(|_| Tally::default()).collect(),
         scores: vec![vec![None; list.questions().len()]; reductions.len()],
     };
-    let mut pending = Pending::default();
-    each_batch(samples, pictures, options.reading, observer, |read, observer| {
-        let mut values = &read.values[..];
-        for (sample, grid) in read.samples.iter().zip(read.grids.iter().flatten()) {
-            let (picture, rest) = values.split_at(grid.0 * grid.1 * patch);
-            values = rest;
-            for question in sample.label.and_then(|run| runs.get(run)).cloned().into_iter().flatten() {
-                pending.add(question, picture, *grid, texts.tokens(question).clone());
-                if pending.questions.len() == batch_size {
-                    asking.ask(std::mem::take(&mut pending), observer)?;
-                }
-            }
-        }
-        Ok(())
+    each_asked(list, &texts, processor, options.reading, observer, |asked, observer| {
+        asking.ask(asked, observer)
     })?;
-    if !pending.questions.is_empty() {
-        asking.ask(pending, observer)?;
-    }
     let accuracies = asking.accuracies(start.elapsed().as_secs_f64());
     Ok(QuestionsEvaluation { accuracies, unknown, cut: texts.cut })
-}
-
-/// Runs of consecutive questions about one picture, and a sample for each whose label is its place among them.
-fn runs(list: &QuestionList) -> (Vec<Range<usize>>, Vec<Sample>) {
-    let (mut runs, mut samples): (Vec<Range<usize>>, Vec<Sample>) = (Vec::new(), Vec::new());
-    let mut start = 0;
-    for run in list.questions().chunk_by(|one, next| one.picture == next.picture) {
-        let path = list.picture_of(&run[0]).to_owned();
-        samples.push(Sample { path, label: Some(runs.len()) });
-        runs.push(start..start + run.len());
-        start += run.len();
-    }
-    (runs, samples)
 }
 
 /// Says what an answer is worth.
@@ -246,61 +212,6 @@ fn unknown(list: &QuestionList, judges: &[Judge], answers: &[String]) -> Result<
     }
 }
 
-/// The questions as the model takes them; a text that is asked often is read once.
-struct Texts {
-    distinct: Vec<TokenIds>,
-    /// Which of them every question is.
-    places: Vec<usize>,
-    /// Questions whose end is left out.
-    cut: usize,
-}
-
-impl Texts {
-    fn of(
-        list: &QuestionList,
-        read: impl Fn(&str) -> Result<Question, TextError>,
-    ) -> Result<Self, EvalError> {
-        let mut known: HashMap<&str, (usize, bool)> = HashMap::new();
-        let mut texts = Self { distinct: Vec::new(), places: Vec::new(), cut: 0 };
-        for question in list.questions() {
-            let (place, is_cut) = match known.get(question.text.as_str()) {
-                Some(found) => *found,
-                None => {
-                    let wrong = |source| EvalError::Question { place: question.place, source };
-                    let Question { tokens, is_cut } = read(&question.text).map_err(wrong)?;
-                    texts.distinct.push(tokens);
-                    let found = (texts.distinct.len() - 1, is_cut);
-                    known.insert(&question.text, found);
-                    found
-                }
-            };
-            texts.places.push(place);
-            texts.cut += usize::from(is_cut);
-        }
-        Ok(texts)
-    }
-
-    fn tokens(&self, question: usize) -> &TokenIds {
-        &self.distinct[self.places[question]]
-    }
-}
-
-/// A batch that is not yet full.
-#[derive(Default)]
-struct Pending {
-    batch: Batch,
-    questions: Vec<usize>,
-}
-
-impl Pending {
-    fn add(&mut self, question: usize, picture: &[f32], grid: (usize, usize), tokens: TokenIds) {
-        self.batch.values.extend_from_slice(picture);
-        self.batch.grids.get_or_insert_default().push(grid);
-        self.batch.texts.push(tokens);
-        self.questions.push(question);
-    }
-}
-
 /// An evaluation on its way.
 struct Asking<'a> {
     model: &'a Model,
@@ -315,8 +226,8 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    fn ask(&mut self, pending: Pending, observer: &mut dyn Observer) -> Result<(), EvalError> {
-        let Pending { batch, questions } = pending;
+    fn ask(&mut self, asked: AskedBatch, observer: &mut dyn Observer) -> Result<(), EvalError> {
+        let AskedBatch { batch, questions } = asked;
         let listed = |item: usize| &self.list.questions()[questions[item]];
         let run = |reduction: &Reduction| -> Result<Measured, NotFinite> {
             let measured = self.model.measure(batch.clone(), reduction, self.options.convention);

@@ -1,14 +1,12 @@
 //! How well a model writes what is to be written: translations, answers.
 
+use crate::asked::{Texts, each_asked};
 use crate::questions::Judge;
-use crate::{Accuracy, EvalError};
-use rayon::prelude::*;
+use crate::{Accuracy, EvalError, Observer};
 use serde::Serialize;
 use std::time::Instant;
 use tokmerge_data::text::{TextError, TextPair, TokenIds};
-use tokmerge_data::{
-    Asked, ImageError, Limits, ListedQuestion, MediaError, Prepared, Processor, QuestionList, open_image,
-};
+use tokmerge_data::{Processor, QuestionList, Reading};
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_metrics::{Bleu, ChrF, Tokenizer, most_frequent};
 use tokmerge_models::{Batch, Convention, GenerateError, GenerateOptions, Model, MostTokens};
@@ -111,15 +109,9 @@ pub enum WrittenError {
         /// Why.
         source: TextError,
     },
-    /// A question cannot be judged.
+    /// No picture can be read, or a question cannot be asked or judged.
     #[error(transparent)]
     Question(#[from] EvalError),
-    /// A picture cannot be read.
-    #[error(transparent)]
-    Picture(#[from] ImageError),
-    /// A picture cannot be prepared.
-    #[error(transparent)]
-    Media(#[from] MediaError),
     /// Nothing can be written.
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -142,7 +134,7 @@ struct Tally {
 }
 
 /// Writes the target of every pair by several methods, batch by batch in turn, so that a drift of the machine's speed hits
-/// all alike; by the unmerged model too, for the agreement. `done` is told how many texts a method has written.
+/// all alike; by the unmerged model too, for the agreement. The observer is told how many texts are done.
 ///
 /// # Errors
 /// When the model writes no texts, a text cannot be read, or an output is not finite.
@@ -151,7 +143,7 @@ pub fn evaluate_written(
     reductions: &[Reduction],
     pairs: &[TextPair],
     options: &WrittenOptions,
-    done: &mut dyn FnMut(usize),
+    observer: &mut dyn Observer,
 ) -> Result<Vec<WrittenAccuracy>, WrittenError> {
     let media = model.media().words();
     let processor = model.processor().text().ok_or(WrittenError::NoTexts { media })?;
@@ -162,99 +154,92 @@ pub fn evaluate_written(
             processor.encode(&pair.source).map_err(|source| WrittenError::Text { pair: at + 1, source })
         })
         .collect::<Result<_, _>>()?;
-    let batches = sources.chunks(options.batch_size.max(1)).map(|batch| Ok(Batch::from(&batch.to_vec())));
-    let tallies = written(model, reductions, batches, options, done)?;
+    let mut writing = Writing::new(model, reductions, options);
+    for batch in sources.chunks(options.batch_size.max(1)) {
+        writing.write(&Batch::from(&batch.to_vec()))?;
+        observer.done(batch.len());
+    }
     let targets: Vec<&str> = pairs.iter().map(|pair| pair.target.as_str()).collect();
-    tallies.results(reductions, &targets, options, &|index, text| f64::from(u8::from(text == targets[index])))
+    writing.results(&targets, &|index, text| f64::from(u8::from(text == targets[index])))
 }
 
 /// Writes the answer to every question of a list by several methods, as [`evaluate_written`] does otherwise:
-/// [`exact`](WrittenAccuracy::exact) is the mean score of the answers, VQA's where ten people have answered.
+/// [`exact`](WrittenAccuracy::exact) is the mean score of the answers, VQA's where ten people have answered. Questions about a
+/// picture that cannot be read are left out, and the observer is told.
 ///
 /// # Errors
-/// When the model answers no questions in words, a picture or a question cannot be read, a question has neither one answer nor
-/// ten, or an output is not finite.
+/// When the model answers no questions in words, no picture can be read, nothing is left of a question, a question has neither one
+/// answer nor ten, or an output is not finite.
 pub fn evaluate_answers(
     model: &Model,
     reductions: &[Reduction],
     list: &QuestionList,
     options: &WrittenOptions,
-    done: &mut dyn FnMut(usize),
+    reading: Reading,
+    observer: &mut dyn Observer,
 ) -> Result<Vec<WrittenAccuracy>, WrittenError> {
     let Processor::Question(processor) = model.processor() else {
         return Err(WrittenError::NoTexts { media: model.media().words() });
     };
     let judges: Vec<Judge> = list.questions().iter().map(Judge::of).collect::<Result<_, _>>()?;
-    let prepare = |(at, question): (usize, &ListedQuestion)| -> Result<Prepared, WrittenError> {
-        let picture = open_image(list.picture_of(question), &Limits::default())?;
-        let wrong = |source| WrittenError::Text { pair: at + 1, source };
-        let tokens = processor.question(&question.text).map_err(wrong)?.tokens;
-        let picture = processor.picture.fit(&picture).map_err(MediaError::from)?;
-        Ok(Prepared::Question(Asked { picture, tokens }))
-    };
-    let size = options.batch_size.max(1);
-    let batches = list.questions().chunks(size).enumerate().map(|(chunk, questions)| {
-        let questions =
-            questions.par_iter().enumerate().map(|(at, question)| prepare((chunk * size + at, question)));
-        Ok(model.batch(&questions.collect::<Result<Vec<_>, _>>()?)?)
-    });
-    let tallies = written(model, reductions, batches, options, done)?;
+    let texts = Texts::of(list, processor)?;
+    let mut writing = Writing::new(model, reductions, options);
+    let mut asked: Vec<usize> = Vec::new();
+    let reading = Reading { batch_size: options.batch_size.max(1), ..reading };
+    each_asked(list, &texts, processor, reading, observer, |batch, _| {
+        asked.extend(batch.questions);
+        writing.write(&batch.batch)
+    })?;
     let targets =
-        list.questions().iter().map(|question| most_frequent(&question.answers).unwrap_or_default());
-    let targets: Vec<&str> = targets.collect();
-    tallies.results(reductions, &targets, options, &|index, text| judges[index].score(text))
+        asked.iter().map(|question| most_frequent(&list.questions()[*question].answers).unwrap_or_default());
+    writing.results(&targets.collect::<Vec<_>>(), &|index, text| judges[asked[index]].score(text))
 }
 
-/// What every method has written, and the unmerged model if it is none of them.
-struct Tallies {
+/// What every method has written so far, and the unmerged model if it is none of them.
+struct Writing<'a> {
+    model: &'a Model,
+    reductions: &'a [Reduction],
+    options: &'a WrittenOptions,
     of_methods: Vec<Tally>,
-    reference: Tally,
+    reference: Option<Tally>,
 }
 
-/// Writes batch by batch, all methods in turn.
-fn written(
-    model: &Model,
-    reductions: &[Reduction],
-    batches: impl Iterator<Item = Result<Batch, WrittenError>>,
-    options: &WrittenOptions,
-    done: &mut dyn FnMut(usize),
-) -> Result<Tallies, WrittenError> {
-    let none = Reduction::none();
-    let unmerged = reductions.iter().position(|reduction| *reduction.method() == Method::None);
-    let mut tallies: Vec<Tally> = reductions.iter().map(|_| Tally::default()).collect();
-    let mut reference = Tally::default();
-    for batch in batches {
-        let batch = batch?;
-        for (reduction, tally) in reductions.iter().zip(&mut tallies) {
-            let before = tally.texts.len();
-            write(model, reduction, &batch, options, tally)?;
-            done(tally.texts.len() - before);
-        }
-        if unmerged.is_none() {
-            write(model, &none, &batch, options, &mut reference)?;
-        }
+impl<'a> Writing<'a> {
+    fn new(model: &'a Model, reductions: &'a [Reduction], options: &'a WrittenOptions) -> Self {
+        let of_methods = reductions.iter().map(|_| Tally::default()).collect();
+        let reference = match reductions.iter().any(|reduction| *reduction.method() == Method::None) {
+            true => None,
+            false => Some(Tally::default()),
+        };
+        Self { model, reductions, options, of_methods, reference }
     }
-    if let Some(index) = unmerged {
-        reference.texts.clone_from(&tallies[index].texts);
-    }
-    Ok(Tallies { of_methods: tallies, reference })
-}
 
-impl Tallies {
+    /// Writes what is to be written of another batch, all methods in turn.
+    fn write(&mut self, batch: &Batch) -> Result<(), WrittenError> {
+        for (reduction, tally) in self.reductions.iter().zip(&mut self.of_methods) {
+            write(self.model, reduction, batch, self.options, tally)?;
+        }
+        match &mut self.reference {
+            Some(reference) => write(self.model, &Reduction::none(), batch, self.options, reference),
+            None => Ok(()),
+        }
+    }
+
     /// `score` is that of what was written of an item, from 0 to 1.
     fn results(
         &self,
-        reductions: &[Reduction],
         targets: &[&str],
-        options: &WrittenOptions,
         score: &dyn Fn(usize, &str) -> f64,
     ) -> Result<Vec<WrittenAccuracy>, WrittenError> {
-        let bleu = Bleu { tokenizer: options.tokenizer, ..Bleu::default() };
+        let bleu = Bleu { tokenizer: self.options.tokenizer, ..Bleu::default() };
+        let unmerged = self.reductions.iter().position(|reduction| *reduction.method() == Method::None);
+        let reference = self.reference.as_ref().or_else(|| self.of_methods.get(unmerged?));
+        let reference = reference.map_or(&[][..], |tally| &tally.texts);
         let result = |(reduction, tally): (&Reduction, &Tally)| {
             let texts = tally.texts.len().max(1) as f64;
             let seconds = tally.seconds.max(f64::MIN_POSITIVE);
             let scores = tally.texts.iter().enumerate().map(|(index, text)| score(index, text));
-            let same = tally.texts.iter().zip(&self.reference.texts).filter(|(text, other)| text == other);
+            let same = tally.texts.iter().zip(reference).filter(|(text, other)| text == other);
             Ok(WrittenAccuracy {
                 merge: reduction.method().to_string(),
                 texts: tally.texts.len(),
@@ -268,7 +253,7 @@ impl Tallies {
                 mean_tokens: tally.left as f64 / texts,
             })
         };
-        reductions.iter().zip(&self.of_methods).map(result).collect()
+        self.reductions.iter().zip(&self.of_methods).map(result).collect()
     }
 }
 

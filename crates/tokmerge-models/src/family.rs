@@ -142,6 +142,11 @@ pub trait FamilyConfig {
         None
     }
 
+    /// Parts that weights of other models can begin; none for a family that is trained as a whole.
+    fn parts(&self) -> &'static [Part] {
+        &[]
+    }
+
     /// The same, of weights as they are saved: what was resampled when they were loaded is so in the file.
     #[must_use]
     fn saved(self) -> Self
@@ -179,6 +184,27 @@ pub trait FamilyConfig {
     {
         let _ = (width, bias);
         self
+    }
+}
+
+/// A part of a model that is a model of another family, so that the weights of one can begin it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name in recipes.
+    pub name: &'static str,
+    /// What the paths of its parameters begin with, in front of those that they have in the other model.
+    pub prefix: &'static str,
+    /// What these paths begin with behind the prefix; empty where all of the prefix is the part.
+    pub holds: &'static [&'static str],
+}
+
+impl Part {
+    /// The path that a parameter of the whole model has in the other one, if it is of this part.
+    #[must_use]
+    pub fn within<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let within = path.strip_prefix(self.prefix)?;
+        let is_held = self.holds.is_empty() || self.holds.iter().any(|start| within.starts_with(start));
+        is_held.then_some(within)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The list of families, and a network of any of them.
 
 use crate::experts::{ExpertsConfig, RouterTraining, Routing};
-use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Shape, ShapeOverrides};
+use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Part, Shape, ShapeOverrides};
 use crate::flops::{Convention, Cost, Work};
 use crate::input::{Input, InputShape};
 use crate::pass::{DropRates, Encoded, Output, Pass, encode, resume};
@@ -103,6 +103,14 @@ macro_rules! families {
             pub fn with_num_classes(self, classes: usize) -> Self {
                 match self {
                     $(Self::$family(config) => Self::$family(config.with_num_classes(classes)),)+
+                }
+            }
+
+            /// Parts that weights of other models can begin.
+            #[must_use]
+            pub fn parts(&self) -> &'static [Part] {
+                match self {
+                    $(Self::$family(config) => config.parts(),)+
                 }
             }
 

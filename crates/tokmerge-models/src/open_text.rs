@@ -157,11 +157,10 @@ impl Architecture {
         self
     }
 
-    /// The same for random weights and texts cut by this tokenizer, with a table of as many rows as it has tokens; unchanged
-    /// where the model takes no texts.
+    /// The same for random weights and texts cut by this tokenizer, with a table of so many rows; unchanged where the model takes
+    /// no texts.
     #[must_use]
-    pub fn with_tokenizer(mut self, tokenizer: Arc<Tokenizer>) -> Self {
-        let rows = tokenizer.vocabulary();
+    pub fn with_tokenizer(mut self, tokenizer: Arc<Tokenizer>, rows: usize) -> Self {
         match (&mut self.processor, &mut self.config) {
             (Processor::Text(processor), Config::Text(config)) => {
                 config.vocabulary = rows;

@@ -21,6 +21,7 @@ mod log;
 mod lora;
 mod loss;
 mod optimizer;
+mod parts;
 mod pass;
 mod recipe;
 mod schedule;

@@ -5,6 +5,7 @@ use crate::error::TrainError;
 use crate::freeze;
 use crate::lora;
 use crate::loss::Loss;
+use crate::parts::Parts;
 use crate::recipe::{PoolRecipe, Recipe};
 use crate::suit;
 use crate::weights::random;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokmerge_checkpoint::{Progress, Silent};
 use tokmerge_data::text::{TextError, TextForm, Tokenizer};
-use tokmerge_data::{Media, Preprocess, Processor};
+use tokmerge_data::{ImageProcessor, Media, Preprocess, Processor};
 use tokmerge_merge::{Method, ModelFacts, SpecError};
 use tokmerge_models::{
     Architecture, Config, Model, ModelOptions, Network, ShapeOverrides, Weights, architecture, describe,
@@ -93,7 +94,7 @@ impl Start {
                 }
                 (network, architecture)
             }
-            None => drawn(&recipe, &mut data, classes, &device)?,
+            None => drawn(&recipe, &mut data, classes, &device, progress)?,
         };
         let origin = match recipe.model.weights {
             Some(_) => Origin::Given,
@@ -220,6 +221,7 @@ fn tuned(
         ..ModelOptions::new(recipe.model.name.clone().unwrap_or_default())
     };
     let model = Model::open_with_progress(&options, device, progress)?;
+    let classes = if model.config().writes() { 0 } else { classes };
     if recipe.distill.is_some() && model.classes() != classes {
         return Err(TrainError::Data(format!(
             "distill: the weights know {} classes and the images have {classes}, so the model before training is no teacher; leave the section out",
@@ -229,7 +231,7 @@ fn tuned(
     let mut architecture = model.architecture().clone();
     let overrides =
         ShapeOverrides { pool: recipe.model.pool.map(PoolRecipe::pool), ..ShapeOverrides::default() };
-    let config = overridden(architecture.config.clone().with_num_classes(classes), &overrides)?;
+    let config = overridden(with_classes(&architecture.config, classes), &overrides)?;
     // Nothing that is published has these weights any more.
     architecture.tag =
         if architecture.tag.is_empty() { "tuned".to_owned() } else { format!("{}_tuned", architecture.tag) };
@@ -248,6 +250,7 @@ fn drawn(
     data: &mut Data,
     classes: usize,
     device: &Device,
+    progress: &dyn Progress,
 ) -> Result<(Network, Architecture), TrainError> {
     let wanted = &recipe.model;
     let mut architecture = match &wanted.name {
@@ -272,13 +275,15 @@ fn drawn(
         class_token: wanted.class_token,
         num_frames: wanted.num_frames,
     };
-    let config = overridden(architecture.config.clone().with_num_classes(classes), &overrides)?;
+    let config = overridden(with_classes(&architecture.config, classes), &overrides)?;
     let config = match data.media {
         Media::Text => config,
         Media::Question if matches!(config, Config::Vilt(_)) => {
             architecture.config = config;
-            let side = wanted.img_size.unwrap_or_else(|| architecture.config.shape().img_size().0);
-            architecture = architecture.with_shorter_side(side);
+            let side = wanted.img_size.or_else(|| shorter_side(&architecture.processor));
+            if let (true, Some(side)) = (wanted.img_size.or(wanted.patch_size).is_some(), side) {
+                architecture = architecture.with_shorter_side(side);
+            }
             architecture.config.clone()
         }
         _ => {
@@ -291,29 +296,44 @@ fn drawn(
         architecture.processor = clips.clone().with_frames(frames).into();
     }
     architecture.config = config;
-    if let Some(tokenizer) = tokenizer(recipe, data, &architecture)? {
-        architecture = architecture.with_tokenizer(tokenizer);
+    let parts = Parts::open(recipe, &architecture, device, progress)?;
+    architecture.processor = parts.prepared(&architecture.processor)?;
+    if let Some((tokenizer, rows)) = tokenizer(recipe, data, &architecture, &parts)? {
+        architecture = architecture.with_tokenizer(tokenizer, rows);
     }
     // Checks what a config.json would be checked for.
     timm_config(&architecture, &[])?;
     let network = random(&architecture.config, recipe.train.dtype.precision(), recipe.train.seed, device);
-    let network = assign(network, &BTreeMap::new(), device);
-    Ok((network, architecture))
+    let values = parts.values(&network)?;
+    Ok((assign(network, &values, device), architecture))
 }
 
-/// What cuts the texts of a model of random weights, if it takes texts and has no tokenizer: the recipe's, or one that knows
-/// the words of the training texts.
+/// The shorter side that pictures of their own sizes get.
+fn shorter_side(processor: &Processor) -> Option<usize> {
+    let Processor::Question(questions) = processor else { return None };
+    let ImageProcessor::Vilt(picture) = &questions.picture else { return None };
+    Some(picture.shorter)
+}
+
+/// What cuts the texts of a model of random weights, if it takes texts and has no tokenizer: the recipe's, that of the weights of a
+/// part, or one that knows the words of the training texts; and the rows of its table.
 fn tokenizer(
     recipe: &Recipe,
     data: &mut Data,
     architecture: &Architecture,
-) -> Result<Option<Arc<Tokenizer>>, TrainError> {
+    parts: &Parts,
+) -> Result<Option<(Arc<Tokenizer>, usize)>, TrainError> {
     let wrong = |error: TextError| TrainError::Data(format!("model.tokenizer: {error}"));
     if let Some(path) = &recipe.model.tokenizer {
-        return Ok(Some(Arc::new(Tokenizer::open(path).map_err(wrong)?)));
+        let tokenizer = Tokenizer::open(path).map_err(wrong)?;
+        let rows = tokenizer.vocabulary();
+        return Ok(Some((Arc::new(tokenizer), rows)));
     }
     if architecture.processor.tokenizer().is_some() || !matches!(data.media, Media::Text | Media::Question) {
         return Ok(None);
+    }
+    if let Some(given) = parts.tokenizer() {
+        return Ok(Some(given));
     }
     let form = if architecture.config.writes() { TextForm::End } else { TextForm::ClassAndSeparator };
     let tokenizer = Tokenizer::of_words(data.train.words(), form).map_err(wrong)?;
@@ -321,7 +341,12 @@ fn tokenizer(
     data.notes.push(format!(
         "the tokenizer knows the words of the training texts: {tokens} tokens (model.tokenizer)"
     ));
-    Ok(Some(Arc::new(tokenizer)))
+    Ok(Some((Arc::new(tokenizer), tokens)))
+}
+
+/// The shape with so many classes, of which a model that writes has none.
+fn with_classes(config: &Config, classes: usize) -> Config {
+    config.clone().with_num_classes(if config.writes() { 0 } else { classes })
 }
 
 /// The shape with a recipe's changes.

@@ -125,6 +125,10 @@ pub(crate) fn writes(recipe: &Recipe, architecture: &Architecture, data: &Data) 
             recipe.train.loss == Some(Loss::Bce),
             "train.loss is \"bce\", and a model that writes learns every next token by cross-entropy",
         ),
+        (
+            recipe.distill.is_some(),
+            "the section distill is given, and a model that writes learns from texts alone",
+        ),
     ];
     if config.writes()
         && let Some((_, reason)) = unheeded.iter().find(|(is_given, _)| *is_given)

@@ -94,16 +94,17 @@ pub(crate) fn validate(
                 convention: options.convention,
                 ..WrittenOptions::default()
             };
-            let found = evaluate_written(&model, &reductions, &pairs, &options, &mut |_| ());
+            let found = evaluate_written(&model, &reductions, &pairs, &options, &mut failures);
             found.map_err(written)?.into_iter().map(Accuracy::from).collect()
         }
         Source::QuestionList { list, .. } if model.config().writes() => {
+            let reading = options.reading;
             let options = WrittenOptions {
-                batch_size: options.reading.batch_size,
+                batch_size: reading.batch_size,
                 convention: options.convention,
                 ..WrittenOptions::of_answers()
             };
-            let found = evaluate_answers(&model, &reductions, list, &options, &mut |_| ());
+            let found = evaluate_answers(&model, &reductions, list, &options, reading, &mut failures);
             let found = found.map_err(written)?.into_iter().map(Accuracy::from);
             found.map(|accuracy| Accuracy { bleu: None, ..accuracy }).collect()
         }

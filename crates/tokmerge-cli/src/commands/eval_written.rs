@@ -8,8 +8,7 @@ use anyhow::{Result, bail};
 use std::process::ExitCode;
 use tokmerge::text::read_text_pairs;
 use tokmerge::{
-    Media, Method, Model, Observer, QuestionList, WrittenAccuracy, WrittenOptions, evaluate_answers,
-    evaluate_written,
+    Media, Method, Model, QuestionList, WrittenAccuracy, WrittenOptions, evaluate_answers, evaluate_written,
 };
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
@@ -25,8 +24,8 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
         convention: args.output.convention,
         ..WrittenOptions::default()
     };
-    let mut progress = Progress::of(Media::Text, pairs.len() * reductions.len());
-    let found = evaluate_written(&model, &reductions, &pairs, &options, &mut |done| progress.done(done));
+    let mut progress = Progress::of(Media::Text, pairs.len());
+    let found = evaluate_written(&model, &reductions, &pairs, &options, &mut progress);
     progress.clear();
     print(args, &model, &found?, &options)?;
     Ok(ExitCode::SUCCESS)
@@ -46,9 +45,11 @@ pub(crate) fn of_questions(
         convention: args.output.convention,
         ..WrittenOptions::of_answers()
     };
-    let mut progress = Progress::of(Media::Question, list.questions().len() * reductions.len());
-    let found = evaluate_answers(model, &reductions, list, &options, &mut |done| progress.done(done));
+    let reading = args.options(model.media()).reading;
+    let mut progress = Progress::of(Media::Image, list.runs());
+    let found = evaluate_answers(model, &reductions, list, &options, reading, &mut progress);
     progress.clear();
+    progress.report_failures();
     print(args, model, &found?, &options)?;
     Ok(ExitCode::SUCCESS)
 }

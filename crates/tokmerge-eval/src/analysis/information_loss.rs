@@ -3,7 +3,7 @@
 use super::AnalysisError;
 use crate::batches::each_batch;
 use crate::cosine::cosine;
-use crate::{Observer, top};
+use crate::{EvalError, Observer, top};
 use burn::tensor::Tensor;
 use serde::Serialize;
 use tokmerge_data::{Reading, Sample};
@@ -222,7 +222,7 @@ pub fn information_loss(
     observer: &mut dyn Observer,
 ) -> Result<Vec<LayerLoss>, AnalysisError> {
     let mut study = InformationLoss::new(model, thresholds)?;
-    each_batch(samples, model.processor().clone(), reading, observer, |batch, _| {
+    each_batch(samples, model.processor().clone(), reading, observer, |batch, _| -> Result<(), EvalError> {
         Ok(study.measure(&Batch::from(batch))?)
     })?;
     Ok(study.losses())

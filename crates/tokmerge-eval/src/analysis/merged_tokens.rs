@@ -2,7 +2,7 @@
 
 use super::AnalysisError;
 use crate::batches::each_batch;
-use crate::{Moments, Observer};
+use crate::{EvalError, Moments, Observer};
 use serde::Serialize;
 use tokmerge_data::{Reading, Sample};
 use tokmerge_merge::{Amount, DROPPED, MergePlan, Reduction, Step, Tokens};
@@ -169,7 +169,7 @@ pub fn merged_tokens(
     observer: &mut dyn Observer,
 ) -> Result<Vec<MergeProfile>, AnalysisError> {
     let mut study = MergedTokens::new(model, reductions)?;
-    each_batch(samples, model.processor().clone(), reading, observer, |batch, _| {
+    each_batch(samples, model.processor().clone(), reading, observer, |batch, _| -> Result<(), EvalError> {
         Ok(study.measure(&Batch::from(batch))?)
     })?;
     Ok(study.profiles())

@@ -484,7 +484,9 @@ fn a_model_that_learns_computes_what_a_frozen_one_does() {
 
 #[test]
 fn every_instruction_set_predicts_as_it_computes() {
-    under_other_instruction_sets("contract::predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing");
+    under_other_instruction_sets(
+        "contract::predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing",
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod overrides;
 
 use crate::loss::Loss;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -64,6 +65,9 @@ pub struct ModelRecipe {
     /// `pretrained` (from where the name points) or a weights file; without it the weights are random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// Models whose weights parts of a model of random weights begin with: `tower` and `text` of a PaLI, `image` of a ViLT.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
     /// A tokenizer.json, of random weights of models that take texts. Without it every word of the training texts is a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,

@@ -160,4 +160,85 @@ fn a_model_that_writes_learns_to_answer() {
     let lora = tuned("lora", &["lora={rank=2,targets=[\"text.blocks.0\"],also=[\"projector\"]}"]);
     assert!(same(&lora, tower) && !same(&lora, text) && !same(&lora, "projector.weight"));
     assert!(same(&lora, "text.token_embed"));
+    let taught = common::parsed(&given, &["distill={merge=\"none\"}"]);
+    let error = Start::open(taught, &Device::flex()).expect_err("refused").to_string();
+    assert!(error.contains("the section distill") && !error.contains('\n'), "{error}");
+}
+
+/// A tower from a Vision Transformer, a language model from a T5, and a ViLT from a Vision Transformer: their weights bit for bit,
+/// their tokenizer and their colours; positions for pictures of another size.
+#[test]
+fn parts_begin_with_the_weights_of_other_models() {
+    let dir = tempfile::tempdir().expect("a folder");
+    list(dir.path(), 4);
+    common::stripes(&dir.path().join("stripes"), 8);
+    let made = |name: &str, text: &str| {
+        let run = dir.path().join(name);
+        let start = common::start(common::parsed(text, &[]));
+        Trainer::new(start, &run).expect("a run").run(&mut ()).expect("trained");
+        run
+    };
+    let shape = "embed_dim = 24\ndepth = 2\nnum_heads = 3\nmlp_ratio = 2.0";
+    let train = "[schedule]\nlr = 1e-3\n[train]\nepochs = 1\nbatch_size = 8\n";
+    let vit = |more: &str| {
+        format!(
+            "merge = \"none\"\n[model]\nimg_size = 32\npatch_size = 8\n{shape}\n{more}\n[data]\ntrain = {:?}\n\
+             split = 0.5\nmean = [0.1, 0.2, 0.3]\nstd = [0.5, 0.6, 0.7]\n{train}",
+            dir.path().join("stripes")
+        )
+    };
+    let (tower, image) = (made("tower", &vit("class_token = false")), made("image", &vit("")));
+    let t5 = format!(
+        "merge = \"none\"\n[model]\nname = \"t5_v1_1_small\"\n{shape}\n[data]\ntrain = \"sentences:16\"\n\
+         val = \"sentences:4\"\n{train}"
+    );
+    let t5 = made("t5", &t5);
+    let whole = |model: &str, parts: &[(&str, &Path)]| {
+        let parts: String = parts
+            .iter()
+            .map(|(name, dir)| format!("{name} = {:?}\n", format!("local-dir:{}", dir.display())))
+            .collect();
+        format!(
+            "merge = \"none\"\n[model]\n{model}\nimg_size = 24\npatch_size = 8\n{shape}\n[model.parts]\n{parts}[data]\n\
+             train = \"questions:8\"\nval = {:?}\n{train}",
+            dir.path().join("list")
+        )
+    };
+    let values = |dir: &Path, name: &str| {
+        let file = tokmerge_checkpoint::Checkpoint::open(dir.join("model.safetensors")).expect("weights");
+        file.get(name).unwrap_or_else(|| panic!("{name}")).to_f32().expect("f32").into_owned()
+    };
+    let pali = whole("name = \"pali_tiny\"", &[("tower", &tower), ("text", &t5)]);
+    // What is frozen says what everything began with.
+    let run = made("pali", &format!("{pali}frozen = [\"tower\", \"text\"]\n"));
+    assert_eq!(values(&run, "tower.blocks.1.mlp.fc2.weight"), values(&tower, "blocks.1.mlp.fc2.weight"));
+    assert_eq!(values(&run, "text.token_embed"), values(&t5, "token_embed"));
+    assert_eq!(values(&run, "text.decoder.lm_head.weight"), values(&t5, "decoder.lm_head.weight"));
+    assert_eq!(values(&run, "tower.pos_embed").len(), 9 * 24);
+    let model = opened(&run);
+    let colours = model.processor().to_string();
+    assert!(colours.contains("mean [0.1, 0.2, 0.3]") && colours.contains("std [0.5, 0.6, 0.7]"), "{colours}");
+    let own = |dir: &Path| std::fs::read(dir.join("tokenizer.json")).expect("a tokenizer");
+    assert_eq!(own(&run), own(&t5));
+    let vilt = made(
+        "vilt",
+        &format!("{}frozen = [\"blocks\"]\n", whole("name = \"vilt_b32\"", &[("image", &image)])),
+    );
+    assert_eq!(values(&vilt, "blocks.0.attn.qkv.weight"), values(&image, "blocks.0.attn.qkv.weight"));
+    for (text, said) in [
+        (
+            whole("name = \"vilt_b32\"", &[("tower", &tower)]),
+            "model.parts.tower: the model has no such part, but image",
+        ),
+        (
+            whole("name = \"vilt_b32\"", &[("image", &t5)]),
+            "model.parts.image: blocks.0.attn.proj.bias is [24]",
+        ),
+        (whole("name = \"pali_tiny\"", &[("tower", &image)]), "model.parts.tower: pos_embed is [1, 9, 24]"),
+        (vit("[model.parts]\ntower = \"demo\""), "no such parts"),
+    ] {
+        let error =
+            Start::open(common::parsed(&text, &[]), &Device::flex()).expect_err("refused").to_string();
+        assert!(error.contains(said) && !error.contains('\n'), "{said}: {error}");
+    }
 }

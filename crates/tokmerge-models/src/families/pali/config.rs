@@ -3,7 +3,7 @@
 use super::Pali;
 use crate::families::text::{Buckets, DecoderConfig, DecoderKind, TextConfig, TextPool, TextPositions};
 use crate::families::vit::{ClassToken, NormPlace, Pool, Sizes, VitConfig};
-use crate::family::{FamilyConfig, ImageSizeError, Shape, ShapeOverrides};
+use crate::family::{FamilyConfig, ImageSizeError, Part, Shape, ShapeOverrides};
 use crate::flops::{Cost, JoiningCost, Work};
 use crate::input::InputShape;
 use crate::positions::{Absolute, PositionConfig};
@@ -154,21 +154,32 @@ impl FamilyConfig for PaliConfig {
         vec![example, equal]
     }
 
+    /// Channels, blocks, heads and MLPs are those of both parts; patches are the tower's.
     fn with_overrides(mut self, overrides: &ShapeOverrides) -> Result<Self, String> {
-        let ShapeOverrides { patch_size, .. } = *overrides;
-        let own = ShapeOverrides { patch_size, ..ShapeOverrides::default() };
-        if *overrides != own {
-            return Err("a model of a tower and a language model has two depths and widths; of its shape patch_size alone \
-                        can be changed, or name another model"
+        let ShapeOverrides { patch_size, embed_dim, depth, num_heads, mlp_ratio, .. } = *overrides;
+        let of_both = ShapeOverrides { embed_dim, depth, num_heads, mlp_ratio, ..ShapeOverrides::default() };
+        let of_tower = ShapeOverrides { patch_size, ..of_both };
+        if *overrides != of_tower {
+            return Err("a tower and a language model take embed_dim, depth, num_heads and mlp_ratio, which are then those \
+                        of both, and patch_size; leave pool, class_token and num_frames out"
                 .to_owned());
         }
-        self.tower = self.tower.with_overrides(&own)?;
+        self.tower = self.tower.with_overrides(&of_tower)?;
+        self.text = self.text.with_overrides(&of_both)?;
         self.check()?;
         Ok(self)
     }
 
     fn absolute_positions(&self) -> Option<(Absolute, (usize, usize))> {
         self.tower.absolute_positions()
+    }
+
+    fn parts(&self) -> &'static [Part] {
+        const PARTS: &[Part] = &[
+            Part { name: "tower", prefix: "tower.", holds: &[] },
+            Part { name: "text", prefix: "text.", holds: &[] },
+        ];
+        PARTS
     }
 
     fn saved(self) -> Self {

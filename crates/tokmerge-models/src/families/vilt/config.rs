@@ -3,7 +3,7 @@
 use super::Vilt;
 use crate::blocks::{BlockConfig, NormConfig, NormKind};
 use crate::families::encoder;
-use crate::family::{FamilyConfig, ImageSizeError, Shape, ShapeOverrides};
+use crate::family::{FamilyConfig, ImageSizeError, Part, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::input::InputShape;
 use burn::tensor::Device;
@@ -176,6 +176,12 @@ impl FamilyConfig for ViltConfig {
         };
         // Positions that are resampled from another grid.
         vec![example(), Self { room: 6, img_size: (16, 16), ..example() }]
+    }
+
+    /// ViLT begins as a Vision Transformer did (§3.1).
+    fn parts(&self) -> &'static [Part] {
+        const HOLDS: &[&str] = &["patch_embed.", "pos_embed", "cls_token", "blocks.", "norm."];
+        &[Part { name: "image", prefix: "", holds: HOLDS }]
     }
 
     fn with_overrides(mut self, overrides: &ShapeOverrides) -> Result<Self, String> {

@@ -1,0 +1,116 @@
+//! Parts of a model of random weights that begin with those of other models.
+
+use crate::error::TrainError;
+use crate::recipe::Recipe;
+use burn::tensor::Device;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokmerge_checkpoint::Progress;
+use tokmerge_data::text::Tokenizer;
+use tokmerge_data::{ImageProcessor, Media, PreprocessOverrides, Processor};
+use tokmerge_models::{Architecture, InputShape, Model, ModelOptions, Network, Part, Weights, describe};
+use tokmerge_nn::parameters::{Values, read, shapes};
+
+/// The models that `model.parts` names, each with the part that it begins.
+pub(crate) struct Parts {
+    given: Vec<(Part, Model)>,
+}
+
+impl Parts {
+    /// Opens them. A model of images is opened for pictures as large as the whole takes.
+    pub(crate) fn open(
+        recipe: &Recipe,
+        architecture: &Architecture,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<Self, TrainError> {
+        let known = architecture.config.parts();
+        let side = recipe.model.img_size.map(|side| (side, side)).or_else(|| size(&architecture.processor));
+        let open = |(name, model): (&String, &String)| {
+            let part = known.iter().find(|part| part.name == name).ok_or_else(|| unknown(name, known))?;
+            let options = |img_size| ModelOptions {
+                weights: Weights::Pretrained,
+                img_size,
+                precision: recipe.train.dtype.precision(),
+                ..ModelOptions::new(model.clone())
+            };
+            let is_of_images = describe(&options(None))?.architecture.processor.media() == Media::Image;
+            let options = options(side.filter(|_| is_of_images));
+            Ok((*part, Model::open_with_progress(&options, device, progress)?))
+        };
+        let given = recipe.model.parts.iter().map(open).collect::<Result<_, TrainError>>()?;
+        Ok(Self { given })
+    }
+
+    /// The tokenizer of one of them, and the rows of the table that it goes with.
+    pub(crate) fn tokenizer(&self) -> Option<(Arc<Tokenizer>, usize)> {
+        self.given.iter().find_map(|(_, model)| {
+            let InputShape::Text { vocabulary, .. } = model.config().shape().input else { return None };
+            Some((model.processor().tokenizer()?.clone(), vocabulary))
+        })
+    }
+
+    /// The preparation of pictures with the colours that one of them was trained with.
+    pub(crate) fn prepared(&self, own: &Processor) -> Result<Processor, TrainError> {
+        let colours = self.given.iter().find_map(|(_, model)| match model.processor() {
+            Processor::Image(ImageProcessor::Fixed(images)) => {
+                let (mean, std) = (Some(images.mean.to_vec()), Some(images.std.to_vec()));
+                Some(PreprocessOverrides { mean, std, ..PreprocessOverrides::default() })
+            }
+            _ => None,
+        });
+        Ok(match colours {
+            Some(colours) => own.with(&colours)?,
+            None => own.clone(),
+        })
+    }
+
+    /// The weights of the parts, by the paths that they have in the whole.
+    pub(crate) fn values(&self, network: &Network) -> Result<BTreeMap<String, Values>, TrainError> {
+        let wanted = shapes(network);
+        let mut all = BTreeMap::new();
+        for (part, model) in &self.given {
+            let mut values = read(model.network());
+            for (path, shape) in &wanted {
+                let Some(within) = part.within(path) else { continue };
+                // A model that averages may have its last norm behind the pool.
+                let found = values.remove(within).or_else(|| values.remove(&format!("fc_{within}")));
+                match found {
+                    Some(found) if found.shape == *shape => {
+                        all.insert(path.clone(), found);
+                    }
+                    other => {
+                        let has =
+                            other.map_or("no such weight".to_owned(), |found| format!("{:?}", found.shape));
+                        return Err(TrainError::Data(format!(
+                            "model.parts.{}: {within} is {shape:?} in the model and {has} in {}; give both the same shape (embed_dim, depth, num_heads, mlp_ratio, patch_size)",
+                            part.name,
+                            model.name()
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Rows and columns of pixels that positions are for.
+fn size(processor: &Processor) -> Option<(usize, usize)> {
+    let Processor::Question(questions) = processor else { return None };
+    match &questions.picture {
+        ImageProcessor::Vilt(picture) => Some((picture.shorter, picture.shorter)),
+        ImageProcessor::Fixed(picture) => Some(picture.input_size),
+        _ => None,
+    }
+}
+
+fn unknown(name: &str, known: &[Part]) -> TrainError {
+    let known: Vec<&str> = known.iter().map(|part| part.name).collect();
+    TrainError::Data(match known[..] {
+        [] => format!(
+            "model.parts.{name}: the model is trained as a whole and has no such parts; leave model.parts out"
+        ),
+        _ => format!("model.parts.{name}: the model has no such part, but {}", known.join(" and ")),
+    })
+}
