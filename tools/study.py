@@ -1,80 +1,160 @@
 """Trains one recipe in several ways, several seeds each, and writes a table: mean and deviation.
 
     python3 tools/study.py sentences --tokmerge target/release/tokmerge --runs runs/sentences --seeds 0 1 2
+    python3 tools/study.py answers --data easy_vqa/data/test/questions.json --tokmerge target/release/tokmerge --runs runs/answers
 
-Ways that are done are not trained again, so that a study can be stopped and gone on with. Inference is timed at the end, all ways in
-turn on the same items, as often as --rounds says; training by the seconds of its own steps, to be read with care on a machine that
-does other things too.
+What is done is not done again, so that a study can be stopped and gone on with. Training and inference are timed at the end, all ways in turn on the same
+items, as often as --rounds says.
 """
 
 import argparse
 import csv
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+# Of every study: the recipe of its ways and what is changed in it, what is trained before them, how what it is evaluated on is made if
+# it is drawn, which column of a validation counts, a short training to be timed, and its ways: settings of the recipe.
 SENTENCES = {
     "recipe": "recipes/sentences_tiny.toml",
-    "evaluate": ["sentences-val.tsv"],
-    "make": ["scenes", "sentences-val.tsv", "--sentences", "--images", "500"],
+    "changes": {},
+    "evaluate": "sentences-val.tsv",
+    "make": ["--sentences", "--images"],
+    "items": 500,
     "score": "bleu",
     "shown": "BLEU",
+    "timed": {"data.train": '"sentences:1280"'},
     "ways": {
-        "unmerged": "none",
-        "with inflation, p = 2": "stm:p=2,layer=2,inflate=on,norm=rms",
-        "without inflation, p = 2": "stm:p=2,layer=2,norm=rms",
-        "with inflation, scores not detached": "stm:p=2,layer=2,inflate=on,detach=off,norm=rms",
-        "with inflation, p = 4": "stm:p=4,layer=2,inflate=on,norm=rms",
-        "random scores, with inflation, p = 2": "stm:p=2,layer=2,inflate=on,score=random,norm=rms",
-        "random scores, with inflation, p = 4": "stm:p=4,layer=2,inflate=on,score=random,norm=rms",
-        "ToMe, the tokens of p = 2 without inflation": "tome:r=[0%,50%,0%]",
+        "unmerged": {"merge": "none"},
+        "with inflation, p = 2": {"merge": "stm:p=2,layer=2,inflate=on,norm=rms"},
+        "without inflation, p = 2": {"merge": "stm:p=2,layer=2,norm=rms"},
+        "with inflation, scores not detached": {"merge": "stm:p=2,layer=2,inflate=on,detach=off,norm=rms"},
+        "with inflation, p = 4": {"merge": "stm:p=4,layer=2,inflate=on,norm=rms"},
+        "random scores, with inflation, p = 2": {"merge": "stm:p=2,layer=2,inflate=on,score=random,norm=rms"},
+        "random scores, with inflation, p = 4": {"merge": "stm:p=4,layer=2,inflate=on,score=random,norm=rms"},
+        # As many pairs as there are: half of the tokens go.
+        "ToMe, the tokens of p = 2 without inflation": {"merge": "tome:r=[0,100,0]"},
     },
+}
+
+VILT = {
+    "unmerged": {"merge": "none"},
+    "STM, p = 2": {"merge": "stm:p=2,layer=2"},
+    "ToMe": {"merge": "tome:r=[0,32,0,0]"},
+    "PuMer": {"merge": "pumer:prune=10%,merge=40%,layer=2"},
+    "random merging": {"merge": "tome:r=[0,32,0,0],matcher=random_merge"},
 }
 
 QUESTIONS = {
     "recipe": "recipes/questions_tiny.toml",
-    "evaluate": ["questions-val"],
-    "make": ["scenes", "questions-val", "--questions", "--images", "1400"],
-    "validate_on": "questions-val",
+    "changes": {},
+    "evaluate": "questions-val",
+    "make": ["--questions", "--images"],
+    "items": 2800,
+    "timed": {"data.train": '"questions:640"'},
+    "score": "top1",
+    "shown": "accuracy %",
+    "ways": VILT,
+}
+
+# Questions that people have, given with --data: those about every fifth picture are held out.
+EASY = {
+    "recipe": "recipes/easy_vqa.toml",
+    "changes": {},
+    "score": "top1",
+    "shown": "accuracy %",
+    "ways": VILT,
+}
+
+# The tower of images, which stays as it is (as in the paper), and the model that every way begins with, are trained first.
+ANSWERS = {
+    "before": {
+        "tower": ("recipes/tower_tiny.toml", {}),
+        "start": ("recipes/answers_tiny.toml", {"model.parts.tower": "tower"}),
+    },
+    "recipe": "recipes/finetune-answers.toml",
+    "changes": {},
     "score": "top1",
     "shown": "accuracy %",
     "ways": {
-        "unmerged": "none",
-        "STM, p = 2": "stm:p=2,layer=2",
-        "ToMe": "tome:r=[0,32,0,0]",
-        "PuMer": "pumer:prune=10%,merge=40%,layer=2",
-        "random merging": "tome:r=[0,32,0,0],matcher=random_merge",
+        "full": {"merge": "none"},
+        "full, STM, p = 2": {"merge": "stm:p=2,layer=5"},
+        "LoRA": {"merge": "none", "lora.rank": 16},
+        "LoRA, STM, p = 2": {"merge": "stm:p=2,layer=5", "lora.rank": 16},
     },
 }
 
-STUDIES = {"sentences": SENTENCES, "questions": QUESTIONS}
+STUDIES = {"sentences": SENTENCES, "questions": QUESTIONS, "easy": EASY, "answers": ANSWERS}
+GIVEN = ("easy", "answers")
 
 
 def folder(args, way, seed):
     return args.runs / f"{list(args.study['ways']).index(way)}-seed{seed}"
 
 
-def train(args, way, seed):
-    """Trains one way with one seed, or goes on with it; nothing if it is done."""
-    out = folder(args, way, seed)
+def settings(changes):
+    return [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+
+
+def quoted(paths):
+    return {key: json.dumps(str(path)) for key, path in paths.items()}
+
+
+def data(args):
+    """Settings that say what is learned and what is validated on."""
+    if not args.data:
+        return quoted({"data.val": items(args)})
+    return quoted({"data.train": listed(args, held_out=False), "data.val": items(args)})
+
+
+def listed(args, held_out, few=False):
+    """The given questions in two lists, and a few of each, as the program takes them."""
+    name = f"{'few-' if few else ''}{'held-out' if held_out else 'train'}.jsonl"
+    path = args.runs / name
+    if not path.exists():
+        questions = json.loads(args.data.read_text())
+        with open(path, "w") as file:
+            for question, answer, image in questions[:640] if few else questions:
+                if (image % 5 == 4) == held_out:
+                    picture = (args.data.parent / "images" / f"{image}.png").resolve()
+                    print(json.dumps({"image": str(picture), "question": question, "answer": answer}), file=file)
+    return path
+
+
+def command(args, way, seed, out):
+    """The training of one way, in words of the command line."""
+    words = [args.tokmerge, "finetune" if "before" in args.study else "train", args.study["recipe"], "-o", str(out)]
+    if "before" in args.study:
+        words += settings(quoted({"model.name": f"local-dir:{args.runs / 'start'}"}))
+    way = args.study["ways"][way]
+    ways = {"train.seed": seed, "train.validate": f'["{way["merge"]}"]', "train.threads": args.threads}
+    words += settings(data(args) | ways | args.study["changes"] | way)
+    return words + [word for change in args.set for word in ("--set", change)]
+
+
+def train(words, out, name):
+    """Trains what is not trained yet, or goes on with it."""
     if (out / "done").exists():
         return
-    merge = args.study["ways"][way]
-    command = [args.tokmerge, "train", args.study["recipe"], "-o", str(out)]
-    changes = {"merge": merge, "train.seed": seed, "train.validate": f'["{merge}"]', "train.threads": args.threads}
-    if "validate_on" in args.study:
-        changes["data.val"] = args.runs / args.study["validate_on"]
-    for key, value in changes.items():
-        command += ["--set", f"{key}={value}"]
-    for change in args.set:
-        command += ["--set", change]
     if (out / "checkpoints").exists() and any((out / "checkpoints").iterdir()):
-        command.append("--resume")
-    print(f"{way}, seed {seed}: {out}", file=sys.stderr, flush=True)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        words = [*words, "--resume"]
+    print(f"{name}: {out}", file=sys.stderr, flush=True)
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     (out / "done").touch()
+
+
+def before(args):
+    """The models that the ways need. Their seed is that of no way: they saw other things in another order."""
+    for name, (recipe, parts) in args.study.get("before", {}).items():
+        out = args.runs / name
+        words = [args.tokmerge, "train", recipe, "-o", str(out)]
+        words += settings({"train.seed": 1000, "train.threads": args.threads})
+        words += settings(quoted({key: f"local-dir:{args.runs / part}" for key, part in parts.items()}))
+        words += settings(data(args) if parts else quoted({"data.val": drawn(args, "scenes-val", ["--images"], 600)}))
+        train(words, out, name)
 
 
 def rows(path):
@@ -82,44 +162,63 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def measured(args, way, seed):
-    """The last validation, and the seconds and items per second of the steps."""
-    out = folder(args, way, seed)
+def measured(args, out):
+    """The last validation, and what the steps tell."""
     steps, last = rows(out / "steps.csv"), rows(out / "validation.csv")[-1]
-    # The first steps of a run, and what another process has slowed down, say little: the median.
-    rate = statistics.median(float(step["images_per_second"]) for step in steps)
     return {
         "score": float(last[args.study["score"]]),
         "gmacs": float(last["gmacs"]),
         "tokens": float(last["mean_tokens"]),
-        "rate": rate,
         "seconds": sum(float(step["seconds"]) for step in steps),
         "loss": statistics.mean(float(step["loss"]) for step in steps[-50:]),
     }
 
 
-def items(args):
-    """What everything is evaluated on, made where it is not there."""
-    name = args.study["evaluate"][0]
+def drawn(args, name, make, count):
+    """Items that the program draws, made where they are not there."""
     made = args.runs / name
     if not made.exists():
-        make = [str(made) if word == name else word for word in args.study["make"]]
-        subprocess.run([args.tokmerge, *make], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        words = [args.tokmerge, "scenes", str(made), *make, str(count)]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return made
 
 
-def inference(args):
-    """Items per second of every way: medians over the rounds."""
-    made = items(args)
+def items(args, few=False):
+    """What everything is evaluated on, or a few such items."""
+    if args.data:
+        return listed(args, held_out=True, few=few)
+    name = ("few-" if few else "") + args.study["evaluate"]
+    return drawn(args, name, args.study["make"], 14 if few else args.study["items"])
+
+
+def answering(args, way):
+    """Items per second of one evaluation."""
+    words = [args.tokmerge, "eval", str(items(args)), "--model", f"local-dir:{folder(args, way, args.seeds[0])}"]
+    words += ["--merge", args.study["ways"][way]["merge"], "--json", "--threads", str(args.threads)]
+    line = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    row = json.loads(line.splitlines()[0])
+    return row.get("texts_per_second") or row["model_questions_per_second"]
+
+
+def training(args, way):
+    """Items per second of a short training, of whose steps the median counts: the first ones and disturbed ones say little."""
+    out = args.runs / "timed"
+    shutil.rmtree(out, ignore_errors=True)
+    few = quoted({"data.val": items(args, few=True)})
+    few |= quoted({"data.train": listed(args, held_out=False, few=True)}) if args.data else args.study["timed"]
+    words = command(args, way, args.seeds[0], out) + settings(few | {"train.epochs": 1})
+    subprocess.run(words, check=True, capture_output=True)
+    rate = statistics.median(float(step["images_per_second"]) for step in rows(out / "steps.csv"))
+    shutil.rmtree(out)
+    return rate
+
+
+def speeds(args, measure):
+    """Of every way: the median over the rounds, in each of which every way has its turn."""
     found = {way: [] for way in args.study["ways"]}
     for _ in range(args.rounds):
-        for way, merge in args.study["ways"].items():
-            model = f"local-dir:{folder(args, way, args.seeds[0])}"
-            command = [args.tokmerge, "eval", str(made), "--model", model, "--merge", merge, "--json"]
-            command += ["--threads", str(args.threads)]
-            line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            row = json.loads(line.splitlines()[0])
-            found[way].append(row.get("texts_per_second") or row["model_questions_per_second"])
+        for way in found:
+            found[way].append(measure(args, way))
     return {way: statistics.median(values) for way, values in found.items()}
 
 
@@ -128,23 +227,26 @@ def spread(values):
 
 
 def report(args):
-    speeds = inference(args)
+    trained, answered = speeds(args, training), speeds(args, answering)
     first = next(iter(args.study["ways"]))
     seconds = 0.0
+    for name in args.study.get("before", {}):
+        found = measured(args, args.runs / name)
+        seconds += found["seconds"]
+        print(f"Before that, {name}: {found['seconds'] / 60:.0f} minutes, {found['score']:.1f} %.\n")
     print(f"| | {args.study['shown']} | GMACs | tokens left | training | inference | loss |")
     print("|---|---|---|---|---|---|---|")
-    rates = {}
-    for way in args.study["ways"]:
-        found = [measured(args, way, seed) for seed in args.seeds]
+    for way, how in args.study["ways"].items():
+        found = [measured(args, folder(args, way, seed)) for seed in args.seeds]
         seconds += sum(run["seconds"] for run in found)
         mean = {key: statistics.mean(run[key] for run in found) for key in found[0]}
-        rates[way] = mean["rate"]
         score = f"{mean['score']:.1f} ± {spread([run['score'] for run in found]):.1f}"
         print(
-            f"| {way} (`{args.study['ways'][way]}`) | {score} | {mean['gmacs']:.3f} | {mean['tokens']:.1f} "
-            f"| {rates[way] / rates[first]:.2f}x | {speeds[way] / speeds[first]:.2f}x | {mean['loss']:.3f} |"
+            f"| {way} (`{how['merge']}`) | {score} | {mean['gmacs']:.3f} | {mean['tokens']:.1f} "
+            f"| {trained[way] / trained[first]:.2f}x | {answered[way] / answered[first]:.2f}x | {mean['loss']:.3f} |"
         )
-    print(f"\n{len(args.seeds)} seeds each, {args.threads} threads, {seconds / 60:.0f} minutes of training in all.")
+    print(f"\n{len(args.seeds)} seeds each, {args.threads} threads, {seconds / 60:.0f} minutes of training in all. ", end="")
+    print(f"Of {first}, an item: {trained[first]:.0f} a second in training, {answered[first]:.0f} in inference.")
 
 
 def main():
@@ -152,19 +254,24 @@ def main():
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--tokmerge", required=True)
     parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="of easy and answers: easy-VQA's questions.json")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--set", action="append", default=[], help="a further change to the recipe")
+    parser.add_argument("--set", action="append", default=[], help="a further change to the recipe of the ways")
     parser.add_argument("--report-only", action="store_true", help="train nothing")
     args = parser.parse_args()
+    if (args.study in GIVEN) != (args.data is not None):
+        parser.error(f"--data is for {' and '.join(GIVEN)}, which need it")
     args.study = STUDIES[args.study]
     args.runs.mkdir(parents=True, exist_ok=True)
     items(args)
     if not args.report_only:
+        before(args)
         for seed in args.seeds:
             for way in args.study["ways"]:
-                train(args, way, seed)
+                out = folder(args, way, seed)
+                train(command(args, way, seed, out), out, f"{way}, seed {seed}")
     report(args)
 
 

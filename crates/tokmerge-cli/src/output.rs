@@ -94,7 +94,7 @@ fn with_flags(text: &str) -> String {
 pub(crate) fn note_kept_patches(model: &str, reduction: &Reduction) {
     if reduction.method().last_layer() != reduction.last_layer() {
         note(format!(
-            "note: the output of {model} is made of patches, so all tokens go through its last MLP (last=keep)"
+            "note: the output of {model} looks at more than a class token, so all tokens go through its last MLP (last=keep)"
         ));
     }
 }

@@ -4,6 +4,7 @@ use crate::blocks::{Context, EncoderBlock};
 use crate::experts::ExpertsConfig;
 use crate::flops::Cost;
 use crate::input::{Input, InputShape};
+use crate::network::Config;
 use crate::positions::Absolute;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -145,6 +146,18 @@ pub trait FamilyConfig {
     /// Parts that weights of other models can begin; none for a family that is trained as a whole.
     fn parts(&self) -> &'static [Part] {
         &[]
+    }
+
+    /// The same with a part as another model is, whose weights are to begin it.
+    ///
+    /// # Errors
+    /// Says what is wrong with the model.
+    fn with_part(self, name: &str, model: &Config) -> Result<Self, String>
+    where
+        Self: Sized,
+    {
+        let _ = (name, model);
+        Err("the model is trained as a whole".to_owned())
     }
 
     /// The same, of weights as they are saved: what was resampled when they were loaded is so in the file.

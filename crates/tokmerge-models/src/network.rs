@@ -114,6 +114,16 @@ macro_rules! families {
                 }
             }
 
+            /// The same with a part as another model is, whose weights are to begin it.
+            ///
+            /// # Errors
+            /// Says what is wrong with the model.
+            pub fn with_part(self, name: &str, model: &Self) -> Result<Self, String> {
+                Ok(match self {
+                    $(Self::$family(config) => Self::$family(config.with_part(name, model)?),)+
+                })
+            }
+
             /// The same, of weights as they are saved: what was resampled when they were loaded is so in the file.
             #[must_use]
             pub(crate) fn saved(self) -> Self {

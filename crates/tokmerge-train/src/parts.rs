@@ -8,7 +8,9 @@ use std::sync::Arc;
 use tokmerge_checkpoint::Progress;
 use tokmerge_data::text::Tokenizer;
 use tokmerge_data::{ImageProcessor, Media, PreprocessOverrides, Processor};
-use tokmerge_models::{Architecture, InputShape, Model, ModelOptions, Network, Part, Weights, describe};
+use tokmerge_models::{
+    Architecture, Config, InputShape, Model, ModelOptions, Network, Part, Weights, describe,
+};
 use tokmerge_nn::parameters::{Values, read, shapes};
 
 /// The models that `model.parts` names, each with the part that it begins.
@@ -18,6 +20,9 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Opens them. A model of images is opened for pictures as large as the whole takes.
+    ///
+    /// # Errors
+    /// For a part that the model has not, or a setting of a shape that a part's model says.
     pub(crate) fn open(
         recipe: &Recipe,
         architecture: &Architecture,
@@ -38,8 +43,26 @@ impl Parts {
             let options = options(side.filter(|_| is_of_images));
             Ok((*part, Model::open_with_progress(&options, device, progress)?))
         };
-        let given = recipe.model.parts.iter().map(open).collect::<Result<_, TrainError>>()?;
-        Ok(Self { given })
+        let given: Vec<(Part, Model)> =
+            recipe.model.parts.iter().map(open).collect::<Result<_, TrainError>>()?;
+        let all = !given.is_empty() && given.len() == known.len();
+        let of_images = given.iter().any(|(_, model)| model.media() == Media::Image);
+        let own = recipe.model.shape().find(|(key, _)| all || (of_images && *key == "model.patch_size"));
+        match own {
+            Some((key, value)) => Err(TrainError::Data(format!(
+                "{key} is {value}, and the models of model.parts have their own shapes; leave it out"
+            ))),
+            None => Ok(Self { given }),
+        }
+    }
+
+    /// The shape of the whole, each part as its model is.
+    pub(crate) fn shaped(&self, config: Config) -> Result<Config, TrainError> {
+        self.given.iter().try_fold(config, |config, (part, model)| {
+            config.with_part(part.name, model.config()).map_err(|reason| {
+                TrainError::Data(format!("model.parts.{} is {}: {reason}", part.name, model.name()))
+            })
+        })
     }
 
     /// The tokenizer of one of them, and the rows of the table that it goes with.
@@ -75,20 +98,14 @@ impl Parts {
                 let Some(within) = part.within(path) else { continue };
                 // A model that averages may have its last norm behind the pool.
                 let found = values.remove(within).or_else(|| values.remove(&format!("fc_{within}")));
-                match found {
-                    Some(found) if found.shape == *shape => {
-                        all.insert(path.clone(), found);
-                    }
-                    other => {
-                        let has =
-                            other.map_or("no such weight".to_owned(), |found| format!("{:?}", found.shape));
-                        return Err(TrainError::Data(format!(
-                            "model.parts.{}: {within} is {shape:?} in the model and {has} in {}; give both the same shape (embed_dim, depth, num_heads, mlp_ratio, patch_size)",
-                            part.name,
-                            model.name()
-                        )));
-                    }
-                }
+                let found = found.filter(|found| found.shape == *shape).ok_or_else(|| {
+                    TrainError::Data(format!(
+                        "model.parts.{} is {}, which has no {within} of shape {shape:?}; take a model that has",
+                        part.name,
+                        model.name()
+                    ))
+                })?;
+                all.insert(path.clone(), found);
             }
         }
         Ok(all)

@@ -297,6 +297,10 @@ fn drawn(
     }
     architecture.config = config;
     let parts = Parts::open(recipe, &architecture, device, progress)?;
+    architecture.config = parts.shaped(architecture.config)?;
+    if let (false, Some(side)) = (wanted.parts.is_empty(), shorter_side(&architecture.processor)) {
+        architecture = architecture.with_shorter_side(side);
+    }
     architecture.processor = parts.prepared(&architecture.processor)?;
     if let Some((tokenizer, rows)) = tokenizer(recipe, data, &architecture, &parts)? {
         architecture = architecture.with_tokenizer(tokenizer, rows);

@@ -103,6 +103,20 @@ pub struct ModelRecipe {
     pub num_frames: Option<usize>,
 }
 
+impl ModelRecipe {
+    /// What is given of the shape of blocks and patches, by its key.
+    pub(crate) fn shape(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let whole = [
+            ("model.patch_size", self.patch_size),
+            ("model.embed_dim", self.embed_dim),
+            ("model.depth", self.depth),
+            ("model.num_heads", self.num_heads),
+        ];
+        let whole = whole.into_iter().filter_map(|(key, value)| Some((key, value?.to_string())));
+        whole.chain(self.mlp_ratio.map(|ratio| ("model.mlp_ratio", ratio.to_string())))
+    }
+}
+
 /// What the head looks at, in timm's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,6 +6,7 @@ use crate::families::vit::{ClassToken, NormPlace, Pool, Sizes, VitConfig};
 use crate::family::{FamilyConfig, ImageSizeError, Part, Shape, ShapeOverrides};
 use crate::flops::{Cost, JoiningCost, Work};
 use crate::input::InputShape;
+use crate::network::Config;
 use crate::positions::{Absolute, PositionConfig};
 use burn::tensor::Device;
 use tokmerge_merge::{Joining, ModelFacts, PositionUse, Readout};
@@ -180,6 +181,29 @@ impl FamilyConfig for PaliConfig {
             Part { name: "text", prefix: "text.", holds: &[] },
         ];
         PARTS
+    }
+
+    fn with_part(self, name: &str, model: &Config) -> Result<Self, String> {
+        let whole = match (name, model) {
+            ("tower", Config::Vit(tower)) if tower.prefix() > 0 => {
+                return Err(
+                    "it has a class token or registers, and the tokens of a tower are those of patches alone"
+                        .to_owned(),
+                );
+            }
+            ("tower", Config::Vit(tower)) => {
+                let tower = VitConfig { pre_logits: None, projection: None, ..tower.clone() };
+                Self::new(tower, self.text)
+            }
+            ("text", Config::Text(text)) => {
+                let text = TextConfig { room: self.text.room, num_classes: 0, ..text.clone() };
+                Self { text, ..self }
+            }
+            ("tower", _) => return Err("it is no Vision Transformer".to_owned()),
+            _ => return Err("it is no model of texts".to_owned()),
+        };
+        whole.check()?;
+        Ok(whole)
     }
 
     fn saved(self) -> Self {

@@ -3,9 +3,11 @@
 use super::Vilt;
 use crate::blocks::{BlockConfig, NormConfig, NormKind};
 use crate::families::encoder;
+use crate::families::vit::VitConfig;
 use crate::family::{FamilyConfig, ImageSizeError, Part, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::input::InputShape;
+use crate::network::Config;
 use burn::tensor::Device;
 use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, TokenKind, Training};
 use tokmerge_ops::Precision;
@@ -182,6 +184,45 @@ impl FamilyConfig for ViltConfig {
     fn parts(&self) -> &'static [Part] {
         const HOLDS: &[&str] = &["patch_embed.", "pos_embed", "cls_token", "blocks.", "norm."];
         &[Part { name: "image", prefix: "", holds: HOLDS }]
+    }
+
+    fn with_part(self, _: &str, model: &Config) -> Result<Self, String> {
+        let Config::Vit(image) = model else { return Err("it is no Vision Transformer".to_owned()) };
+        let VitConfig { patch_size: (patch_size, _), depth, block, .. } = image;
+        // Whatever the head looks at.
+        let plain = VitConfig {
+            img_size: image.img_size,
+            in_chans: image.in_chans,
+            block: block.clone(),
+            pool: image.pool,
+            norm_place: image.norm_place,
+            pre_logits: image.pre_logits,
+            projection: image.projection,
+            projection_bias: image.projection_bias,
+            head_input: image.head_input,
+            num_classes: image.num_classes,
+            head_bias: image.head_bias,
+            key_bias: image.key_bias,
+            trained_key_bias: image.trained_key_bias,
+            ..VitConfig::new(*patch_size, block.channels, *depth, block.heads)
+        };
+        if plain != *image {
+            return Err("it is no plain Vision Transformer: a class token, learned positions that are added, blocks one after \
+                        the other"
+                .to_owned());
+        }
+        let side = image.img_size.0.min(image.img_size.1);
+        let whole = Self {
+            img_size: image.img_size,
+            in_chans: image.in_chans,
+            patch_size: *patch_size,
+            patches: most_patches(side, *patch_size),
+            depth: *depth,
+            block: block.clone(),
+            ..self
+        };
+        whole.check()?;
+        Ok(whole)
     }
 
     fn with_overrides(mut self, overrides: &ShapeOverrides) -> Result<Self, String> {
