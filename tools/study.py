@@ -3,8 +3,8 @@
     python3 tools/study.py sentences --tokmerge target/release/tokmerge --runs runs/sentences --seeds 0 1 2
     python3 tools/study.py answers --data easy_vqa/data/test/questions.json --tokmerge target/release/tokmerge --runs runs/answers
 
-What is done is not done again, so that a study can be stopped and gone on with. Training and inference are timed at the end, all ways in turn on the same
-items, as often as --rounds says.
+What is done is not done again, so that a study can be stopped and gone on with. Training and inference are timed at the end, all ways
+in turn on the same items, as often as --rounds says.
 """
 
 import argparse
@@ -116,11 +116,13 @@ def listed(args, held_out, few=False):
     path = args.runs / name
     if not path.exists():
         questions = json.loads(args.data.read_text())
-        with open(path, "w") as file:
+        aside = path.with_suffix(".incomplete")
+        with open(aside, "w") as file:
             for question, answer, image in questions[:640] if few else questions:
                 if (image % 5 == 4) == held_out:
                     picture = (args.data.parent / "images" / f"{image}.png").resolve()
                     print(json.dumps({"image": str(picture), "question": question, "answer": answer}), file=file)
+        aside.replace(path)
     return path
 
 
@@ -136,18 +138,25 @@ def command(args, way, seed, out):
 
 
 def train(words, out, name):
-    """Trains what is not trained yet, or goes on with it."""
-    if (out / "done").exists():
+    """Trains what is not trained yet, or goes on with it. What was trained otherwise is another study's."""
+    said = json.dumps(words[1:])
+    done, begun = out / "done", out / "begun"
+    for told in (done, begun):
+        if told.exists() and told.read_text() != said:
+            raise SystemExit(f"{out} was trained otherwise; take other --runs, or remove it:\n  {told.read_text()}\n  {said}")
+    if done.exists():
         return
+    out.mkdir(parents=True, exist_ok=True)
+    begun.write_text(said)
     if (out / "checkpoints").exists() and any((out / "checkpoints").iterdir()):
         words = [*words, "--resume"]
     print(f"{name}: {out}", file=sys.stderr, flush=True)
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    (out / "done").touch()
+    done.write_text(said)
 
 
 def before(args):
-    """The models that the ways need. Their seed is that of no way: they saw other things in another order."""
+    """The models that the ways need, with a seed of their own."""
     for name, (recipe, parts) in args.study.get("before", {}).items():
         out = args.runs / name
         words = [args.tokmerge, "train", recipe, "-o", str(out)]
@@ -178,8 +187,12 @@ def drawn(args, name, make, count):
     """Items that the program draws, made where they are not there."""
     made = args.runs / name
     if not made.exists():
-        words = [args.tokmerge, "scenes", str(made), *make, str(count)]
+        # The program writes a list aside, but a folder picture by picture.
+        aside = made.with_name(f"incomplete-{name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        words = [args.tokmerge, "scenes", str(aside), *make, str(count)]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        aside.replace(made)
     return made
 
 
@@ -246,7 +259,7 @@ def report(args):
             f"| {trained[way] / trained[first]:.2f}x | {answered[way] / answered[first]:.2f}x | {mean['loss']:.3f} |"
         )
     print(f"\n{len(args.seeds)} seeds each, {args.threads} threads, {seconds / 60:.0f} minutes of training in all. ", end="")
-    print(f"Of {first}, an item: {trained[first]:.0f} a second in training, {answered[first]:.0f} in inference.")
+    print(f"Of {first}: {trained[first]:.0f} items a second in training, {answered[first]:.0f} in inference.")
 
 
 def main():

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::text::{TextError, TextProcessor, TokenIds};
+use crate::vilt::MAX_SIDE;
 use crate::{ImageProcessor, PreprocessError, Rgb};
 
 /// How a picture and a question are prepared for a model that answers it.
@@ -38,6 +39,13 @@ impl QuestionProcessor {
     /// When that is less than the shorter side becomes, or all pictures have one size.
     pub fn with_longer(mut self, longer: usize) -> Result<Self, PreprocessError> {
         match &mut self.picture {
+            ImageProcessor::Vilt(picture) if !(picture.shorter..=MAX_SIDE).contains(&longer) => {
+                return Err(PreprocessError::LongSide {
+                    value: longer,
+                    least: picture.shorter,
+                    most: MAX_SIDE,
+                });
+            }
             ImageProcessor::Vilt(picture) => picture.longer = longer,
             ImageProcessor::Fixed(_) | ImageProcessor::Naflex(_) => {
                 return Err(PreprocessError::OneSize { setting: "long_side", value: longer });

@@ -177,6 +177,18 @@ pub enum PreprocessError {
         /// The channels of the input.
         channels: usize,
     },
+    /// The longer side is to be shorter than the shorter one, or longer than is understood.
+    #[error(
+        "`long_side` is {value}, and it must be at least the shorter side, {least}, and at most {most}; use e.g. 640"
+    )]
+    LongSide {
+        /// What was asked for.
+        value: usize,
+        /// The shorter side.
+        least: usize,
+        /// The longest that is understood.
+        most: usize,
+    },
     /// The sides that a picture is to have make no sense.
     #[error(
         "patch_size is {patch_size}, the shorter side {shorter} and the longer at most {longer}, and they must be 1 to \

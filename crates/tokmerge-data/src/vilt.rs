@@ -37,7 +37,7 @@ impl Default for ViltPreprocess {
 }
 
 /// The longest side that is understood.
-const MAX_SIDE: usize = 1 << 14;
+pub(crate) const MAX_SIDE: usize = 1 << 14;
 
 impl ViltPreprocess {
     /// For a shorter side of so many pixels, and the longer side that transformers takes with it: `int(1333 / 800 * shorter)`.

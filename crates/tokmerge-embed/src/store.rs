@@ -271,21 +271,22 @@ impl<'a> Store<'a> {
                 }
             }
         };
-        // Another shard may be writing what concerns all parts.
+        // What concerns all parts is written by who holds the gate, as this run does.
         let of_all = [format!(".{ERRORS}."), format!(".{MANIFEST}.")];
         let own = |name: &str| {
             let part = name.strip_prefix(".part-").and_then(|rest| rest.split('.').next()?.parse().ok());
             part.is_some_and(|part: usize| self.shard.has(part))
-                || self.shard == Shard::WHOLE && of_all.iter().any(|start| name.starts_with(start))
+                || of_all.iter().any(|start| name.starts_with(start))
         };
         remove(&self.folder, &own);
         if let Target::File(file) = self.target
             && self.shard == Shard::WHOLE
         {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let start = format!(".{name}.");
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            let starts = [format!(".{name}."), format!(".{stem}.dense.npy.")];
             remove(file.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")), &|name| {
-                name.starts_with(&start)
+                starts.iter().any(|start| name.starts_with(start))
             });
         }
     }

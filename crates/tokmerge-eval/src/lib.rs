@@ -27,11 +27,12 @@ pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead}
 pub use mean_average_precision::{MeanAveragePrecision, average_precision};
 pub use pairs::{PairsAccuracy, PairsError, SentencePair, evaluate_pairs, read_pairs};
 pub use questions::{
-    KindAccuracy, QuestionPrediction, QuestionsAccuracy, QuestionsEvaluation, answer_scores,
+    KindAccuracy, QuestionPrediction, QuestionsAccuracy, QuestionsEvaluation, answer_scores, comparable,
     evaluate_questions,
 };
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
 pub use statistics::{Moments, Spread, wilson};
 pub use written::{
-    MOST_OF_ANSWER, WrittenAccuracy, WrittenError, WrittenOptions, evaluate_answers, evaluate_written,
+    AnswersAccuracy, AnswersEvaluation, MOST_OF_ANSWER, WrittenAccuracy, WrittenError, WrittenOptions,
+    evaluate_answers, evaluate_written,
 };

@@ -171,7 +171,8 @@ impl Judge {
 }
 
 /// What is the same of answers that are the same. VQA's rule leaves nothing of an answer such as "a".
-fn comparable(answer: &str) -> String {
+#[must_use]
+pub fn comparable(answer: &str) -> String {
     let normalised = normalise(answer);
     if normalised.is_empty() { answer.trim().to_lowercase() } else { normalised }
 }
@@ -277,7 +278,7 @@ impl Asking<'_> {
 }
 
 /// The mean of scores in percent, and its 95 % interval.
-fn mean(scores: &[f64], people: bool) -> (f64, (f64, f64)) {
+pub(crate) fn mean(scores: &[f64], people: bool) -> (f64, (f64, f64)) {
     let Moments { mean, deviation, .. } = Moments::of(scores);
     if !people {
         let hits = scores.iter().filter(|score| **score > 0.5).count();
@@ -288,7 +289,7 @@ fn mean(scores: &[f64], people: bool) -> (f64, (f64, f64)) {
 }
 
 /// The mean score of every kind.
-fn kinds(list: &QuestionList, scores: &[Option<f64>]) -> Vec<KindAccuracy> {
+pub(crate) fn kinds(list: &QuestionList, scores: &[Option<f64>]) -> Vec<KindAccuracy> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut found: Vec<(&str, Vec<f64>)> = Vec::new();
     for (question, score) in list.questions().iter().zip(scores) {

@@ -1,20 +1,20 @@
 //! How well a model writes what is to be written: translations, answers.
 
 use crate::asked::{Texts, each_asked};
-use crate::questions::Judge;
+use crate::questions::{Judge, QuestionsAccuracy, kinds, mean};
 use crate::{Accuracy, EvalError, Observer};
 use serde::Serialize;
 use std::time::Instant;
 use tokmerge_data::text::{TextError, TextPair, TokenIds};
 use tokmerge_data::{Processor, QuestionList, Reading};
 use tokmerge_merge::{Method, Reduction};
-use tokmerge_metrics::{Bleu, ChrF, Tokenizer, most_frequent};
+use tokmerge_metrics::{Bleu, ChrF, Tokenizer};
 use tokmerge_models::{Batch, Convention, GenerateError, GenerateOptions, Model, MostTokens};
 
 /// How texts are written and counted.
 #[derive(Clone, Copy, Debug)]
 pub struct WrittenOptions {
-    /// Texts per pass of the encoder.
+    /// Texts per pass of the encoder; of questions the reading says it.
     pub batch_size: usize,
     /// How they are written.
     pub generate: GenerateOptions,
@@ -59,7 +59,7 @@ pub struct WrittenAccuracy {
     pub bleu: f64,
     /// chrF of all texts.
     pub chrf: f64,
-    /// Percent of texts that are what they should be, letter for letter; of questions the mean score of the answers.
+    /// Percent of texts that are what they should be, letter for letter.
     pub exact: f64,
     /// Percent of texts that are those of the unmerged model, letter for letter.
     pub agreement: f64,
@@ -96,7 +96,9 @@ impl From<WrittenAccuracy> for Accuracy {
 #[non_exhaustive]
 pub enum WrittenError {
     /// The model takes something else.
-    #[error("the model takes {media}, and pairs of texts are for models that take texts and write others")]
+    #[error(
+        "the model takes {media}, and what is to be written is for models that take texts or questions and write"
+    )]
     NoTexts {
         /// What it takes.
         media: &'static str,
@@ -160,12 +162,31 @@ pub fn evaluate_written(
         observer.done(batch.len());
     }
     let targets: Vec<&str> = pairs.iter().map(|pair| pair.target.as_str()).collect();
-    writing.results(&targets, &|index, text| f64::from(u8::from(text == targets[index])))
+    writing.results(&targets)
 }
 
-/// Writes the answer to every question of a list by several methods, as [`evaluate_written`] does otherwise:
-/// [`exact`](WrittenAccuracy::exact) is the mean score of the answers, VQA's where ten people have answered. Questions about a
-/// picture that cannot be read are left out, and the observer is told.
+/// What a method makes of questions that it answers in words.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnswersAccuracy {
+    /// How good the answers are; their times are those of encoding and writing.
+    #[serde(flatten)]
+    pub answers: QuestionsAccuracy,
+    /// Tokens that were written over the same seconds.
+    pub tokens_per_second: f64,
+}
+
+/// What several methods write to the questions of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswersEvaluation {
+    /// One for each method.
+    pub accuracies: Vec<AnswersAccuracy>,
+    /// Questions whose end is left out, since the model has no room for it.
+    pub cut: usize,
+}
+
+/// Writes the answer to every question of a list by several methods, batch by batch in turn, and judges it as
+/// [`evaluate_questions`](crate::evaluate_questions) does. Questions about a picture that cannot be read are left out, and the
+/// observer is told. As many are answered at once as `reading` has in a batch.
 ///
 /// # Errors
 /// When the model answers no questions in words, no picture can be read, nothing is left of a question, a question has neither one
@@ -177,7 +198,7 @@ pub fn evaluate_answers(
     options: &WrittenOptions,
     reading: Reading,
     observer: &mut dyn Observer,
-) -> Result<Vec<WrittenAccuracy>, WrittenError> {
+) -> Result<AnswersEvaluation, WrittenError> {
     let Processor::Question(processor) = model.processor() else {
         return Err(WrittenError::NoTexts { media: model.media().words() });
     };
@@ -185,14 +206,37 @@ pub fn evaluate_answers(
     let texts = Texts::of(list, processor)?;
     let mut writing = Writing::new(model, reductions, options);
     let mut asked: Vec<usize> = Vec::new();
-    let reading = Reading { batch_size: options.batch_size.max(1), ..reading };
+    let start = Instant::now();
     each_asked(list, &texts, processor, reading, observer, |batch, _| {
         asked.extend(batch.questions);
         writing.write(&batch.batch)
     })?;
-    let targets =
-        asked.iter().map(|question| most_frequent(&list.questions()[*question].answers).unwrap_or_default());
-    writing.results(&targets.collect::<Vec<_>>(), &|index, text| judges[asked[index]].score(text))
+    let run_seconds = start.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+    let people = judges.iter().any(|judge| matches!(judge, Judge::People(_)));
+    let of = |(reduction, tally): (&Reduction, &Tally)| {
+        let mut scores = vec![None; list.questions().len()];
+        for (question, text) in asked.iter().zip(&tally.texts) {
+            scores[*question] = Some(judges[*question].score(text));
+        }
+        let answered: Vec<f64> = scores.iter().copied().flatten().collect();
+        let (accuracy, interval) = mean(&answered, people);
+        let (questions, seconds) = (answered.len() as f64, tally.seconds.max(f64::MIN_POSITIVE));
+        let answers = QuestionsAccuracy {
+            merge: reduction.method().to_string(),
+            questions: answered.len(),
+            accuracy,
+            interval,
+            kinds: kinds(list, &scores),
+            agreement: writing.agreement(tally),
+            model_questions_per_second: questions / seconds,
+            run_questions_per_second: questions / run_seconds,
+            gmacs: tally.gmacs / questions.max(1.0),
+            mean_tokens: tally.left as f64 / questions.max(1.0),
+        };
+        AnswersAccuracy { answers, tokens_per_second: tally.written as f64 / seconds }
+    };
+    let accuracies = reductions.iter().zip(&writing.of_methods).map(of).collect();
+    Ok(AnswersEvaluation { accuracies, cut: texts.cut })
 }
 
 /// What every method has written so far, and the unmerged model if it is none of them.
@@ -225,28 +269,28 @@ impl<'a> Writing<'a> {
         }
     }
 
-    /// `score` is that of what was written of an item, from 0 to 1.
-    fn results(
-        &self,
-        targets: &[&str],
-        score: &dyn Fn(usize, &str) -> f64,
-    ) -> Result<Vec<WrittenAccuracy>, WrittenError> {
-        let bleu = Bleu { tokenizer: self.options.tokenizer, ..Bleu::default() };
+    /// Percent of what a method has written that is what the unmerged model has written.
+    fn agreement(&self, tally: &Tally) -> f64 {
         let unmerged = self.reductions.iter().position(|reduction| *reduction.method() == Method::None);
         let reference = self.reference.as_ref().or_else(|| self.of_methods.get(unmerged?));
         let reference = reference.map_or(&[][..], |tally| &tally.texts);
+        let same = tally.texts.iter().zip(reference).filter(|(text, other)| text == other);
+        100.0 * same.count() as f64 / tally.texts.len().max(1) as f64
+    }
+
+    fn results(&self, targets: &[&str]) -> Result<Vec<WrittenAccuracy>, WrittenError> {
+        let bleu = Bleu { tokenizer: self.options.tokenizer, ..Bleu::default() };
         let result = |(reduction, tally): (&Reduction, &Tally)| {
             let texts = tally.texts.len().max(1) as f64;
             let seconds = tally.seconds.max(f64::MIN_POSITIVE);
-            let scores = tally.texts.iter().enumerate().map(|(index, text)| score(index, text));
-            let same = tally.texts.iter().zip(reference).filter(|(text, other)| text == other);
+            let exact = tally.texts.iter().zip(targets).filter(|(text, target)| text == *target);
             Ok(WrittenAccuracy {
                 merge: reduction.method().to_string(),
                 texts: tally.texts.len(),
                 bleu: bleu.corpus(&tally.texts, &[targets])?.score,
                 chrf: ChrF::Characters.corpus(&tally.texts, &[targets])?.score,
-                exact: 100.0 * scores.sum::<f64>() / texts,
-                agreement: 100.0 * same.count() as f64 / texts,
+                exact: 100.0 * exact.count() as f64 / texts,
+                agreement: self.agreement(tally),
                 texts_per_second: texts / seconds,
                 tokens_per_second: tally.written as f64 / seconds,
                 gmacs: tally.gmacs / texts,

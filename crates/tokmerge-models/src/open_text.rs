@@ -157,6 +157,19 @@ impl Architecture {
         self
     }
 
+    /// The same with the pictures of a question cut into the model's patches; unchanged where pictures have one size.
+    #[must_use]
+    pub fn with_own_patches(mut self) -> Self {
+        if let (Processor::Question(processor), Config::Vilt(config)) =
+            (&mut self.processor, &mut self.config)
+            && let ImageProcessor::Vilt(picture) = &mut processor.picture
+        {
+            picture.patch_size = config.patch_size;
+            config.patches = picture.most_patches();
+        }
+        self
+    }
+
     /// The same for random weights and texts cut by this tokenizer, with a table of so many rows; unchanged where the model takes
     /// no texts.
     #[must_use]

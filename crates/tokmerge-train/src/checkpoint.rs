@@ -208,6 +208,16 @@ impl Checkpoints {
         let position: Position =
             serde_json::from_str(&text).map_err(|error| failed(STATE, error.to_string()))?;
         self.check(&position, &start.setup, begin)?;
+        let theirs = fs::read_to_string(path.join(TOKENIZER_FILE)).ok();
+        let own = start.setup.architecture.processor.tokenizer();
+        if let (Some(own), Some(theirs)) = (own, theirs)
+            && own.to_json() != theirs
+        {
+            let reason = "its checkpoint cuts texts with another tokenizer, since the words to train on were others or in another order; \
+                          bring them back, or give another `output`"
+                .to_owned();
+            return Err(TrainError::Occupied { path: self.dir.clone(), reason });
+        }
         let file = if start.setup.recipe.lora.is_some() { APART } else { WEIGHTS };
         let weights = read_weights(&path.join(file))?;
         let expected = parameters::shapes(&start.network);

@@ -7,7 +7,7 @@ use tokmerge_models::Network;
 use tokmerge_nn::parameters::shapes;
 
 /// Whether a parameter is one of a part, or is the part.
-fn is_of(part: &str, path: &str) -> bool {
+pub(crate) fn is_of(part: &str, path: &str) -> bool {
     path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 

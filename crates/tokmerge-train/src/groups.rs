@@ -51,7 +51,7 @@ fn layer(path: &str, depths: Depths) -> usize {
     if is_embedding(path) || within.starts_with("patch_embed") || within.starts_with("norm_pre") {
         return 0;
     }
-    if path == "projector" || path.starts_with("projector.") || path.starts_with("tower.norm") {
+    if path.starts_with("projector.") || path.starts_with("tower.norm") {
         return depths.tower;
     }
     let before = if path.starts_with("text.") { depths.tower } else { 0 };
@@ -100,6 +100,7 @@ mod tests {
         assert_eq!(scale("pos_embed"), 0.5f64.powi(13));
         assert_eq!(scale("patch_embed.proj.weight"), 0.5f64.powi(13));
     }
+
     #[test]
     fn a_tower_stands_in_front_of_a_language_model() {
         let depths = Depths { encoder: 5, tower: 3 };

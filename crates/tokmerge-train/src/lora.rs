@@ -7,6 +7,7 @@
 //! the optimiser's memory, and all but the factors stays as it was.
 
 use crate::error::TrainError;
+use crate::freeze::is_of;
 use crate::recipe::{LoraRecipe, lora_also};
 use burn::module::{LoraAdapter, Module, ModuleVisitor, Param, ParamId, Reparameterizer};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -68,10 +69,41 @@ pub(crate) fn targets(network: &Network, recipe: &LoraRecipe) -> Result<BTreeSet
     Ok(found)
 }
 
+/// Refuses additions to layers, and parts to be trained whole, all of which are `frozen`.
+pub(crate) fn check_frozen(
+    network: &Network,
+    recipe: &LoraRecipe,
+    frozen: &[String],
+) -> Result<(), TrainError> {
+    let is_frozen = |path: &str| frozen.iter().any(|part| is_of(part, path));
+    let layers = linear_layers(network);
+    let targets = recipe.targets.iter().map(|name| {
+        let meant = layers.keys().filter(|layer| means(name, layer)).map(|layer| is_frozen(layer));
+        ("lora.targets", name, meant.collect::<Vec<bool>>())
+    });
+    let paths = shapes(network);
+    let also = recipe.also.iter().map(|name| {
+        let meant = paths.keys().filter(|path| trains_by_name(std::slice::from_ref(name), path));
+        ("lora.also", name, meant.map(|path| is_frozen(path)).collect())
+    });
+    for (key, name, meant) in targets.chain(also) {
+        if !meant.is_empty() && meant.iter().all(|frozen| *frozen) {
+            return Err(TrainError::Data(format!(
+                "{key} names {name}, and train.frozen keeps all of that as it begins; leave one of them out"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a parameter is trained whole.
 fn trains(also: &[String], path: &str) -> bool {
+    path.starts_with("mergers") || trains_by_name(also, path)
+}
+
+fn trains_by_name(also: &[String], path: &str) -> bool {
     let layer = path.rsplit_once('.').map_or(path, |(layer, _)| layer);
-    path.starts_with("mergers") || also.iter().any(|name| path == name || means(name, layer))
+    also.iter().any(|name| path == name || means(name, layer))
 }
 
 /// The model with factors, which have the values that were `saved`, or begin. All weights but those that the recipe

@@ -9,7 +9,7 @@ use tokmerge_checkpoint::Progress;
 use tokmerge_data::text::Tokenizer;
 use tokmerge_data::{ImageProcessor, Media, PreprocessOverrides, Processor};
 use tokmerge_models::{
-    Architecture, Config, InputShape, Model, ModelOptions, Network, Part, Weights, describe,
+    Architecture, Config, InputShape, Model, ModelOptions, Network, Part, Weights, describe_with_progress,
 };
 use tokmerge_nn::parameters::{Values, read, shapes};
 
@@ -39,7 +39,8 @@ impl Parts {
                 precision: recipe.train.dtype.precision(),
                 ..ModelOptions::new(model.clone())
             };
-            let is_of_images = describe(&options(None))?.architecture.processor.media() == Media::Image;
+            let described = describe_with_progress(&options(None), progress)?;
+            let is_of_images = described.architecture.processor.media() == Media::Image;
             let options = options(side.filter(|_| is_of_images));
             Ok((*part, Model::open_with_progress(&options, device, progress)?))
         };
@@ -65,12 +66,26 @@ impl Parts {
         })
     }
 
-    /// The tokenizer of one of them, and the rows of the table that it goes with.
-    pub(crate) fn tokenizer(&self) -> Option<(Arc<Tokenizer>, usize)> {
-        self.given.iter().find_map(|(_, model)| {
-            let InputShape::Text { vocabulary, .. } = model.config().shape().input else { return None };
-            Some((model.processor().tokenizer()?.clone(), vocabulary))
-        })
+    /// The tokenizer that goes with the table of tokens of one of them, and the rows of that: `wanted`, or the model's own; `None`
+    /// where none of them has a table.
+    pub(crate) fn tokenizer(
+        &self,
+        wanted: Option<&Arc<Tokenizer>>,
+    ) -> Result<Option<(Arc<Tokenizer>, usize)>, TrainError> {
+        let table = self.given.iter().find_map(|(part, model)| match model.config().shape().input {
+            InputShape::Text { vocabulary, .. } => Some((part, model, vocabulary)),
+            _ => None,
+        });
+        let Some((part, model, rows)) = table else { return Ok(None) };
+        let tokenizer = wanted.or_else(|| model.processor().tokenizer()).ok_or_else(|| {
+            TrainError::Data(format!(
+                "model.parts.{} is {}, which has no tokenizer.json; give model.tokenizer",
+                part.name,
+                model.name()
+            ))
+        })?;
+        tokenizer.check(rows).map_err(|error| TrainError::Data(format!("model.tokenizer: {error}")))?;
+        Ok(Some((tokenizer.clone(), rows)))
     }
 
     /// The preparation of pictures with the colours that one of them was trained with.
@@ -89,20 +104,38 @@ impl Parts {
     }
 
     /// The weights of the parts, by the paths that they have in the whole.
-    pub(crate) fn values(&self, network: &Network) -> Result<BTreeMap<String, Values>, TrainError> {
+    /// What a user should know of them goes to `notes`.
+    pub(crate) fn values(
+        &self,
+        network: &Network,
+        notes: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, Values>, TrainError> {
         let wanted = shapes(network);
         let mut all = BTreeMap::new();
         for (part, model) in &self.given {
             let mut values = read(model.network());
+            let (part_name, name) = (part.name, model.name());
+            if model.trained_with().has_weights() {
+                notes.push(format!(
+                    "the weights of {} in {name} (model.parts.{part_name}) are left out",
+                    model.trained_with()
+                ));
+            }
             for (path, shape) in &wanted {
                 let Some(within) = part.within(path) else { continue };
-                // A model that averages may have its last norm behind the pool.
-                let found = values.remove(within).or_else(|| values.remove(&format!("fc_{within}")));
+                let mut found = values.remove(within);
+                if found.is_none() && ["norm.weight", "norm.bias"].contains(&within) {
+                    // A model that averages may have its last norm behind the pool.
+                    found = values.remove(&format!("fc_{within}"));
+                    if found.is_some() && within == "norm.weight" {
+                        notes.push(format!(
+                            "the last norm of {name} (model.parts.{part_name}) stood behind its pool, and is one of every token now"
+                        ));
+                    }
+                }
                 let found = found.filter(|found| found.shape == *shape).ok_or_else(|| {
                     TrainError::Data(format!(
-                        "model.parts.{} is {}, which has no {within} of shape {shape:?}; take a model that has",
-                        part.name,
-                        model.name()
+                        "model.parts.{part_name} is {name}, which has no {within} of shape {shape:?}; take a model that has"
                     ))
                 })?;
                 all.insert(path.clone(), found);
@@ -128,6 +161,6 @@ fn unknown(name: &str, known: &[Part]) -> TrainError {
         [] => format!(
             "model.parts.{name}: the model is trained as a whole and has no such parts; leave model.parts out"
         ),
-        _ => format!("model.parts.{name}: the model has no such part, but {}", known.join(" and ")),
+        _ => format!("model.parts.{name}: the model has no such part; it has {}", known.join(" and ")),
     })
 }

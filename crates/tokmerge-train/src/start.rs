@@ -21,7 +21,7 @@ use tokmerge_models::{
     Architecture, Config, Model, ModelOptions, Network, ShapeOverrides, Weights, architecture, describe,
     timm_config,
 };
-use tokmerge_nn::parameters::{assign, read};
+use tokmerge_nn::parameters::{assign, read, shapes};
 
 /// Where a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,9 @@ impl Start {
             Some(_) => Origin::Given,
             None => Origin::Drawn,
         };
+        if media == Media::Question && !architecture.config.writes() {
+            data.choosable()?;
+        }
         data = data.drawn_for(&architecture.config.shape().input)?;
         architecture.processor = suit::processor(&architecture.processor, &recipe, &mut data)?;
         suit::writes(&recipe, &architecture, &data)?;
@@ -111,6 +114,7 @@ impl Start {
         let network = routed(network, &mut recipe)?;
         if let Some(lora) = &recipe.lora {
             lora::targets(&network, lora)?;
+            lora::check_frozen(&network, lora, &recipe.train.frozen)?;
         }
         freeze::check(&network, &recipe.train.frozen)?;
         let replicas = vec![device.clone(); recipe.train.replicas];
@@ -239,6 +243,18 @@ fn tuned(
     // Whatever the weights have not, a new head above all, is drawn.
     let network = random(&config, options.precision, recipe.train.seed, device);
     let network = network.with_fresh_mergers(model.trained_with(), device);
+    let of_head = |path: &str| path.split('.').any(|name| name.starts_with("head") || name == "aux_head");
+    for (path, shape) in shapes(&network) {
+        if let Some(given) = values.get(&path)
+            && given.shape != shape
+            && !of_head(&path)
+        {
+            return Err(TrainError::Data(format!(
+                "{path} is {:?} in the weights and {shape:?} in the model; leave out what changes its shape",
+                given.shape
+            )));
+        }
+    }
     let network = assign(network, &values, device);
     architecture.config = config;
     Ok((network, architecture, model.class_names().to_vec()))
@@ -298,8 +314,8 @@ fn drawn(
     architecture.config = config;
     let parts = Parts::open(recipe, &architecture, device, progress)?;
     architecture.config = parts.shaped(architecture.config)?;
-    if let (false, Some(side)) = (wanted.parts.is_empty(), shorter_side(&architecture.processor)) {
-        architecture = architecture.with_shorter_side(side);
+    if !wanted.parts.is_empty() {
+        architecture = architecture.with_own_patches();
     }
     architecture.processor = parts.prepared(&architecture.processor)?;
     if let Some((tokenizer, rows)) = tokenizer(recipe, data, &architecture, &parts)? {
@@ -308,7 +324,7 @@ fn drawn(
     // Checks what a config.json would be checked for.
     timm_config(&architecture, &[])?;
     let network = random(&architecture.config, recipe.train.dtype.precision(), recipe.train.seed, device);
-    let values = parts.values(&network)?;
+    let values = parts.values(&network, &mut data.notes)?;
     Ok((assign(network, &values, device), architecture))
 }
 
@@ -328,16 +344,23 @@ fn tokenizer(
     parts: &Parts,
 ) -> Result<Option<(Arc<Tokenizer>, usize)>, TrainError> {
     let wrong = |error: TextError| TrainError::Data(format!("model.tokenizer: {error}"));
-    if let Some(path) = &recipe.model.tokenizer {
-        let tokenizer = Tokenizer::open(path).map_err(wrong)?;
-        let rows = tokenizer.vocabulary();
-        return Ok(Some((Arc::new(tokenizer), rows)));
+    let wanted = recipe
+        .model
+        .tokenizer
+        .as_ref()
+        .map(|path| Tokenizer::open(path))
+        .transpose()
+        .map_err(wrong)?
+        .map(Arc::new);
+    if let Some(of_part) = parts.tokenizer(wanted.as_ref())? {
+        return Ok(Some(of_part));
+    }
+    if let Some(wanted) = wanted {
+        let rows = wanted.vocabulary();
+        return Ok(Some((wanted, rows)));
     }
     if architecture.processor.tokenizer().is_some() || !matches!(data.media, Media::Text | Media::Question) {
         return Ok(None);
-    }
-    if let Some(given) = parts.tokenizer() {
-        return Ok(Some(given));
     }
     let form = if architecture.config.writes() { TextForm::End } else { TextForm::ClassAndSeparator };
     let tokenizer = Tokenizer::of_words(data.train.words(), form).map_err(wrong)?;

@@ -126,6 +126,10 @@ pub(crate) fn writes(recipe: &Recipe, architecture: &Architecture, data: &Data) 
             "train.loss is \"bce\", and a model that writes learns every next token by cross-entropy",
         ),
         (
+            recipe.model.num_classes.is_some(),
+            "model.num_classes is given, and a model that writes has no classes",
+        ),
+        (
             recipe.distill.is_some(),
             "the section distill is given, and a model that writes learns from texts alone",
         ),

@@ -99,14 +99,10 @@ pub(crate) fn validate(
         }
         Source::QuestionList { list, .. } if model.config().writes() => {
             let reading = options.reading;
-            let options = WrittenOptions {
-                batch_size: reading.batch_size,
-                convention: options.convention,
-                ..WrittenOptions::of_answers()
-            };
+            let options = WrittenOptions { convention: options.convention, ..WrittenOptions::of_answers() };
             let found = evaluate_answers(&model, &reductions, list, &options, reading, &mut failures);
-            let found = found.map_err(written)?.into_iter().map(Accuracy::from);
-            found.map(|accuracy| Accuracy { bleu: None, ..accuracy }).collect()
+            let found = found.map_err(written)?.accuracies.into_iter();
+            found.map(|found| Accuracy::from(found.answers)).collect()
         }
         Source::QuestionList { list, .. } => {
             let names = &setup.data.class_names;

@@ -38,12 +38,12 @@ pub use tokmerge_data::{
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{
-    Accuracy, BenchOptions, EvalError, EvalOptions, Extracted, Features, FewShot, FewShotAccuracy,
-    FewShotError, KindAccuracy, Labels, LinearHead, ListEvaluation, MeanAveragePrecision, Observer,
-    PairsAccuracy, PairsError, PeakOf, Prediction, QuestionPrediction, QuestionsAccuracy,
-    QuestionsEvaluation, SentencePair, Speed, Spread, WrittenAccuracy, WrittenError, WrittenOptions,
-    analysis, average_precision, bench, evaluate, evaluate_answers, evaluate_lists, evaluate_pairs,
-    evaluate_questions, evaluate_written, extract, read_pairs, top, wilson,
+    Accuracy, AnswersAccuracy, AnswersEvaluation, BenchOptions, EvalError, EvalOptions, Extracted, Features,
+    FewShot, FewShotAccuracy, FewShotError, KindAccuracy, Labels, LinearHead, ListEvaluation,
+    MeanAveragePrecision, Observer, PairsAccuracy, PairsError, PeakOf, Prediction, QuestionPrediction,
+    QuestionsAccuracy, QuestionsEvaluation, SentencePair, Speed, Spread, WrittenAccuracy, WrittenError,
+    WrittenOptions, analysis, average_precision, bench, evaluate, evaluate_answers, evaluate_lists,
+    evaluate_pairs, evaluate_questions, evaluate_written, extract, read_pairs, top, wilson,
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,

@@ -18,6 +18,6 @@ pub(crate) use model::{DeviceArgs, ModelArgs, ThreadArgs};
 pub(crate) use output::OutputArgs;
 pub(crate) use preprocess::{PreprocessArgs, with_max_tokens};
 pub(crate) use values::{
-    at_least_one, batch_of, batch_size, duration, epochs, images, img_size, must_exist, one_of, seconds,
-    threshold,
+    at_least_one, batch_of, batch_size, beams, duration, epochs, images, img_size, must_exist, one_of,
+    seconds, threshold,
 };

@@ -27,6 +27,12 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// More beginnings than that help nobody and take memory.
+pub(crate) fn beams(text: &str) -> Result<usize, String> {
+    let allowed = at_least_one(text).ok().filter(|beams| *beams <= 1024);
+    allowed.ok_or_else(|| "it must be a whole number from 1 to 1024".to_owned())
+}
+
 /// Threads beyond this make a system refuse, or crawl.
 pub(crate) fn thread_count(text: &str) -> Result<usize, String> {
     at_least_one(text)

@@ -1,6 +1,6 @@
 //! `tokmerge ask`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, bind};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, beams, bind};
 use crate::output;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -31,7 +31,7 @@ pub(crate) struct AskArgs {
     pub(crate) long_side: Option<usize>,
     /// Of a model that writes answers: beginnings that are followed side by side; 1 takes the most likely token each time
     /// [default: 1]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = beams)]
     pub(crate) beams: Option<usize>,
     /// Of a model that writes answers: tokens of an answer at most [default: 20]
     #[arg(long, value_name = "N", value_parser = at_least_one)]

@@ -188,7 +188,8 @@ fn write(
     output::note(format!("{}: {}", path.display(), said(&summary, &progress)));
     if summary.errors > 0 {
         let errors = target.errors(&summary);
-        output::note(format!("note: {} images could not be read: {}", summary.errors, errors.display()));
+        let words = model.media().words();
+        output::note(format!("note: {} {words} could not be read: {}", summary.errors, errors.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -64,7 +64,7 @@ pub(crate) struct EvalArgs {
 
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
-    must_exist(&args.dir, "folder")?;
+    must_exist(&args.dir, "file or folder")?;
     let media = args.model.media().ok();
     if media == Some(Media::Question) {
         return eval_questions::run(args, &methods);

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::{
     ClassNames, Convention, Media, MediaError, Method, Model, Observer, QuestionList, QuestionListForm,
-    QuestionPrediction, QuestionsAccuracy, QuestionsEvaluation, evaluate_questions,
+    QuestionPrediction, QuestionsAccuracy, QuestionsEvaluation, WrittenOptions, evaluate_answers,
+    evaluate_questions,
 };
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     }
     let model = model.with_processor(processor.into());
     if model.config().writes() {
-        return eval_written::of_questions(args, &model, methods, &list);
+        return answers(args, &model, methods, &list);
     }
     let answers = match &args.labels {
         Some(path) => {
@@ -55,8 +56,37 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     let found = found.with_context(|| args.dir.display().to_string())?;
     outputs.finish()?;
     note(&model, &list, &found);
-    print(args, &model, &list, &found)?;
+    let QuestionsEvaluation { accuracies, unknown, cut } = found;
+    print(args, &model, &list, &Shown { accuracies, unknown: Some(unknown), cut, tokens: None })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The same of a model that writes its answers.
+fn answers(args: &EvalArgs, model: &Model, methods: &[Method], list: &QuestionList) -> Result<ExitCode> {
+    eval_written::refuse_classes(args)?;
+    let reductions = bind(model, methods)?;
+    let options = WrittenOptions { convention: args.output.convention, ..WrittenOptions::of_answers() };
+    let reading = args.options(model.media()).reading;
+    let mut progress = Progress::of(Media::Image, list.runs());
+    let found = evaluate_answers(model, &reductions, list, &options, reading, &mut progress);
+    progress.clear();
+    progress.report_failures();
+    let found = found?;
+    note_cut(model, list.questions().len(), found.cut);
+    let (tokens, accuracies) =
+        found.accuracies.into_iter().map(|found| (found.tokens_per_second, found.answers)).unzip();
+    print(args, model, list, &Shown { accuracies, unknown: None, cut: found.cut, tokens: Some(tokens) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is printed of an evaluation.
+struct Shown {
+    accuracies: Vec<QuestionsAccuracy>,
+    /// Of a model that chooses: questions none of whose answers is a class.
+    unknown: Option<usize>,
+    cut: usize,
+    /// Of a model that writes: tokens per second of every method.
+    tokens: Option<Vec<f64>>,
 }
 
 /// Shows progress, and writes the predictions that were asked for.
@@ -159,22 +189,36 @@ fn note(model: &Model, list: &QuestionList, found: &QuestionsEvaluation) {
             found.unknown
         ));
     }
-    if found.cut > 0 {
+    note_cut(model, all, found.cut);
+}
+
+/// Says how many of the questions were too long.
+pub(crate) fn note_cut(model: &Model, all: usize, cut: usize) {
+    if cut > 0 {
+        let name = model.name();
         output::note(format!(
-            "note: the end of {} of {all} questions is left out, since {name} has no room for it",
-            found.cut
+            "note: the end of {cut} of {all} questions is left out, since {name} has no room for it"
         ));
     }
 }
 
-fn print(args: &EvalArgs, model: &Model, list: &QuestionList, found: &QuestionsEvaluation) -> Result<()> {
+fn print(args: &EvalArgs, model: &Model, list: &QuestionList, found: &Shown) -> Result<()> {
     let (dtype, convention) = (args.model.dtype.name(), args.output.convention);
     let results = &found.accuracies;
     if args.output.json {
         let (unknown_answers, cut_questions) = (found.unknown, found.cut);
-        return results.iter().try_for_each(|accuracy| {
+        return results.iter().enumerate().try_for_each(|(index, accuracy)| {
             let model = model.name();
-            output::json(&Row { model, accuracy, unknown_answers, cut_questions, convention, dtype })
+            let tokens_per_second = found.tokens.as_ref().map(|tokens| tokens[index]);
+            output::json(&Row {
+                model,
+                accuracy,
+                tokens_per_second,
+                unknown_answers,
+                cut_questions,
+                convention,
+                dtype,
+            })
         });
     }
     output::line(format!(
@@ -186,11 +230,21 @@ fn print(args: &EvalArgs, model: &Model, list: &QuestionList, found: &QuestionsE
         args.model.threads.count()
     ))?;
     let gmacs = format!("GMACs ({convention})");
-    let header =
-        ["merge", "accuracy %", "95 % interval", "agreement %", &gmacs, "tokens left", "model questions/s"];
-    let row = |result: &QuestionsAccuracy| {
+    let mut header = vec![
+        "merge",
+        "accuracy %",
+        "95 % interval",
+        "agreement %",
+        &gmacs,
+        "tokens left",
+        "model questions/s",
+    ];
+    if found.tokens.is_some() {
+        header.push("written tokens/s");
+    }
+    let row = |(index, result): (usize, &QuestionsAccuracy)| {
         let (low, high) = result.interval;
-        vec![
+        let mut row = vec![
             result.merge.clone(),
             format!("{:.1}", result.accuracy),
             format!("{low:.1}-{high:.1}"),
@@ -198,15 +252,17 @@ fn print(args: &EvalArgs, model: &Model, list: &QuestionList, found: &QuestionsE
             format!("{:.3}", result.gmacs),
             format!("{:.1}", result.mean_tokens),
             format!("{:.1}", result.model_questions_per_second),
-        ]
+        ];
+        row.extend(found.tokens.as_ref().map(|tokens| format!("{:.0}", tokens[index])));
+        row
     };
-    output::line(output::table(&header, &results.iter().map(row).collect::<Vec<_>>()))?;
+    output::line(output::table(&header, &results.iter().enumerate().map(row).collect::<Vec<_>>()))?;
     let Some(first) = results.first() else { return Ok(()) };
     if !first.kinds.is_empty() {
         output::line(format!("\n{}", of_kinds(results)))?;
     }
     output::line(format!(
-        "model questions/s: forward passes alone; the whole run, reading and all methods: {:.1} questions/s",
+        "model questions/s: passes of the model alone; the whole run, reading and all methods: {:.1} questions/s",
         first.run_questions_per_second
     ))
 }
@@ -230,8 +286,12 @@ struct Row<'a> {
     model: String,
     #[serde(flatten)]
     accuracy: &'a QuestionsAccuracy,
-    /// Questions of the list none of whose answers is a class of the model.
-    unknown_answers: usize,
+    /// Of a model that writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_per_second: Option<f64>,
+    /// Questions of the list none of whose answers is a class of the model, which chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_answers: Option<usize>,
     /// Questions whose end is left out.
     cut_questions: usize,
     convention: Convention,

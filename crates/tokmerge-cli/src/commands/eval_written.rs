@@ -7,9 +7,7 @@ use crate::progress::Progress;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 use tokmerge::text::read_text_pairs;
-use tokmerge::{
-    Media, Method, Model, QuestionList, WrittenAccuracy, WrittenOptions, evaluate_answers, evaluate_written,
-};
+use tokmerge::{Media, Method, Model, WrittenAccuracy, WrittenOptions, evaluate_written};
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     refuse_classes(args)?;
@@ -31,30 +29,7 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same of a list of questions, whose answers the model writes.
-pub(crate) fn of_questions(
-    args: &EvalArgs,
-    model: &Model,
-    methods: &[Method],
-    list: &QuestionList,
-) -> Result<ExitCode> {
-    refuse_classes(args)?;
-    let reductions = bind(model, methods)?;
-    let options = WrittenOptions {
-        batch_size: batch_of(args.batch_size, 32, model.media()),
-        convention: args.output.convention,
-        ..WrittenOptions::of_answers()
-    };
-    let reading = args.options(model.media()).reading;
-    let mut progress = Progress::of(Media::Image, list.runs());
-    let found = evaluate_answers(model, &reductions, list, &options, reading, &mut progress);
-    progress.clear();
-    progress.report_failures();
-    print(args, model, &found?, &options)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn refuse_classes(args: &EvalArgs) -> Result<()> {
+pub(crate) fn refuse_classes(args: &EvalArgs) -> Result<()> {
     let given = args.predictions.is_some() || args.results_file.is_some() || args.labels.is_some();
     match given {
         true => bail!(
@@ -79,9 +54,8 @@ fn print(args: &EvalArgs, model: &Model, found: &[WrittenAccuracy], options: &Wr
         args.model.threads.count()
     ))?;
     let gmacs = format!("GMACs ({})", args.output.convention);
-    let right = if model.media() == Media::Question { "accuracy %" } else { "exact %" };
     let header =
-        ["merge", "BLEU", "chrF", right, "agreement %", &gmacs, "tokens left", "texts/s", "tokens/s"];
+        ["merge", "BLEU", "chrF", "exact %", "agreement %", &gmacs, "tokens left", "texts/s", "tokens/s"];
     let rows = found.iter().map(|found| {
         vec![
             found.merge.clone(),

@@ -1,6 +1,6 @@
 //! `tokmerge generate`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, bind};
+use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, beams, bind};
 use crate::output;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use tokmerge::metrics::{Bleu, ChrF};
-use tokmerge::text::{Lines, TextProcessor, TokenIds, read_lines};
+use tokmerge::text::{Lines, TextError, TextProcessor, TokenIds, read_lines};
 use tokmerge::{GenerateOptions, Model, MostTokens, Reduction, Stopping};
 
 #[derive(Args, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) merge: MergeArgs,
     /// Beginnings that are followed side by side; 1 takes the most likely token each time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = beams)]
     pub(crate) beams: usize,
     /// Tokens of a text that is written at most [default: two and a half times those of its source, and five]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -70,14 +70,21 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     let Some(processor) = model.processor().text() else {
         bail!("{} takes {}, and generate is for texts", model.name(), model.media().words());
     };
+    if processor.tokenizer().is_none() {
+        bail!("{}: {}", model.name(), TextError::NoTokenizer);
+    }
     let reductions = bind(&model, &methods)?;
-    let (sources, mut code) = read(args, processor)?;
+    let (sources, code) = read(args, processor)?;
+    if sources.is_empty() {
+        if code == ExitCode::FAILURE {
+            return Ok(code);
+        }
+        let files: Vec<String> = args.files.iter().map(|file| file.display().to_string()).collect();
+        bail!("{}: no text is there; write one a line", files.join(", "));
+    }
     let mut all: Vec<Written> = Vec::new();
     for reduction in &reductions {
         all.push(write(args, &model, processor, reduction, &sources)?);
-    }
-    if sources.is_empty() {
-        code = ExitCode::FAILURE;
     }
     for (index, (written, reduction)) in all.iter().zip(&reductions).enumerate() {
         summarise(index, written, reduction, &all[0]);

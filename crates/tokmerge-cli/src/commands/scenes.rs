@@ -4,7 +4,7 @@ use crate::args::one_of;
 use crate::output;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::scenes::questions::{ANSWERS, KINDS, Questions};
 use tokmerge::scenes::sentences::Sentences;
@@ -59,7 +59,15 @@ pub(crate) fn run(args: &ScenesArgs) -> Result<ExitCode> {
         );
     };
     let (images, dir) = (args.images, args.dir.display());
+    let exists = |path: &Path| match path.exists() {
+        true => bail!("{} exists already; give another name, or remove it", path.display()),
+        false => Ok(()),
+    };
+    if images == 0 {
+        bail!("--images is 0, and at least one is drawn");
+    }
     if args.sentences {
+        exists(&args.dir)?;
         Sentences::of(args.split)
             .write(&args.dir, args.first..end)
             .with_context(|| format!("{dir} cannot be written"))?;
@@ -67,6 +75,7 @@ pub(crate) fn run(args: &ScenesArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if args.questions {
+        exists(&args.dir.join("questions.jsonl"))?;
         let questions = Questions::of(args.split).with_side(args.side.unwrap_or(DEFAULT_SIDE))?;
         write_questions(&questions, &args.dir, args.first..end)?;
         output::note(format!(

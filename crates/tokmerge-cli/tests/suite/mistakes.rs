@@ -124,7 +124,7 @@ fn the_portable_instruction_set_runs() {
 fn files_that_are_not_there_are_named() {
     let desk = Desk::new();
     desk.draw("a.png", 8, 8);
-    desk.run(&format!("eval nowhere {TINY}")).fails(&["nowhere", "no such folder"]);
+    desk.run(&format!("eval nowhere {TINY}")).fails(&["nowhere", "no such file or folder"]);
     desk.run(&format!("eval a.png {TINY}")).fails(&["a.png", "is a file"]);
     desk.run(&format!("classify nowhere.png {TINY}")).fails(&["nowhere.png", "No such file"]);
     desk.run(&format!("viz nowhere.png {TINY} --merge tome:r=8 -o b.png"))

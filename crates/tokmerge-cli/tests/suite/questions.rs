@@ -142,7 +142,12 @@ fn a_picture_that_cannot_be_read_leaves_its_questions_out() {
         let run = desk.run(&format!("eval set --model local-dir:{} {merges} --json", writer.display())).ok();
         assert!(run.err.contains("1 of 28 images could not be read"), "{}", run.err);
         let results = run.json();
-        assert!(results.len() == 2 && results.iter().all(|result| result["texts"] == json!(27)));
+        assert!(results.len() == 2 && results.iter().all(|result| result["questions"] == json!(27)));
+        assert!(number(&results[0], "tokens_per_second") > 0.0);
+        assert_eq!(results[0]["kinds"].as_array().unwrap().len(), 14);
+        assert_eq!((&results[0]["unknown_answers"], &results[0]["cut_questions"]), (&Value::Null, &json!(0)));
+        let run = desk.run(&format!("eval set --model local-dir:{}", writer.display())).ok();
+        assert!(run.out.contains("95 % interval") && run.out.contains("written tokens/s"), "{}", run.out);
     }
     std::fs::remove_file(desk.path("set/images/0000003.png")).unwrap();
     desk.run(&format!("eval set {model}")).fails(&["1 of its 28 pictures are not there", "line 4"]);

@@ -186,7 +186,7 @@ fn a_model_that_learned_to_translate_translates_and_is_judged() {
     let desk = Desk::new();
     let run = desk.run("scenes val.tsv --sentences --images 9").ok();
     assert!(run.err.contains("9 sentences"), "{}", run.err);
-    desk.run("scenes val.tsv --sentences --images 9").fails(&["val.tsv cannot be written"]);
+    desk.run("scenes val.tsv --sentences --images 9").fails(&["val.tsv exists already", "another name"]);
     desk.run("scenes more.tsv --sentences --side 32").misused(&["--side"]);
     desk.write(
         "tiny.toml",

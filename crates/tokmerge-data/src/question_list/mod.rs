@@ -88,6 +88,9 @@ impl QuestionList {
             let found = named.into_iter().find(|list| list.is_file());
             return Self::open(found.ok_or_else(|| QuestionListError::Folder { path: path.to_owned() })?);
         }
+        if !path.exists() {
+            read::bytes(path)?;
+        }
         let form =
             QuestionListForm::of(path).ok_or_else(|| QuestionListError::Form { path: path.to_owned() })?;
         let list = Self::parse(&read::bytes(path)?, form, path)?;

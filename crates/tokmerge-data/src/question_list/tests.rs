@@ -143,7 +143,10 @@ fn pictures_must_be_there_and_a_folder_stands_for_its_list() {
     let error = |path: &Path| QuestionList::open(path).unwrap_err();
     assert!(matches!(error(dir.path()), QuestionListError::Folder { .. }));
     assert!(matches!(error(&dir.path().join("questions.jsonl")), QuestionListError::Io { .. }));
-    assert!(matches!(error(&dir.path().join("questions.txt")), QuestionListError::Form { .. }));
+    let text = dir.path().join("questions.txt");
+    assert!(matches!(error(&text), QuestionListError::Io { .. }));
+    std::fs::write(&text, "what?").unwrap();
+    assert!(matches!(error(&text), QuestionListError::Form { .. }));
     let list = dir.path().join("questions.CSV");
     std::fs::write(&list, "image,question,answer\n1.png,a,b\n2.png,a,b\n3.png,a,b\n2.png,c,d\n").unwrap();
     std::fs::write(dir.path().join("1.png"), b"").unwrap();

@@ -48,12 +48,22 @@ pub(super) fn with_overrides(
     if overrides.pool.is_some() || overrides.class_token == Some(false) {
         return Err(format!("the head of {name} looks at the class token; leave pool and class_token out"));
     }
-    let ratio = block.mlp.hidden as f64 / block.channels.max(1) as f64;
+    Ok(resized(block, overrides))
+}
+
+/// Blocks of other channels, heads and MLPs. What is not changed stays as it is: heads may be wider than channels over heads.
+pub(super) fn resized(block: BlockConfig, overrides: &ShapeOverrides) -> BlockConfig {
     let channels = overrides.embed_dim.unwrap_or(block.channels);
     let heads = overrides.num_heads.unwrap_or(block.heads);
-    let mut block = BlockConfig { channels, heads, head_dim: channels / heads.max(1), ..block };
-    block.mlp.hidden = (channels as f64 * overrides.mlp_ratio.unwrap_or(ratio)) as usize;
-    Ok(block)
+    let mut resized = BlockConfig { channels, heads, ..block };
+    if (channels, heads) != (block.channels, block.heads) {
+        resized.head_dim = channels / heads.max(1);
+    }
+    if channels != block.channels || overrides.mlp_ratio.is_some() {
+        let own = block.mlp.hidden as f64 / block.channels.max(1) as f64;
+        resized.mlp.hidden = (channels as f64 * overrides.mlp_ratio.unwrap_or(own)) as usize;
+    }
+    resized
 }
 
 /// Arguments that change training alone.

@@ -40,6 +40,18 @@ pub(super) fn drawn(recipe: &DataRecipe, media: Media) -> Result<Option<Data>, T
         )));
     };
     let val = labelled(dir, media, None, None)?;
+    let missing: Vec<&str> =
+        classes.iter().copied().filter(|class| !val.class_names.iter().any(|known| known == class)).collect();
+    let is_drawn =
+        2 * val.class_names.len() > classes.len() && val.class_names.len() + missing.len() == classes.len();
+    if let (true, Some(first)) = (is_drawn, missing.first()) {
+        return Err(TrainError::Data(format!(
+            "{} has no {words} of {} of the {} classes ({first}, ...); draw more of them with {command} --images",
+            dir.display(),
+            missing.len(),
+            classes.len()
+        )));
+    }
     if val.class_names != classes {
         return Err(TrainError::Data(format!(
             "{} does not have the class folders of drawn {words} ({}, ...); make it with {command}",

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tokmerge_data::{Media, QuestionList};
-use tokmerge_eval::answer_scores;
+use tokmerge_eval::{answer_scores, comparable};
 use tokmerge_metrics::{CLASS_AT_LEAST, classes, most_frequent};
 use tokmerge_nn::Random;
 use tokmerge_scenes::Split;
@@ -61,17 +61,30 @@ pub(super) fn open(recipe: &DataRecipe, seed: u64) -> Result<Data, TrainError> {
     };
     let Some((path, held_out)) = held_out else { unreachable!("drawn questions are validated on a list") };
     let val = scored(path, held_out, &class_names)?;
-    let mut notes = Vec::new();
-    for (what, source) in [("train on", &train), ("validate on", &val)] {
-        let Source::QuestionList { scores, .. } = source else { continue };
-        let unknown = scores.iter().filter(|scores| scores.is_empty()).count();
-        if unknown > 0 {
-            notes.push(format!(
-                "{unknown} of the questions to {what} have no answer that is one of the classes"
-            ));
+    Ok(Data { media: Media::Question, train, val, class_names, notes: Vec::new() })
+}
+
+impl Data {
+    /// Of a model that chooses among answers: refuses questions of which none has an answer that is a class, and notes those that
+    /// have none.
+    pub(crate) fn choosable(&mut self) -> Result<(), TrainError> {
+        if self.class_names.is_empty() {
+            return Err(TrainError::Data(format!(
+                "data.train: no answer is a class; one that people gave is, if it is the commonest of {CLASS_AT_LEAST} questions; \
+                 give more questions, or one answer to each"
+            )));
         }
+        for (what, source) in [("train on", &self.train), ("validate on", &self.val)] {
+            let Source::QuestionList { scores, .. } = source else { continue };
+            let unknown = scores.iter().filter(|scores| scores.is_empty()).count();
+            if unknown > 0 {
+                self.notes.push(format!(
+                    "{unknown} of the questions to {what} have no answer that is one of the classes"
+                ));
+            }
+        }
+        Ok(())
     }
-    Ok(Data { media: Media::Question, train, val, class_names, notes })
 }
 
 fn list(path: &Path) -> Result<QuestionList, TrainError> {
@@ -84,15 +97,16 @@ fn scored(path: &Path, list: QuestionList, classes: &[String]) -> Result<Source,
 }
 
 /// The answers that are classes: all of those that questions have one of; of questions that several people answered by VQA's
-/// own rule, those that are the commonest of nine questions.
+/// own rule, those that are the commonest of nine questions. Of answers that VQA's rule makes the same of one is a class.
 fn answers(list: &QuestionList) -> Vec<String> {
-    let of =
-        |question: &'_ tokmerge_data::ListedQuestion| most_frequent(&question.answers).map(str::to_owned);
-    let commonest: Vec<String> = list.questions().iter().filter_map(of).collect();
-    if list.questions().iter().all(|question| question.answers.len() == 1) {
-        return commonest.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-    }
-    classes(commonest.iter().map(String::as_str), CLASS_AT_LEAST)
+    let of = |several: bool| {
+        let asked = list.questions().iter().filter(move |question| (question.answers.len() > 1) == several);
+        asked.filter_map(|question| most_frequent(&question.answers))
+    };
+    let of_people = classes(of(true), CLASS_AT_LEAST);
+    let all: BTreeSet<&str> = of(false).chain(of_people.iter().map(String::as_str)).collect();
+    let mut known = BTreeSet::new();
+    all.into_iter().filter(|answer| known.insert(comparable(answer))).map(str::to_owned).collect()
 }
 
 /// Holds out the questions about a part of the pictures, rounded down; the same seed holds out the same.

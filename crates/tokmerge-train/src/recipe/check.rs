@@ -60,8 +60,8 @@ impl Recipe {
         lora.alpha.map_or(Ok(()), |alpha| positive("lora.alpha", alpha))?;
         let rule = "name at least one kind of linear layer, e.g. [\"qkv\"]";
         require(!lora.targets.is_empty(), "lora.targets", "[]", rule)?;
-        let rule = "additions to random weights that are never trained learn little; give model.weights or model.parts, or leave the section out";
-        require(self.model.weights.is_some() || !self.model.parts.is_empty(), "lora", "given", rule)
+        let rule = "additions to random weights that are never trained learn little; give model.weights, or leave the section out";
+        require(self.model.weights.is_some(), "lora", "given", rule)
     }
 
     fn check_routing(&self) -> Result<(), RecipeError> {
@@ -111,6 +111,10 @@ impl Recipe {
                     return Err(refuse(key, value, rule));
                 }
             }
+        }
+        if let (Some(_), Some(tokenizer)) = (&model.weights, &model.tokenizer) {
+            let rule = "the weights have their own tokenizer beside them; leave it out";
+            return Err(refuse("model.tokenizer", tokenizer.display(), rule));
         }
         if let (Some(_), Some(part)) = (&model.weights, model.parts.keys().next()) {
             let rule = "the weights are those of the whole; leave one of them out";

@@ -106,11 +106,60 @@ fn what_is_no_list_of_questions_is_refused_in_one_line() {
         ("regularisation.flip=0.5", "regularisation.flip is a setting of"),
         ("data.max_tokens=2", "`max_tokens` is 2"),
         ("train.frozen=[\"towr\"]", "train.frozen names towr"),
+        ("data.val=\"nothing\"", "nothing"),
     ] {
         let error = Start::open(recipe(dir.path(), &[change]), &Device::flex()).expect_err("refused");
         let error = error.to_string();
         assert!(error.contains(said) && !error.contains('\n'), "{change}: {error}");
     }
+}
+
+/// Ten people each, who agree on nothing nine times: no answer is a class. Beside a question with one answer that one is.
+#[test]
+fn answers_of_people_are_classes_where_they_are_common() {
+    let dir = tempfile::tempdir().expect("a folder");
+    list(dir.path(), 8);
+    let set = dir.path().join("list");
+    let line = |index: usize, answers: &str| {
+        format!("{{\"image\": \"images/{index:07}.png\", \"question\": \"Is it red?\", {answers}}}\n")
+    };
+    let people = |first: &str| {
+        let all: Vec<String> =
+            (0..10).map(|who| if who < 5 { format!("{first:?}") } else { format!("\"{who}\"") }).collect();
+        format!("\"answers\": [{}]", all.join(", "))
+    };
+    let lines: String = (0..8).map(|index| line(index, &people(&format!("colour {index}")))).collect();
+    std::fs::write(set.join("rare.jsonl"), &lines).expect("a list");
+    let mixed = lines + &line(0, "\"answer\": \"no\"") + &line(1, "\"answer\": \"No.\"");
+    std::fs::write(set.join("mixed.jsonl"), mixed).expect("a list");
+    let on = |name: &str| {
+        let path = format!("{:?}", set.join(name));
+        let recipe = recipe(
+            dir.path(),
+            &[&format!("data.train={path}"), &format!("data.val={path}"), "train.batch_size=4"],
+        );
+        Start::open(recipe, &Device::flex())
+    };
+    let error = on("rare.jsonl").expect_err("refused").to_string();
+    assert!(error.contains("no answer is a class") && !error.contains('\n'), "{error}");
+    let start = on("mixed.jsonl").expect("two answers that are the same");
+    assert_eq!(start.class_names(), ["No."]);
+}
+
+/// A run whose words come in another order now would read other rows of its table.
+#[test]
+fn a_run_is_not_resumed_with_another_tokenizer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    list(dir.path(), 16);
+    let path = dir.path().join("list").join("questions.jsonl");
+    let recipe = || recipe(dir.path(), &[&format!("data.train={path:?}"), "train.epochs=1"]);
+    let run = dir.path().join("run");
+    Trainer::new(common::start(recipe()), &run).expect("a run").run(&mut ()).expect("trained");
+    let text = std::fs::read_to_string(&path).expect("a list");
+    let reversed: Vec<&str> = text.lines().rev().collect();
+    std::fs::write(&path, reversed.join("\n")).expect("a list");
+    let error = Trainer::resume(common::start(recipe()), &run).map(|_| ()).expect_err("refused").to_string();
+    assert!(error.contains("another tokenizer") && !error.contains('\n'), "{error}");
 }
 
 /// A tower of images with a language model: full, with a frozen tower, and additions of low rank, each merging in between.
@@ -160,9 +209,25 @@ fn a_model_that_writes_learns_to_answer() {
     let lora = tuned("lora", &["lora={rank=2,targets=[\"text.blocks.0\"],also=[\"projector\"]}"]);
     assert!(same(&lora, tower) && !same(&lora, text) && !same(&lora, "projector.weight"));
     assert!(same(&lora, "text.token_embed"));
-    let taught = common::parsed(&given, &["distill={merge=\"none\"}"]);
-    let error = Start::open(taught, &Device::flex()).expect_err("refused").to_string();
-    assert!(error.contains("the section distill") && !error.contains('\n'), "{error}");
+    for (changes, said) in [
+        (&["distill={merge=\"none\"}"][..], "the section distill"),
+        (
+            &["lora={rank=2,targets=[\"tower\"]}"],
+            "lora.targets names tower, and train.frozen keeps all of that",
+        ),
+        (&["model.tokenizer=\"t.json\""], "the weights have their own tokenizer"),
+    ] {
+        let text = Recipe::parse(
+            &given,
+            "a recipe",
+            &changes.iter().map(|change| (*change).to_owned()).collect::<Vec<_>>(),
+        );
+        let error = match text {
+            Err(error) => error.to_string(),
+            Ok(recipe) => Start::open(recipe, &Device::flex()).expect_err("refused").to_string(),
+        };
+        assert!(error.contains(said) && !error.contains('\n'), "{said}: {error}");
+    }
 }
 
 /// A tower from a Vision Transformer, a language model from a T5, and a ViLT from a Vision Transformer: their weights bit for bit,
@@ -204,39 +269,88 @@ fn parts_begin_with_the_weights_of_other_models() {
             dir.path().join("list")
         )
     };
-    let values = |dir: &Path, name: &str| {
-        let file = tokmerge_checkpoint::Checkpoint::open(dir.join("model.safetensors")).expect("weights");
-        file.get(name).unwrap_or_else(|| panic!("{name}")).to_f32().expect("f32").into_owned()
+    // Every weight of a part, but positions of another grid.
+    let begun = |run: &Path, prefix: &str, part: &Path| {
+        let open = |dir: &Path| {
+            tokmerge_checkpoint::Checkpoint::open(dir.join("model.safetensors")).expect("weights")
+        };
+        let (whole, part) = (open(run), open(part));
+        let mut compared = 0;
+        for name in part.names().filter(|name| !name.starts_with("head")) {
+            let own = format!("{prefix}{}", name.strip_prefix("fc_").unwrap_or(name));
+            let (found, expected) = (whole.get(&own).unwrap_or_else(|| panic!("{own}")), part.get(name));
+            let expected = expected.expect("it was listed");
+            if found.shape == expected.shape {
+                assert_eq!(found.to_f32().expect("f32"), expected.to_f32().expect("f32"), "{own}");
+                compared += 1;
+            } else {
+                assert_eq!(name, "pos_embed", "{:?} {:?}", found.shape, expected.shape);
+            }
+        }
+        compared
     };
     let pali = whole("name = \"pali_tiny\"", &[("tower", &tower), ("text", &t5)]);
     // What is frozen says what everything began with.
     let run = made("pali", &format!("{pali}frozen = [\"tower\", \"text\"]\n"));
-    assert_eq!(values(&run, "tower.blocks.1.mlp.fc2.weight"), values(&tower, "blocks.1.mlp.fc2.weight"));
-    assert_eq!(values(&run, "text.token_embed"), values(&t5, "token_embed"));
-    assert_eq!(values(&run, "text.decoder.lm_head.weight"), values(&t5, "decoder.lm_head.weight"));
-    assert_eq!(values(&run, "tower.pos_embed").len(), 9 * 24);
+    assert_eq!((begun(&run, "tower.", &tower), begun(&run, "text.", &t5)), (28, 38));
     let model = opened(&run);
     let colours = model.processor().to_string();
     assert!(colours.contains("mean [0.1, 0.2, 0.3]") && colours.contains("std [0.5, 0.6, 0.7]"), "{colours}");
     let own = |dir: &Path| std::fs::read(dir.join("tokenizer.json")).expect("a tokenizer");
     assert_eq!(own(&run), own(&t5));
-    let vilt = made(
-        "vilt",
-        &format!("{}frozen = [\"blocks\"]\n", whole("name = \"vilt_b32\"", &[("image", &image)])),
-    );
-    assert_eq!(values(&vilt, "blocks.0.attn.qkv.weight"), values(&image, "blocks.0.attn.qkv.weight"));
+    let vilt = whole("name = \"vilt_b32\"", &[("image", &image)]).replace("img_size = 24", "img_size = 32");
+    let parts = "[\"blocks\", \"patch_embed\", \"pos_embed\", \"cls_token\", \"norm\"]";
+    let vilt = made("vilt", &format!("{vilt}frozen = {parts}\n"));
+    assert_eq!(begun(&vilt, "", &image), 30);
+    let shown = opened(&vilt).processor().to_string();
+    assert!(shown.contains("shorter side 32") && shown.contains("patches of 8x8"), "{shown}");
     for (text, said) in [
-        (whole("name = \"vilt_b32\"", &[("tower", &tower)]), "the model has no such part, but image"),
+        (whole("name = \"vilt_b32\"", &[("tower", &tower)]), "the model has no such part; it has image"),
         (whole("name = \"vilt_b32\"", &[("image", &t5)]), "it is no Vision Transformer"),
-        (whole("name = \"vilt_b32\"", &[("image", &tower)]), "it is no plain Vision Transformer"),
+        (
+            whole("name = \"vilt_b32\"", &[("image", &tower)]),
+            "its class token and its patches have no learned positions",
+        ),
         (whole("name = \"vilt_b32\"\ndepth = 3", &[("image", &image)]), "model.depth is 3"),
         (whole("name = \"pali_tiny\"", &[("tower", &image)]), "has a class token or registers"),
         (whole("name = \"pali_tiny\"", &[("text", &image)]), "it is no model of texts"),
         (whole("name = \"pali_tiny\"\npatch_size = 4", &[("tower", &tower)]), "model.patch_size is 4"),
         (vit("[model.parts]\ntower = \"demo\""), "no such parts"),
+        (whole("name = \"pali_tiny\"\nnum_classes = 30", &[("tower", &tower)]), "model.num_classes is given"),
     ] {
         let error =
             Start::open(common::parsed(&text, &[]), &Device::flex()).expect_err("refused").to_string();
         assert!(error.contains(said) && !error.contains('\n'), "{said}: {error}");
     }
+}
+
+/// Heads that are wider than channels over heads, as those of T5 1.1 small: what is loaded for fine-tuning is all there.
+#[test]
+fn fine_tuning_begins_with_every_weight_of_a_language_model_with_wide_heads() {
+    let Some(folder) = common::material("text/pali") else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    list(dir.path(), 8);
+    let text = format!(
+        "merge = \"none\"\n[model]\nname = \"local-dir:{}\"\nweights = \"pretrained\"\n[data]\ntrain = \"questions:8\"\n\
+         val = {:?}\n[schedule]\nlr = 1e-3\n[train]\nepochs = 1\nbatch_size = 8\nfrozen = [\"tower\", \"text\"]\n",
+        folder.display(),
+        dir.path().join("list")
+    );
+    let run = dir.path().join("run");
+    Trainer::new(common::start(common::parsed(&text, &[])), &run)
+        .expect("a run")
+        .run(&mut ())
+        .expect("trained");
+    let given = opened(&folder);
+    let trained = opened(&run);
+    let (given, trained) =
+        [&given, &trained].map(|model| tokmerge_nn::parameters::read(model.network())).into();
+    let mut compared = 0;
+    // The recipe merges nothing, and a method's weights are left behind.
+    let is_frozen = |path: &str| path.starts_with("tower.") || path.starts_with("text.");
+    for (path, values) in given.iter().filter(|(path, _)| is_frozen(path)) {
+        assert_eq!(Some(values), trained.get(path), "{path}");
+        compared += 1;
+    }
+    assert!(compared > 40, "{compared}");
 }

@@ -8,6 +8,7 @@ use crate::family::{FamilyConfig, ImageSizeError, Part, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::input::InputShape;
 use crate::network::Config;
+use crate::positions::{Absolute, PositionConfig};
 use burn::tensor::Device;
 use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, TokenKind, Training};
 use tokmerge_ops::Precision;
@@ -189,11 +190,20 @@ impl FamilyConfig for ViltConfig {
     fn with_part(self, _: &str, model: &Config) -> Result<Self, String> {
         let Config::Vit(image) = model else { return Err("it is no Vision Transformer".to_owned()) };
         let VitConfig { patch_size: (patch_size, _), depth, block, .. } = image;
+        let Absolute::Learned { prefix: 1, resampling, grid } = image.positions.absolute else {
+            return Err("its class token and its patches have no learned positions".to_owned());
+        };
+        let positions = Absolute::Learned { prefix: 1, resampling, grid };
+        // ViLT's blocks, of any size.
+        let norm = NormConfig { kind: NormKind::Layer, ..block.norm };
+        let mut own = BlockConfig { norm, ..BlockConfig::new(block.channels, block.heads) };
+        own.mlp.hidden = block.mlp.hidden;
         // Whatever the head looks at.
         let plain = VitConfig {
             img_size: image.img_size,
             in_chans: image.in_chans,
-            block: block.clone(),
+            positions: PositionConfig { absolute: positions, ..PositionConfig::learned(1) },
+            block: own,
             pool: image.pool,
             norm_place: image.norm_place,
             pre_logits: image.pre_logits,
@@ -207,8 +217,8 @@ impl FamilyConfig for ViltConfig {
             ..VitConfig::new(*patch_size, block.channels, *depth, block.heads)
         };
         if plain != *image {
-            return Err("it is no plain Vision Transformer: a class token, learned positions that are added, blocks one after \
-                        the other"
+            return Err("it is no plain Vision Transformer, which has a class token and blocks of attention and MLP with biases, one \
+                        after the other"
                 .to_owned());
         }
         let side = image.img_size.0.min(image.img_size.1);

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::blocks::{BlockConfig, Gate};
 use crate::experts::ExpertsConfig;
+use crate::families::encoder;
 use crate::family::{FamilyConfig, ImageSizeError, PoolOverride, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, ExpertCost, HeadCost, Work};
 use crate::input::InputShape;
@@ -343,14 +344,7 @@ impl FamilyConfig for VitConfig {
     }
 
     fn with_overrides(mut self, overrides: &ShapeOverrides) -> Result<Self, String> {
-        let ratio = self.block.mlp.hidden as f64 / self.block.channels.max(1) as f64;
-        let heads = overrides.num_heads.unwrap_or(self.block.heads);
-        let channels = overrides.embed_dim.unwrap_or(self.block.channels);
-        if (heads, channels) != (self.block.heads, self.block.channels) {
-            self.block.head_dim = channels / heads.max(1);
-        }
-        (self.block.heads, self.block.channels) = (heads, channels);
-        self.block.mlp.hidden = (channels as f64 * overrides.mlp_ratio.unwrap_or(ratio)) as usize;
+        self.block = encoder::resized(self.block, overrides);
         self.depth = overrides.depth.unwrap_or(self.depth);
         self.patch_size = overrides.patch_size.map_or(self.patch_size, |side| (side, side));
         match overrides.class_token {

@@ -186,3 +186,21 @@ pub(crate) fn rows(path: PathBuf, columns: usize) -> Vec<Vec<String>> {
     let text = String::from_utf8(bytes(path)).expect("text");
     text.lines().map(|line| line.split(',').take(columns).map(str::to_owned).collect()).collect()
 }
+
+/// Test material beside the repository; says loudly when it is not there.
+///
+/// # Panics
+/// When it is not there and `TOKMERGE_REQUIRE` is `material`.
+pub(crate) fn material(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/material").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    let required = std::env::var("TOKMERGE_REQUIRE").is_ok_and(|required| required == "material");
+    assert!(!required, "TOKMERGE_REQUIRE is material, and {name} is absent at {}", path.display());
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    {
+        eprintln!("SKIPPED: {name} is absent at {}", path.display());
+    }
+    None
+}
