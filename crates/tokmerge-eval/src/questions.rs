@@ -63,6 +63,27 @@ pub struct QuestionsEvaluation {
     pub cut: usize,
 }
 
+impl QuestionsAccuracy {
+    /// What the scores of the questions of a list say, `None` of those that were not answered; nothing of method, times and costs.
+    pub(crate) fn judged(list: &QuestionList, judges: &[Judge], scores: &[Option<f64>]) -> Self {
+        let people = judges.iter().any(|judge| matches!(judge, Judge::People(_)));
+        let answered: Vec<f64> = scores.iter().copied().flatten().collect();
+        let (accuracy, interval) = mean(&answered, people);
+        Self {
+            merge: String::new(),
+            questions: answered.len(),
+            accuracy,
+            interval,
+            kinds: kinds(list, scores),
+            agreement: 0.0,
+            model_questions_per_second: 0.0,
+            run_questions_per_second: 0.0,
+            gmacs: 0.0,
+            mean_tokens: 0.0,
+        }
+    }
+}
+
 impl From<QuestionsAccuracy> for Accuracy {
     /// The accuracy as that of classes.
     fn from(found: QuestionsAccuracy) -> Self {
@@ -255,22 +276,16 @@ impl Asking<'_> {
     }
 
     fn accuracies(self, run_seconds: f64) -> Vec<QuestionsAccuracy> {
-        let people = self.judges.iter().any(|judge| matches!(judge, Judge::People(_)));
         let of = |((reduction, tally), scores): ((&Reduction, Tally), &Vec<Option<f64>>)| {
             let counted = tally.result(reduction.method(), run_seconds);
-            let answered: Vec<f64> = scores.iter().copied().flatten().collect();
-            let (accuracy, interval) = mean(&answered, people);
             QuestionsAccuracy {
                 merge: counted.merge,
-                questions: answered.len(),
-                accuracy,
-                interval,
-                kinds: kinds(self.list, scores),
                 agreement: counted.agreement,
                 model_questions_per_second: counted.model_images_per_second,
                 run_questions_per_second: counted.run_images_per_second,
                 gmacs: counted.gmacs,
                 mean_tokens: counted.mean_tokens,
+                ..QuestionsAccuracy::judged(self.list, &self.judges, scores)
             }
         };
         self.reductions.iter().zip(self.tallies).zip(&self.scores).map(of).collect()
@@ -278,7 +293,7 @@ impl Asking<'_> {
 }
 
 /// The mean of scores in percent, and its 95 % interval.
-pub(crate) fn mean(scores: &[f64], people: bool) -> (f64, (f64, f64)) {
+fn mean(scores: &[f64], people: bool) -> (f64, (f64, f64)) {
     let Moments { mean, deviation, .. } = Moments::of(scores);
     if !people {
         let hits = scores.iter().filter(|score| **score > 0.5).count();
@@ -289,7 +304,7 @@ pub(crate) fn mean(scores: &[f64], people: bool) -> (f64, (f64, f64)) {
 }
 
 /// The mean score of every kind.
-pub(crate) fn kinds(list: &QuestionList, scores: &[Option<f64>]) -> Vec<KindAccuracy> {
+fn kinds(list: &QuestionList, scores: &[Option<f64>]) -> Vec<KindAccuracy> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut found: Vec<(&str, Vec<f64>)> = Vec::new();
     for (question, score) in list.questions().iter().zip(scores) {

@@ -1,7 +1,7 @@
 //! How well a model writes what is to be written: translations, answers.
 
 use crate::asked::{Texts, each_asked};
-use crate::questions::{Judge, QuestionsAccuracy, kinds, mean};
+use crate::questions::{Judge, QuestionsAccuracy};
 use crate::{Accuracy, EvalError, Observer};
 use serde::Serialize;
 use std::time::Instant;
@@ -212,26 +212,20 @@ pub fn evaluate_answers(
         writing.write(&batch.batch)
     })?;
     let run_seconds = start.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-    let people = judges.iter().any(|judge| matches!(judge, Judge::People(_)));
     let of = |(reduction, tally): (&Reduction, &Tally)| {
         let mut scores = vec![None; list.questions().len()];
         for (question, text) in asked.iter().zip(&tally.texts) {
             scores[*question] = Some(judges[*question].score(text));
         }
-        let answered: Vec<f64> = scores.iter().copied().flatten().collect();
-        let (accuracy, interval) = mean(&answered, people);
-        let (questions, seconds) = (answered.len() as f64, tally.seconds.max(f64::MIN_POSITIVE));
+        let (questions, seconds) = (asked.len() as f64, tally.seconds.max(f64::MIN_POSITIVE));
         let answers = QuestionsAccuracy {
             merge: reduction.method().to_string(),
-            questions: answered.len(),
-            accuracy,
-            interval,
-            kinds: kinds(list, &scores),
             agreement: writing.agreement(tally),
             model_questions_per_second: questions / seconds,
             run_questions_per_second: questions / run_seconds,
             gmacs: tally.gmacs / questions.max(1.0),
             mean_tokens: tally.left as f64 / questions.max(1.0),
+            ..QuestionsAccuracy::judged(list, &judges, &scores)
         };
         AnswersAccuracy { answers, tokens_per_second: tally.written as f64 / seconds }
     };

@@ -30,7 +30,7 @@ impl Parts {
         progress: &dyn Progress,
     ) -> Result<Self, TrainError> {
         let known = architecture.config.parts();
-        let side = recipe.model.img_size.map(|side| (side, side)).or_else(|| size(&architecture.processor));
+        let side = picture_size(&architecture.processor);
         let open = |(name, model): (&String, &String)| {
             let part = known.iter().find(|part| part.name == name).ok_or_else(|| unknown(name, known))?;
             let options = |img_size| ModelOptions {
@@ -145,8 +145,9 @@ impl Parts {
     }
 }
 
-/// Rows and columns of pixels that positions are for.
-fn size(processor: &Processor) -> Option<(usize, usize)> {
+/// Rows and columns of pixels that the positions of a model of questions are for: its shorter side, where pictures have sizes of
+/// their own.
+pub(crate) fn picture_size(processor: &Processor) -> Option<(usize, usize)> {
     let Processor::Question(questions) = processor else { return None };
     match &questions.picture {
         ImageProcessor::Vilt(picture) => Some((picture.shorter, picture.shorter)),

@@ -5,7 +5,7 @@ use crate::error::TrainError;
 use crate::freeze;
 use crate::lora;
 use crate::loss::Loss;
-use crate::parts::Parts;
+use crate::parts::{Parts, picture_size};
 use crate::recipe::{PoolRecipe, Recipe};
 use crate::suit;
 use crate::weights::random;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokmerge_checkpoint::{Progress, Silent};
 use tokmerge_data::text::{TextError, TextForm, Tokenizer};
-use tokmerge_data::{ImageProcessor, Media, Preprocess, Processor};
+use tokmerge_data::{Media, Preprocess, Processor};
 use tokmerge_merge::{Method, ModelFacts, SpecError};
 use tokmerge_models::{
     Architecture, Config, Model, ModelOptions, Network, ShapeOverrides, Weights, architecture, describe,
@@ -296,7 +296,8 @@ fn drawn(
         Media::Text => config,
         Media::Question if matches!(config, Config::Vilt(_)) => {
             architecture.config = config;
-            let side = wanted.img_size.or_else(|| shorter_side(&architecture.processor));
+            let own = picture_size(&architecture.processor).map(|(side, _)| side);
+            let side = wanted.img_size.or(own);
             if let (true, Some(side)) = (wanted.img_size.or(wanted.patch_size).is_some(), side) {
                 architecture = architecture.with_shorter_side(side);
             }
@@ -326,13 +327,6 @@ fn drawn(
     let network = random(&architecture.config, recipe.train.dtype.precision(), recipe.train.seed, device);
     let values = parts.values(&network, &mut data.notes)?;
     Ok((assign(network, &values, device), architecture))
-}
-
-/// The shorter side that pictures of their own sizes get.
-fn shorter_side(processor: &Processor) -> Option<usize> {
-    let Processor::Question(questions) = processor else { return None };
-    let ImageProcessor::Vilt(picture) = &questions.picture else { return None };
-    Some(picture.shorter)
 }
 
 /// What cuts the texts of a model of random weights, if it takes texts and has no tokenizer: the recipe's, that of the weights of a

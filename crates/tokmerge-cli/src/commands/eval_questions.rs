@@ -193,7 +193,7 @@ fn note(model: &Model, list: &QuestionList, found: &QuestionsEvaluation) {
 }
 
 /// Says how many of the questions were too long.
-pub(crate) fn note_cut(model: &Model, all: usize, cut: usize) {
+fn note_cut(model: &Model, all: usize, cut: usize) {
     if cut > 0 {
         let name = model.name();
         output::note(format!(

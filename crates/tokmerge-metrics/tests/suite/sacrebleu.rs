@@ -1,24 +1,11 @@
 //! BLEU and chrF against sacrebleu: sentences of `fixtures/make.py`, and translations beside the repository.
 
-#![expect(clippy::print_stderr, reason = "says what is skipped")]
-
-use std::path::{Path, PathBuf};
+use crate::common::material;
+use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::Value;
 use tokmerge_metrics::{Bleu, BleuScore, Case, ChrF, Orders, Smoothing, Tokenizer, lines};
-
-/// Test material beside the repository, or `None`, said loudly.
-fn material(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/material").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    let required = std::env::var("TOKMERGE_REQUIRE").is_ok_and(|what| what == "material");
-    assert!(!required, "{} is absent, and TOKMERGE_REQUIRE=material asks for it", path.display());
-    eprintln!("SKIPPED: {} is absent", path.display());
-    None
-}
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()

@@ -1,23 +1,9 @@
 //! The VQA score against the numbers beside the repository.
 
-#![expect(clippy::print_stderr, reason = "says what is skipped")]
-
-use std::path::{Path, PathBuf};
-
+use crate::common::material;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tokmerge_metrics::{SoftAnswers, Spelling, classes, most_frequent};
-
-fn material() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/material/text/metrics_vqa");
-    if path.exists() {
-        return Some(path);
-    }
-    let required = std::env::var("TOKMERGE_REQUIRE").is_ok_and(|what| what == "material");
-    assert!(!required, "{} is absent, and TOKMERGE_REQUIRE=material asks for it", path.display());
-    eprintln!("SKIPPED: {} is absent", path.display());
-    None
-}
 
 fn texts(value: &Value) -> Vec<&str> {
     value.as_array().expect("a list").iter().map(|text| text.as_str().expect("text")).collect()
@@ -25,7 +11,7 @@ fn texts(value: &Value) -> Vec<&str> {
 
 #[test]
 fn scores_classes_and_targets_are_as_published() {
-    let Some(folder) = material() else { return };
+    let Some(folder) = material("text/metrics_vqa") else { return };
     let expected: Value =
         serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
     let rule = &expected["class_rule"];

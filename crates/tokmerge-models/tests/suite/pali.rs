@@ -1,12 +1,13 @@
 //! A SigLIP tower with a T5 behind it, against transformers' parts put together: unmerged, and with soft token merging between
 //! them; and what such a model counts, saves and refuses.
 
-use crate::common::{Golden, floats, gradients_of, integers, material, values, worst_absolute};
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::common::{
+    Golden, cross_entropy, floats, gradients_of, integers, material, open, open_on, values, worst_absolute,
+};
+use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokmerge_checkpoint::{Dtype, TensorView, save_safetensors};
 use tokmerge_data::text::TokenIds;
 use tokmerge_data::{Asked, Prepared, Processor, QuestionProcessor, Rgb};
@@ -29,15 +30,6 @@ impl Golden {
 
 fn folder() -> Option<PathBuf> {
     material("text/pali")
-}
-
-fn open_on(dir: &Path, device: &Device) -> Model {
-    let options = ModelOptions::new(format!("local-dir:{}", dir.display()));
-    Model::open(&options, device).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn open(dir: &Path) -> Model {
-    open_on(dir, &Device::flex())
 }
 
 fn pali(model: &Model) -> &Pali {
@@ -92,16 +84,8 @@ fn forced(model: &Model, golden: &Golden, output: &Output, reduction: &Reduction
     decoder.forward(encoder, &ids, &Layout::uniform(2, 7), &memory)
 }
 
-/// The mean over all labels that are not -100.
 fn loss(golden: &Golden, logits: Tensor<2>) -> Tensor<1> {
-    let ([rows, _], labels) = (logits.dims(), integers(&golden.file, "labels"));
-    let weight: Vec<f32> = labels.iter().map(|label| if *label < 0 { 0.0 } else { 1.0 }).collect();
-    let count: f32 = weight.iter().sum();
-    let labels: Vec<i32> = labels.iter().map(|label| (*label).max(0)).collect();
-    let device = logits.device();
-    let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [rows, 1]), &device);
-    let weight = Tensor::<2>::from_data(TensorData::new(weight, [rows, 1]), &device);
-    (log_softmax(logits, 1).gather(1, labels) * weight).sum().neg() / count
+    cross_entropy(logits, &integers(&golden.file, "labels"))
 }
 
 fn parsed(ids: &Value) -> Vec<u32> {

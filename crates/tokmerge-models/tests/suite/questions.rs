@@ -1,10 +1,10 @@
 //! ViLT against what transformers and an independent reference compute: unmerged, with token merging, and with soft token
 //! merging and its gradients.
 
-use crate::common::{Golden, floats, gradients_of, integers, material, scoring, values};
+use crate::common::{Golden, floats, gradients_of, integers, material, open, open_on, scoring, values};
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokmerge_checkpoint::Checkpoint;
 use tokmerge_data::{Asked, Prepared, Processor, QuestionProcessor, ViltPreprocess};
 use tokmerge_merge::{Evidence, Method, Prefix, Reduction, Site, Step, Tokens, Trace};
@@ -27,15 +27,6 @@ impl Golden {
 
 fn folder() -> Option<PathBuf> {
     material("text/vilt")
-}
-
-fn open_on(dir: &Path, device: &Device) -> Model {
-    let options = ModelOptions::new(format!("local-dir:{}", dir.display()));
-    Model::open(&options, device).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn open(dir: &Path) -> Model {
-    open_on(dir, &Device::flex())
 }
 
 fn processor(model: &Model) -> &QuestionProcessor {

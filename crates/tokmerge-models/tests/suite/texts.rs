@@ -4,13 +4,13 @@
 #![expect(clippy::print_stdout, reason = "says what was measured")]
 
 use crate::common::{
-    Golden, Gradient, floats, gradients_of, integers, material, scoring, values, worst_absolute,
+    Golden, Gradient, cross_entropy, floats, gradients_of, integers, material, open, scoring, values,
+    worst_absolute,
 };
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokmerge_checkpoint::Checkpoint;
 use tokmerge_data::Processor;
 use tokmerge_data::text::TokenIds;
@@ -37,11 +37,6 @@ impl Golden {
 
 fn text_folder(name: &str) -> Option<PathBuf> {
     material(&format!("text/{name}"))
-}
-
-fn open(dir: &Path) -> Model {
-    let options = ModelOptions::new(format!("local-dir:{}", dir.display()));
-    Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn bind(model: &Model, spec: &str) -> Reduction {
@@ -346,18 +341,6 @@ fn soft_merging_in_t5_learns_as_the_reference_does() {
         }
     }
     assert!(compared > 50, "{compared} gradients");
-}
-
-/// The mean over all labels that are not -100.
-fn cross_entropy(logits: Tensor<2>, labels: &[i32]) -> Tensor<1> {
-    let [rows, _] = logits.dims();
-    let weight: Vec<f32> = labels.iter().map(|label| if *label < 0 { 0.0 } else { 1.0 }).collect();
-    let count: f32 = weight.iter().sum();
-    let labels: Vec<i32> = labels.iter().map(|label| (*label).max(0)).collect();
-    let device = logits.device();
-    let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [rows, 1]), &device);
-    let weight = Tensor::<2>::from_data(TensorData::new(weight, [rows, 1]), &device);
-    (log_softmax(logits, 1).gather(1, labels) * weight).sum().neg() / count
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Fixtures, random models, and comparing.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use tokmerge_data::text::{Role, TokenIds};
 use tokmerge_merge::{MergerShape, Mergers, Method, Reduction};
 use tokmerge_models::{
     Absolute, Batch, BlockConfig, ClassToken, Config, DistillationHead, Input, InputShape, Isa, MlpConfig,
-    Network, NormConfig, NormPlace, Output, Pass, Pool, PositionConfig, Precision, QkNorm, QkvBias,
-    Resampling, VitConfig, parameters,
+    Model, ModelOptions, Network, NormConfig, NormPlace, Output, Pass, Pool, PositionConfig, Precision,
+    QkNorm, QkvBias, Resampling, VitConfig, parameters,
 };
 
 /// A file of `fixtures/models`.
@@ -148,6 +149,29 @@ pub(crate) fn material(name: &str) -> Option<PathBuf> {
         eprintln!("SKIPPED: {name} is absent at {}", path.display());
     }
     None
+}
+
+/// The model of a folder.
+pub(crate) fn open_on(dir: &Path, device: &Device) -> Model {
+    let options = ModelOptions::new(format!("local-dir:{}", dir.display()));
+    Model::open(&options, device).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same where kernels run.
+pub(crate) fn open(dir: &Path) -> Model {
+    open_on(dir, &Device::flex())
+}
+
+/// The mean cross-entropy over all labels that are not -100. `logits: [T, V]`, `labels: [T]`.
+pub(crate) fn cross_entropy(logits: Tensor<2>, labels: &[i32]) -> Tensor<1> {
+    let [rows, _] = logits.dims();
+    let weight: Vec<f32> = labels.iter().map(|label| if *label < 0 { 0.0 } else { 1.0 }).collect();
+    let count: f32 = weight.iter().sum();
+    let labels: Vec<i32> = labels.iter().map(|label| (*label).max(0)).collect();
+    let device = logits.device();
+    let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [rows, 1]), &device);
+    let weight = Tensor::<2>::from_data(TensorData::new(weight, [rows, 1]), &device);
+    (log_softmax(logits, 1).gather(1, labels) * weight).sum().neg() / count
 }
 
 /// A folder of the material: what a reference computed with the model that lies there, or with that of another folder.
