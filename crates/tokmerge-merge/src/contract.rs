@@ -2,8 +2,8 @@
 //! listed.
 
 use crate::{
-    Evidence, Layout, METHODS, Method, ModelFacts, Positions, Prefix, Readout, Reduction, TokenKind, Tokens,
-    Trace,
+    AttentionMap, Evidence, Layout, Leading, METHODS, Method, ModelFacts, Positions, Prefix, Readout,
+    Reduction, TokenKind, Tokens, Trace,
 };
 use burn::tensor::{Device, Tensor, TensorData, s};
 use proptest::prelude::*;
@@ -35,7 +35,12 @@ fn specs() -> Vec<String> {
 fn reduction(spec: &str) -> Reduction {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
     let words = TokenKind::PatchesAfterWords;
-    let facts = ModelFacts { readout: Readout::All, tokens_are: words, ..ModelFacts::new(DEPTH, 40, 0) };
+    let facts = ModelFacts {
+        readout: Readout::All,
+        tokens_are: words,
+        leading: Leading::ClassToken,
+        ..ModelFacts::new(DEPTH, 40, 0)
+    };
     Reduction::bind(method, &facts)
         .unwrap_or_else(|error| panic!("{error}"))
         .with_fresh_mergers(CHANNELS, &Device::flex())
@@ -75,16 +80,49 @@ fn evidence(tokens: &Tokens) -> Evidence {
     Evidence {
         metric: Some(tokens.x.clone().slice(s![.., ..4])),
         received: Some(rows.chunks(CHANNELS).map(|row| row[0].abs()).collect()),
+        maps: Some(maps(tokens)),
     }
+}
+
+/// What tokens might attend to: two heads, each of which weighs every key by one of its values.
+fn maps(tokens: &Tokens) -> Vec<AttentionMap> {
+    let rows = values(tokens.x.clone());
+    let map = |item: usize| {
+        let rows =
+            &rows[tokens.layout.range(item).start * CHANNELS..tokens.layout.range(item).end * CHANNELS];
+        let keys = rows.len() / CHANNELS;
+        let mut values = Vec::new();
+        for head in 0..2 {
+            for query in 0..keys {
+                let logit = |key: usize| 0.3 * rows[key * CHANNELS + head] * rows[query * CHANNELS + 2];
+                let weights: Vec<f32> = (0..keys).map(|key| logit(key).clamp(-4.0, 4.0).exp()).collect();
+                let sum: f32 = weights.iter().sum();
+                values.extend(weights.iter().map(|weight| weight / sum));
+            }
+        }
+        AttentionMap { heads: 2, queries: keys, keys, values }
+    };
+    (0..tokens.layout.items()).map(map).collect()
 }
 
 fn run(reduction: &Reduction, mut tokens: Tokens) -> (Tokens, Trace) {
     let mut trace = Trace::default();
+    let mut before = Evidence::default();
     for layer in 0..DEPTH {
-        let (entered, held) = reduction.enter(layer, tokens, &mut trace);
+        let (mut entered, held) = reduction.enter(layer, tokens, before, &mut trace);
+        if reduction.opens_softmax(layer) {
+            let maps = maps(&entered).into_iter().map(|map| {
+                let shape = [map.heads, map.queries, map.keys];
+                Tensor::from_data(TensorData::new(map.values, shape), &Device::flex())
+            });
+            let maps = maps.collect();
+            entered = reduction.merge_softmax(layer, entered, maps, &mut trace).0;
+        }
         let attended = entered.clone().with(block(entered.x));
-        let evidence = evidence(&attended);
-        tokens = reduction.leave(reduction.apply(layer, attended, evidence, &mut trace), held);
+        before = evidence(&attended);
+        tokens = reduction.leave(reduction.apply(layer, attended, before.clone(), &mut trace), held);
+        // What the next block is told is of the tokens that enter it.
+        before = evidence(&tokens);
     }
     (tokens, trace)
 }
@@ -175,7 +213,7 @@ proptest! {
                     .filter(|member| plan.dst()[*member] == row as u32).map(|member| before[member]).collect();
                 for axis in 0..3 {
                     let mean = members.iter().map(|member| member[axis]).sum::<f32>() / members.len() as f32;
-                    let wanted = if spec.contains("keep") { representative[axis] } else { mean };
+                    let wanted = if spec.contains("combine=keep") { representative[axis] } else { mean };
                     prop_assert!((at[axis] - wanted).abs() < 1e-3, "{}: {} {}", spec, at[axis], wanted);
                 }
             }

@@ -30,17 +30,21 @@ impl Reduction {
                 Some(left) => Some(left),
                 None => Some(tokens - self.amount(layer).of(tokens, prefix)?),
             };
-            let (attended, left) = match site {
-                Site::InsideBlock => (entered + joined, left_of(entered + joined)?),
+            let (compared, attended, left) = match site {
+                Site::InsideBlock => (entered + joined, entered + joined, left_of(entered + joined)?),
+                Site::InsideAttention => {
+                    let left = left_of(entered + joined)?;
+                    (entered + joined, left, left)
+                }
                 Site::BeforeBlock | Site::AroundBlock => {
                     let left = left_of(entered)? + joined;
-                    (left, left)
+                    (left, left, left)
                 }
             };
             now = if site == Site::AroundBlock { entered + joined } else { left };
             let narrow = self.last_layer == LastLayer::Prefix && layer + 1 == depth;
             let fed = if narrow { left.min(self.prefix) } else { left };
-            Some(LayerTokens { entered, joined, attended, fed })
+            Some(LayerTokens { entered, joined, compared, attended, fed })
         };
         (0..depth).map(of).collect()
     }
@@ -48,7 +52,7 @@ impl Reduction {
     /// Tokens that never merge, among those that the method sees of the longest item in block `layer`.
     fn prefix_at(&self, layer: usize) -> usize {
         let first = |joining: &Joining| match self.method.site() {
-            Site::InsideBlock => joining.layer,
+            Site::InsideBlock | Site::InsideAttention => joining.layer,
             // What joins, joins behind it.
             Site::BeforeBlock | Site::AroundBlock => joining.layer + 1,
         };

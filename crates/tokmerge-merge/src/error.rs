@@ -36,6 +36,21 @@ pub enum BindError {
         "{merge}: it keeps the patches that the words of a question attend to, and this model takes no questions; use it with one that does, e.g. vilt_b32, or another method, e.g. tome:r=8"
     )]
     NoWords { merge: String },
+    /// The method asks what the class token attends to, and the model has none in front.
+    #[error(
+        "{merge}: it keeps what the class token of an image attends to, and this model has no such token; use a method that compares tokens, e.g. tome:r=8"
+    )]
+    NoClassToken { merge: String },
+    /// The method asks the block before, and there is none.
+    #[error(
+        "{merge}: in layer 1 it has to know the attention of the layer before, and there is none; begin with layer 2"
+    )]
+    NoLayerBefore { merge: String },
+    /// The method works between the products of attention, and the model's blocks compute them at once.
+    #[error(
+        "{merge}: it merges between the softmax of attention and its values, where the blocks of this model do not stop; use another method, e.g. tome:r=8"
+    )]
+    ClosedSoftmax { merge: String },
     /// An option of texts, and the model takes none, or does not ask.
     #[error("{merge}: {option} {rule}; leave {option_name} out", option_name = option.split('=').next().unwrap_or(option))]
     NotOfTexts { merge: String, option: &'static str, rule: &'static str },

@@ -1,7 +1,7 @@
 //! What a method may ask of a block, and what it gets.
 
 use burn::tensor::Tensor;
-use tokmerge_ops::HeadAggregation;
+use tokmerge_ops::{AttentionMap, HeadAggregation, MapQueries};
 
 /// What tokens are compared by (ToMe, Table 1a).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,16 @@ pub struct Wants {
     pub metric: Option<MetricRequest>,
     /// Attention received, and from whom.
     pub received: Received,
+    /// The softmax itself, head by head, and whose.
+    pub maps: Option<MapQueries>,
+}
+
+impl Wants {
+    /// Whether the softmax has to be looked at, which fused attention does not keep.
+    #[must_use]
+    pub fn attention(self) -> bool {
+        self.received != Received::No || self.maps.is_some()
+    }
 }
 
 /// What a block answers. Carries no gradient: matching is discrete.
@@ -68,6 +78,8 @@ pub struct Evidence {
     pub metric: Option<Tensor<2>>,
     /// `[T]`, summing to one in every item; zeros in an item without words, where it is theirs.
     pub received: Option<Vec<f32>>,
+    /// Of every item.
+    pub maps: Option<Vec<AttentionMap>>,
 }
 
 impl Evidence {
@@ -87,5 +99,14 @@ impl Evidence {
     #[must_use]
     pub fn received(&self) -> &[f32] {
         self.received.as_deref().expect("a block answers what Wants::received asks for")
+    }
+
+    /// The attention of an item that was asked for.
+    ///
+    /// # Panics
+    /// When the block did not answer, or there is no such item.
+    #[must_use]
+    pub fn map(&self, item: usize) -> &AttentionMap {
+        &self.maps.as_deref().expect("a block answers what Wants::maps asks for")[item]
     }
 }

@@ -42,6 +42,24 @@ pub enum PositionUse {
     Fixed(&'static str),
 }
 
+/// What stands first in every item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leading {
+    /// The class token, whose attention says what an image is about.
+    ClassToken,
+    /// Something else, or nothing.
+    Other,
+}
+
+/// What can be done between the two products of attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Softmax {
+    /// Blocks can stop after the softmax, and go on with another.
+    Open,
+    /// They cannot.
+    Closed,
+}
+
 /// How the weights of a model were trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Training {
@@ -60,6 +78,10 @@ pub struct ModelFacts {
     pub tokens: usize,
     /// Tokens that never merge.
     pub prefix: usize,
+    /// What the first of them is.
+    pub leading: Leading,
+    /// Whether a method may work between the products of attention.
+    pub softmax: Softmax,
     /// What `prop_attn=auto` means for off-the-shelf weights: [`KeyBias::None`] for MAE models (ToMe, Table 1f),
     /// [`KeyBias::LogSize`] for all others.
     pub key_bias: KeyBias,
@@ -87,6 +109,8 @@ impl ModelFacts {
             depth,
             tokens,
             prefix,
+            leading: if prefix > 0 { Leading::ClassToken } else { Leading::Other },
+            softmax: Softmax::Open,
             key_bias: KeyBias::LogSize,
             trained_key_bias: KeyBias::LogSize,
             training: Training::WithoutMerging,
@@ -105,7 +129,7 @@ impl ModelFacts {
             let joined = self.joining.map_or(0, |joining| joining.before(layer));
             let entered = now;
             now += joined;
-            LayerTokens { entered, joined, attended: now, fed: now }
+            LayerTokens { entered, joined, compared: now, attended: now, fed: now }
         };
         (0..self.depth).map(of).collect()
     }

@@ -85,7 +85,14 @@ impl Trace {
     pub fn join(&mut self, layer: usize, entered: Layout, left: &Layout) {
         if entered != *left {
             let step = Step { layer, site: Site::BeforeBlock };
-            self.record(Record { step, entered, seen: left.clone(), left: left.clone(), how: How::Joined });
+            self.record(Record {
+                step,
+                entered,
+                seen: left.clone(),
+                left: left.clone(),
+                how: How::Joined,
+                by: None,
+            });
         }
     }
 }
@@ -168,7 +175,7 @@ mod tests {
         let reduction = bound("tome:r=2").expect("fits");
         let tokens = waiting();
         let (evidence, mut trace) =
-            (Evidence { metric: Some(tokens.x.clone()), received: None }, Trace::default());
+            (Evidence { metric: Some(tokens.x.clone()), ..Evidence::default() }, Trace::default());
         let merged = reduction.apply(0, tokens, evidence, &mut trace);
         let sizes = merged.sizes();
         let joined = merged.join(rows(100, 4));
@@ -182,7 +189,7 @@ mod tests {
         let reduction = bound("tome:r=2").expect("fits");
         let tokens = waiting();
         let mut trace = Trace::of(tokens.layout.clone());
-        let evidence = |tokens: &Tokens| Evidence { metric: Some(tokens.x.clone()), received: None };
+        let evidence = |tokens: &Tokens| Evidence { metric: Some(tokens.x.clone()), ..Evidence::default() };
         let before = evidence(&tokens);
         let merged = reduction.apply(1, tokens, before, &mut trace);
         let entered = merged.layout.clone();
@@ -206,8 +213,8 @@ mod tests {
         assert!(at_once.iter().zip(&in_steps).all(|(a, b)| (a - b).abs() < 1e-4), "{at_once:?} {in_steps:?}");
 
         let layers = trace.layer_tokens(0, 0, 4);
-        assert_eq!(layers[1], LayerTokens { entered: 6, joined: 0, attended: 6, fed: 4 });
-        assert_eq!(layers[2], LayerTokens { entered: 4, joined: 3, attended: 7, fed: 5 });
+        assert_eq!(layers[1], LayerTokens { entered: 6, joined: 0, compared: 6, attended: 6, fed: 4 });
+        assert_eq!(layers[2], LayerTokens { entered: 4, joined: 3, compared: 7, attended: 7, fed: 5 });
         assert_eq!((trace.tokens_left(0, 0), trace.tokens_left(1, 0)), (5, 3));
     }
 
@@ -222,8 +229,14 @@ mod tests {
         // Before the words join, and among them.
         assert_eq!(expected("stm:p=2,layer=3"), [(6, 6, 6), (6, 6, 6), (6, 6, 6), (6, 6, 6)]);
         assert_eq!(expected("stm:p=2,layer=4"), [(6, 6, 6), (6, 6, 6), (6, 9, 9), (9, 6, 6)]);
-        assert_eq!(facts().unmerged()[2], LayerTokens { entered: 6, joined: 3, attended: 9, fed: 9 });
-        assert_eq!(facts().unmerged()[3], LayerTokens { entered: 9, joined: 0, attended: 9, fed: 9 });
+        assert_eq!(
+            facts().unmerged()[2],
+            LayerTokens { entered: 6, joined: 3, compared: 9, attended: 9, fed: 9 }
+        );
+        assert_eq!(
+            facts().unmerged()[3],
+            LayerTokens { entered: 9, joined: 0, compared: 9, attended: 9, fed: 9 }
+        );
     }
 
     #[test]
@@ -252,7 +265,7 @@ mod tests {
     fn words_wait_through_everything_that_merges() {
         for spec in ["stm:p=2,layer=3", "patchmerger:m=2,layer=2"] {
             let reduction = bound(spec).expect("fits").with_fresh_mergers(2, &Device::flex());
-            let (merged, _) = reduction.enter(2, waiting(), &mut Trace::default());
+            let (merged, _) = reduction.enter(2, waiting(), Evidence::default(), &mut Trace::default());
             assert_eq!(merged.waiting, waiting().waiting, "{spec}");
         }
         let step = Step { layer: 2, site: crate::Site::BeforeBlock };

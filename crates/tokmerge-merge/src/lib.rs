@@ -36,7 +36,7 @@
 //!
 //! // An encoder calls this between the attention and the MLP of block 0. Here tokens are compared by their values.
 //! let mut trace = Trace::default();
-//! let evidence = Evidence { metric: Some(x), received: None };
+//! let evidence = Evidence { metric: Some(x), ..Evidence::default() };
 //! let tokens = reduction.apply(0, tokens, evidence, &mut trace);
 //!
 //! assert_eq!(tokens.layout, Layout::uniform(2, 3));
@@ -59,6 +59,7 @@ mod evidence;
 mod facts;
 mod joining;
 mod mergers;
+mod merging;
 mod merging_error;
 mod methods;
 mod mixture;
@@ -77,23 +78,26 @@ mod words;
 pub use count::MatchShape;
 pub use error::BindError;
 pub use evidence::{Evidence, Metric, MetricRequest, Received, Wants};
-pub use facts::{KeyBias, LastLayer, ModelFacts, PositionUse, Readout, Training};
+pub use facts::{KeyBias, LastLayer, Leading, ModelFacts, PositionUse, Readout, Softmax, Training};
 pub use joining::{Joining, Waiting};
 pub use mergers::{Merger, MergerShape, Mergers};
+pub use merging::{Combination, Merging};
 pub use methods::atm::{Atm, BatchRule, Threshold};
+pub use methods::evit::Evit;
+pub use methods::layers::Layers;
 pub use methods::pumer::{Order, Pumer};
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,
 };
 pub use mixture::{Largest, Mixture};
-pub use plan::{Combine, MergePlan, PlanError};
+pub use plan::{AverageScale, Combine, MergePlan, PlanError};
 pub use positions::Positions;
 pub use prefix::Prefix;
 pub use reduction::{Held, Reduction};
-pub use schedule::{Amount, Rounding, Schedule, ScheduleError, mergeable};
+pub use schedule::{Amount, Rest, Rounding, Schedule, ScheduleError, mergeable};
 pub use spec::{MergeSpec, SpecError};
 pub use tokens::Tokens;
-pub use tokmerge_ops::{DROPPED, HeadAggregation, Layout, Similarity};
+pub use tokmerge_ops::{AttentionMap, DROPPED, HeadAggregation, Layout, MapQueries, Similarity};
 pub use trace::{How, LastBlockSkip, LayerTokens, Record, Site, Step, Trace};
 pub use words::{Protect, SequencePositions, TokenKind};

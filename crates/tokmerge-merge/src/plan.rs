@@ -18,6 +18,21 @@ pub enum Combine {
     Max,
     /// The destination alone.
     KeepOne,
+    /// Their sum, weighted and not divided by the weights (the fused token of EViT).
+    Sum,
+    /// Their plain average, as long as the longest of them (ToFu).
+    ScaledAverage(AverageScale),
+    /// In each channel the entry that is largest in magnitude (CubistMerge). What weighs nothing has none.
+    LargestMagnitude,
+}
+
+/// By what the average of merged tokens is divided before it gets the norm of the longest of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AverageScale {
+    /// Its own norm (MLERP, as ToFu's paper has it).
+    Average,
+    /// The norm of the destination before anything merged, as the published code has it.
+    Destination,
 }
 
 /// For every token of a batch the token that it becomes.
@@ -235,7 +250,18 @@ impl MergePlan {
                 }
                 merge_rows(x, &weight.into(), &self.dst, rows)
             }
-            Combine::Max => self.maximum(x),
+            Combine::Max => self.winners(x, |_, value| value),
+            // What weighs nothing never wins, whatever it is; the representative is never asked.
+            Combine::LargestMagnitude => {
+                self.winners(x, |row, value| if size[row] == 0.0 { f32::NEG_INFINITY } else { value.abs() })
+            }
+            Combine::Sum => {
+                let device = x.device();
+                let totals = merge_weights(size, &self.dst, rows).to_vec();
+                let totals = Tensor::<2>::from_data(TensorData::new(totals, [rows, 1]), &device);
+                merge_rows(x, size, &self.dst, rows) * totals
+            }
+            Combine::ScaledAverage(scale) => self.scaled_average(x, scale),
         }
     }
 
@@ -257,9 +283,35 @@ impl MergePlan {
         self.input.range(item).map(|row| (self.dst[row] != DROPPED).then(|| self.dst[row] - start)).collect()
     }
 
-    /// Elementwise maximum over each group: the row that wins each channel is looked up on the host, the values
-    /// are gathered, so that the gradient goes to the winners.
-    fn maximum(&self, x: Tensor<2>) -> Tensor<2> {
+    /// Plain averages as long as the longest member of their group; what is alone stays as it is.
+    fn scaled_average(&self, x: Tensor<2>, scale: AverageScale) -> Tensor<2> {
+        let (device, rows) = (x.device(), self.representative.len());
+        let norms = x.clone().powi_scalar(2).sum_dim(1).sqrt();
+        let values: Vec<f32> = norms.clone().without_autodiff().into_data().iter::<f32>().collect();
+        let mut longest: Vec<u32> = self.representative.to_vec();
+        let mut members = vec![0_u32; rows];
+        for (row, &dst) in self.dst.iter().enumerate().filter(|(_, dst)| **dst != DROPPED) {
+            members[dst as usize] += 1;
+            if values[row] > values[longest[dst as usize] as usize] {
+                longest[dst as usize] = row as u32;
+            }
+        }
+        let mean = merge_rows(x, &vec![1.0; self.dst.len()].into(), &self.dst, rows);
+        let divisor = match scale {
+            AverageScale::Average => mean.clone().powi_scalar(2).sum_dim(1).sqrt(),
+            AverageScale::Destination => gather_rows(norms.clone(), &self.representative),
+        };
+        let factor = gather_rows(norms, &longest.into()) / divisor.clamp_min(f32::MIN_POSITIVE);
+        // A factor of what is alone is one by its meaning, and not by rounding.
+        let merged: Vec<f32> = members.iter().map(|members| if *members > 1 { 1.0 } else { 0.0 }).collect();
+        let merged = Tensor::<2>::from_data(TensorData::new(merged, [rows, 1]), &device);
+        mean * ((factor - 1.0) * merged + 1.0)
+    }
+
+    /// For each group and channel the entry that is largest by what it counts for, the representative's among equals: the
+    /// row that wins each channel is looked up on the host, the values are gathered, so that the gradient goes to the
+    /// winners.
+    fn winners(&self, x: Tensor<2>, counts: impl Fn(usize, f32) -> f32) -> Tensor<2> {
         let [_, channels] = x.dims();
         let values: Vec<f32> = x.clone().without_autodiff().into_data().iter::<f32>().collect();
         let mut winner: Vec<i32> = Vec::with_capacity(self.representative.len() * channels);
@@ -270,7 +322,10 @@ impl MergePlan {
             for (channel, winner) in
                 winner[dst as usize * channels..(dst as usize + 1) * channels].iter_mut().enumerate()
             {
-                if values[row * channels + channel] > values[*winner as usize * channels + channel] {
+                let held = *winner as usize;
+                if counts(row, values[row * channels + channel])
+                    > counts(held, values[held * channels + channel])
+                {
                     *winner = row as i32;
                 }
             }

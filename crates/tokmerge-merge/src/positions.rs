@@ -85,9 +85,12 @@ impl MergePlan {
         let rows = self.dst().len();
         assert_eq!((positions.rows(), size.len()), (rows, rows), "one position and one size per row");
         match combine {
-            Combine::WeightedAverage | Combine::Average | Combine::Max => {
-                positions.mean(self.dst(), size, self.representative().len())
-            }
+            Combine::WeightedAverage
+            | Combine::Average
+            | Combine::Max
+            | Combine::Sum
+            | Combine::ScaledAverage(_)
+            | Combine::LargestMagnitude => positions.mean(self.dst(), size, self.representative().len()),
             Combine::KeepOne => positions.select(self.representative()),
         }
     }

@@ -5,9 +5,10 @@ use crate::methods::At;
 use crate::spec::shown;
 use crate::words::to_front;
 use crate::{
-    Amount, BindError, Combine, Evidence, How, Joining, KeyBias, LastBlockSkip, LastLayer, Layout, MergePlan,
-    MergerShape, Method, Mixture, ModelFacts, PositionUse, Positions, Prefix, Protect, Readout, Received,
-    Record, SequencePositions, Site, Step, TokenKind, Tokens, Trace, Wants,
+    Amount, AttentionMap, BindError, Combine, Evidence, How, Joining, KeyBias, LastBlockSkip, LastLayer,
+    Layout, Leading, MapQueries, MergePlan, MergerShape, Merging, Method, Mixture, ModelFacts, PositionUse,
+    Positions, Prefix, Protect, Readout, Received, Record, SequencePositions, Site, Softmax, Step, TokenKind,
+    Tokens, Trace, Wants,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::Arc;
@@ -66,12 +67,22 @@ impl Reduction {
         if let Some((option, rule)) = not_of_texts(&method, facts) {
             return Err(BindError::NotOfTexts { merge: merge(), option, rule });
         }
-        let asks_words = method.rule().wants().received == Received::FromWords;
-        if asks_words && facts.tokens_are != TokenKind::PatchesAfterWords {
+        let wants = method.rule().wants();
+        if wants.received == Received::FromWords && facts.tokens_are != TokenKind::PatchesAfterWords {
             return Err(BindError::NoWords { merge: merge() });
+        }
+        if wants.maps == Some(MapQueries::First) && facts.leading != Leading::ClassToken {
+            return Err(BindError::NoClassToken { merge: merge() });
+        }
+        if method.site() == Site::InsideAttention && facts.softmax == Softmax::Closed {
+            return Err(BindError::ClosedSoftmax { merge: merge() });
         }
         let amounts =
             method.rule().amounts(facts).map_err(|source| BindError::Schedule { merge: merge(), source })?;
+        let asks_before = method.site() == Site::BeforeBlock && wants.attention();
+        if asks_before && amounts.first().is_some_and(|amount| *amount != Amount::NOTHING) {
+            return Err(BindError::NoLayerBefore { merge: merge() });
+        }
         let (tokens, prefix) = (facts.tokens, facts.prefix);
         for (layer, amount) in amounts.iter().enumerate() {
             // Texts have any length: a layer removes what it can.
@@ -213,8 +224,30 @@ impl Reduction {
     /// What block `layer` should report.
     #[must_use]
     pub fn wants(&self, layer: usize) -> Wants {
-        let matches = self.amount(layer) != Amount::NOTHING && self.recorded.is_none();
-        if matches { self.method.rule().wants() } else { Wants::default() }
+        let asking = match self.method.site() {
+            Site::BeforeBlock => layer + 1,
+            Site::InsideBlock | Site::AroundBlock | Site::InsideAttention => layer,
+        };
+        let matches = self.amount(asking) != Amount::NOTHING && self.recorded.is_none();
+        if matches && self.method.site() != Site::InsideAttention {
+            self.method.rule().wants()
+        } else {
+            Wants::default()
+        }
+    }
+
+    /// Whether block `layer` is to stop after the softmax of its attention for [`merge_softmax`](Self::merge_softmax).
+    #[must_use]
+    pub fn opens_softmax(&self, layer: usize) -> bool {
+        self.merges_at(Step { layer, site: Site::InsideAttention })
+    }
+
+    /// Whether the last block, `layer`, has to be computed for all tokens even where only prefix tokens are read: what
+    /// they become hangs on what merges there, or how much merges is known by doing it alone.
+    #[must_use]
+    pub fn needs_whole_block(&self, layer: usize) -> bool {
+        self.opens_softmax(layer)
+            || (self.amount(layer) == Amount::ByTokens && self.method.site() == Site::InsideBlock)
     }
 
     /// Which tokens of a text never merge.
@@ -243,7 +276,8 @@ impl Reduction {
                 let (entered, seen) = (plan.input().clone(), plan.output().clone());
                 // Nothing has merged: there are no sizes yet.
                 let moved = Tokens { size: None, ..tokens.merge(&plan, Combine::WeightedAverage) };
-                trace.record(Record { step, entered, left: seen.clone(), seen, how: How::Moved(plan) });
+                let (left, how, by) = (seen.clone(), How::Moved(plan), None);
+                trace.record(Record { step, entered, left, seen, how, by });
                 moved
             }
         };
@@ -261,12 +295,13 @@ impl Reduction {
         }
     }
 
-    /// Before block `layer`. What is held back meanwhile goes to [`leave`](Self::leave).
+    /// Before block `layer`, of which the one before it has reported `before`. What is held back meanwhile goes to
+    /// [`leave`](Self::leave).
     ///
     /// # Panics
     /// When the method has weights and they were never given.
     #[must_use]
-    pub fn enter(&self, layer: usize, tokens: Tokens, trace: &mut Trace) -> (Tokens, Held) {
+    pub fn enter(&self, layer: usize, tokens: Tokens, before: Evidence, trace: &mut Trace) -> (Tokens, Held) {
         assert!(
             self.mergers.is_some() || !self.method.has_weights(),
             "{} has weights, and none were given",
@@ -277,12 +312,12 @@ impl Reduction {
         if let Some(mergers) = self.mergers.as_deref().filter(|mergers| mergers.stand_before(layer)) {
             return self.mix(mergers, step, tokens, trace);
         }
-        if site == Site::InsideBlock || !self.merges_at(step) {
+        if matches!(site, Site::InsideBlock | Site::InsideAttention) || !self.merges_at(step) {
             return (tokens, Held::default());
         }
         let evidence = match self.recorded {
             Some(_) => Evidence::default(),
-            None => Evidence { metric: Some(tokens.x.clone().without_autodiff()), received: None },
+            None => Evidence { metric: Some(tokens.x.clone().without_autodiff()), ..before },
         };
         let all = (site == Site::AroundBlock).then(|| tokens.clone());
         let (tokens, plan) = self.reduce(step, tokens, evidence, trace);
@@ -302,7 +337,7 @@ impl Reduction {
         let fewer = self.placed(Tokens { waiting, ..fewer });
         let seen = fewer.layout.clone();
         let left = if held.is_some() { entered.clone() } else { seen.clone() };
-        trace.record(Record { step, entered, seen, left, how: How::Weights });
+        trace.record(Record { step, entered, seen, left, how: How::Weights, by: None });
         (fewer, Held(held.map(HeldTokens::Weights)))
     }
 
@@ -336,6 +371,35 @@ impl Reduction {
         tokens
     }
 
+    /// Between the softmax and the values of the attention of block `layer`: `maps` are the softmaxes of all tokens,
+    /// `[H, N, N]` for every item. Returns those of the fewer tokens with them.
+    #[must_use]
+    pub fn merge_softmax(
+        &self,
+        layer: usize,
+        tokens: Tokens,
+        maps: Vec<Tensor<3>>,
+        trace: &mut Trace,
+    ) -> (Tokens, Vec<Tensor<3>>) {
+        let step = Step { layer, site: Site::InsideAttention };
+        let evidence = match self.recorded {
+            Some(_) => Evidence::default(),
+            None => {
+                let seen = maps.iter().map(|map| {
+                    let [heads, queries, keys] = map.dims();
+                    let values = map.clone().without_autodiff().into_data().iter::<f32>().collect();
+                    AttentionMap { heads, queries, keys, values }
+                });
+                let metric = Some(tokens.x.clone().without_autodiff());
+                Evidence { metric, maps: Some(seen.collect()), received: None }
+            }
+        };
+        let sizes = tokens.sizes();
+        let Some(merging) = self.merging(step, &tokens, evidence) else { return (tokens, maps) };
+        let maps = merging.merge_maps(maps, &sizes);
+        (self.follow(step, tokens, merging, trace), maps)
+    }
+
     /// Instead of [`apply`](Self::apply) in the last block, when only prefix tokens will be read and so only they have
     /// attended, `attended` of all `tokens` that entered: nothing merges, because what becomes of other tokens after
     /// attention does not change the prefix. Records what would have merged.
@@ -350,13 +414,18 @@ impl Reduction {
         let skipped = match (self.method.site(), self.amount(layer)) {
             (
                 Site::InsideBlock,
-                amount @ (Amount::Count(_) | Amount::Share(_) | Amount::DropAndMerge { .. }),
+                amount @ (Amount::Count(_)
+                | Amount::Share(_)
+                | Amount::DropAndMerge { .. }
+                | Amount::Keep(_)
+                | Amount::KeepShare { .. }
+                | Amount::Ratio(_)
+                | Amount::Leaving { .. }),
             ) => amount,
             // What merged before the block is in the trace; thresholds merge nothing in the last layer of a model that
             // reads prefix tokens only.
-            (Site::BeforeBlock | Site::AroundBlock, _) | (Site::InsideBlock, Amount::Above(_)) => {
-                Amount::NOTHING
-            }
+            (Site::BeforeBlock | Site::AroundBlock | Site::InsideAttention, _)
+            | (Site::InsideBlock, Amount::Above(_) | Amount::ByTokens) => Amount::NOTHING,
         };
         self.skip(Step { layer, site: Site::BeforeBlock }, tokens, prefix, skipped, trace);
     }
@@ -365,7 +434,7 @@ impl Reduction {
         let seen = prefix.front(&entered);
         let how = LastBlockSkip { prefix, merges_skipped: skipped, last_layer: self.last_layer };
         let how = How::Skipped(how);
-        trace.record(Record { step, entered, left: seen.clone(), seen, how });
+        trace.record(Record { step, entered, left: seen.clone(), seen, how, by: None });
     }
 
     fn reduce(
@@ -375,26 +444,38 @@ impl Reduction {
         evidence: Evidence,
         trace: &mut Trace,
     ) -> (Tokens, Option<MergePlan>) {
-        let rule = self.method.rule();
-        let plan = match &self.recorded {
-            Some(recorded) => recorded.iter().find_map(|record| match &record.how {
-                How::Plan(plan) | How::Unmerged(plan) if record.step == step => Some(plan.clone()),
+        let Some(merging) = self.merging(step, &tokens, evidence) else { return (tokens, None) };
+        let plan = merging.plan.clone();
+        (self.follow(step, tokens, merging, trace), Some(plan))
+    }
+
+    /// What becomes of these tokens: what the method says, or did in an earlier pass.
+    fn merging(&self, step: Step, tokens: &Tokens, evidence: Evidence) -> Option<Merging> {
+        match &self.recorded {
+            Some(recorded) => recorded.iter().find_map(|record| match (&record.how, &record.by) {
+                (How::Plan(plan) | How::Unmerged(plan), Some(by)) if record.step == step => {
+                    Some(Merging { plan: plan.clone(), by: by.clone() })
+                }
                 _ => None,
             }),
             None => {
                 let at = At { layer: step.layer, depth: self.amounts.len(), amount: self.amount(step.layer) };
-                rule.plan(&at, &tokens, evidence)
+                self.method.rule().merging(&at, tokens, evidence)
             }
-        };
-        let Some(plan) = plan else { return (tokens, None) };
-        let merged = self.placed(tokens.merge(&plan, rule.combine()));
+        }
+    }
+
+    /// Merges, and records it.
+    fn follow(&self, step: Step, tokens: Tokens, merging: Merging, trace: &mut Trace) -> Tokens {
+        let merged = self.placed(merging.apply(tokens));
+        let Merging { plan, by } = merging;
         let (entered, seen) = (plan.input().clone(), plan.output().clone());
         let (left, how) = match step.site {
-            Site::AroundBlock => (entered.clone(), How::Unmerged(plan.clone())),
-            Site::BeforeBlock | Site::InsideBlock => (seen.clone(), How::Plan(plan.clone())),
+            Site::AroundBlock => (entered.clone(), How::Unmerged(plan)),
+            Site::BeforeBlock | Site::InsideBlock | Site::InsideAttention => (seen.clone(), How::Plan(plan)),
         };
-        trace.record(Record { step, entered, seen, left, how });
-        (merged, Some(plan))
+        trace.record(Record { step, entered, seen, left, how, by: Some(by) });
+        merged
     }
 }
 

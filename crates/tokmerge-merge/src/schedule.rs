@@ -52,6 +52,35 @@ pub enum Amount {
     },
     /// Every pair whose similarity lies above: as many as the image has.
     Above(f32),
+    /// So many are left of the tokens that may merge; nothing happens where there are no more.
+    Keep(usize),
+    /// That part is kept of the tokens that may merge, rounded up, in `(0, 1]`, and something becomes of the others (EViT).
+    KeepShare {
+        /// The part.
+        keep: f64,
+        /// What becomes of the others.
+        rest: Rest,
+    },
+    /// That part of the tokens that may merge is left: what is too much goes, rounded down, at most half of them (PiToMe).
+    Ratio(f64),
+    /// That many tokens, but never so many that fewer than `least` are left of all, prefix included (MCTF).
+    Leaving {
+        /// Tokens to remove.
+        remove: usize,
+        /// Tokens that stay.
+        least: usize,
+    },
+    /// As many as the item's tokens say, by a rule of the method.
+    ByTokens,
+}
+
+/// What becomes of tokens that are not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// They become one token.
+    Fused,
+    /// They are dropped.
+    Dropped,
 }
 
 impl Amount {
@@ -72,9 +101,33 @@ impl Amount {
                 let (dropped, merged) = drop_and_merge(drop, merge, len.saturating_sub(prefix));
                 Some(dropped + merged)
             }
-            Self::Above(_) => None,
+            Self::Keep(keep) => Some(len.saturating_sub(prefix).saturating_sub(keep)),
+            Self::KeepShare { keep, rest } => {
+                let tokens = len.saturating_sub(prefix);
+                let gone = tokens - kept(keep, tokens);
+                Some(match rest {
+                    Rest::Fused => gone.saturating_sub(1),
+                    Rest::Dropped => gone,
+                })
+            }
+            Self::Ratio(ratio) => {
+                let tokens = len.saturating_sub(prefix);
+                let gone = (tokens as f64 - tokens as f64 * ratio).max(0.0) as usize;
+                Some(mergeable(gone, len, prefix))
+            }
+            Self::Leaving { remove, least } => {
+                Some(mergeable(remove.min(len.saturating_sub(least)), len, prefix))
+            }
+            Self::Above(_) | Self::ByTokens => None,
         }
     }
+}
+
+/// How many of so many tokens are kept, as [`Amount::KeepShare`] says: at least one, where there is one.
+pub(crate) fn kept(keep: f64, tokens: usize) -> usize {
+    // 70 % of 10 are 7, though seven tenths in binary are more.
+    let kept = (keep * tokens as f64 * (1.0 - f64::EPSILON)).ceil() as usize;
+    kept.clamp(tokens.min(1), tokens)
 }
 
 /// A schedule that does not fit a model.
@@ -182,7 +235,7 @@ pub(crate) fn drop_and_merge(drop: f64, merge: f64, tokens: usize) -> (usize, us
 
 #[cfg(test)]
 mod tests {
-    use super::{Amount, Rounding, Schedule, ScheduleError, drop_and_merge, mergeable};
+    use super::{Amount, Rest, Rounding, Schedule, ScheduleError, drop_and_merge, kept, mergeable};
     use proptest::prelude::*;
 
     /// The counts of a schedule.
@@ -239,6 +292,34 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|tokens| drop_and_merge(0.0, 0.5, tokens).1), [0, 0, 0, 1]);
         let amount = Amount::DropAndMerge { drop: 0.1, merge: 0.3 };
         assert_eq!((amount.of(281, 41), amount.of(3, 41)), (Some(96), Some(0)));
+    }
+
+    #[test]
+    fn what_is_kept_is_rounded_up_and_a_fused_token_counts_as_one_of_all() {
+        // Of 196 patches, at 70 % in three layers, the others fused: 197, 140, 100 and 72 tokens with the class token.
+        let amount = Amount::KeepShare { keep: 0.7, rest: Rest::Fused };
+        let left = |len: usize| len - amount.of(len, 1).expect("a number");
+        assert_eq!([left(197), left(140), left(100), left(72)], [140, 100, 72, 52]);
+        let dropped = Amount::KeepShare { keep: 0.7, rest: Rest::Dropped };
+        assert_eq!(197 - dropped.of(197, 1).expect("a number"), 139);
+        assert_eq!(
+            (kept(0.7, 10), kept(0.71, 10), kept(1.0, 7), kept(0.01, 3), kept(0.5, 0)),
+            (7, 8, 7, 1, 0)
+        );
+    }
+
+    #[test]
+    fn what_is_left_is_a_number_a_ratio_or_a_floor() {
+        assert_eq!(
+            [Amount::Keep(96).of(197, 1), Amount::Keep(96).of(90, 1), Amount::Keep(0).of(9, 2)],
+            [Some(100), Some(0), Some(7)]
+        );
+        // PiToMe's 92.5 % of 196 are 181.3: 14 go; of 40 they are 37 in floating point too.
+        assert_eq!([197, 41].map(|len| Amount::Ratio(0.925).of(len, 1)), [Some(14), Some(3)]);
+        assert_eq!(Amount::Ratio(0.1).of(21, 1), Some(10), "at most half");
+        let leaving = Amount::Leaving { remove: 16, least: 10 };
+        assert_eq!([197, 37, 21, 12, 9].map(|len| leaving.of(len, 1)), [16, 16, 10, 2, 0].map(Some));
+        assert_eq!(Amount::ByTokens.of(197, 1), None);
     }
 
     /// Tokens left after the last layer: facts that follow from arithmetic alone.

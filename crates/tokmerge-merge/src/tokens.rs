@@ -1,6 +1,6 @@
 //! What travels through an encoder.
 
-use crate::{Combine, MergePlan, Positions, Prefix, Waiting};
+use crate::{Combine, MergePlan, Merging, Positions, Prefix, Waiting};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 use tokmerge_ops::{Layout, gather_rows};
@@ -91,17 +91,6 @@ impl Tokens {
     /// When the plan was made for other tokens.
     #[must_use]
     pub fn merge(self, plan: &MergePlan, combine: Combine) -> Self {
-        // The rows are handed over, not shared, so that their memory can be reused.
-        let sizes = self.sizes();
-        let Self { x, layout, prefix, size, positions, waiting } = self;
-        assert_eq!(&layout, plan.input(), "the plan was made for other tokens");
-        Self {
-            x: plan.merge(x, &sizes, combine),
-            layout: plan.output().clone(),
-            prefix,
-            positions: positions.map(|positions| plan.positions(&positions, &sizes, combine)),
-            size: Some(plan.sizes(size.as_deref())),
-            waiting,
-        }
+        Merging { plan: plan.clone(), by: combine.into() }.apply(self)
     }
 }

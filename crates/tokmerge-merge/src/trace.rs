@@ -1,6 +1,6 @@
 //! What happened to the tokens in one forward pass.
 
-use crate::{Amount, LastLayer, Layout, MergePlan, Prefix};
+use crate::{Amount, Combination, LastLayer, Layout, MergePlan, Prefix};
 
 /// Where in an encoder a method works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,9 @@ pub enum Site {
     InsideBlock,
     /// Before a block; after the block all tokens are there again.
     AroundBlock,
+    /// Between the softmax of a block's attention and its values: queries and keys are those of all tokens, values and
+    /// everything after them those of the fewer.
+    InsideAttention,
 }
 
 /// Where in the model a reduction works.
@@ -35,6 +38,8 @@ pub struct Record {
     pub left: Layout,
     /// What it was.
     pub how: How,
+    /// How tokens became one, where a plan was followed.
+    pub by: Option<Combination>,
 }
 
 /// What happened to tokens.
@@ -90,7 +95,9 @@ pub struct LayerTokens {
     pub entered: usize,
     /// That join before attention, behind what merges before it.
     pub joined: usize,
-    /// By attention.
+    /// Whose queries and keys attention compares.
+    pub compared: usize,
+    /// Whose values attention mixes, which are as many as it leaves.
     pub attended: usize,
     /// By the MLP.
     pub fed: usize,
@@ -100,7 +107,7 @@ impl LayerTokens {
     /// A block in which nothing merges.
     #[must_use]
     pub fn unmerged(tokens: usize) -> Self {
-        Self { entered: tokens, joined: 0, attended: tokens, fed: tokens }
+        Self { entered: tokens, joined: 0, compared: tokens, attended: tokens, fed: tokens }
     }
 }
 
@@ -215,8 +222,12 @@ impl Trace {
                     if record.how == How::Joined {
                         found.joined = found.fed - record.entered.range(item).len();
                     }
-                    if record.step.site != Site::InsideBlock {
-                        found.attended = found.fed;
+                    match record.step.site {
+                        Site::InsideBlock => {}
+                        Site::InsideAttention => found.attended = found.fed,
+                        Site::BeforeBlock | Site::AroundBlock => {
+                            (found.compared, found.attended) = (found.fed, found.fed);
+                        }
                     }
                     now = record.left.range(item).len();
                 }

@@ -130,7 +130,7 @@ mod tests {
             let mut trace = Trace::default();
             let reduction = bound(spec);
             let tokens = reduction.protect(tokens, &protected, &mut trace);
-            let evidence = Evidence { metric: Some(tokens.x.clone()), received: None };
+            let evidence = Evidence { metric: Some(tokens.x.clone()), ..Evidence::default() };
             let merged = reduction.apply(0, tokens, evidence, &mut trace);
             assert_eq!(merged.positions, Some(Positions::Sequence(places.into())), "{spec}");
         }

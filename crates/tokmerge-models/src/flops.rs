@@ -277,8 +277,17 @@ impl Cost {
     pub fn gmacs(&self, layers: &[LayerTokens], reduction: &Reduction, convention: Convention) -> f64 {
         let mut work = self.stem;
         for (layer, (tokens, block)) in layers.iter().zip(&self.blocks).enumerate() {
-            let attended = tokens.attended as f64;
-            work += block.attend * attended + Work::macs(block.pair_macs * attended * attended);
+            let (compared, attended) = (tokens.compared as f64, tokens.attended as f64);
+            // Queries and keys are half of the products, of every token and of every pair, values and what is made of them
+            // the other half.
+            let half = Work::macs(0.5 * block.attend.macs);
+            work += half * compared + half * attended;
+            work += Work { macs: 0.0, ..block.attend } * compared;
+            if tokens.compared != tokens.attended {
+                // Values are those of the norm of other tokens.
+                work += block.feed_norm * attended;
+            }
+            work += Work::macs(0.5 * block.pair_macs * (compared * compared + attended * attended));
             let (runs, routed) = self.feed_forward(layer, tokens.fed);
             work += block.feed * runs + block.feed_norm * tokens.fed as f64;
             work += Work::macs(routed * block.channels as f64);
@@ -291,6 +300,7 @@ impl Cost {
             if convention == Convention::Fvcore {
                 let (compared, channels) = match reduction.method().site() {
                     Site::InsideBlock => (tokens.attended, block.channels),
+                    Site::InsideAttention => (tokens.compared, block.channels),
                     Site::BeforeBlock | Site::AroundBlock => (tokens.entered, before),
                 };
                 work += Work::macs(reduction.matching_macs(layer, compared, block.head_dim, channels));
@@ -332,7 +342,8 @@ impl Cost {
             let [attention, mlp, pairs] = block.outputs;
             let joining = self.joining.as_ref().filter(|joining| joining.layer == layer);
             let projected = joining.map_or(0.0, |joining| joining.outputs * joining.left_of(tokens));
-            projected + attention * attended + pairs * attended * attended + runs * mlp + routed
+            let compared = (tokens.compared * tokens.compared) as f64;
+            projected + attention * attended + pairs * compared + runs * mlp + routed
         });
         (entering * channels + per_block.sum::<f64>() + self.head.outputs) / 1e6
     }

@@ -245,6 +245,8 @@ pub(crate) struct Walk<'f, 'a, F> {
     readout: Readout,
     trace: Trace,
     auxiliary: Option<Tensor<1>>,
+    /// What the last block has reported, for what merges before the next one.
+    before: Evidence,
 }
 
 impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
@@ -254,7 +256,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             Read::Head => readout,
             Read::Tokens => Readout::All,
         };
-        Self { family, pass, readout, trace: Trace::default(), auxiliary: None }
+        Self { family, pass, readout, trace: Trace::default(), auxiliary: None, before: Evidence::default() }
     }
 
     fn encoded(self, tokens: Tokens) -> Encoded {
@@ -269,11 +271,15 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     /// One block: what may merge before it, attention, what may merge inside, the MLP, what may come back after it. The
     /// last block for the prefix alone, if only that is read.
     pub(crate) fn block(&mut self, layer: usize, tokens: Tokens) -> Tokens {
-        if self.readout == Readout::Prefix && layer + 1 == self.family.depth() {
+        let last = layer + 1 == self.family.depth();
+        if self.readout == Readout::Prefix && last && !self.pass.reduction.needs_whole_block(layer) {
             return self.last_block(layer, tokens);
         }
         let (tokens, held) = self.enter(layer, tokens);
         let context = self.context(layer, &tokens);
+        if self.pass.reduction.opens_softmax(layer) {
+            return self.merge_inside_attention(layer, tokens, &context);
+        }
         let mut wants = self.pass.reduction.wants(layer);
         if let Some(probe) = &self.pass.probe
             && wants == Wants::default()
@@ -286,9 +292,39 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         if let Some(probe) = &mut self.pass.probe {
             probe.attended(layer, &attended, &evidence);
         }
+        let evidence = match self.pass.reduction.method().site() {
+            Site::BeforeBlock => {
+                self.before = evidence;
+                Evidence::default()
+            }
+            Site::InsideBlock | Site::AroundBlock | Site::InsideAttention => evidence,
+        };
         let tokens = self.reduce(layer, attended, evidence);
         let tokens = self.feed_forward(layer, tokens);
         let tokens = self.pass.reduction.leave(tokens, held);
+        if let Some(probe) = &mut self.pass.probe {
+            probe.left(layer, &tokens);
+        }
+        tokens
+    }
+
+    /// A block whose tokens merge between the products of its attention.
+    fn merge_inside_attention(&mut self, layer: usize, tokens: Tokens, context: &Context) -> Tokens {
+        let entered = tokens.clone();
+        let before = self.pass.training.map(|_| tokens.x.clone());
+        let (reduction, family) = (self.pass.reduction, self.family);
+        let (trace, mut merged) = (&mut self.trace, None);
+        let attended = family.block(layer).attend_merged(tokens, context, &mut |tokens, maps| {
+            let (tokens, maps) = reduction.merge_softmax(layer, tokens, maps, trace);
+            merged = before.as_ref().map(|_| tokens.x.clone());
+            (tokens, maps)
+        });
+        let attended = self.drop(layer, 0, merged, attended);
+        self.report(Some(entered), Step { layer, site: Site::InsideAttention });
+        if let Some(probe) = &mut self.pass.probe {
+            probe.attended(layer, &attended, &Evidence::default());
+        }
+        let tokens = self.feed_forward(layer, attended);
         if let Some(probe) = &mut self.pass.probe {
             probe.left(layer, &tokens);
         }
@@ -302,7 +338,8 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         if let Some(probe) = &mut self.pass.probe {
             probe.entering(layer, &tokens);
         }
-        let (tokens, held) = self.pass.reduction.enter(layer, tokens, &mut self.trace);
+        let told = std::mem::take(&mut self.before);
+        let (tokens, held) = self.pass.reduction.enter(layer, tokens, told, &mut self.trace);
         self.report(before, Step { layer, site: self.pass.reduction.method().site() });
         (self.join(layer, tokens), held)
     }
@@ -319,7 +356,8 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     fn last_block(&mut self, layer: usize, tokens: Tokens) -> Tokens {
         let tokens = self.family.entering(layer, tokens);
         // What is held back are patches, which nobody reads.
-        let (tokens, _) = self.pass.reduction.enter(layer, tokens, &mut self.trace);
+        let told = std::mem::take(&mut self.before);
+        let (tokens, _) = self.pass.reduction.enter(layer, tokens, told, &mut self.trace);
         let tokens = self.join(layer, tokens);
         let context = self.context(layer, &tokens);
         let block = self.family.block(layer);

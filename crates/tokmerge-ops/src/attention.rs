@@ -13,10 +13,13 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, TensorMetadata};
 use burn::tensor::{Int, Tensor, TensorData, activation::softmax, s};
 use burn_flex::{Flex, FlexTensor};
+pub use maps::{AttentionMap, MapQueries, attention_maps, attention_probabilities, mix};
 use std::sync::Arc;
 use tokmerge_kernels as kernels;
 pub use tokmerge_kernels::Part;
 use tokmerge_kernels::{HeadAggregation, Heads, Isa, PairTable, Precision};
+
+mod maps;
 
 /// How queries attend to keys: `softmax(q kᵀ * scale + key_bias + pair_bias) v`.
 #[derive(Clone, Debug)]

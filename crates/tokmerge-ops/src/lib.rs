@@ -33,8 +33,9 @@ mod turns;
 
 pub use adamw::{AdamwStep, adamw};
 pub use attention::{
-    AttentionSpec, Mask, PairBias, PairRows, Part, attention, attention_received, attention_received_from,
-    cross_attention, head_features,
+    AttentionMap, AttentionSpec, MapQueries, Mask, PairBias, PairRows, Part, attention, attention_maps,
+    attention_probabilities, attention_received, attention_received_from, cross_attention, head_features,
+    mix,
 };
 pub use convolution::{ConvolutionWeights, Maps, Window, convolution};
 pub use embed::{assemble, patchify};

@@ -6,8 +6,8 @@
 use crate::Tuner;
 use burn::tensor::Tensor;
 use tokmerge_merge::{
-    Combine, Evidence, HeadAggregation, Method, Metric, MetricRequest, Received, Reduction, Site, Step,
-    Tokens, Trace, Wants,
+    Combine, Evidence, HeadAggregation, Method, Metric, MetricRequest, Reduction, Site, Step, Tokens, Trace,
+    Wants,
 };
 use tokmerge_models::{Pass, Probe};
 
@@ -38,7 +38,7 @@ const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregat
 
 impl Probe for Recorded {
     fn wants(&self, _: usize) -> Wants {
-        Wants { metric: Some(KEYS), received: Received::No }
+        Wants { metric: Some(KEYS), ..Wants::default() }
     }
 
     fn attended(&mut self, _: usize, tokens: &Tokens, evidence: &Evidence) {
@@ -74,7 +74,8 @@ impl Recording {
     pub(crate) fn forecast(&self, tuner: &Tuner<'_>, method: &Method) -> Option<Forecast> {
         let reduction = tuner.model().bind(method).ok()?;
         let depth = tuner.model().config().depth();
-        let goes_by_keys = |wants: Wants| wants == Wants::default() || wants.metric == Some(KEYS);
+        let keys = Wants { metric: Some(KEYS), ..Wants::default() };
+        let goes_by_keys = |wants: Wants| wants == Wants::default() || wants == keys;
         if method.site() != Site::InsideBlock || !(0..depth).all(|layer| goes_by_keys(reduction.wants(layer)))
         {
             return None;
@@ -98,7 +99,7 @@ impl Recording {
                 };
                 tokens = tokens.with(merged.clone());
                 let sizes = tokens.sizes();
-                let evidence = Evidence { metric: Some(merged.clone()), received: None };
+                let evidence = Evidence { metric: Some(merged.clone()), ..Evidence::default() };
                 tokens = reduction.apply(layer, tokens, evidence, &mut trace);
                 if let Some(plan) = trace.plan_at(Step { layer, site: Site::InsideBlock }) {
                     forecast.errors[layer] += plan.merging_errors(&merged, &sizes).iter().sum::<f64>();

@@ -276,7 +276,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 fn thresholds(reduction: &Reduction) -> Option<Vec<Option<f32>>> {
     let threshold = |amount: &Amount| match amount {
         Amount::Above(threshold) => Some(*threshold),
-        Amount::Count(_) | Amount::Share(_) | Amount::DropAndMerge { .. } => None,
+        _ => None,
     };
     let thresholds: Vec<_> = reduction.amounts().iter().map(threshold).collect();
     thresholds.iter().any(Option::is_some).then_some(thresholds)

@@ -136,7 +136,7 @@ impl<'a> MergedTokens<'a> {
 fn threshold(amount: Amount) -> Option<f64> {
     match amount {
         Amount::Above(threshold) => threshold.to_string().parse().ok(),
-        Amount::Count(_) | Amount::Share(_) | Amount::DropAndMerge { .. } => None,
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Golden cases computed by hand, and what must hold for all weights.
 
 use super::{Merger, MergerShape, Mergers};
-use crate::{LastLayer, Layout, Method, ModelFacts, Positions, Prefix, Reduction, Tokens, Trace};
+use crate::{Evidence, LastLayer, Layout, Method, ModelFacts, Positions, Prefix, Reduction, Tokens, Trace};
 use crate::{patch_merger, stm};
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData, s};
@@ -70,7 +70,7 @@ fn patch_merger_by_hand() {
         let reduction = bound(&spec, 3, 1, weights);
         let mut trace = Trace::default();
         let tokens = Tokens::new(x.clone(), Layout::uniform(1, 3), 1);
-        let (merged, held) = reduction.enter(1, tokens, &mut trace);
+        let (merged, held) = reduction.enter(1, tokens, Evidence::default(), &mut trace);
         assert_eq!((merged.prefix.clone(), &merged.layout), (Prefix::Same(1), &Layout::uniform(1, 3)));
         close(&values(reduction.leave(merged, held).x), &[[9.0, 9.0].as_slice(), &wanted].concat());
     }
@@ -93,7 +93,7 @@ fn soft_merging_by_hand() {
             let reduction = bound(&spec, 3, 1, weights);
             let tokens = Tokens::new(x.clone(), Layout::uniform(1, 3), 1);
             let mut trace = Trace::default();
-            let (less, held) = reduction.enter(1, tokens, &mut trace);
+            let (less, held) = reduction.enter(1, tokens, Evidence::default(), &mut trace);
             close(&values(less.x.clone()), &[[9.0, 9.0].as_slice(), &merged_to].concat());
             // A block that adds 1 to everything.
             let y = less.clone().with(less.x + 1.0);
@@ -118,7 +118,7 @@ fn scores_sum_up_to_one_and_a_remainder_is_a_shorter_window() {
             let spec = format!("stm:p={window},layer=1,scale=sum,score={score}");
             let reduction = bound(&spec, 8, 1, mergers(&spec, 4, &device));
             let tokens = Tokens::new(ones.clone(), Layout::uniform(2, 8), 1);
-            let (merged, _) = reduction.enter(0, tokens, &mut Trace::default());
+            let (merged, _) = reduction.enter(0, tokens, Evidence::default(), &mut Trace::default());
             assert_eq!(merged.layout, Layout::uniform(2, 1 + 7usize.div_ceil(window)), "{spec}");
             close(&values(merged.x), &vec![1.0; merged.layout.rows() * 4]);
         }
@@ -132,7 +132,8 @@ fn patch_merger_knows_neither_order_nor_neighbours() {
     let weights = mergers("patchmerger:m=3,layer=2", 6, &device);
     let reduction = bound("patchmerger:m=3,layer=2", 5, 0, weights);
     let run = |x: Tensor<2>, layout: Layout| {
-        let (merged, _) = reduction.enter(2, Tokens::new(x, layout, 0), &mut Trace::default());
+        let (merged, _) =
+            reduction.enter(2, Tokens::new(x, layout, 0), Evidence::default(), &mut Trace::default());
         values(merged.x)
     };
     let x = noise(10, 6, &device);
@@ -167,7 +168,7 @@ fn mixtures_are_what_entering_does() {
             let tokens = || Tokens::new(tensor(&x, [12, 4], &device), layout.clone(), 1);
             let mixtures = reduction.mixtures(1, &tokens()).expect("weights stand there");
             assert!(reduction.mixtures(0, &tokens()).is_none() && reduction.mixtures(2, &tokens()).is_none());
-            let (merged, _) = reduction.enter(1, tokens(), &mut Trace::default());
+            let (merged, _) = reduction.enter(1, tokens(), Evidence::default(), &mut Trace::default());
             let mut wanted = Vec::new();
             for (item, mixture) in mixtures.iter().enumerate() {
                 let rows = &x[layout.range(item).start * 4..layout.range(item).end * 4];
@@ -202,7 +203,7 @@ fn inflation_trains_the_scores_only_when_attached() {
         let reduction = bound(&spec, 4, 0, weights);
         // Something has a gradient in any case.
         let tokens = Tokens::new(noise(4, 4, &device).require_grad(), Layout::uniform(1, 4), 0);
-        let (less, held) = reduction.enter(0, tokens, &mut Trace::default());
+        let (less, held) = reduction.enter(0, tokens, Evidence::default(), &mut Trace::default());
         // A block whose output does not depend on its input: scores matter through inflation alone.
         let y = less.clone().with(noise(2, 4, &device));
         // Weighted: the scores of a window always have the same sum.
@@ -212,7 +213,7 @@ fn inflation_trains_the_scores_only_when_attached() {
         assert_eq!(size > 1e-6, trains, "detach={detach}: {size}");
         // Through the block the scores are trained either way.
         let tokens = Tokens::new(noise(4, 4, &device), Layout::uniform(1, 4), 0);
-        let (less, held) = reduction.enter(0, tokens, &mut Trace::default());
+        let (less, held) = reduction.enter(0, tokens, Evidence::default(), &mut Trace::default());
         let gradient = query.grad(&reduction.leave(less, held).x.powi_scalar(2).sum().backward());
         assert!(values(gradient.expect("a gradient")).iter().any(|g| g.abs() > 1e-6));
     }
@@ -240,7 +241,7 @@ fn gradients_of_the_weights() {
             let shifted = slot.val();
             let reduction = bound(spec, 6, 1, weights);
             let tokens = Tokens::new(noise(12, 4, device), Layout::uniform(2, 6), 1);
-            let (less, _) = reduction.enter(1, tokens, &mut Trace::default());
+            let (less, _) = reduction.enter(1, tokens, Evidence::default(), &mut Trace::default());
             let rows = less.layout.rows();
             ((less.x * noise(rows, 4, device)).sum(), shifted)
         };
@@ -278,7 +279,7 @@ fn counts_are_known_before_anything_runs() {
         let (mut tokens, mut trace) =
             (Tokens::new(noise(18, 4, &device), Layout::uniform(2, 9), 1), Trace::default());
         for layer in 0..4 {
-            let (less, held) = reduction.enter(layer, tokens, &mut trace);
+            let (less, held) = reduction.enter(layer, tokens, Evidence::default(), &mut trace);
             tokens = reduction.leave(less, held);
         }
         assert_eq!(trace.layer_tokens(1, 9, 4), expected, "{spec}");
@@ -358,7 +359,7 @@ fn fresh_weights_never_replace_given_ones() {
     // A reduction keeps what it was given.
     let run = |reduction: &Reduction| {
         let tokens = Tokens::new(noise(5, 4, &device), Layout::uniform(1, 5), 1);
-        values(reduction.enter(1, tokens, &mut Trace::default()).0.x)
+        values(reduction.enter(1, tokens, Evidence::default(), &mut Trace::default()).0.x)
     };
     let given = bound(spec, 5, 1, trained);
     assert_eq!(run(&given.clone().with_fresh_mergers(4, &device)), run(&given));
@@ -373,6 +374,6 @@ fn windows_stand_where_their_tokens_stood_on_average() {
     let reduction = bound(spec, 4, 1, mergers(spec, 4, &device));
     let positions = Positions::Sequence([9.0, 0.0, 1.0, 2.0].into());
     let tokens = Tokens::new(noise(4, 4, &device), Layout::uniform(1, 4), 1).with_positions(positions);
-    let (less, _) = reduction.enter(1, tokens, &mut Trace::default());
+    let (less, _) = reduction.enter(1, tokens, Evidence::default(), &mut Trace::default());
     assert_eq!(less.positions, Some(Positions::Sequence([9.0, 0.5, 2.0].into())));
 }

@@ -1,6 +1,8 @@
 //! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
 pub(crate) mod atm;
+pub(crate) mod evit;
+pub(crate) mod layers;
 mod matching;
 mod none;
 mod option;
@@ -99,6 +101,8 @@ methods! {
     Stm(stm::Options),
     /// PuMer: the words of a question say which patches are dropped.
     Pumer(pumer::Pumer),
+    /// EViT: what the class token attends to is kept, the rest fused.
+    Evit(evit::Evit),
 }
 
 impl Method {

@@ -271,6 +271,12 @@ pub(super) const PROPORTIONAL: &[Choice<ProportionalAttention>] = &[
     ("on", ProportionalAttention::On),
     ("off", ProportionalAttention::Off),
 ];
+/// The same for methods that do not weigh tokens by default.
+pub(super) const PROPORTIONAL_OFF: &[Choice<ProportionalAttention>] = &[
+    ("off", ProportionalAttention::Off),
+    ("auto", ProportionalAttention::Auto),
+    ("on", ProportionalAttention::On),
+];
 pub(super) const KEEP: Choice<LastLayer> = ("keep", LastLayer::All);
 pub(super) const CLASS: Choice<LastLayer> = ("cls", LastLayer::Prefix);
 

@@ -3,8 +3,8 @@
 use super::MethodInfo;
 use crate::mergers::{Merger, Start};
 use crate::{
-    Amount, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, ModelFacts, Protect, ScheduleError,
-    SequencePositions, Site, Tokens, Wants,
+    Amount, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, Merging, ModelFacts, Protect,
+    ScheduleError, SequencePositions, Site, Tokens, Wants,
 };
 use std::fmt;
 
@@ -112,7 +112,8 @@ pub(crate) trait Rule: fmt::Debug {
         true
     }
 
-    /// What it must know about every block in which it merges.
+    /// What it must know about every block in which it merges; about the block before, if it merges before blocks; of
+    /// attention alone, if it merges inside that.
     fn wants(&self) -> Wants {
         Wants::default()
     }
@@ -126,6 +127,12 @@ pub(crate) trait Rule: fmt::Debug {
     fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
         let _ = (at, tokens, evidence);
         None
+    }
+
+    /// Which tokens merge, and how, where [`combine`](Self::combine) does not say it all.
+    fn merging(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<Merging> {
+        let plan = self.plan(at, tokens, evidence)?;
+        Some(Merging { plan, by: self.combine().into() })
     }
 
     /// Multiply-adds of finding them in one layer.

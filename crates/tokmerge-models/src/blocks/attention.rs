@@ -7,8 +7,8 @@ use tokmerge_merge::{Evidence, Layout, Metric, MetricRequest, Prefix, Received, 
 use tokmerge_nn::{Bias, Linear, Norm, zeros_parameter};
 use tokmerge_ops::{
     Activation, AttentionSpec, HeadFeatures, Heads, LinearWeights, NormWeights, PairBias, Part, Precision,
-    attention, attention_received, attention_received_from, cross_attention, head_features, linear,
-    norm_linear, normalise_heads, rotate_heads,
+    attention, attention_maps, attention_probabilities, attention_received, attention_received_from,
+    cross_attention, head_features, linear, mix, norm_linear, normalise_heads, rotate_heads,
 };
 
 /// Queries, keys and values of all heads from one linear layer, and the projection of what they attend to.
@@ -159,7 +159,28 @@ impl Attention {
             Received::FromAll => Some(attention_received(qkv.clone(), &spec)),
             Received::FromWords => Some(attention_received_from(qkv.clone(), &prefix.words(layout), &spec)),
         };
-        (self.normed(attention(qkv, &spec)), Evidence { metric, received })
+        let maps = wants.maps.map(|of| attention_maps(qkv.clone(), of, &spec));
+        (self.normed(attention(qkv, &spec)), Evidence { metric, received, maps })
+    }
+
+    /// What every token attends to, `[H, N, N]` for every item, by queries and keys as [`project`](Self::project) gives them.
+    pub(crate) fn softmaxes(&self, qkv: Tensor<2>, with: &Context, layout: &Layout) -> Vec<Tensor<3>> {
+        let qkv = match &with.rotation {
+            Some(rotation) => rotate_heads(qkv, self.heads(), 2, rotation),
+            None => qkv,
+        };
+        attention_probabilities(qkv, &self.spec(with, layout))
+    }
+
+    /// Values alone, `[T, H * D]` of `x: [T, C]`, or of its norm.
+    pub(crate) fn project_values(&self, x: Tensor<2>, norm: Option<NormWeights>) -> Tensor<2> {
+        let width = self.width();
+        normed_linear(x, norm, self.qkv_weights().outputs(2 * width..3 * width))
+    }
+
+    /// What tokens attend to by given softmaxes, as `proj` sees it.
+    pub(crate) fn mix(&self, maps: Vec<Tensor<3>>, values: Tensor<2>, layout: &Layout) -> Tensor<2> {
+        self.normed(mix(maps, values, layout, self.heads()))
     }
 
     /// As [`attend`](Self::attend) gives the first tokens of every item, bit for bit: `front` are their rows of `x`, and

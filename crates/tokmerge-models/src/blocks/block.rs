@@ -6,7 +6,7 @@ use super::feed_forward::{Joint, add};
 use super::{Attention, BlockConfig, Context, FeedForward, Order};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{Evidence, Layout, Metric, Prefix, Received, Tokens, Wants};
+use tokmerge_merge::{Evidence, Layout, Metric, Prefix, Tokens, Wants};
 use tokmerge_nn::{LayerScale, Norm, Random};
 use tokmerge_ops::{
     Activation, Mask, NormWeights, Precision, SelfAttentionContext, SelfAttentionWeights, linear,
@@ -110,7 +110,7 @@ impl Block {
     /// The attention half as one op, where it computes what this block does with this context.
     fn fused(&self, with: &Context, wants: Wants) -> Option<SelfAttentionWeights> {
         let plain = with.pair_bias.is_none() && with.mask == Mask::None && !self.attn.has_pair_bias();
-        if !plain || self.order != Order::PreNorm || wants.received != Received::No {
+        if !plain || self.order != Order::PreNorm || wants.attention() {
             return None;
         }
         Some(SelfAttentionWeights {
@@ -136,7 +136,7 @@ impl EncoderBlock for Block {
                     features: wants.metric.and_then(of_heads),
                 };
                 let (x, metric) = self_attention(tokens.x, weights, &with);
-                (x, Evidence { metric, received: None })
+                (x, Evidence { metric, ..Evidence::default() })
             }
             None => self.attend_by_layers(tokens.x, with, (&tokens.layout, &tokens.prefix), wants),
         };
@@ -145,6 +145,21 @@ impl EncoderBlock for Block {
         }
         tokens.x = x;
         (tokens, evidence)
+    }
+
+    fn attend_merged(
+        &self,
+        tokens: Tokens,
+        with: &Context,
+        reduce: &mut dyn FnMut(Tokens, Vec<Tensor<3>>) -> (Tokens, Vec<Tensor<3>>),
+    ) -> Tokens {
+        let qkv = self.attn.project(tokens.x.clone(), self.norm_before());
+        let maps = self.attn.softmaxes(qkv, with, &tokens.layout);
+        let (mut tokens, maps) = reduce(tokens, maps);
+        let values = self.attn.project_values(tokens.x.clone(), self.norm_before());
+        let y = self.attn.mix(maps, values, &tokens.layout);
+        tokens.x = self.join_attention(y, tokens.x);
+        tokens
     }
 
     fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {

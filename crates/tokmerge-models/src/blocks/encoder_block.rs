@@ -16,6 +16,22 @@ pub trait EncoderBlock {
         self.attend(tokens, with, Wants::default()).0.prefix_only()
     }
 
+    /// Attention with its residual, of which `reduce` changes tokens and softmaxes between the two products: it is given all
+    /// tokens and what each attends to, `[H, N, N]` for every item, and returns the fewer tokens with theirs. For blocks
+    /// of models whose softmax is [open](tokmerge_merge::Softmax).
+    ///
+    /// # Panics
+    /// In blocks that cannot stop there: a reduction that needs it does not bind to their models.
+    fn attend_merged(
+        &self,
+        tokens: Tokens,
+        with: &Context,
+        reduce: &mut dyn FnMut(Tokens, Vec<Tensor<3>>) -> (Tokens, Vec<Tensor<3>>),
+    ) -> Tokens {
+        let _ = (tokens, with, reduce);
+        panic!("a reduction inside attention does not bind to models of such blocks");
+    }
+
     /// The MLP with its residual. In training it may draw at random, and return what is to be added to the loss, `[1]`.
     fn feed_forward(&self, tokens: Tokens, training: Option<&mut Random>) -> (Tokens, Option<Tensor<1>>);
 }

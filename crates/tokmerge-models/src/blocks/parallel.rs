@@ -6,7 +6,7 @@ use super::feed_forward::add;
 use super::{Attention, BlockConfig, Context, FeedForward, QkNorm, QkvBias};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{Evidence, Tokens, Wants};
+use tokmerge_merge::{AttentionMap, Evidence, Tokens, Wants};
 use tokmerge_nn::{Bias, LayerScale, Linear, Norm, Random, zeros_parameter};
 use tokmerge_ops::{Activation, Heads, Precision, attention, linear_residual, norm_linear, rotate_heads};
 
@@ -150,10 +150,12 @@ impl BranchesBlock {
 }
 
 impl EncoderBlock for BranchesBlock {
-    /// Tokens are compared by the metrics of all attentions side by side; what they receive is the mean.
+    /// Tokens are compared by the metrics of all attentions side by side; what they receive is the mean, and
+    /// the heads of all are heads of one map.
     fn attend(&self, mut tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
         let x = tokens.x;
         let (mut sum, mut metric, mut received) = (x.clone(), Vec::new(), None::<Vec<f32>>);
+        let mut maps = None::<Vec<AttentionMap>>;
         for AttentionBranch { norm, attn, ls } in &self.attns {
             let qkv = attn.project(x.clone(), Some(norm.weights()));
             let (y, evidence) = attn.attend(qkv, with, (&tokens.layout, &tokens.prefix), wants);
@@ -165,6 +167,13 @@ impl EncoderBlock for BranchesBlock {
                 }
                 (_, more) => more.map(|more| more.iter().map(|more| share * more).collect()),
             };
+            maps = match (maps, evidence.maps) {
+                (Some(mut all), Some(more)) => {
+                    all.iter_mut().zip(more).for_each(|(all, more)| all.add_heads(more));
+                    Some(all)
+                }
+                (one, other) => one.or(other),
+            };
             sum = linear_residual(y, attn.proj.weights(), ls.as_ref().map(|ls| ls.gamma.val()), sum);
         }
         tokens.x = sum;
@@ -172,7 +181,7 @@ impl EncoderBlock for BranchesBlock {
         if wants.metric.is_some_and(|request| request.of == tokmerge_merge::Metric::Attended) {
             metric = Some(tokens.x.clone().without_autodiff());
         }
-        (tokens, Evidence { metric, received })
+        (tokens, Evidence { metric, received, maps })
     }
 
     fn feed_forward(

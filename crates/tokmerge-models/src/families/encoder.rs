@@ -5,7 +5,7 @@ use crate::config_json::{Arguments, ConfigureError};
 use crate::family::ShapeOverrides;
 use crate::positions::{Absolute, Resampling};
 use serde_json::{Map, Value, json};
-use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, TokenKind, Training};
+use tokmerge_merge::{KeyBias, Leading, ModelFacts, PositionUse, Readout, Softmax, TokenKind, Training};
 
 /// Positions of a class token and of a grid, resampled as LV-ViT and T2T-ViT do it.
 pub(super) const CLASS_AND_GRID: Absolute =
@@ -17,6 +17,8 @@ pub(super) fn facts(depth: usize, (rows, columns): (usize, usize), readout: Read
         depth,
         tokens: 1 + rows * columns,
         prefix: 1,
+        leading: Leading::ClassToken,
+        softmax: Softmax::Open,
         key_bias: KeyBias::LogSize,
         trained_key_bias: KeyBias::LogSize,
         training: Training::WithoutMerging,

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use tokmerge_checkpoint::{Dtype, TensorView, save_safetensors};
 use tokmerge_data::text::TokenIds;
 use tokmerge_data::{Asked, Prepared, Processor, QuestionProcessor, Rgb};
-use tokmerge_merge::{Layout, Method, Reduction, Tokens, Trace};
+use tokmerge_merge::{Evidence, Layout, Method, Reduction, Tokens, Trace};
 use tokmerge_models::{
     Batch, Body, Config, Convention, GenerateOptions, Model, ModelOptions, MostTokens, Output, Pali, Pass,
     Probe, TRAINED_WITH, Weights, architecture, parameters, timm_config,
@@ -104,7 +104,7 @@ fn tower_merging_and_language_model_are_those_of_the_reference() {
         golden.check_as_asked("patch_tokens", &values(entering.x.clone()));
         let at = |what: &str| format!("{case}.{what}");
 
-        let (merged, _) = reduction.enter(2, entering.clone(), &mut Trace::default());
+        let (merged, _) = reduction.enter(2, entering.clone(), Evidence::default(), &mut Trace::default());
         golden.check_as_asked(&at("projected"), &values(pali(&model).project(merged.x.clone())));
         if case == "stm_p2" {
             golden.check_as_asked("stm_p2.merged", &values(merged.x));
@@ -196,7 +196,7 @@ fn the_module_of_the_file_is_used_for_windows_of_any_size() {
     }
     let query = |reduction: &Reduction| {
         let tokens = Tokens::new(Tensor::ones([6, 36], model.device()), Layout::uniform(1, 6), 0);
-        values(reduction.enter(2, tokens, &mut Trace::default()).0.x)
+        values(reduction.enter(2, tokens, Evidence::default(), &mut Trace::default()).0.x)
     };
     // Of equal tokens every window is their average, divided by its members.
     let thirds = query(&bind(&model, "stm:p=3,layer=3"));

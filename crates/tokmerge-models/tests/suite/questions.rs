@@ -278,7 +278,8 @@ fn soft_merging_of_patches_is_algorithm_1_and_so_are_its_gradients() {
                 if golden.file.get(&at(format!("block{block}.merged"))).is_none() {
                     continue;
                 }
-                let (merged, _) = reduction.enter(block, entering.clone(), &mut Trace::default());
+                let (merged, _) =
+                    reduction.enter(block, entering.clone(), Evidence::default(), &mut Trace::default());
                 let prefix = merged.prefix.of(item);
                 golden
                     .check_rounded(&at(format!("block{block}.merged")), &rows(&merged, item)[prefix * 32..]);

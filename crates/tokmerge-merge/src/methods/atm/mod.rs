@@ -21,7 +21,7 @@ use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Partition, Rule};
 use crate::{
     Amount, Evidence, HeadAggregation, LastLayer, MatchShape, MergePlan, Metric, MetricRequest, ModelFacts,
-    Readout, Received, ScheduleError, Similarity, Tokens, Wants,
+    Readout, ScheduleError, Similarity, Tokens, Wants,
 };
 
 pub(super) use options::INFO;
@@ -140,7 +140,7 @@ impl Rule for Atm {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(self.metric), received: Received::No }
+        Wants { metric: Some(self.metric), ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {

@@ -22,7 +22,7 @@ fn items(angles: &[&[f32]], size: Option<&[f32]>) -> (Tokens, Evidence) {
     let lens: Vec<usize> = angles.iter().map(|item| item.len()).collect();
     let x = tensor(&rows);
     let size: Option<Arc<[f32]>> = size.map(Into::into);
-    let evidence = Evidence { metric: Some(x.clone()), received: None };
+    let evidence = Evidence { metric: Some(x.clone()), ..Evidence::default() };
     (Tokens { size, ..Tokens::new(x, Layout::from_lens(&lens), 1) }, evidence)
 }
 
@@ -64,7 +64,10 @@ fn models_that_average_their_patches_merge_in_the_last_layer_too() {
     let mut trace = Trace::default();
     let tokens = reduction.apply(2, tokens, evidence, &mut trace);
     assert_eq!(tokens.layout, Layout::uniform(1, 5));
-    assert_eq!(trace.layer_tokens(0, 6, 3)[2], LayerTokens { entered: 6, joined: 0, attended: 6, fed: 5 });
+    assert_eq!(
+        trace.layer_tokens(0, 6, 3)[2],
+        LayerTokens { entered: 6, joined: 0, compared: 6, attended: 6, fed: 5 }
+    );
 }
 
 #[test]
@@ -78,7 +81,8 @@ fn pairs_strictly_above_the_threshold_merge_and_the_order_is_that_of_tome() {
     assert_eq!(plan("atm:theta=1", 0, items(&[equal], None)), None);
     // Exactly at the threshold is not above it: orthogonal tokens and a threshold of 0.
     let (tokens, _) = items(&[&[0.0, 0.0, 90.0]], None);
-    let evidence = Evidence { metric: Some(tensor(&[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])), received: None };
+    let evidence =
+        Evidence { metric: Some(tensor(&[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])), ..Evidence::default() };
     assert_eq!(plan("atm:theta=0", 0, (tokens.clone(), evidence.clone())), None);
     assert!(plan("atm:theta=-0.1", 0, (tokens, evidence)).is_some());
 }
@@ -141,8 +145,8 @@ fn only_the_prefix_goes_through_the_last_mlp_unless_the_output_needs_patches() {
     assert_eq!((last, tokens.layout.clone()), (LastLayer::Prefix, Layout::uniform(2, 1)));
     assert_eq!(tokens.sizes().as_ref(), [1.0, 1.0]);
     let layers = trace.layer_tokens(1, 6, 3);
-    assert_eq!(layers[0], LayerTokens { entered: 6, joined: 0, attended: 6, fed: 5 });
-    assert_eq!(layers[2], LayerTokens { entered: 5, joined: 0, attended: 5, fed: 1 });
+    assert_eq!(layers[0], LayerTokens { entered: 6, joined: 0, compared: 6, attended: 6, fed: 5 });
+    assert_eq!(layers[2], LayerTokens { entered: 5, joined: 0, compared: 5, attended: 5, fed: 1 });
     assert_eq!(trace.tokens_left(1, 6), 5, "skipping the last MLP is not merging");
     for (spec, readout) in [(spec.to_owned(), Readout::All), (format!("{spec},last=keep"), Readout::Prefix)] {
         let (last, tokens, trace) = run(&spec, readout);
@@ -156,7 +160,7 @@ fn how_many_tokens_are_left_is_not_known_beforehand_unless_nothing_merges() {
     let bind = |spec: &str| Reduction::bind(spec.parse().unwrap(), &facts(Readout::Prefix)).unwrap();
     assert_eq!(bind("atm:theta=0.9").expected_tokens(6, 3), None);
     let nothing = bind("atm:theta=1").expected_tokens(6, 3).unwrap();
-    assert_eq!(nothing[2], LayerTokens { entered: 6, joined: 0, attended: 6, fed: 1 });
+    assert_eq!(nothing[2], LayerTokens { entered: 6, joined: 0, compared: 6, attended: 6, fed: 1 });
 }
 
 #[test]

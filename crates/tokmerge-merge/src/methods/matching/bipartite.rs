@@ -143,7 +143,7 @@ fn choose(
     let wanted = match amount {
         Amount::Above(threshold) => best.iter().filter(|best| **best > threshold).count(),
         Amount::Count(remove) => remove,
-        Amount::Share(_) | Amount::DropAndMerge { .. } => amount.of(len, prefix).unwrap_or(0),
+        _ => amount.of(len, prefix).unwrap_or(0),
     };
     let accepted = mergeable(wanted, len, prefix).min(best.len());
     let by_similarity = unmerged == Unmerged::Published && prefix == 0;

@@ -131,7 +131,7 @@ impl Rule for Pumer {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(KEYS), received: Received::FromWords }
+        Wants { metric: Some(KEYS), received: Received::FromWords, ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {

@@ -21,7 +21,10 @@ fn question(keys: &[[f32; 2]], received: &[f32]) -> (Tokens, Evidence) {
     let layout = Layout::uniform(1, TEXT + 1 + keys.len());
     let prefix = Prefix::AfterText { text: [TEXT].into(), own: 1 };
     let received = [&[0.3; TEXT + 1][..], received].concat();
-    (Tokens::new(metric.clone(), layout, prefix), Evidence { metric: Some(metric), received: Some(received) })
+    (
+        Tokens::new(metric.clone(), layout, prefix),
+        Evidence { metric: Some(metric), received: Some(received), ..Evidence::default() },
+    )
 }
 
 fn plan(method: &Pumer, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {

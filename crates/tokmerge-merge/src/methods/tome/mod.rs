@@ -125,10 +125,10 @@ impl Rule for Tome {
     fn wants(&self) -> Wants {
         match (self.matcher, self.metric.of) {
             (Matcher::RandomMerge | Matcher::RandomPrune, _) => Wants::default(),
-            (Matcher::AttentionPrune, _) => Wants { metric: None, received: Received::FromAll },
+            (Matcher::AttentionPrune, _) => Wants { received: Received::FromAll, ..Wants::default() },
             // Before a block the tokens are their own metric.
             (_, Metric::BlockInput) => Wants::default(),
-            _ => Wants { metric: Some(self.metric), received: Received::No },
+            _ => Wants { metric: Some(self.metric), ..Wants::default() },
         }
     }
 

@@ -34,6 +34,7 @@ fn evidence(tokens: &Tokens, seed: u64) -> Evidence {
     Evidence {
         metric: Some(tensor(rows, 4, noise(seed.wrapping_add(5)))),
         received: Some((0..rows).map(|row| noise_of(row) + 1.0).collect()),
+        maps: None,
     }
 }
 
@@ -50,7 +51,7 @@ fn one_item(metric: &[[f32; 2]], prefix: usize) -> (Tokens, Evidence) {
     let flat: Vec<f32> = metric.iter().flatten().copied().collect();
     let tokens = tokens(&[metric.len()], prefix, 1);
     let found = Some(tensor(metric.len(), 2, |index| flat[index]));
-    (tokens, Evidence { metric: found, received: None })
+    (tokens, Evidence { metric: found, ..Evidence::default() })
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn a_text_in_front_of_an_image_changes_nothing_about_its_patches() {
         let tokens = Tokens { prefix, ..tokens(&[5 + text], 1 + text, 1) };
         let metric =
             tensor(5 + text, 2, |index| if index < 2 * text { 7.0 } else { metric[index - 2 * text] });
-        let evidence = Evidence { metric: Some(metric), received: None };
+        let evidence = Evidence { metric: Some(metric), ..Evidence::default() };
         let merged = plan(&tome, 1, &tokens, &evidence).expect("merges").groups(0);
         let expected = alone.groups(0).into_iter().map(|group| group.map(|group| group + text as u32));
         assert_eq!(merged[text..], expected.collect::<Vec<_>>(), "{text}");
@@ -128,7 +129,7 @@ fn attention_pruning_drops_the_least_attended() {
     let tokens = tokens(&[5], 1, 1);
     let received = Some(vec![0.0, 0.3, 0.1, 0.4, 0.2]);
     let prune = Tome { matcher: Matcher::AttentionPrune, ..Tome::new(2) };
-    let made = plan(&prune, 2, &tokens, &Evidence { metric: None, received }).unwrap();
+    let made = plan(&prune, 2, &tokens, &Evidence { received, ..Evidence::default() }).unwrap();
     assert_eq!(made.dst(), [0, 1, DROPPED, 2, DROPPED]);
 }
 
@@ -285,6 +286,7 @@ proptest! {
                 let its = Evidence {
                     metric: all.metric.clone().map(|f| f.slice([range.clone(), 0..4])),
                     received: all.received.clone().map(|received| received[range.clone()].to_vec()),
+                    maps: None,
                 };
                 let expected = plan(&tome, remove, &alone, &its);
                 let groups = |plan: &Option<MergePlan>, item: usize| match plan {
@@ -309,7 +311,7 @@ proptest! {
         prop_assert_eq!(plans[0].then(&plans[1]).then(&plans[2]), plans[0].then(&plans[1].then(&plans[2])));
         let whole = trace.plan_until(None).unwrap();
         prop_assert_eq!(whole.sizes(None), now.sizes());
-        let expected: Vec<_> = [(13, 11), (11, 9), (9, 7)].map(|(entered, fed)| crate::LayerTokens { entered, joined: 0, attended: entered, fed }).to_vec();
+        let expected: Vec<_> = [(13, 11), (11, 9), (9, 7)].map(|(entered, fed)| crate::LayerTokens { entered, joined: 0, compared: entered, attended: entered, fed }).to_vec();
         prop_assert_eq!(trace.layer_tokens(1, 13, 3), expected.clone());
         prop_assert_eq!(reduction.expected_tokens(13, 3), Some(expected));
     }
@@ -320,7 +322,7 @@ fn block_inputs_merge_before_attention() {
     let facts = ModelFacts::new(2, 9, 1);
     let reduction = Reduction::bind("tome:r=3,feature=x_pre".parse().unwrap(), &facts).unwrap();
     let mut trace = Trace::default();
-    let (merged, _) = reduction.enter(0, tokens(&[9, 9], 1, 4), &mut trace);
+    let (merged, _) = reduction.enter(0, tokens(&[9, 9], 1, 4), Evidence::default(), &mut trace);
     assert_eq!(merged.layout, Layout::uniform(2, 6));
     let after = reduction.apply(0, merged, Evidence::default(), &mut trace);
     assert_eq!((after.layout, trace.plans().count()), (Layout::uniform(2, 6), 1));
@@ -331,7 +333,8 @@ fn block_inputs_merge_before_attention() {
 fn a_metric_that_is_no_number_still_makes_a_plan() {
     let broken = tensor(8, 4, |index| [f32::NAN, f32::INFINITY, 0.0][index % 3]);
     let tokens = tokens(&[8], 1, 1);
-    let evidence = Evidence { metric: Some(broken), received: Some(vec![f32::NAN; 8]) };
+    let evidence =
+        Evidence { metric: Some(broken), received: Some(vec![f32::NAN; 8]), ..Evidence::default() };
     for tome in all_matchers() {
         assert_eq!(plan(&tome, 3, &tokens, &evidence).unwrap().output().rows(), 5);
     }
@@ -346,7 +349,8 @@ fn around_a_block_every_token_changes_as_its_merged_token_does() {
     let rows = [[9.0, 9.0], [1.0, 0.0], [3.0, 0.0], [0.0, 5.0]];
     let x = tensor(4, 2, |index| rows.as_flattened()[index]);
     let mut trace = Trace::default();
-    let (merged, held) = reduction.enter(0, Tokens::new(x, Layout::uniform(1, 4), 1), &mut trace);
+    let (merged, held) =
+        reduction.enter(0, Tokens::new(x, Layout::uniform(1, 4), 1), Evidence::default(), &mut trace);
     assert_eq!(values(merged.x.clone()), [9.0, 9.0, 2.0, 0.0, 0.0, 5.0]);
     assert_eq!(merged.sizes().as_ref(), [1.0, 2.0, 1.0]);
     let block = values(merged.x.clone() * 2.0 + 1.0);
@@ -358,12 +362,12 @@ fn around_a_block_every_token_changes_as_its_merged_token_does() {
     assert_eq!((trace.plan_until(None), trace.plans().count(), trace.records().len()), (None, 0, 1));
     assert_eq!(
         trace.layer_tokens(0, 4, 2)[0],
-        crate::LayerTokens { entered: 4, joined: 0, attended: 3, fed: 3 }
+        crate::LayerTokens { entered: 4, joined: 0, compared: 3, attended: 3, fed: 3 }
     );
     assert_eq!(trace.tokens_left(0, 4), 4);
     assert_eq!(
         reduction.expected_tokens(4, 2).unwrap(),
-        [crate::LayerTokens { entered: 4, joined: 0, attended: 3, fed: 3 }; 2]
+        [crate::LayerTokens { entered: 4, joined: 0, compared: 3, attended: 3, fed: 3 }; 2]
     );
 }
 
@@ -377,7 +381,7 @@ fn a_merge_that_nobody_would_read_is_skipped_and_counted() {
     assert_eq!([trace.tokens_left(0, 9), trace.tokens_left(1, 4)], [6, 3], "at most half of what may merge");
     assert_eq!(
         trace.layer_tokens(0, 9, 1)[0],
-        crate::LayerTokens { entered: 9, joined: 0, attended: 9, fed: 6 }
+        crate::LayerTokens { entered: 9, joined: 0, compared: 9, attended: 9, fed: 6 }
     );
     assert_eq!(trace.plan_until(None), None);
 }

@@ -18,7 +18,9 @@ use crate::positions::{Absolute, Resampling};
 use crate::stems::PatchEmbed;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{KeyBias, Layout, ModelFacts, PositionUse, Readout, TokenKind, Tokens, Training};
+use tokmerge_merge::{
+    KeyBias, Layout, Leading, ModelFacts, PositionUse, Readout, Softmax, TokenKind, Tokens, Training,
+};
 use tokmerge_nn::{Bias, Linear, Norm, normal_parameter};
 use tokmerge_ops::{Activation, ConvolutionWeights, Maps, Precision, Window, convolution};
 
@@ -126,6 +128,8 @@ impl FamilyConfig for SamVitConfig {
             depth: self.depth,
             tokens: rows * columns,
             prefix: 0,
+            leading: Leading::Other,
+            softmax: Softmax::Closed,
             key_bias: KeyBias::None,
             trained_key_bias: KeyBias::LogSize,
             training: Training::WithoutMerging,

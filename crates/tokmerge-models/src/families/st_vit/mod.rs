@@ -13,7 +13,9 @@ use crate::positions::{Absolute, Resampling, sinusoids, table};
 use crate::stems::TubeEmbed;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
-use tokmerge_merge::{KeyBias, Layout, ModelFacts, PositionUse, Readout, TokenKind, Tokens, Training};
+use tokmerge_merge::{
+    KeyBias, Layout, Leading, ModelFacts, PositionUse, Readout, Softmax, TokenKind, Tokens, Training,
+};
 use tokmerge_nn::{Bias, Linear, Norm, normal_parameter, zeros_parameter};
 use tokmerge_ops::{Precision, assemble};
 
@@ -127,6 +129,8 @@ impl FamilyConfig for StVitConfig {
             depth: self.depth,
             tokens: self.tubes() + self.prefix(),
             prefix: self.prefix(),
+            leading: if self.prefix() > 0 { Leading::ClassToken } else { Leading::Other },
+            softmax: Softmax::Open,
             key_bias: self.key_bias,
             trained_key_bias: KeyBias::LogSize,
             training: Training::WithoutMerging,

@@ -7,7 +7,7 @@ use crate::family::{FamilyConfig, ImageSizeError, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::input::InputShape;
 use burn::tensor::Device;
-use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, TokenKind, Training};
+use tokmerge_merge::{KeyBias, Leading, ModelFacts, PositionUse, Readout, Softmax, TokenKind, Training};
 use tokmerge_ops::{Activation, Mask, Precision};
 
 /// The shape of a Transformer of texts: an encoder, and a decoder behind it where there is one.
@@ -279,6 +279,8 @@ impl FamilyConfig for TextConfig {
             depth: self.depth,
             tokens: self.room.min(tokmerge_data::text::MAX_TOKENS),
             prefix: self.added(),
+            leading: Leading::Other,
+            softmax: Softmax::Open,
             key_bias: KeyBias::LogSize,
             trained_key_bias: KeyBias::LogSize,
             training: Training::WithoutMerging,

@@ -10,7 +10,7 @@ use crate::input::InputShape;
 use crate::network::Config;
 use crate::positions::{Absolute, PositionConfig};
 use burn::tensor::Device;
-use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, TokenKind, Training};
+use tokmerge_merge::{KeyBias, Leading, ModelFacts, PositionUse, Readout, Softmax, TokenKind, Training};
 use tokmerge_ops::Precision;
 
 /// The shape of a Transformer of questions about pictures.
@@ -90,6 +90,8 @@ impl FamilyConfig for ViltConfig {
             depth: self.depth,
             tokens: self.prefix() + self.patches,
             prefix: self.prefix(),
+            leading: Leading::Other,
+            softmax: Softmax::Open,
             key_bias: KeyBias::LogSize,
             trained_key_bias: KeyBias::LogSize,
             training: Training::WithoutMerging,

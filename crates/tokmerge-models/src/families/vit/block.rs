@@ -70,6 +70,15 @@ impl EncoderBlock for VitBlock {
         each!(self, block => block.attend(tokens, with, wants))
     }
 
+    fn attend_merged(
+        &self,
+        tokens: Tokens,
+        with: &Context,
+        reduce: &mut dyn FnMut(Tokens, Vec<Tensor<3>>) -> (Tokens, Vec<Tensor<3>>),
+    ) -> Tokens {
+        each!(self, block => block.attend_merged(tokens, with, reduce))
+    }
+
     fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {
         each!(self, block => block.attend_prefix(tokens, with))
     }

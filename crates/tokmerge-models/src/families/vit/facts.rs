@@ -12,7 +12,7 @@ use crate::flops::{BlockCost, Cost, ExpertCost, HeadCost, Work};
 use crate::input::InputShape;
 use crate::positions::{Absolute, PositionConfig, Relative};
 use burn::tensor::Device;
-use tokmerge_merge::{KeyBias, ModelFacts, PositionUse, Readout, TokenKind, Training};
+use tokmerge_merge::{KeyBias, Leading, ModelFacts, PositionUse, Readout, Softmax, TokenKind, Training};
 use tokmerge_nn::Bias;
 use tokmerge_ops::Precision;
 
@@ -209,10 +209,20 @@ impl FamilyConfig for VitConfig {
             (None, Some(_)) => PositionUse::Followed,
             (None, None) => PositionUse::Free,
         };
+        let leading = match self.class_token {
+            ClassToken::Absent => Leading::Other,
+            ClassToken::Single | ClassToken::Distilled(_) => Leading::ClassToken,
+        };
+        let softmax = match self.wiring {
+            Wiring::Sequential => Softmax::Open,
+            Wiring::Parallel | Wiring::Branches(_) => Softmax::Closed,
+        };
         ModelFacts {
             depth: self.depth,
             tokens: self.tokens(),
             prefix: self.prefix(),
+            leading,
+            softmax,
             key_bias: self.key_bias,
             trained_key_bias: self.trained_key_bias,
             training: Training::WithoutMerging,

@@ -1,0 +1,91 @@
+//! Methods that work in some layers only.
+
+use super::option::Refusal;
+use crate::{Amount, ScheduleError};
+
+/// The layers in which a method works, from 1. `None`: after each quarter of the blocks but the last, as in most papers: 4, 7
+/// and 10 of 12.
+pub type Layers = Option<Vec<usize>>;
+
+/// The layers of a model of this depth, ascending.
+///
+/// # Errors
+/// When the model has fewer.
+pub(super) fn of_depth(layers: &Layers, depth: usize) -> Result<Vec<usize>, ScheduleError> {
+    let mut all = match layers {
+        Some(listed) => listed.clone(),
+        None => (1..4).map(|quarter| depth * quarter / 4 + 1).filter(|layer| *layer <= depth).collect(),
+    };
+    all.sort_unstable();
+    all.dedup();
+    match all.iter().find(|layer| **layer > depth) {
+        Some(&layer) => Err(ScheduleError::Layer { layer, depth }),
+        None => Ok(all),
+    }
+}
+
+/// An amount for each of these layers, by its number among them from 0, and nothing for all others.
+///
+/// # Errors
+/// When the model has fewer layers.
+pub(super) fn amounts(
+    layers: &Layers,
+    depth: usize,
+    amount: impl Fn(usize) -> Amount,
+) -> Result<Vec<Amount>, ScheduleError> {
+    let mut all = vec![Amount::NOTHING; depth];
+    for (index, layer) in of_depth(layers, depth)?.into_iter().enumerate() {
+        all[layer - 1] = amount(index);
+    }
+    Ok(all)
+}
+
+/// Refuses layers that are listed twice.
+pub(super) fn check(layers: &Layers) -> Result<(), Refusal> {
+    let listed = layers.as_deref().unwrap_or_default();
+    match listed.iter().enumerate().find(|(at, layer)| listed[..*at].contains(layer)) {
+        Some((_, layer)) => {
+            Err(Refusal::Conflict(format!("layer {layer} is listed twice; list every layer once")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A row for the layers: `layers!(layers, "help")`.
+macro_rules! layers {
+    ($field:ident, $values:literal, $help:literal) => {
+        $crate::methods::option::Opt::new(
+            "layer",
+            ($values, $crate::methods::option::ONE_OR_LIST),
+            $help,
+            |method, text| {
+                method.$field = Some($crate::methods::option::one_or_list(text)?);
+                Ok(())
+            },
+            |method| method.$field.as_deref().map($crate::methods::option::one_or_list_text),
+        )
+    };
+}
+pub(super) use layers;
+
+#[cfg(test)]
+mod tests {
+    use super::{amounts, of_depth};
+    use crate::{Amount, ScheduleError};
+
+    #[test]
+    fn without_a_list_they_follow_the_quarters_of_the_model() {
+        let of = |depth| of_depth(&None, depth).expect("fits");
+        assert_eq!((of(12), of(24), of(5)), (vec![4, 7, 10], vec![7, 13, 19], vec![2, 3, 4]));
+        assert_eq!((of(2), of(1), of(0)), (vec![1, 2], vec![1], vec![]));
+    }
+
+    #[test]
+    fn a_list_is_followed_in_the_order_of_the_layers() {
+        let found = amounts(&Some(vec![5, 2]), 6, |index| Amount::Keep(10 - index)).expect("fits");
+        let none = Amount::NOTHING;
+        assert_eq!(found, [none, Amount::Keep(10), none, none, Amount::Keep(9), none]);
+        let error = amounts(&Some(vec![7]), 6, |_| none).unwrap_err();
+        assert_eq!(error, ScheduleError::Layer { layer: 7, depth: 6 });
+    }
+}
