@@ -16,6 +16,7 @@ mod questions;
 mod real;
 mod recheck;
 mod registry;
+mod rivals;
 mod sounds;
 mod stems;
 mod texts;

@@ -317,7 +317,7 @@ fn tokens_are_compared_by_normalised_keys_before_they_are_rotated() {
         let block = block(&config, &device);
         let batch = tokens(&[5, 8], CHANNELS, &device);
         let features = |with: &Context, received: Received| {
-            let Evidence { metric: features, received } =
+            let Evidence { metric: features, received, .. } =
                 block.attend(batch.clone(), with, Wants { received, ..keys() }).1;
             (features.expect("asked for"), received)
         };
