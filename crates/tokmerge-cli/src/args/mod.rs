@@ -2,6 +2,7 @@
 //! option.
 
 mod classes;
+mod given;
 mod images;
 mod labels;
 mod merge;
@@ -11,6 +12,7 @@ mod preprocess;
 mod values;
 
 pub(crate) use classes::ClassArgs;
+pub(crate) use given::Given;
 pub(crate) use images::{all_prepared, picture, prepared};
 pub(crate) use labels::ClassOrderArgs;
 pub(crate) use merge::{MergeArgs, bind, method};

@@ -101,10 +101,57 @@ fn merging_of_texts_is_tuned_on_half_of_the_pairs() {
     assert_eq!((held_out.len(), held_out[0]["pairs"].as_u64()), (2, Some(12)));
     assert!(held_out[1]["gmacs"].as_f64() < held_out[0]["gmacs"].as_f64());
     assert!(found["measured"].as_array().expect("a list").len() > 10);
+    assert_eq!(found["goal"]["min-spearman"].as_f64(), Some(-100.0));
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(desk.path("merge.json")).expect("it was written"))
+            .expect("JSON");
+    assert_eq!(written, found);
+    assert!(desk.csv("merge.csv").len() > 10 && desk.path("merge.svg").is_file());
+    let toml = std::fs::read_to_string(desk.path("merge.toml")).expect("a choice");
+    assert!(toml.contains("[measured.held_out]") && !toml.contains("img_size"), "{toml}");
     desk.run(&format!("eval pairs.csv {bert} --merge merge.toml")).ok();
-    desk.run(&format!("tune pairs.csv {bert} --min-spearman 101 --time-budget 1"))
-        .fails(&["the unmerged model reaches"]);
-    desk.run(&format!("tune pairs.csv {bert} --min-agreement 99")).fails(&["--min-spearman"]);
+    // What a search of pairs wrote may be written over.
+    let plain = desk.run(&format!("tune pairs.csv {bert} --min-spearman -100 --time-budget 1")).ok();
+    for part in ["Merge with ", "pairs that were not searched on", "Use it: tokmerge embed texts.txt"] {
+        assert!(plain.out.contains(part), "{part}: {}", plain.out);
+    }
+}
+
+#[test]
+fn what_tuning_on_pairs_cannot_do_is_refused_before_it_begins() {
+    let Some(bert) = model("text/bert") else { return };
+    let desk = Desk::new();
+    desk.write("pairs.csv", format!("sentence1,sentence2,score\n{}", "a cat,the dog,1\n".repeat(3)));
+    let tune = format!("tune pairs.csv {bert}");
+    for value in ["nan", "101", "-100.5"] {
+        desk.run(&format!("{tune} --min-spearman {value}"))
+            .fails(&["--min-spearman", "a rank correlation times 100, from -100 to 100"]);
+    }
+    desk.run(&format!("{tune} --min-agreement 99")).fails(&["--min-spearman"]);
+    let tune = format!("{tune} --min-spearman 80");
+    for flag in [
+        "--trials 3",
+        "--search random --trials 3",
+        "--search guided",
+        "--search-images 5",
+        "--no-recheck",
+        "--labels l.tsv",
+        "--classes a,b",
+        "--template x{}",
+        "--class-order plain",
+    ] {
+        let name = flag.split(' ').next().expect("a flag");
+        desk.run(&format!("{tune} {flag}")).fails(&[name, "is for images", "leave it out"]);
+    }
+    desk.run(&format!("{tune} -o nowhere/m.toml")).fails(&["nowhere/m.toml"]);
+    desk.run(&format!("{tune} -o pairs.csv")).fails(&["pairs.csv", "name it *.toml"]);
+    desk.write("m.json", "{}");
+    desk.run(&format!("{tune} -o m.toml")).fails(&["m.json", "no tuning wrote it"]);
+    desk.run(&tune).fails(&["there are 3 pairs, and at least 20 are needed"]);
+    desk.run(&format!("tune gone.csv {bert} --min-spearman 80"))
+        .fails(&["gone.csv", "there is no such file"]);
+    desk.run(&format!("tune . {bert} --min-spearman 80"))
+        .fails(&["is a folder", "scored pairs of sentences"]);
 }
 
 #[test]
