@@ -4,9 +4,9 @@ use crate::cosine::cosine;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use tokmerge_data::text::TextError;
+use tokmerge_data::text::{TextError, check_text};
 use tokmerge_merge::Reduction;
 use tokmerge_metrics::{CorrelationError, pearson, spearman};
 use tokmerge_models::{Batch, Convention, Model, NotFinite};
@@ -104,7 +104,9 @@ pub struct PairsAccuracy {
 pub fn read_pairs(path: &Path) -> Result<Vec<SentencePair>, PairsError> {
     let read = |source| PairsError::Read { path: path.to_owned(), source };
     let mut first = String::new();
-    BufReader::new(File::open(path).map_err(read)?).read_line(&mut first).map_err(read)?;
+    let mut file = BufReader::new(File::open(path).map_err(read)?);
+    check_text(file.fill_buf().map_err(read)?).map_err(|error| read(io::Error::other(error)))?;
+    file.read_line(&mut first).map_err(read)?;
     let fields: Vec<&str> = first.trim_end().split('\t').collect();
     let own = fields.len() >= 7 && fields[4].parse::<f64>().is_ok();
     let tabs = fields.len() > 1;

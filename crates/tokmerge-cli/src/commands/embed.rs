@@ -21,7 +21,7 @@ use tokmerge::{Batch, EMBEDDED, Measured, Media, Model, Reading, Reduction};
 #[derive(Args, Debug)]
 pub(crate) struct EmbedArgs {
     /// What the model takes, images, sounds or clips: files, folders with all below them, WebDataset's .tar shards, Parquet
-    /// tables with a column of them; - reads one from standard input. Of texts files with one a line
+    /// tables with a column of them; - reads one from standard input. Of texts files with one a line; - reads such lines
     #[arg(required_unless_present = "files", value_name = "SOURCE")]
     pub(crate) sources: Vec<PathBuf>,
     /// A file with paths of images, one a line

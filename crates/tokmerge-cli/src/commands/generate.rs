@@ -117,7 +117,7 @@ fn read(args: &GenerateArgs, processor: &TextProcessor) -> Result<(Vec<Source>, 
             Ok(())
         };
         if path == Path::new("-") {
-            take(Lines::new(Box::new(stdin().lock())))?;
+            take(Lines::open(Box::new(stdin().lock()) as Box<dyn BufRead>).context("standard input (-)")?)?;
         } else {
             take(read_lines(path).with_context(|| shown.to_string())?.boxed())?;
         }

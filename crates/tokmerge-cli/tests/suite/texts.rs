@@ -48,6 +48,53 @@ fn texts_become_rows_in_order_and_bad_lines_are_named() {
 }
 
 #[test]
+fn standard_input_is_a_file_of_texts_like_any_other() {
+    let Some(bert) = model("text/bert") else { return };
+    let desk = Desk::new();
+    desk.write("texts.txt", "the cat sat\na small house\nthe train leaves\n");
+    let from = |command: &str, stdin: &str| {
+        desk.run_from(&command.split_whitespace().collect::<Vec<_>>(), Some(stdin))
+    };
+    let rows = from(&format!("embed - {bert} --json"), "texts.txt").ok().json();
+    let file = desk.run(&format!("embed texts.txt {bert} --json")).ok().json();
+    let keys: Vec<_> = rows.iter().map(|row| row["path"].as_str()).collect();
+    assert_eq!(keys, [Some("-:1"), Some("-:2"), Some("-:3")]);
+    assert!(rows.iter().zip(&file).all(|(row, same)| row["embedding"] == same["embedding"]));
+    from(&format!("embed - {bert} -o vectors.jsonl"), "texts.txt").ok();
+    desk.write("query.txt", "\na small house\n");
+    let found = from("search - vectors.jsonl -k 1 --json", "query.txt").ok().json();
+    assert_eq!(found[0]["key"].as_str(), Some("-:2"));
+    from("search - vectors.jsonl", "texts.txt").fails(&["has several lines", "give a line at a time"]);
+    desk.write("empty.txt", "");
+    from("search - vectors.jsonl", "empty.txt").fails(&["holds no text"]);
+    for fails in [from(&format!("embed - {bert}"), "empty.txt"), desk.run(&format!("embed empty.txt {bert}"))]
+    {
+        fails.fails(&["no texts there; write one a line"]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused_in_one_line() {
+    let (Some(bert), Some(t5)) = (model("text/bert"), model("text/t5")) else { return };
+    let desk = Desk::new();
+    desk.draw("photo.png", 30, 20);
+    for command in [
+        format!("embed photo.png {bert}"),
+        format!("generate photo.png {t5}"),
+        format!("eval photo.png {bert}"),
+        format!("eval photo.png {t5}"),
+    ] {
+        desk.run(&command).fails(&["photo.png: it is no file of texts (byte 9 is zero)"]);
+    }
+    desk.write("latin.txt", b"caf\xE9\nna\xEFve\n");
+    for command in [format!("embed latin.txt {bert}"), format!("generate latin.txt {t5}")] {
+        desk.run(&command).fails(&["latin.txt: it is not UTF-8", "save it as UTF-8"]);
+    }
+    desk.run(&format!("embed --files gone.txt {bert}"))
+        .fails(&["gone.txt: there is no such file", "check the path"]);
+}
+
+#[test]
 fn a_text_is_cut_where_it_is_asked() {
     let Some(bert) = model("text/bert") else { return };
     let desk = Desk::new();

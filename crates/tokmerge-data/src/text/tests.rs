@@ -1,4 +1,4 @@
-use super::{Lines, Role, TextError, TextForm, TextProcessor, TokenIds, Tokenizer};
+use super::{Lines, Role, TextError, TextForm, TextProcessor, TokenIds, Tokenizer, check_text, read_lines};
 use proptest::prelude::*;
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -123,6 +123,21 @@ fn a_file_is_one_text_a_line_and_bad_lines_are_named() {
     let error = lines[2].as_ref().unwrap_err().to_string();
     assert!(error.contains("line 3") && error.contains("byte 5"), "{error}");
     assert_eq!(lines[3].as_deref().unwrap(), "three");
+}
+
+#[test]
+fn what_is_no_file_of_texts_is_known_by_its_beginning() {
+    for texts in [&b""[..], b"one\ntwo", b"one\n\xFF\n", "ä\nö".as_bytes(), &b"caf\xC3"[..], b"\n\n\n"] {
+        assert!(check_text(texts).is_ok(), "{texts:?}");
+    }
+    let said = |bytes: &[u8]| check_text(bytes).unwrap_err().to_string();
+    assert!(said(b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR").contains("byte 9 is zero"));
+    let latin = said(b"caf\xE9 au lait\nna\xEFve\nwell\n\n");
+    assert!(latin.contains("not UTF-8 (in 2 of its first 3 lines); save it as UTF-8"), "{latin}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("photo.png");
+    std::fs::write(&path, b"\x89PNG\r\n\x1A\n\0").unwrap();
+    assert!(read_lines(&path).is_err_and(|error| error.to_string().contains("no file of texts")));
 }
 
 #[test]
