@@ -110,6 +110,21 @@ pub(crate) fn note_fresh_weights(model: &Model, method: &Method) {
     }
 }
 
+/// Says how many texts or questions are too long for a model.
+pub(crate) fn note_cut(model: &Model, all: usize, cut: usize) {
+    let Some(texts) = model.processor().words().filter(|_| cut > 0) else { return };
+    let (most, room) = (texts.max_tokens(), texts.room());
+    let more = match model.media() {
+        Media::Text if most < room => format!("; --max-tokens takes up to {room}"),
+        _ => String::new(),
+    };
+    note(format!(
+        "note: the end of {cut} of {all} {} is left out, since {} reads {most} tokens of each{more}",
+        model.media().words(),
+        model.name()
+    ));
+}
+
 /// Prints an error with its causes in one line.
 pub(crate) fn error(error: &anyhow::Error) {
     let mut shown = String::new();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use tokmerge_data::text::{TextError, check_text};
+use tokmerge_data::text::{TextError, TokenIds, check_text};
 use tokmerge_merge::Reduction;
 use tokmerge_metrics::{CorrelationError, pearson, spearman};
 use tokmerge_models::{Batch, Convention, Model, NotFinite};
@@ -81,6 +81,10 @@ pub struct PairsAccuracy {
     pub merge: String,
     /// Pairs.
     pub pairs: usize,
+    /// Distinct sentences of them.
+    pub sentences: usize,
+    /// Those whose end is left out, since the model has no room for it.
+    pub cut_sentences: usize,
     /// Rank correlation of cosines and scores, times 100.
     pub spearman: f64,
     /// Its 95 % interval, by Fisher's transformation.
@@ -159,7 +163,7 @@ pub fn evaluate_pairs(
 ) -> Result<Vec<PairsAccuracy>, PairsError> {
     let media = model.media().words();
     let processor = model.processor().text().ok_or(PairsError::NoTexts { media })?;
-    let (mut places, mut texts, mut ends) = (HashMap::new(), Vec::new(), Vec::new());
+    let (mut places, mut texts, mut ends) = (HashMap::new(), Vec::<TokenIds>::new(), Vec::new());
     for (index, pair) in pairs.iter().enumerate() {
         for sentence in &pair.sentences {
             let place = match places.get(sentence.as_str()) {
@@ -174,6 +178,7 @@ pub fn evaluate_pairs(
             ends.push(place);
         }
     }
+    let cut_sentences = texts.iter().filter(|tokens| tokens.is_cut).count();
     let scores: Vec<f64> = pairs.iter().map(|pair| pair.score).collect();
     let mut found: Vec<PairsAccuracy> = Vec::new();
     let mut first: Option<Vec<Vec<f32>>> = None;
@@ -198,6 +203,8 @@ pub fn evaluate_pairs(
         found.push(PairsAccuracy {
             merge: reduction.method().to_string(),
             pairs: pairs.len(),
+            sentences: texts.len(),
+            cut_sentences,
             spearman: 100.0 * rank,
             spearman_interval: (100.0 * low, 100.0 * high),
             pearson: 100.0 * pearson(&cosines, &scores)?,

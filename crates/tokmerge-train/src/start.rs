@@ -106,6 +106,9 @@ impl Start {
         data = data.drawn_for(&architecture.config.shape().input)?;
         architecture.processor = suit::processor(&architecture.processor, &recipe, &mut data)?;
         suit::writes(&recipe, &architecture, &data)?;
+        if let Some(texts) = architecture.processor.words() {
+            data.note_cut(texts, architecture.config.writes());
+        }
         View::new(&architecture.processor, &recipe.regularisation)
             .map_err(|error| TrainError::Data(format!("regularisation: {error}")))?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.

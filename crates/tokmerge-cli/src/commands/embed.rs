@@ -186,6 +186,7 @@ fn write(
         output::line(result(path, model, reduction, &summary).to_string())?;
     }
     output::note(format!("{}: {}", path.display(), said(&summary, &progress)));
+    output::note_cut(model, progress.items, progress.cut);
     if summary.errors > 0 {
         let errors = target.errors(&summary);
         let words = model.media().words();
@@ -246,6 +247,8 @@ struct EmbedProgress {
     words: &'static str,
     /// How many of them in this run.
     items: usize,
+    /// Texts whose end is left out.
+    cut: usize,
 }
 
 impl EmbedProgress {
@@ -254,7 +257,7 @@ impl EmbedProgress {
         let template = format!("{{bar:30}} {{pos}}/{{len}} {words}, {{per_sec}}, {{eta}} left{{msg}}");
         let bar = ProgressBar::new(0);
         let bar = ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style));
-        Self { bar, started: Instant::now(), words, items: 0 }
+        Self { bar, started: Instant::now(), words, items: 0, cut: 0 }
     }
 
     /// Items per second of this run.
@@ -286,6 +289,10 @@ impl Observer for EmbedProgress {
             self.bar.message().split_whitespace().nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
         self.bar.set_message(format!(", {} broken", failed + 1));
     }
+
+    fn cut(&mut self, texts: usize) {
+        self.cut += texts;
+    }
 }
 
 fn print(
@@ -301,12 +308,15 @@ fn print(
     // What goes wrong here is no error of the stream, and keeps its own causes.
     stream(inputs, std::slice::from_ref(&all), processor, reading, |images| {
         let mut work = || {
-            let mut code = ExitCode::SUCCESS;
+            let (mut code, mut items, mut cut) = (ExitCode::SUCCESS, 0, 0);
             loop {
                 let filled = Filled::take(images, BATCH, BATCH, processor);
                 if filled.taken() == 0 {
+                    output::note_cut(model, items, cut);
                     return Ok(code);
                 }
+                items += filled.keys.len();
+                cut += filled.cut();
                 for (_, _, reason) in filled.broken {
                     output::error(&anyhow!(reason));
                     code = ExitCode::FAILURE;

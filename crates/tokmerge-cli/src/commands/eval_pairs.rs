@@ -29,7 +29,11 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
             progress.done(done);
         });
     progress.clear();
-    print(args, &model, &found?, batch_size)?;
+    let found = found?;
+    if let Some(first) = found.first() {
+        output::note_cut(&model, first.sentences, first.cut_sentences);
+    }
+    print(args, &model, &found, batch_size)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -72,7 +72,7 @@ fn answers(args: &EvalArgs, model: &Model, methods: &[Method], list: &QuestionLi
     progress.clear();
     progress.report_failures();
     let found = found?;
-    note_cut(model, list.questions().len(), found.cut);
+    output::note_cut(model, list.questions().len(), found.cut);
     let (tokens, accuracies) =
         found.accuracies.into_iter().map(|found| (found.tokens_per_second, found.answers)).unzip();
     print(args, model, list, &Shown { accuracies, unknown: None, cut: found.cut, tokens: Some(tokens) })?;
@@ -189,17 +189,7 @@ fn note(model: &Model, list: &QuestionList, found: &QuestionsEvaluation) {
             found.unknown
         ));
     }
-    note_cut(model, all, found.cut);
-}
-
-/// Says how many of the questions were too long.
-fn note_cut(model: &Model, all: usize, cut: usize) {
-    if cut > 0 {
-        let name = model.name();
-        output::note(format!(
-            "note: the end of {cut} of {all} questions is left out, since {name} has no room for it"
-        ));
-    }
+    output::note_cut(model, all, found.cut);
 }
 
 fn print(args: &EvalArgs, model: &Model, list: &QuestionList, found: &Shown) -> Result<()> {

@@ -25,7 +25,11 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     let mut progress = Progress::of(Media::Text, pairs.len());
     let found = evaluate_written(&model, &reductions, &pairs, &options, &mut progress);
     progress.clear();
-    print(args, &model, &found?, &options)?;
+    let found = found?;
+    if let Some(first) = found.first() {
+        output::note_cut(&model, first.texts, first.cut_texts);
+    }
+    print(args, &model, &found, &options)?;
     Ok(ExitCode::SUCCESS)
 }
 

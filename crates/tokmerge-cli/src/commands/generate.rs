@@ -82,6 +82,8 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
         let files: Vec<String> = args.files.iter().map(|file| file.display().to_string()).collect();
         bail!("{}: no text is there; write one a line", files.join(", "));
     }
+    let cut = sources.iter().filter(|source| source.tokens.is_cut).count();
+    output::note_cut(&model, sources.len(), cut);
     let mut all: Vec<Written> = Vec::new();
     for reduction in &reductions {
         all.push(write(args, &model, processor, reduction, &sources)?);

@@ -128,6 +128,7 @@ fn text_batch(query: &str, model: &Model) -> Result<Batch> {
         "-" => processor.encode(&one_line(io::stdin().lock())?).context(STDIN)?,
         query => processor.encode(query)?,
     };
+    output::note_cut(model, 1, usize::from(encoded.is_cut));
     Ok(model.batch(&[Prepared::Text(encoded)])?)
 }
 

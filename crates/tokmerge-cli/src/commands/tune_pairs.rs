@@ -56,6 +56,10 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
             ));
         }
     })?;
+    let (searched, held_out) = (outcome.measured.first(), outcome.held_out.first());
+    let both = || searched.into_iter().chain(held_out);
+    let count = |of: fn(&PairsAccuracy) -> usize| both().map(of).sum();
+    output::note_cut(&model, count(|found| found.sentences), count(|found| found.cut_sentences));
     let setting = args.setting(&model);
     files.write(&Written {
         json: &report::pairs::to_json(&outcome, &setting)?,

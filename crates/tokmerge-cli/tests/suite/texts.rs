@@ -103,6 +103,28 @@ fn a_text_is_cut_where_it_is_asked() {
         desk.run(&format!("embed long.txt {bert} {flags} --json")).ok().json()[0]["tokens_left"].as_u64()
     };
     assert_eq!((left(""), left("--max-tokens 7")), (Some(40), Some(7)), "the model has room for 40");
+    desk.write("some.txt", format!("the cat\n{}\n", "the cat sat on the mat ".repeat(20)));
+    for to in ["--json", "-o vectors.jsonl"] {
+        let said = desk.run(&format!("embed some.txt {bert} {to}")).ok().err;
+        assert!(said.contains("the end of 1 of 2 texts is left out, since"), "{to}: {said}");
+        assert!(said.contains("reads 40 tokens of each\n"), "{to}: {said}");
+    }
+    let said = desk.run(&format!("embed some.txt {bert} --max-tokens 9 --json")).ok().err;
+    assert!(said.contains("reads 9 tokens of each; --max-tokens takes up to 40"), "{said}");
+    desk.write("short.txt", "the cat sat\n");
+    let whole = desk.run(&format!("embed short.txt {bert} --json")).ok();
+    assert!(!whole.err.contains("left out"), "{}", whole.err);
+    desk.write(
+        "pairs.csv",
+        "sentence1,sentence2,score\na cat,the old dog sat there,1\na dog,a house,2\na cat,b,3\n",
+    );
+    let run = desk.run(&format!("eval pairs.csv {bert} --max-tokens 5 --json")).ok();
+    let row = run.one_json();
+    assert_eq!((&row["sentences"], &row["cut_sentences"]), (&5.into(), &1.into()), "{row}");
+    assert!(run.err.contains("the end of 1 of 5 texts"), "{}", run.err);
+    let Some(t5) = model("text/t5") else { return };
+    let run = desk.run(&format!("generate some.txt {t5} --max-tokens 9 --max-new-tokens 2")).ok();
+    assert!(run.err.contains("the end of 1 of 2 texts is left out"), "{}", run.err);
     let run = desk.run(&format!("embed long.txt {bert} --max-tokens 41"));
     run.fails(&["--max-tokens is 41, and the model has room for 40"]);
 }

@@ -246,6 +246,8 @@ mod tests {
         PairsAccuracy {
             merge: merge.to_owned(),
             pairs: 50,
+            sentences: 90,
+            cut_sentences: 0,
             spearman,
             spearman_interval: (spearman - 4.0, spearman + 4.0),
             pearson: spearman,
