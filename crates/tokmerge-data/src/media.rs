@@ -439,9 +439,8 @@ impl Processor {
                 Ok(Prepared::Clip(opened.map_err(ClipError::without_file)?))
             }
             Self::Text(processor) => {
-                let not_utf8 = |byte| TextError::Utf8 { line: 1, byte };
-                let text = std::str::from_utf8(&bytes).map_err(|error| not_utf8(error.valid_up_to() + 1))?;
-                Ok(Prepared::Text(processor.encode(text)?))
+                text::check_text(&bytes)?;
+                Ok(Prepared::Text(processor.encode(text::from_utf8(&bytes)?)?))
             }
             Self::Question(_) => Err(MediaError::NothingAsked),
         }

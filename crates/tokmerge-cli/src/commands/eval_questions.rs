@@ -67,7 +67,7 @@ fn answers(args: &EvalArgs, model: &Model, methods: &[Method], list: &QuestionLi
     let reductions = bind(model, methods)?;
     let options = WrittenOptions { convention: args.output.convention, ..WrittenOptions::of_answers() };
     let reading = args.options(model.media()).reading;
-    let mut progress = Progress::of(Media::Image, list.runs());
+    let mut progress = Progress::of(Media::Image, list.runs().count());
     let found = evaluate_answers(model, &reductions, list, &options, reading, &mut progress);
     progress.clear();
     progress.report_failures();
@@ -105,7 +105,7 @@ impl<'a> Outputs<'a> {
         list: &QuestionList,
         answers: &'a [String],
     ) -> Result<Self> {
-        let progress = Progress::of(Media::Image, list.runs());
+        let progress = Progress::of(Media::Image, list.runs().count());
         let merges: Vec<String> = match methods {
             [_] => Vec::new(),
             several => several.iter().map(ToString::to_string).collect(),

@@ -277,6 +277,15 @@ fn bleu_says_what_sacrebleu_says() {
     assert_eq!((rows.len(), rows[1]["line"].as_u64()), (2, Some(2)));
     desk.write("short.txt", "one\n");
     desk.run("bleu hypotheses.txt short.txt").fails(&["a reference has a line for every text"]);
+    for (command, stdin) in
+        [("bleu - references.txt", "hypotheses.txt"), ("bleu hypotheses.txt -", "references.txt")]
+    {
+        let piped = desk.run_from(&command.split(' ').collect::<Vec<_>>(), Some(stdin)).ok();
+        assert_eq!(piped.out, run.out, "{command}");
+    }
+    desk.run("bleu - -").fails(&["named 2 times", "give files for the others"]);
+    desk.write("bad.txt", b"fine\nso is this\nbut th\xFFs\n");
+    desk.run("bleu bad.txt references.txt").fails(&["bad.txt: line 3 is not UTF-8 (byte 7)"]);
 }
 
 #[test]

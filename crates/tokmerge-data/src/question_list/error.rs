@@ -1,5 +1,6 @@
 //! Why a list of questions cannot be used. One line each.
 
+use crate::text::TextError;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -32,6 +33,14 @@ pub enum QuestionListError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The list is no text.
+    #[error("{}: {source}", path.display())]
+    Text {
+        /// The list.
+        path: PathBuf,
+        /// Why.
+        source: TextError,
     },
     /// An ending that no form has.
     #[error(

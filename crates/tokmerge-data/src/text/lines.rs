@@ -94,6 +94,19 @@ pub fn read_lines(path: &Path) -> io::Result<Lines<BufReader<File>>> {
     Lines::open(BufReader::new(File::open(path)?))
 }
 
+/// Bytes as text.
+///
+/// # Errors
+/// When they are not UTF-8; the line is named.
+pub fn from_utf8(bytes: &[u8]) -> Result<&str, TextError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let begins = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        TextError::Utf8 { line, byte: before.len() - begins + 1 }
+    })
+}
+
 /// Refuses what is no text by the first bytes of a file, so that it is said once and not of every line. A line that is not
 /// UTF-8 among others that are is left to who reads it.
 ///

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use error::TextError;
-pub use lines::{EXTENSIONS, Lines, check_text, read_lines};
+pub use lines::{EXTENSIONS, Lines, check_text, from_utf8, read_lines};
 pub use pairs::{TextPair, TextPairsError, is_text_pairs, read_text_pairs};
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer};
 pub use words::TextForm;
