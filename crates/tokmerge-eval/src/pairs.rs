@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use tokmerge_data::text::{TextError, TokenIds, check_text};
+use tokmerge_data::way_out;
 use tokmerge_merge::Reduction;
 use tokmerge_metrics::{CorrelationError, pearson, spearman};
 use tokmerge_models::{Batch, Convention, Model, NotFinite};
@@ -25,7 +26,7 @@ pub struct SentencePair {
 #[non_exhaustive]
 pub enum PairsError {
     /// The file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), way_out(source))]
     Read {
         /// Which.
         path: PathBuf,

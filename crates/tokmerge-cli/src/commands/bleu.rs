@@ -1,7 +1,7 @@
 //! `tokmerge bleu`.
 
 use crate::output;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::metrics::{Bleu, ChrF, Tokenizer, lines};
 use tokmerge::text::{check_text, from_utf8};
+use tokmerge::way_out;
 
 #[derive(Args, Debug)]
 pub(crate) struct BleuArgs {
@@ -97,7 +98,7 @@ fn read(path: &Path) -> Result<String> {
                 io::stdin().lock().read_to_end(&mut bytes)?;
                 bytes
             }
-            false => std::fs::read(path)?,
+            false => std::fs::read(path).map_err(|error| anyhow!("{error}{}", way_out(&error)))?,
         };
         check_text(&bytes)?;
         Ok(from_utf8(&bytes)?.to_owned())

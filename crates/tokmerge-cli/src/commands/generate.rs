@@ -2,7 +2,7 @@
 
 use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, beams, bind};
 use crate::output;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde_json::json;
 use std::io::{BufRead, stdin};
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use tokmerge::metrics::{Bleu, ChrF};
 use tokmerge::text::{Lines, TextError, TextProcessor, TokenIds, read_lines};
-use tokmerge::{GenerateOptions, Model, MostTokens, Reduction, Stopping};
+use tokmerge::{GenerateOptions, Model, MostTokens, Reduction, Stopping, way_out};
 
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
@@ -111,7 +111,7 @@ fn read(args: &GenerateArgs, processor: &TextProcessor) -> Result<(Vec<Source>, 
                 match tokens {
                     Ok((tokens, text)) => sources.push(Source { key, text, tokens }),
                     Err(error) => {
-                        output::error(&anyhow::anyhow!("{key}: {error}"));
+                        output::error(&anyhow!("{key}: {error}"));
                         code = ExitCode::FAILURE;
                     }
                 }
@@ -121,7 +121,8 @@ fn read(args: &GenerateArgs, processor: &TextProcessor) -> Result<(Vec<Source>, 
         if path == Path::new("-") {
             take(Lines::open(Box::new(stdin().lock()) as Box<dyn BufRead>).context("standard input (-)")?)?;
         } else {
-            take(read_lines(path).with_context(|| shown.to_string())?.boxed())?;
+            let lines = read_lines(path).map_err(|error| anyhow!("{shown}: {error}{}", way_out(&error)));
+            take(lines?.boxed())?;
         }
     }
     Ok((sources, code))

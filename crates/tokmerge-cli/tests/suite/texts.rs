@@ -90,6 +90,14 @@ fn a_file_that_is_no_text_is_refused_in_one_line() {
     for command in [format!("embed latin.txt {bert}"), format!("generate latin.txt {t5}")] {
         desk.run(&command).fails(&["latin.txt: it is not UTF-8", "save it as UTF-8"]);
     }
+    desk.write("other.txt", "a text\n");
+    for command in [
+        format!("generate gone.txt {t5}"),
+        "bleu gone.txt other.txt".to_owned(),
+        format!("eval gone.csv {bert}"),
+    ] {
+        desk.run(&command).fails(&["gone.", "check the path"]);
+    }
     desk.run(&format!("embed --files gone.txt {bert}"))
         .fails(&["gone.txt: there is no such file", "check the path"]);
 }

@@ -27,7 +27,7 @@ impl fmt::Display for Place {
 #[non_exhaustive]
 pub enum QuestionListError {
     /// The list could not be read.
-    #[error("{}: cannot be read as a list of questions: {source}", path.display())]
+    #[error("{}: cannot be read as a list of questions: {source}{}", path.display(), crate::way_out(source))]
     Io {
         /// The list.
         path: PathBuf,

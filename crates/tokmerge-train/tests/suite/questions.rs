@@ -304,9 +304,19 @@ fn parts_begin_with_the_weights_of_other_models() {
     assert_eq!(begun(&vilt, "", &image), 30);
     let shown = opened(&vilt).processor().to_string();
     assert!(shown.contains("shorter side 32") && shown.contains("patches of 8x8"), "{shown}");
+    let nowhere = dir.path().join("nowhere");
     for (text, said) in [
         (whole("name = \"vilt_b32\"", &[("tower", &tower)]), "the model has no such part; it has image"),
-        (whole("name = \"vilt_b32\"", &[("image", &t5)]), "it is no Vision Transformer"),
+        (whole("name = \"vilt_b32\"", &[("image", &t5)]), "it is no Vision Transformer; give a plain one"),
+        (whole("name = \"pali_tiny\"", &[("tower", &nowhere)]), "model.parts.tower = \"local-dir:"),
+        (
+            vit("").replace("patch_size = 8", "patch_size = 64"),
+            "model.img_size and model.patch_size do not go together",
+        ),
+        (
+            whole("name = \"vilt_b32\"\npatch_size = 64", &[]),
+            "model.img_size and model.patch_size do not go together",
+        ),
         (
             whole("name = \"vilt_b32\"", &[("image", &tower)]),
             "its class token and its patches have no learned positions",
