@@ -205,7 +205,9 @@ pub enum MediaError {
     #[error(transparent)]
     Text(#[from] TextError),
     /// A picture alone, for a model that answers questions about it.
-    #[error("the model answers questions about pictures, and nothing is asked about this one; ask something")]
+    #[error(
+        "the model answers questions about pictures, and nothing is asked about this one; ask something, e.g. with `tokmerge ask`"
+    )]
     NothingAsked,
     /// A reader came upon what nobody had thought of.
     #[error(

@@ -81,6 +81,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let results = if args.train {
         // A model that writes learns from what it is to write.
         if !model.config().writes() {
+            if model.media() == Media::Text && model.classes() == 0 {
+                bail!(
+                    "{} writes nothing and knows no classes, so that there is nothing to train; leave --train out",
+                    model.name()
+                );
+            }
             model.require_head()?;
         } else if args.recompute != Recompute::Nothing {
             bail!(

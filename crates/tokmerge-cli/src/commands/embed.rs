@@ -1,7 +1,7 @@
 //! `tokmerge embed`.
 
 use crate::args::{
-    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size, bind,
+    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, Wanted, at_least_one, batch_of, batch_size, bind,
 };
 use crate::output;
 use anyhow::{Result, anyhow, bail};
@@ -113,6 +113,7 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
             methods.len()
         );
     }
+    args.model.refuse_without(Wanted::Vectors)?;
     let media = args.model.media();
     let sources = Sources {
         paths: args.sources.clone(),

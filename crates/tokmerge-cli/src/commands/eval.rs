@@ -3,8 +3,8 @@
 use super::eval_files::{Labelling, Outputs};
 use super::{eval_list, eval_pairs, eval_questions, eval_written};
 use crate::args::{
-    ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of,
-    batch_size, bind, must_exist,
+    ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, Wanted, at_least_one,
+    batch_of, batch_size, bind, must_exist,
 };
 use crate::output;
 use crate::progress::{Progress, note_left_out};
@@ -90,6 +90,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
             media.map_or("something else", Media::words)
         );
     }
+    args.model.refuse_without(Wanted::Classes)?;
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let (model, given) = args.classes.open_for(&args.model, &folder)?;

@@ -1,6 +1,8 @@
 //! `tokmerge generate`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, beams, bind};
+use crate::args::{
+    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, beams, bind, command_for,
+};
 use crate::output;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -68,7 +70,8 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     }
     let model = args.preprocess.apply(args.model.open()?)?;
     let Some(processor) = model.processor().text() else {
-        bail!("{} takes {}, and generate is for texts", model.name(), model.media().words());
+        let instead = command_for(model.media(), model.config());
+        bail!("{} takes {}, and generate is for texts; use {instead}", model.name(), model.media().words());
     };
     if processor.tokenizer().is_none() {
         bail!("{}: {}", model.name(), TextError::NoTokenizer);

@@ -251,6 +251,37 @@ fn texts_are_written_line_by_line() {
 }
 
 #[test]
+fn a_model_of_another_kind_is_refused_by_the_command_that_it_is_for() {
+    let names = ["text/bert", "text/t5", "text/vilt", "text/pali"].map(model);
+    let [Some(bert), Some(t5), Some(vilt), Some(pali)] = names else { return };
+    let desk = Desk::new();
+    desk.draw("photos/a/photo.png", 40, 30);
+    desk.write("texts.txt", "a text\n");
+    for (model, instead) in [(&bert, "embed"), (&t5, "generate"), (&vilt, "ask"), (&pali, "ask")] {
+        let instead = format!("use tokmerge {instead}");
+        for command in ["classify photos/a/photo.png", "eval photos/a"] {
+            // A model of questions looks for a list of them.
+            if command.starts_with("classify") || instead != "use tokmerge ask" {
+                desk.run(&format!("{command} {model}")).fails(&[&instead]);
+            }
+        }
+    }
+    for model in [&vilt, &pali] {
+        for command in [
+            "embed photos",
+            "few-shot photos",
+            "tune photos --min-agreement 99",
+            "viz photos/a/photo.png --merge tome:r=1 -o a.png",
+        ] {
+            desk.run(&format!("{command} {model}")).fails(&["asks for a question", "use tokmerge ask"]);
+        }
+        desk.run(&format!("generate texts.txt {model}"))
+            .fails(&["generate is for texts", "use tokmerge ask"]);
+    }
+    desk.run(&format!("bench --train {bert}")).fails(&["nothing to train", "leave --train out"]);
+}
+
+#[test]
 fn mistakes_with_tokenizers_are_one_line() {
     let Some(material) = material() else { return };
     let (bert, t5) = (material.join("text/bert"), material.join("text/t5"));
