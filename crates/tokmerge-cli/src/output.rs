@@ -38,11 +38,12 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 42] = [
+const SETTINGS: [&str; 43] = [
     "batch_size",
     "beams",
     "class_order",
     "column",
+    "crop_mode",
     "crop_pct",
     "dense",
     "dtype",

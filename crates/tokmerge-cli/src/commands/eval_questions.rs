@@ -16,6 +16,7 @@ use tokmerge::{
 };
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
+    args.refuse_folders()?;
     if args.classes.are_named() {
         bail!(
             "answers are no classes of images and texts; leave --classes and --classes-from out, or use --labels"

@@ -1,7 +1,8 @@
 //! `tokmerge generate`.
 
 use crate::args::{
-    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, beams, bind, command_for,
+    Given, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, beams, bind,
+    command_for,
 };
 use crate::output;
 use anyhow::{Context, Result, anyhow, bail};
@@ -17,6 +18,8 @@ use tokmerge::{GenerateOptions, Model, MostTokens, Reduction, Stopping, way_out}
 
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) given: Given,
     /// Files with one text a line; - reads them from standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
@@ -68,6 +71,11 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     if !args.length_penalty.is_finite() {
         bail!("--length-penalty is {}, and a finite number is needed", args.length_penalty);
     }
+    if args.beams == 1 {
+        let rule = "is for several beams, and --beams is 1 (give 2 or more)";
+        args.given.refuse(&["length_penalty", "early_stopping"], rule)?;
+    }
+    args.given.refuse(&["convention"], "is for operations, which generate does not count")?;
     let model = args.preprocess.apply(args.model.open()?)?;
     let Some(processor) = model.processor().text() else {
         let instead = command_for(model.media(), model.config());

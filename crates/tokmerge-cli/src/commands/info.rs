@@ -63,6 +63,9 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
         ModelOptions { img_size: args.img_size, weights: Weights::Random, ..ModelOptions::new(&model) };
     let mut architecture = describe_with_progress(&options, &Downloads::default())?.architecture;
     if let Some(classes) = args.num_classes {
+        if architecture.config.writes() {
+            bail!("--num-classes is {classes}, and {model} writes texts and has no classes; leave it out");
+        }
         architecture.config = architecture.config.with_num_classes(classes);
         architecture.config.check().map_err(|reason| anyhow!("--num-classes {classes}: {reason}"))?;
     }

@@ -251,6 +251,53 @@ fn texts_are_written_line_by_line() {
 }
 
 #[test]
+fn flags_that_would_do_nothing_are_refused() {
+    let names = ["text/bert", "text/t5", "text/vilt"].map(model);
+    let [Some(bert), Some(t5), Some(vilt)] = names else { return };
+    let desk = Desk::new();
+    desk.draw("photo.png", 40, 30);
+    desk.write("texts.txt", "a text\n");
+    desk.write("pairs.csv", "sentence1,sentence2,score\na cat,the dog,1\na dog,a house,2\na cat,b,3\n");
+    desk.write("pairs.tsv", "a cat\tthe dog\n");
+    for flag in
+        ["--labels l.tsv", "--classes a,b", "--template x{}", "--class-order plain", "--results-file r.csv"]
+    {
+        let name = flag.split(' ').next().expect("a flag");
+        for command in [format!("eval pairs.csv {bert}"), format!("eval pairs.tsv {t5}")] {
+            desk.run(&format!("{command} {flag}")).fails(&[name, "is for classes", "leave it out"]);
+        }
+    }
+    for flag in ["--decode exact", "--no-exif", "--max-pixels 100000000", "--max-seconds 9"] {
+        let name = flag.split(' ').next().expect("a flag");
+        for command in [
+            format!("embed texts.txt {bert}"),
+            format!("generate texts.txt {t5}"),
+            format!("eval pairs.csv {bert}"),
+        ] {
+            desk.run(&format!("{command} {flag}")).fails(&[name, "takes texts", "leave it out"]);
+        }
+    }
+    let ask = format!("ask photo.png what? {vilt}");
+    desk.run(&format!("{ask} --max-seconds 9")).fails(&["--max-seconds is for sounds and clips"]);
+    desk.run(&format!("{ask} --crop-pct 0.9")).fails(&["--crop-pct is given", "a size of its own"]);
+    desk.run(&format!("{ask} --crop-mode squash")).fails(&["--crop-mode is given", "a size of its own"]);
+    for flag in ["--length-penalty 1", "--early-stopping"] {
+        let name = flag.split(' ').next().expect("a flag");
+        desk.run(&format!("generate texts.txt {t5} {flag}")).fails(&[name, "--beams is 1"]);
+    }
+    desk.run(&format!("generate texts.txt {t5} --convention macs"))
+        .fails(&["--convention", "does not count"]);
+    desk.run("info t5_v1_1_small --num-classes 7").fails(&["--num-classes is 7", "has no classes"]);
+    for kind in ["--questions", "--sentences"] {
+        desk.run(&format!("scenes drawn {kind} --frames 8")).misused(&["--frames"]);
+    }
+    // What nobody gave is no mistake, and what the environment says is for other commands.
+    let elsewhere = Desk::new().with("TOKMERGE_LABELS", "labels.tsv");
+    elsewhere.write("pairs.csv", std::fs::read(desk.path("pairs.csv")).expect("it was written"));
+    elsewhere.run(&format!("eval pairs.csv {bert}")).ok();
+}
+
+#[test]
 fn a_model_of_another_kind_is_refused_by_the_command_that_it_is_for() {
     let names = ["text/bert", "text/t5", "text/vilt", "text/pali"].map(model);
     let [Some(bert), Some(t5), Some(vilt), Some(pali)] = names else { return };

@@ -105,6 +105,7 @@ fn what_is_no_list_of_questions_is_refused_in_one_line() {
         ("data.train=\"scenes:10\"", "scenes:10"),
         ("regularisation.flip=0.5", "regularisation.flip is a setting of"),
         ("data.max_tokens=2", "`max_tokens` is 2"),
+        ("data.class_order=\"plain\"", "data.class_order is a setting of images"),
         ("train.frozen=[\"towr\"]", "train.frozen names towr"),
         ("data.val=\"nothing\"", "nothing"),
     ] {
