@@ -90,6 +90,8 @@ pub(crate) enum Measure {
     Classes,
     /// How high the right classes stand, of any number of them.
     Lists,
+    /// How many questions are answered rightly, or how far.
+    Answers,
     /// How near texts come to what is to be written.
     Texts,
 }
@@ -306,6 +308,7 @@ impl Data {
         match self.train {
             Source::List { .. } => Measure::Lists,
             Source::Pairs { .. } | Source::Sentences { .. } => Measure::Texts,
+            Source::QuestionList { .. } | Source::Questions { .. } => Measure::Answers,
             _ => Measure::Classes,
         }
     }

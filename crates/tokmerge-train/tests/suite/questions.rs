@@ -294,6 +294,8 @@ fn parts_begin_with_the_weights_of_other_models() {
     // What is frozen says what everything began with.
     let run = made("pali", &format!("{pali}frozen = [\"tower\", \"text\"]\n"));
     assert_eq!((begun(&run, "tower.", &tower), begun(&run, "text.", &t5)), (28, 38));
+    let table = std::fs::read_to_string(run.join("validation.csv")).expect("a table");
+    assert!(table.starts_with("step,epoch,weights,merge,accuracy,questions,gmacs,mean_tokens\n"), "{table}");
     let model = opened(&run);
     let colours = model.processor().to_string();
     assert!(colours.contains("mean [0.1, 0.2, 0.3]") && colours.contains("std [0.5, 0.6, 0.7]"), "{colours}");
