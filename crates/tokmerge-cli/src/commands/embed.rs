@@ -24,7 +24,7 @@ pub(crate) struct EmbedArgs {
     /// tables with a column of them; - reads one from standard input. Of texts files with one a line; - reads such lines
     #[arg(required_unless_present = "files", value_name = "SOURCE")]
     pub(crate) sources: Vec<PathBuf>,
-    /// A file with paths of images, one a line
+    /// A file with paths of what the model takes, one a line
     #[arg(long, value_name = "LIST")]
     pub(crate) files: Option<PathBuf>,
     /// Column of images in Parquet tables [default: image, or the only one of its type]
@@ -39,7 +39,7 @@ pub(crate) struct EmbedArgs {
     /// Items per forward pass [default: 32, of clips 1]
     #[arg(short, long, value_name = "N", value_parser = batch_size)]
     pub(crate) batch_size: Option<usize>,
-    /// Threads that read and decode images [default: the number of computing threads]
+    /// Threads that read and decode files [default: the number of computing threads]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) workers: Option<usize>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) struct WriteArgs {
     /// norm, brought back to where they merged from
     #[arg(long, requires = "output")]
     pub(crate) dense: bool,
-    /// Images per part: at most so many are embedded again after a run was killed
+    /// Items per part: at most this many are embedded again after a run was killed
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = at_least_one, requires = "output")]
     pub(crate) shard_size: usize,
     /// Do only part I of every N parts, for several processes on one output: 0/2 and 1/2

@@ -393,6 +393,17 @@ fn info_counts_encoder_and_decoder() {
 }
 
 #[test]
+fn what_is_counted_of_texts_is_called_texts() {
+    let desk = Desk::new();
+    let info = "info t5_v1_1_small --training --images 1000 --epochs 2 --merge atm:theta=0.9";
+    let said = desk.run(info).ok().out;
+    for part in ["training: 1000 texts, 2 epochs", "as the texts allow", "as the text allows, above"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("image"), "{said}");
+}
+
+#[test]
 fn a_model_that_learned_to_translate_translates_and_is_judged() {
     let desk = Desk::new();
     let run = desk.run("scenes val.tsv --sentences --images 9").ok();
