@@ -564,6 +564,17 @@ mod tests {
     }
 
     #[test]
+    fn crops_are_refused_where_pictures_keep_their_sizes() {
+        let naflex = Processor::from(NaflexPreprocess::default());
+        assert_eq!(naflex.with(&PreprocessOverrides::default()).unwrap(), naflex);
+        let crop = PreprocessOverrides { crop_pct: Some(0.9), ..PreprocessOverrides::default() };
+        let message = naflex.with(&crop).unwrap_err().to_string();
+        assert!(message.contains("`crop_pct` is given") && message.contains("leave it out"), "{message}");
+        let mean = PreprocessOverrides { mean: Some(vec![0.5]), ..PreprocessOverrides::default() };
+        assert!(naflex.with(&mean).is_ok());
+    }
+
+    #[test]
     fn what_was_prepared_for_another_model_is_refused() {
         let sounds = Processor::from(SoundProcessor::keyword_transformer());
         let mut values = vec![1.0];

@@ -431,11 +431,12 @@ fn print(
     setting: &report::Setting,
 ) -> Result<()> {
     output::line(format!(
-        "{}, {}, {} measurements on {} images",
+        "{}, {}, {} measurements on {} {}",
         setting.model,
         setting.dtype,
         outcome.points.len(),
-        outcome.search_images
+        outcome.search_images,
+        media.words()
     ))?;
     let (header, mut rows) = report::front_table(outcome, setting);
     // Specs are of very different lengths: to the left, as the first column is.
