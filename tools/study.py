@@ -55,7 +55,7 @@ QUESTIONS = {
     "make": ["--questions", "--images"],
     "items": 2800,
     "timed": {"data.train": '"questions:640"'},
-    "score": "top1",
+    "score": "accuracy",
     "shown": "accuracy %",
     "ways": VILT,
 }
@@ -64,7 +64,7 @@ QUESTIONS = {
 EASY = {
     "recipe": "recipes/easy_vqa.toml",
     "changes": {},
-    "score": "top1",
+    "score": "accuracy",
     "shown": "accuracy %",
     "ways": VILT,
 }
@@ -77,7 +77,7 @@ ANSWERS = {
     },
     "recipe": "recipes/finetune-answers.toml",
     "changes": {},
-    "score": "top1",
+    "score": "accuracy",
     "shown": "accuracy %",
     "ways": {
         "full": {"merge": "none"},

@@ -41,7 +41,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Judge texts by references: BLEU and chrF as sacrebleu has them
     Bleu(BleuArgs),
-    /// Measure accuracy on a folder of images, sounds or clips, or on scored pairs of sentences, with and without merging
+    /// Measure accuracy with and without merging: on a folder of images, sounds or clips, a list of files or of questions about
+    /// pictures, scored pairs of sentences, or texts with what is to be written of them
     Eval(EvalArgs),
     /// Few-shot accuracy of a model's features, with a linear head fitted in closed form
     FewShot(FewShotArgs),
@@ -52,11 +53,12 @@ pub(crate) enum Command {
     Analyze(AnalyzeCommand),
     /// Find the merging that saves the most at a given loss, or loses the least at a given cost
     Tune(TuneArgs),
-    /// Train a model on a folder of images, following a recipe
+    /// Train a model on images, sounds, clips, texts or questions about pictures, following a recipe
     Train(TrainArgs),
     /// Fine-tune a model from existing weights, following a recipe
     Finetune(TrainArgs),
-    /// Generate a labelled data set of drawn pictures, one folder per class, to train and measure on
+    /// Generate a data set to train and measure on: drawn pictures or clips, one folder per class, questions about pictures, or
+    /// sentences
     Scenes(ScenesArgs),
     /// Show merging at work on generated pictures; needs no files and no network
     Demo(DemoArgs),

@@ -38,11 +38,12 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 42] = [
+const SETTINGS: [&str; 43] = [
     "batch_size",
     "beams",
     "class_order",
     "column",
+    "crop_mode",
     "crop_pct",
     "dense",
     "dtype",
@@ -108,6 +109,21 @@ pub(crate) fn note_fresh_weights(model: &Model, method: &Method) {
             model.name()
         ));
     }
+}
+
+/// Says how many texts or questions are too long for a model.
+pub(crate) fn note_cut(model: &Model, all: usize, cut: usize) {
+    let Some(texts) = model.processor().words().filter(|_| cut > 0) else { return };
+    let (most, room) = (texts.max_tokens(), texts.room());
+    let more = match model.media() {
+        Media::Text if most < room => format!("; --max-tokens takes up to {room}"),
+        _ => String::new(),
+    };
+    note(format!(
+        "note: the end of {cut} of {all} {} is left out, since {} reads {most} tokens of each{more}",
+        model.media().words(),
+        model.name()
+    ));
 }
 
 /// Prints an error with its causes in one line.

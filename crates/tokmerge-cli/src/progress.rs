@@ -207,6 +207,7 @@ pub(crate) fn note_left_out(folder: &ClassFolder, dir: &Path) {
 /// How training goes: steps, loss, speed, time left, and the last validation.
 pub(crate) struct TrainProgress {
     bar: ProgressBar,
+    media: Media,
     epochs: usize,
     /// Smoothed, so that it can be read.
     loss: Option<f64>,
@@ -215,20 +216,29 @@ pub(crate) struct TrainProgress {
 }
 
 impl TrainProgress {
-    pub(crate) fn new(done: usize, steps: usize, epochs: usize) -> Self {
+    pub(crate) fn new(media: Media, done: usize, steps: usize, epochs: usize) -> Self {
         let style = ProgressStyle::with_template("{bar:20} step {pos}/{len}, {msg} ({eta} left)");
         let bar = ProgressBar::new(steps as u64);
         let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
         bar.set_position(done as u64);
         bar.reset_eta();
-        Self { bar, epochs, loss: None, validated: String::new(), failures: 0 }
+        Self { bar, media, epochs, loss: None, validated: String::new(), failures: 0 }
     }
 
     /// Takes the bar away.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
         if self.failures > NAMED_FAILURES {
-            output::note(format!("warning: {} images could not be read in all", self.failures));
+            let words = self.media.words();
+            output::note(format!("warning: {} {words} could not be read in all", self.failures));
+        }
+    }
+
+    /// Names what could not be read, up to a number, and what comes of that.
+    fn failed(&mut self, reason: &str, then: &str) {
+        self.failures += 1;
+        if self.failures <= NAMED_FAILURES {
+            self.note(&format!("warning: {reason}; {then}"));
         }
     }
 
@@ -246,21 +256,24 @@ impl train::Observer for TrainProgress {
                 self.loss = Some(smooth);
                 self.bar.set_position(step as u64);
                 self.bar.set_message(format!(
-                    "epoch {epoch}/{}, loss {smooth:.3}, {images_per_second:.1} img/s{}",
-                    self.epochs, self.validated
+                    "epoch {epoch}/{}, loss {smooth:.3}, {images_per_second:.1} {}{}",
+                    self.epochs,
+                    output::per_second(self.media),
+                    self.validated
                 ));
             }
             Event::Unreadable(reason) => {
-                self.failures += 1;
-                if self.failures <= NAMED_FAILURES {
-                    self.note(&format!("warning: {reason}; another image takes its place"));
-                }
+                self.failed(reason, &format!("another {} takes its place", self.media.word()));
             }
+            Event::LeftOut(reason) => self.failed(reason, "it is left out of validations"),
             Event::Validated(validation) => {
                 let results = validation.accuracies.iter();
                 let shown = results.map(|accuracy| {
-                    let percent = accuracy.top1.or(accuracy.mean_average_precision);
-                    format!("{} {:.1} %", accuracy.merge, percent.unwrap_or(0.0))
+                    let percent = accuracy.top1.or(accuracy.mean_average_precision).unwrap_or(0.0);
+                    match accuracy.bleu {
+                        Some(bleu) => format!("{} BLEU {bleu:.1}", accuracy.merge),
+                        None => format!("{} {percent:.1} %", accuracy.merge),
+                    }
                 });
                 let shown = shown.collect::<Vec<_>>().join(", ");
                 let loss = self.loss.map_or_else(String::new, |loss| format!(", loss {loss:.3}"));

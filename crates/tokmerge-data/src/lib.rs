@@ -74,5 +74,6 @@ pub use processor::ImageProcessor;
 pub use question::{Asked, Question, QuestionProcessor};
 pub use question_list::{ListedQuestion, Place, QuestionList, QuestionListError, QuestionListForm};
 pub use resample::{Interpolation, resize};
+pub use shown::way_out;
 pub use transform::{Preprocess, PreprocessError};
 pub use vilt::ViltPreprocess;

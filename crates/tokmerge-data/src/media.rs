@@ -205,7 +205,9 @@ pub enum MediaError {
     #[error(transparent)]
     Text(#[from] TextError),
     /// A picture alone, for a model that answers questions about it.
-    #[error("the model answers questions about pictures, and nothing is asked about this one; ask something")]
+    #[error(
+        "the model answers questions about pictures, and nothing is asked about this one; ask something, e.g. with `tokmerge ask`"
+    )]
     NothingAsked,
     /// A reader came upon what nobody had thought of.
     #[error(
@@ -439,9 +441,8 @@ impl Processor {
                 Ok(Prepared::Clip(opened.map_err(ClipError::without_file)?))
             }
             Self::Text(processor) => {
-                let not_utf8 = |byte| TextError::Utf8 { line: 1, byte };
-                let text = std::str::from_utf8(&bytes).map_err(|error| not_utf8(error.valid_up_to() + 1))?;
-                Ok(Prepared::Text(processor.encode(text)?))
+                text::check_text(&bytes)?;
+                Ok(Prepared::Text(processor.encode(text::from_utf8(&bytes)?)?))
             }
             Self::Question(_) => Err(MediaError::NothingAsked),
         }
@@ -560,6 +561,17 @@ mod tests {
         let crop = PreprocessOverrides { crop_pct: Some(0.9), ..PreprocessOverrides::default() };
         let message = sounds.with(&crop).unwrap_err().to_string();
         assert!(message.contains("crop_pct") && message.contains("sounds"), "{message}");
+    }
+
+    #[test]
+    fn crops_are_refused_where_pictures_keep_their_sizes() {
+        let naflex = Processor::from(NaflexPreprocess::default());
+        assert_eq!(naflex.with(&PreprocessOverrides::default()).unwrap(), naflex);
+        let crop = PreprocessOverrides { crop_pct: Some(0.9), ..PreprocessOverrides::default() };
+        let message = naflex.with(&crop).unwrap_err().to_string();
+        assert!(message.contains("`crop_pct` is given") && message.contains("leave it out"), "{message}");
+        let mean = PreprocessOverrides { mean: Some(vec![0.5]), ..PreprocessOverrides::default() };
+        assert!(naflex.with(&mean).is_ok());
     }
 
     #[test]

@@ -27,6 +27,11 @@ pub struct PreprocessOverrides {
 }
 
 impl PreprocessOverrides {
+    /// The name of the first setting of crops that is given.
+    pub(crate) fn of_crops(&self) -> Option<&'static str> {
+        self.first().filter(|setting| ["crop_pct", "crop_mode"].contains(setting))
+    }
+
     /// The name of the first setting that is given.
     pub(crate) fn first(&self) -> Option<&'static str> {
         let given = [

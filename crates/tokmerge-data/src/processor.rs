@@ -58,6 +58,9 @@ impl ImageProcessor {
     /// # Errors
     /// When the result makes no sense, or a setting is one of crops and pictures keep their own sizes.
     pub fn with(&self, overrides: &PreprocessOverrides) -> Result<Self, PreprocessError> {
+        if let (Self::Naflex(_) | Self::Vilt(_), Some(setting)) = (self, overrides.of_crops()) {
+            return Err(PreprocessError::OwnSizes { setting });
+        }
         Ok(match self {
             Self::Fixed(preprocess) => preprocess.with(overrides)?.into(),
             Self::Naflex(own) => {

@@ -30,7 +30,8 @@ impl QuestionProcessor {
     /// # Errors
     /// When there is no tokenizer, or nothing of the question is left.
     pub fn question(&self, text: &str) -> Result<Question, TextError> {
-        Ok(Question { tokens: self.text.encode(text)?, is_cut: self.text.cuts(text)? })
+        let tokens = self.text.encode(text)?;
+        Ok(Question { is_cut: tokens.is_cut, tokens })
     }
 
     /// The same with pictures whose longer side is at most so many pixels.

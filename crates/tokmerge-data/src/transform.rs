@@ -113,6 +113,14 @@ pub enum PreprocessError {
         /// What the model takes.
         media: &'static str,
     },
+    /// A setting of crops, where pictures keep their own sizes.
+    #[error(
+        "`{setting}` is given, and the model takes every image at a size of its own, whole; leave it out"
+    )]
+    OwnSizes {
+        /// The setting.
+        setting: &'static str,
+    },
     /// A setting of pictures that keep their own sizes, where all have one.
     #[error("`{setting}` is {value}, and the model takes all images at one size; leave it out")]
     OneSize {

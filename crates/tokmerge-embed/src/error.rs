@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use tokmerge_checkpoint::{LockError, shortened};
+use tokmerge_data::text::TextError;
 use tokmerge_data::{DatasetError, Media};
 use tokmerge_models::NotFinite;
 
@@ -11,7 +12,7 @@ use tokmerge_models::NotFinite;
 #[non_exhaustive]
 pub enum EmbedError {
     /// A source that is not there.
-    #[error("{}: there is no such file or folder", path.display())]
+    #[error("{}: there is no such file or folder; check the path", path.display())]
     Missing {
         /// The source.
         path: PathBuf,
@@ -34,6 +35,14 @@ pub enum EmbedError {
         /// The source.
         path: PathBuf,
     },
+    /// A file of something else, where the model takes texts.
+    #[error("{}: {source}", path.display())]
+    NoTexts {
+        /// The source.
+        path: PathBuf,
+        /// What tells it from texts.
+        source: TextError,
+    },
     /// A compressed archive.
     #[error("{}: is a compressed archive, and a member can only be found in a plain one; unpack it to .tar first", path.display())]
     Compressed {
@@ -41,7 +50,7 @@ pub enum EmbedError {
         path: PathBuf,
     },
     /// There is nothing to embed.
-    #[error("{sources}: no {} there; looked for files ending in .{}", media.words(), media.extensions().join(", ."))]
+    #[error("{sources}: no {} there; {}", media.words(), looked_for(*media))]
     Empty {
         /// What was looked for.
         media: Media,
@@ -186,6 +195,14 @@ impl EmbedError {
     /// Vectors that cannot be understood.
     pub(crate) fn vectors(path: &Path, reason: impl ToString) -> Self {
         Self::Vectors { path: path.to_owned(), reason: one_line(&reason.to_string()) }
+    }
+}
+
+/// Where something would have been found.
+fn looked_for(media: Media) -> String {
+    match media {
+        Media::Text => "write one a line".to_owned(),
+        _ => format!("looked for files ending in .{}; give others", media.extensions().join(", .")),
     }
 }
 

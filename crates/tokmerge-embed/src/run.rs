@@ -22,6 +22,9 @@ pub trait Observer {
 
     /// An image could not be read.
     fn failed(&mut self, failure: &Failure);
+
+    /// The ends of some texts are left out, since the model has no room for them.
+    fn cut(&mut self, _texts: usize) {}
 }
 
 /// Embeds images and writes their vectors. What an earlier run of the same settings has done is not done again.
@@ -144,6 +147,10 @@ impl Run<'_> {
             if taken == 0 {
                 let reason = "a thread that reads images has ended";
                 return Err(EmbedError::Thread(std::io::Error::other(reason)));
+            }
+            let cut = filled.cut();
+            if cut > 0 {
+                self.observer.cut(cut);
             }
             let Filled { batch, keys, broken } = filled;
             for (place, key, reason) in broken {

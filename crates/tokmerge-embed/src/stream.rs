@@ -70,6 +70,12 @@ impl Filled {
         self.keys.len() + self.broken.len()
     }
 
+    /// Texts whose end is left out, since the model has no room for it.
+    #[must_use]
+    pub fn cut(&self) -> usize {
+        self.batch.texts.iter().filter(|tokens| tokens.is_cut).count()
+    }
+
     /// Takes images until the batch holds `size`, or `most` were taken, or there are no more.
     pub fn take(
         images: &mut impl Iterator<Item = Loaded>,

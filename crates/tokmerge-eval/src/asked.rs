@@ -40,7 +40,13 @@ pub(crate) fn each_asked<E: From<EvalError>>(
     observer: &mut dyn Observer,
     mut ask: impl FnMut(AskedBatch, &mut dyn Observer) -> Result<(), E>,
 ) -> Result<(), E> {
-    let (runs, samples) = runs(list);
+    let runs: Vec<Range<usize>> = list.runs().collect();
+    // The label of a picture is the place of its run.
+    let sample = |(index, run): (usize, &Range<usize>)| {
+        let path = list.picture_of(&list.questions()[run.start]).to_owned();
+        Sample { path, label: Some(index) }
+    };
+    let samples = runs.iter().enumerate().map(sample).collect();
     let values_of_patch = match &processor.picture {
         ImageProcessor::Vilt(picture) => 3 * picture.patch_size * picture.patch_size,
         _ => 0,
@@ -68,19 +74,6 @@ pub(crate) fn each_asked<E: From<EvalError>>(
         true => Ok(()),
         false => ask(pending, observer),
     }
-}
-
-/// Runs of consecutive questions about one picture, and a sample for each whose label is its place among them.
-fn runs(list: &QuestionList) -> (Vec<Range<usize>>, Vec<Sample>) {
-    let (mut runs, mut samples): (Vec<Range<usize>>, Vec<Sample>) = (Vec::new(), Vec::new());
-    let mut start = 0;
-    for run in list.questions().chunk_by(|one, next| one.picture == next.picture) {
-        let path = list.picture_of(&run[0]).to_owned();
-        samples.push(Sample { path, label: Some(runs.len()) });
-        runs.push(start..start + run.len());
-        start += run.len();
-    }
-    (runs, samples)
 }
 
 /// The questions as the model takes them; a text that is asked often is read once.

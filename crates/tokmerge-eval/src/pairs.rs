@@ -4,9 +4,10 @@ use crate::cosine::cosine;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use tokmerge_data::text::TextError;
+use tokmerge_data::text::{TextError, TokenIds, check_text};
+use tokmerge_data::way_out;
 use tokmerge_merge::Reduction;
 use tokmerge_metrics::{CorrelationError, pearson, spearman};
 use tokmerge_models::{Batch, Convention, Model, NotFinite};
@@ -25,7 +26,7 @@ pub struct SentencePair {
 #[non_exhaustive]
 pub enum PairsError {
     /// The file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), way_out(source))]
     Read {
         /// Which.
         path: PathBuf,
@@ -81,6 +82,10 @@ pub struct PairsAccuracy {
     pub merge: String,
     /// Pairs.
     pub pairs: usize,
+    /// Distinct sentences of them.
+    pub sentences: usize,
+    /// Those whose end is left out, since the model has no room for it.
+    pub cut_sentences: usize,
     /// Rank correlation of cosines and scores, times 100.
     pub spearman: f64,
     /// Its 95 % interval, by Fisher's transformation.
@@ -104,7 +109,9 @@ pub struct PairsAccuracy {
 pub fn read_pairs(path: &Path) -> Result<Vec<SentencePair>, PairsError> {
     let read = |source| PairsError::Read { path: path.to_owned(), source };
     let mut first = String::new();
-    BufReader::new(File::open(path).map_err(read)?).read_line(&mut first).map_err(read)?;
+    let mut file = BufReader::new(File::open(path).map_err(read)?);
+    check_text(file.fill_buf().map_err(read)?).map_err(|error| read(io::Error::other(error)))?;
+    file.read_line(&mut first).map_err(read)?;
     let fields: Vec<&str> = first.trim_end().split('\t').collect();
     let own = fields.len() >= 7 && fields[4].parse::<f64>().is_ok();
     let tabs = fields.len() > 1;
@@ -157,7 +164,7 @@ pub fn evaluate_pairs(
 ) -> Result<Vec<PairsAccuracy>, PairsError> {
     let media = model.media().words();
     let processor = model.processor().text().ok_or(PairsError::NoTexts { media })?;
-    let (mut places, mut texts, mut ends) = (HashMap::new(), Vec::new(), Vec::new());
+    let (mut places, mut texts, mut ends) = (HashMap::new(), Vec::<TokenIds>::new(), Vec::new());
     for (index, pair) in pairs.iter().enumerate() {
         for sentence in &pair.sentences {
             let place = match places.get(sentence.as_str()) {
@@ -172,6 +179,7 @@ pub fn evaluate_pairs(
             ends.push(place);
         }
     }
+    let cut_sentences = texts.iter().filter(|tokens| tokens.is_cut).count();
     let scores: Vec<f64> = pairs.iter().map(|pair| pair.score).collect();
     let mut found: Vec<PairsAccuracy> = Vec::new();
     let mut first: Option<Vec<Vec<f32>>> = None;
@@ -196,6 +204,8 @@ pub fn evaluate_pairs(
         found.push(PairsAccuracy {
             merge: reduction.method().to_string(),
             pairs: pairs.len(),
+            sentences: texts.len(),
+            cut_sentences,
             spearman: 100.0 * rank,
             spearman_interval: (100.0 * low, 100.0 * high),
             pearson: 100.0 * pearson(&cosines, &scores)?,

@@ -55,6 +55,8 @@ pub struct WrittenAccuracy {
     pub merge: String,
     /// Texts.
     pub texts: usize,
+    /// Those whose end is not read, since the model has no room for it.
+    pub cut_texts: usize,
     /// BLEU of all texts.
     pub bleu: f64,
     /// chrF of all texts.
@@ -156,13 +158,14 @@ pub fn evaluate_written(
             processor.encode(&pair.source).map_err(|source| WrittenError::Text { pair: at + 1, source })
         })
         .collect::<Result<_, _>>()?;
+    let cut_texts = sources.iter().filter(|tokens| tokens.is_cut).count();
     let mut writing = Writing::new(model, reductions, options);
     for batch in sources.chunks(options.batch_size.max(1)) {
         writing.write(&Batch::from(&batch.to_vec()))?;
         observer.done(batch.len());
     }
     let targets: Vec<&str> = pairs.iter().map(|pair| pair.target.as_str()).collect();
-    writing.results(&targets)
+    writing.results(&targets, cut_texts)
 }
 
 /// What a method makes of questions that it answers in words.
@@ -272,7 +275,7 @@ impl<'a> Writing<'a> {
         100.0 * same.count() as f64 / tally.texts.len().max(1) as f64
     }
 
-    fn results(&self, targets: &[&str]) -> Result<Vec<WrittenAccuracy>, WrittenError> {
+    fn results(&self, targets: &[&str], cut_texts: usize) -> Result<Vec<WrittenAccuracy>, WrittenError> {
         let bleu = Bleu { tokenizer: self.options.tokenizer, ..Bleu::default() };
         let result = |(reduction, tally): (&Reduction, &Tally)| {
             let texts = tally.texts.len().max(1) as f64;
@@ -281,6 +284,7 @@ impl<'a> Writing<'a> {
             Ok(WrittenAccuracy {
                 merge: reduction.method().to_string(),
                 texts: tally.texts.len(),
+                cut_texts,
                 bleu: bleu.corpus(&tally.texts, &[targets])?.score,
                 chrf: ChrF::Characters.corpus(&tally.texts, &[targets])?.score,
                 exact: 100.0 * exact.count() as f64 / texts,

@@ -152,11 +152,11 @@ pub trait FamilyConfig {
     ///
     /// # Errors
     /// Says what is wrong with the model.
-    fn with_part(self, name: &str, model: &Config) -> Result<Self, String>
+    fn with_part(self, part: PartKind, model: &Config) -> Result<Self, String>
     where
         Self: Sized,
     {
-        let _ = (name, model);
+        let _ = (part, model);
         Err("the model is trained as a whole".to_owned())
     }
 
@@ -200,11 +200,34 @@ pub trait FamilyConfig {
     }
 }
 
+/// What a part of a model does in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartKind {
+    /// The tower of images in front of a language model.
+    Tower,
+    /// The language model.
+    Text,
+    /// What a model of pictures and words takes over of a model of images.
+    Image,
+}
+
+impl PartKind {
+    /// The name in recipes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tower => "tower",
+            Self::Text => "text",
+            Self::Image => "image",
+        }
+    }
+}
+
 /// A part of a model that is a model of another family, so that the weights of one can begin it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its name in recipes.
-    pub name: &'static str,
+    /// Which it is.
+    pub kind: PartKind,
     /// What the paths of its parameters begin with, in front of those that they have in the other model.
     pub prefix: &'static str,
     /// What these paths begin with behind the prefix; empty where all of the prefix is the part.
@@ -212,6 +235,12 @@ pub struct Part {
 }
 
 impl Part {
+    /// Its name in recipes.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
     /// The path that a parameter of the whole model has in the other one, if it is of this part.
     #[must_use]
     pub fn within<'p>(&self, path: &'p str) -> Option<&'p str> {

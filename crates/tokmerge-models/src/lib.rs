@@ -66,7 +66,9 @@ pub use families::vit::{
     AttentionPoolConfig, ClassToken, DistillationHead, HeadInput, NormPlace, Pool, PreLogits, Sizes, Vit,
     VitBlock, VitConfig, Wiring,
 };
-pub use family::{Family, FamilyConfig, Heads, ImageSizeError, Part, PoolOverride, Shape, ShapeOverrides};
+pub use family::{
+    Family, FamilyConfig, Heads, ImageSizeError, Part, PartKind, PoolOverride, Shape, ShapeOverrides,
+};
 pub use finite::NotFinite;
 pub use flops::{BlockCost, Convention, Cost, ExpertCost, HeadCost, JoiningCost, UnknownConvention, Work};
 pub use generate::{GenerateError, GenerateOptions, Generated, Hypothesis, MostTokens, Stopping};

@@ -1,7 +1,7 @@
 //! The list of families, and a network of any of them.
 
 use crate::experts::{ExpertsConfig, RouterTraining, Routing};
-use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Part, Shape, ShapeOverrides};
+use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Part, PartKind, Shape, ShapeOverrides};
 use crate::flops::{Convention, Cost, Work};
 use crate::input::{Input, InputShape};
 use crate::pass::{DropRates, Encoded, Output, Pass, encode, resume};
@@ -118,9 +118,9 @@ macro_rules! families {
             ///
             /// # Errors
             /// Says what is wrong with the model.
-            pub fn with_part(self, name: &str, model: &Self) -> Result<Self, String> {
+            pub fn with_part(self, part: PartKind, model: &Self) -> Result<Self, String> {
                 Ok(match self {
-                    $(Self::$family(config) => Self::$family(config.with_part(name, model)?),)+
+                    $(Self::$family(config) => Self::$family(config.with_part(part, model)?),)+
                 })
             }
 

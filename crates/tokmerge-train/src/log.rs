@@ -16,6 +16,10 @@ const VALIDATION_HEADING: [&str; 9] =
 const VALIDATION_HEADING_OF_LISTS: [&str; 8] =
     ["step", "epoch", "weights", "merge", "map", "images", "gmacs", "mean_tokens"];
 
+/// The same where questions are answered.
+const VALIDATION_HEADING_OF_ANSWERS: [&str; 8] =
+    ["step", "epoch", "weights", "merge", "accuracy", "questions", "gmacs", "mean_tokens"];
+
 /// The same where texts are to be written.
 const VALIDATION_HEADING_OF_TEXTS: [&str; 9] =
     ["step", "epoch", "weights", "merge", "bleu", "exact", "texts", "gmacs", "mean_tokens"];
@@ -37,6 +41,8 @@ pub(crate) struct StepRow {
 pub(crate) struct Log {
     steps: Table,
     validation: Table,
+    /// What its rows say.
+    measure: Measure,
     /// Steps after which validation is in the file.
     validated: Vec<usize>,
 }
@@ -48,11 +54,12 @@ impl Log {
         let heading: &[&str] = match measure {
             Measure::Classes => &VALIDATION_HEADING,
             Measure::Lists => &VALIDATION_HEADING_OF_LISTS,
+            Measure::Answers => &VALIDATION_HEADING_OF_ANSWERS,
             Measure::Texts => &VALIDATION_HEADING_OF_TEXTS,
         };
         let (steps, _) = Table::open(checkpoints, STEPS, &STEPS_HEADING, step)?;
         let (validation, validated) = Table::open(checkpoints, VALIDATION, heading, step)?;
-        Ok(Self { steps, validation, validated })
+        Ok(Self { steps, validation, measure, validated })
     }
 
     pub(crate) fn step(&mut self, row: &StepRow) -> Result<(), csv::Error> {
@@ -81,10 +88,11 @@ impl Log {
                 validation.of.name().to_owned(),
                 accuracy.merge.clone(),
             ];
-            match (accuracy.mean_average_precision, accuracy.bleu) {
-                (Some(precision), _) => row.push(percent(Some(precision))),
-                (None, Some(bleu)) => row.extend([percent(Some(bleu)), percent(accuracy.top1)]),
-                (None, None) => row.extend([percent(accuracy.top1), percent(accuracy.top5)]),
+            match self.measure {
+                Measure::Lists => row.push(percent(accuracy.mean_average_precision)),
+                Measure::Texts => row.extend([percent(accuracy.bleu), percent(accuracy.top1)]),
+                Measure::Answers => row.push(percent(accuracy.top1)),
+                Measure::Classes => row.extend([percent(accuracy.top1), percent(accuracy.top5)]),
             }
             row.extend([
                 accuracy.images.to_string(),

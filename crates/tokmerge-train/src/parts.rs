@@ -4,6 +4,7 @@ use crate::error::TrainError;
 use crate::recipe::Recipe;
 use burn::tensor::Device;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use tokmerge_checkpoint::Progress;
 use tokmerge_data::text::Tokenizer;
@@ -32,17 +33,25 @@ impl Parts {
         let known = architecture.config.parts();
         let side = picture_size(&architecture.processor);
         let open = |(name, model): (&String, &String)| {
-            let part = known.iter().find(|part| part.name == name).ok_or_else(|| unknown(name, known))?;
+            let part = known.iter().find(|part| part.name() == name).ok_or_else(|| unknown(name, known))?;
             let options = |img_size| ModelOptions {
                 weights: Weights::Pretrained,
                 img_size,
                 precision: recipe.train.dtype.precision(),
                 ..ModelOptions::new(model.clone())
             };
-            let described = describe_with_progress(&options(None), progress)?;
+            let wrong = |error: &dyn Display| {
+                TrainError::Data(format!(
+                    "model.parts.{name} = {model:?} cannot be opened ({error}); give a name, or local-dir: and a folder with a \
+                     config.json and weights"
+                ))
+            };
+            let described =
+                describe_with_progress(&options(None), progress).map_err(|error| wrong(&error))?;
             let is_of_images = described.architecture.processor.media() == Media::Image;
             let options = options(side.filter(|_| is_of_images));
-            Ok((*part, Model::open_with_progress(&options, device, progress)?))
+            let opened = Model::open_with_progress(&options, device, progress);
+            Ok((*part, opened.map_err(|error| wrong(&error))?))
         };
         let given: Vec<(Part, Model)> =
             recipe.model.parts.iter().map(open).collect::<Result<_, TrainError>>()?;
@@ -60,8 +69,8 @@ impl Parts {
     /// The shape of the whole, each part as its model is.
     pub(crate) fn shaped(&self, config: Config) -> Result<Config, TrainError> {
         self.given.iter().try_fold(config, |config, (part, model)| {
-            config.with_part(part.name, model.config()).map_err(|reason| {
-                TrainError::Data(format!("model.parts.{} is {}: {reason}", part.name, model.name()))
+            config.with_part(part.kind, model.config()).map_err(|reason| {
+                TrainError::Data(format!("model.parts.{} is {}: {reason}", part.name(), model.name()))
             })
         })
     }
@@ -80,7 +89,7 @@ impl Parts {
         let tokenizer = wanted.or_else(|| model.processor().tokenizer()).ok_or_else(|| {
             TrainError::Data(format!(
                 "model.parts.{} is {}, which has no tokenizer.json; give model.tokenizer",
-                part.name,
+                part.name(),
                 model.name()
             ))
         })?;
@@ -114,7 +123,7 @@ impl Parts {
         let mut all = BTreeMap::new();
         for (part, model) in &self.given {
             let mut values = read(model.network());
-            let (part_name, name) = (part.name, model.name());
+            let (part_name, name) = (part.name(), model.name());
             if model.trained_with().has_weights() {
                 notes.push(format!(
                     "the weights of {} in {name} (model.parts.{part_name}) are left out",
@@ -157,11 +166,14 @@ pub(crate) fn picture_size(processor: &Processor) -> Option<(usize, usize)> {
 }
 
 fn unknown(name: &str, known: &[Part]) -> TrainError {
-    let known: Vec<&str> = known.iter().map(|part| part.name).collect();
+    let known: Vec<&str> = known.iter().map(Part::name).collect();
     TrainError::Data(match known[..] {
         [] => format!(
             "model.parts.{name}: the model is trained as a whole and has no such parts; leave model.parts out"
         ),
-        _ => format!("model.parts.{name}: the model has no such part; it has {}", known.join(" and ")),
+        _ => format!(
+            "model.parts.{name}: the model has no such part; it has {}, so give one of these",
+            known.join(" and ")
+        ),
     })
 }

@@ -11,6 +11,7 @@ use crate::suit;
 use crate::weights::random;
 use burn::tensor::Device;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokmerge_checkpoint::{Progress, Silent};
@@ -106,6 +107,9 @@ impl Start {
         data = data.drawn_for(&architecture.config.shape().input)?;
         architecture.processor = suit::processor(&architecture.processor, &recipe, &mut data)?;
         suit::writes(&recipe, &architecture, &data)?;
+        if let Some(texts) = architecture.processor.words() {
+            data.note_cut(texts, architecture.config.writes());
+        }
         View::new(&architecture.processor, &recipe.regularisation)
             .map_err(|error| TrainError::Data(format!("regularisation: {error}")))?;
         // Refuses a shape that its own config.json could not describe, before anything is trained.
@@ -300,13 +304,17 @@ fn drawn(
             let side = wanted.img_size.or(own);
             if let (true, Some(side)) = (wanted.img_size.or(wanted.patch_size).is_some(), side) {
                 architecture = architecture.with_shorter_side(side);
+                // The patches of a part are those of its model.
+                if wanted.parts.is_empty() {
+                    architecture.config.check().map_err(|reason| too_small(&reason))?;
+                }
             }
             architecture.config.clone()
         }
         _ => {
             let size = wanted.img_size.map_or_else(|| config.shape().img_size(), |side| (side, side));
             architecture.processor = architecture.processor.with_size(size)?;
-            config.with_img_size(size)?
+            config.with_img_size(size).map_err(|error| too_small(&error))?
         }
     };
     if let (Processor::Clip(clips), Some(frames)) = (&architecture.processor, wanted.num_frames) {
@@ -327,6 +335,11 @@ fn drawn(
     let network = random(&architecture.config, recipe.train.dtype.precision(), recipe.train.seed, device);
     let values = parts.values(&network, &mut data.notes)?;
     Ok((assign(network, &values, device), architecture))
+}
+
+/// A picture of a size that the model cannot take.
+fn too_small(reason: &dyn Display) -> TrainError {
+    TrainError::Data(format!("model.img_size and model.patch_size do not go together: {reason}"))
 }
 
 /// What cuts the texts of a model of random weights, if it takes texts and has no tokenizer: the recipe's, that of the weights of a

@@ -21,10 +21,12 @@ pub(crate) fn media(recipe: &Recipe) -> Result<Media, TrainError> {
 pub(crate) fn check(recipe: &Recipe, media: Media) -> Result<(), TrainError> {
     use Media::{Clip, Image, Question, Sound, Text};
     let (with, data) = (&recipe.regularisation, &recipe.data);
-    let settings: [(&str, bool, &[Media]); 18] = [
+    let settings: [(&str, bool, &[Media]); 20] = [
         ("regularisation.mixup", with.mixup > 0.0, &[Image, Sound, Clip]),
         ("data.crop_pct", data.crop_pct.is_some(), &[Image, Clip]),
         ("data.labels", data.labels.is_some(), &[Image, Sound, Clip]),
+        ("data.class_order", data.class_order.is_some(), &[Image, Sound, Clip]),
+        ("model.img_size", recipe.model.img_size.is_some(), &[Image, Sound, Clip, Question]),
         ("data.max_tokens", data.max_tokens.is_some(), &[Text, Question]),
         ("model.tokenizer", recipe.model.tokenizer.is_some(), &[Text, Question]),
         ("distill", recipe.distill.is_some(), &[Image, Sound, Clip, Question]),

@@ -41,8 +41,10 @@ pub enum Event<'e> {
         /// Images over the time of the step, waiting for images included.
         images_per_second: f64,
     },
-    /// An image could not be read and another one took its place; told once per image.
+    /// An item to train on could not be read and another one took its place; told once per item.
     Unreadable(&'e str),
+    /// An item to validate on could not be read and is left out; told once per item.
+    LeftOut(&'e str),
     /// Validation begins.
     Validating,
     /// Validation is done.
@@ -517,7 +519,7 @@ impl Trainer {
         }
         for reason in told {
             if !self.told.contains(&reason) {
-                observer.event(Event::Unreadable(&reason));
+                observer.event(Event::LeftOut(&reason));
                 self.told.push(reason);
             }
         }

@@ -1,5 +1,6 @@
 //! Which merging of texts is worth it: the most that is saved while sentence vectors still say which sentences mean the same.
 
+use crate::GoalError;
 use crate::space::Space;
 use std::time::{Duration, Instant};
 use tokmerge_eval::{PairsAccuracy, PairsError, SentencePair, evaluate_pairs};
@@ -10,7 +11,7 @@ use tokmerge_nn::Random;
 /// What to search for, and how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairsOptions {
-    /// Spearman's rank correlation, times 100, that must be left.
+    /// Spearman's rank correlation, times 100, that must be left: from -100 to 100.
     pub min_spearman: f64,
     /// When to stop looking.
     pub time_budget: Duration,
@@ -22,9 +23,29 @@ pub struct PairsOptions {
     pub convention: Convention,
 }
 
+impl PairsOptions {
+    /// Refuses a correlation that is none.
+    ///
+    /// # Errors
+    /// When it is outside its range.
+    pub fn validate(&self) -> Result<(), GoalError> {
+        let value = self.min_spearman;
+        match (-100.0..=100.0).contains(&value) {
+            true => Ok(()),
+            false => Err(GoalError::Range {
+                setting: "min_spearman",
+                value,
+                allowed: "a rank correlation times 100, from -100 to 100, e.g. 80",
+            }),
+        }
+    }
+}
+
 /// What a search found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairsOutcome {
+    /// Spearman's rank correlation, times 100, that was asked for.
+    pub min_spearman: f64,
     /// Everything that was measured on the pairs of the search, the unmerged model first.
     pub measured: Vec<PairsAccuracy>,
     /// The cheapest that reaches the goal there; `None` if none is cheaper than not to merge.
@@ -37,6 +58,9 @@ pub struct PairsOutcome {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TunePairsError {
+    /// A goal that makes no sense.
+    #[error(transparent)]
+    Goal(#[from] GoalError),
     /// Something could not be measured.
     #[error(transparent)]
     Pairs(#[from] PairsError),
@@ -44,7 +68,7 @@ pub enum TunePairsError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// Too few pairs for two halves.
-    #[error("there are {0} pairs, and at least 20 are needed: half of them are held out")]
+    #[error("there are {0} pairs, and at least 20 are needed, since half of them are held out; give more")]
     Few(usize),
     /// The unmerged model is worse already.
     #[error(
@@ -65,7 +89,7 @@ const THRESHOLDS: [&str; 10] = ["0.95", "0.9", "0.85", "0.8", "0.75", "0.7", "0.
 /// Searches on half of the pairs, and measures what it chose on the others. `watch` sees every measurement.
 ///
 /// # Errors
-/// When there are too few pairs, the goal is out of reach, or a measurement fails.
+/// When there are too few pairs, the goal is none or out of reach, or a measurement fails.
 pub fn search_pairs(
     model: &Model,
     mut pairs: Vec<SentencePair>,
@@ -73,6 +97,7 @@ pub fn search_pairs(
     watch: &mut dyn FnMut(&PairsAccuracy),
 ) -> Result<PairsOutcome, TunePairsError> {
     const FEWEST: usize = 20;
+    options.validate()?;
     if pairs.len() < FEWEST {
         return Err(TunePairsError::Few(pairs.len()));
     }
@@ -129,5 +154,31 @@ pub fn search_pairs(
         None => measure(&[&none], &held_out)?,
     };
     let measured = std::iter::once(unmerged).chain(tried.into_iter().map(|(_, found)| found)).collect();
-    Ok(PairsOutcome { measured, choice, held_out })
+    Ok(PairsOutcome { min_spearman, measured, choice, held_out })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PairsOptions;
+    use std::time::Duration;
+    use tokmerge_models::Convention;
+
+    #[test]
+    fn a_goal_that_is_no_correlation_is_refused_with_the_rule() {
+        let validate = |min_spearman| {
+            let options = PairsOptions {
+                min_spearman,
+                time_budget: Duration::from_secs(1),
+                seed: 0,
+                batch_size: 8,
+                convention: Convention::Fvcore,
+            };
+            options.validate().map_err(|error| error.to_string())
+        };
+        for value in [f64::NAN, 100.5, -101.0, f64::INFINITY] {
+            let error = validate(value).unwrap_err();
+            assert!(error.contains("`min_spearman`") && error.contains("from -100 to 100"), "{error}");
+        }
+        assert_eq!((validate(80.0), validate(-100.0)), (Ok(()), Ok(())));
+    }
 }

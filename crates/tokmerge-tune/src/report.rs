@@ -1,5 +1,7 @@
 //! What a search found, for people and other programs: `merge.toml`, a table, sentences, a chart, CSV and JSON.
 
+pub mod pairs;
+
 use crate::{Choice, Decision, Family, Goal, Outcome, Point};
 use serde::Serialize;
 use tokmerge_eval::wilson;
@@ -13,8 +15,9 @@ pub struct Setting {
     pub model: String,
     /// Where its weights come from: the name of a file, of a source, or `random`.
     pub weights: String,
-    /// Height and width of the input.
-    pub img_size: (usize, usize),
+    /// Height and width of the input; `None` of texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub img_size: Option<(usize, usize)>,
     /// What products are computed in.
     pub dtype: String,
     /// What counts as an operation.
@@ -89,12 +92,7 @@ pub fn to_toml(outcome: &Outcome, setting: &Setting) -> Result<Option<String>, t
         top1_unmerged: outcome.unmerged.top1.map(digits),
     };
     let tables = Tables {
-        model: ModelTable {
-            name: &setting.model,
-            weights: &setting.weights,
-            img_size: [setting.img_size.0, setting.img_size.1],
-            dtype: &setting.dtype,
-        },
+        model: model_table(setting),
         goal: outcome.goal,
         measured: MeasuredTables {
             convention: setting.convention,
@@ -127,8 +125,18 @@ struct Tables<'a> {
 struct ModelTable<'a> {
     name: &'a str,
     weights: &'a str,
-    img_size: [usize; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    img_size: Option<[usize; 2]>,
     dtype: &'a str,
+}
+
+fn model_table(setting: &Setting) -> ModelTable<'_> {
+    ModelTable {
+        name: &setting.model,
+        weights: &setting.weights,
+        img_size: setting.img_size.map(Into::into),
+        dtype: &setting.dtype,
+    }
 }
 
 #[derive(Serialize)]
@@ -487,7 +495,7 @@ mod tests {
         Setting {
             model: "vit_tiny.test".to_owned(),
             weights: "it's \"w\".safetensors".to_owned(),
-            img_size: (224, 160),
+            img_size: Some((224, 160)),
             dtype: "f32".to_owned(),
             convention: Convention::MacsNorm,
             device: "cpu".to_owned(),

@@ -34,7 +34,7 @@ pub use tokmerge_data::{
     ListedQuestion, Media, MediaError, MultiLabelError, MultiLabelList, MultiLabelSample, Place, Prepared,
     Preprocess, PreprocessOverrides, Processor, Question, QuestionList, QuestionListError, QuestionListForm,
     QuestionProcessor, Reading, Rgb, Sample, ViltPreprocess, clip, decode_image, open_image, read_image,
-    sound, text,
+    sound, text, way_out,
 };
 pub use tokmerge_embed as embedding;
 pub use tokmerge_eval::{

@@ -2,6 +2,7 @@
 //! option.
 
 mod classes;
+mod given;
 mod images;
 mod labels;
 mod merge;
@@ -11,10 +12,11 @@ mod preprocess;
 mod values;
 
 pub(crate) use classes::ClassArgs;
+pub(crate) use given::Given;
 pub(crate) use images::{all_prepared, picture, prepared};
 pub(crate) use labels::ClassOrderArgs;
 pub(crate) use merge::{MergeArgs, bind, method};
-pub(crate) use model::{DeviceArgs, ModelArgs, ThreadArgs};
+pub(crate) use model::{DeviceArgs, ModelArgs, ThreadArgs, Wanted, command_for};
 pub(crate) use output::OutputArgs;
 pub(crate) use preprocess::{PreprocessArgs, with_max_tokens};
 pub(crate) use values::{

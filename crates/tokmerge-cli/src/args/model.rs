@@ -4,13 +4,13 @@ use super::values::{img_size, one_of, thread_count};
 use crate::cli::Cli;
 use crate::output;
 use crate::progress::Downloads;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokmerge::{
-    Affinity, Architecture, ClassFolder, ClassOrder, DatasetError, Device, EMBEDDED, Media, Model,
+    Affinity, Architecture, ClassFolder, ClassOrder, Config, DatasetError, Device, EMBEDDED, Media, Model,
     ModelOptions, Precision, Routing, Unused, Weights, ZeroShot, ZeroShotError, describe_with_progress,
 };
 
@@ -52,6 +52,26 @@ pub(crate) struct ModelArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
+}
+
+/// What a command wants to know of items by a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Their classes.
+    Classes,
+    /// Their vectors, or what becomes of their tokens.
+    Vectors,
+}
+
+/// The command that a model is for.
+pub(crate) fn command_for(media: Media, config: &Config) -> &'static str {
+    match (media, config.writes(), config.shape().classes) {
+        (Media::Question, ..) => "tokmerge ask, or tokmerge eval with a list of questions",
+        (Media::Text, true, _) => "tokmerge generate, or tokmerge eval with pairs of texts (.tsv)",
+        (Media::Text, false, 0) => "tokmerge embed, or tokmerge eval with scored pairs of sentences",
+        (_, _, 0) => "tokmerge embed",
+        _ => "tokmerge classify",
+    }
 }
 
 /// A model without its weights.
@@ -102,9 +122,25 @@ impl ModelArgs {
         self.model.as_ref().map_or(Ok(false), |name| Ok(described(name)?.config.writes()))
     }
 
+    /// Refuses a model of texts or questions of which a command learns nothing, before its weights are read, and names the
+    /// command that it is for. What is wrong with a model that cannot be described is said where it is opened.
+    pub(crate) fn refuse_without(&self, wanted: Wanted) -> Result<()> {
+        let Some(Ok(found)) = self.model.as_deref().map(described) else { return Ok(()) };
+        let (media, config) = (found.processor.media(), &found.config);
+        let lacks = match (media, wanted) {
+            (Media::Question, _) => "asks for a question about each image",
+            (Media::Text, Wanted::Classes) if config.shape().classes == 0 => {
+                "takes texts, and knows no classes"
+            }
+            _ => return Ok(()),
+        };
+        bail!("{} {lacks}; use {}", self.name(), command_for(media, config))
+    }
+
     /// What lies in a folder of what the model takes. Where nothing is known of the model, it is what is wrong only if the
     /// folder holds no images.
     pub(crate) fn folder(&self, dir: &Path, order: Option<ClassOrder>) -> Result<ClassFolder> {
+        self.refuse_without(Wanted::Vectors)?;
         match self.media() {
             Ok(media) => Ok(ClassFolder::open_in(dir, media, order)?),
             Err(unknown) => match ClassFolder::open_in(dir, Media::Image, order) {

@@ -1,5 +1,6 @@
 //! How images are prepared.
 
+use super::Given;
 use super::values::{at_least_one, crop_mode, crop_pct, crops, decode, interpolation, silence};
 use crate::output;
 use anyhow::{Result, bail};
@@ -14,6 +15,8 @@ use tokmerge::{
 /// Preprocessing that replaces the model's own.
 #[derive(Args, Debug)]
 pub(crate) struct PreprocessArgs {
+    #[command(flatten)]
+    given: Given,
     /// Fraction of the resized image that the crop keeps
     #[arg(long, value_name = "FRACTION", value_parser = crop_pct)]
     pub(crate) crop_pct: Option<f64>,
@@ -97,6 +100,7 @@ impl PreprocessArgs {
     }
 
     fn apply_to(&self, model: Model, clips: Option<usize>) -> Result<Model> {
+        self.refuse_others(&model)?;
         let mut model = model.with_overrides(&self.overrides())?;
         if let Some(silence) = self.silence {
             model = with_silence(model, silence)?;
@@ -108,6 +112,23 @@ impl PreprocessArgs {
             (None, None) => Ok(model),
             _ => with_views(model, clips, self.crops),
         }
+    }
+
+    /// Refuses flags of reading that are for other files than the model takes; those of preparing are refused where they are
+    /// applied.
+    fn refuse_others(&self, model: &Model) -> Result<()> {
+        use Media::{Clip, Image, Question, Sound};
+        const READING: [(&[&str], &[Media], &str); 3] = [
+            (&["decode", "no_exif"], &[Image, Question], "images"),
+            (&["max_pixels"], &[Image, Question, Clip], "images and clips"),
+            (&["max_seconds"], &[Sound, Clip], "sounds and clips"),
+        ];
+        let media = model.media();
+        let others = READING.into_iter().filter(|(_, of, _)| !of.contains(&media));
+        others.into_iter().try_for_each(|(flags, _, what)| {
+            let rule = format!("is for {what}, and {} takes {}", model.name(), media.words());
+            self.given.refuse(flags, rule)
+        })
     }
 
     /// A model that is evaluated on a folder: where both have a class of silence, its recordings are read as zeros unless

@@ -140,5 +140,5 @@ pub(crate) fn must_exist(path: &Path, what: &str) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    bail!("{}: there is no such {what}", path.display())
+    bail!("{}: there is no such {what}; check the path", path.display())
 }

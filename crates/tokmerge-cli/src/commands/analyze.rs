@@ -222,8 +222,8 @@ impl Files {
     }
 }
 
-fn heading(model: &Model, args: &ModelArgs, images: usize) -> String {
-    format!("{}, {}, {images} images", model.name(), args.dtype.name())
+fn heading(model: &Model, args: &ModelArgs, items: usize) -> String {
+    format!("{}, {}, {items} {}", model.name(), args.dtype.name(), model.media().words())
 }
 
 /// One object per result, the model named in each.

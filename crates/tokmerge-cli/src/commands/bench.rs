@@ -81,6 +81,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let results = if args.train {
         // A model that writes learns from what it is to write.
         if !model.config().writes() {
+            if model.media() == Media::Text && model.classes() == 0 {
+                bail!(
+                    "{} writes nothing and knows no classes, so that there is nothing to train; leave --train out",
+                    model.name()
+                );
+            }
             model.require_head()?;
         } else if args.recompute != Recompute::Nothing {
             bail!(
@@ -119,7 +125,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if args.peak {
         output::line(peak_line(args, &peaks))?;
     }
-    for verdict in verdicts(&methods, &results) {
+    for verdict in verdicts(&methods, &results, model.media()) {
         output::line(verdict)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -225,7 +231,12 @@ fn table(args: &BenchArgs, media: Media, results: &[Speed]) -> String {
 }
 
 /// Says plainly where merging does not pay.
-fn verdicts(methods: &[Method], results: &[Speed]) -> Vec<String> {
+fn verdicts(methods: &[Method], results: &[Speed], media: Media) -> Vec<String> {
+    let larger = match media {
+        Media::Text => "longer texts or larger batches".to_owned(),
+        Media::Image | Media::Question => "larger images or batches".to_owned(),
+        other => format!("longer {} or larger batches", other.words()),
+    };
     let Some(unmerged) = methods.iter().position(|method| *method == Method::None) else {
         return vec!["Add --merge none to see what merging gains.".to_owned()];
     };
@@ -237,7 +248,7 @@ fn verdicts(methods: &[Method], results: &[Speed]) -> Vec<String> {
             let promise = promised(speed);
             if ratio.median < 1.0 {
                 Some(format!(
-                    "{} does not pay here: it runs at {:.2} of the unmerged speed, though its operations promise {promise:.2}x; do not merge, or merge more, on larger images or batches.",
+                    "{} does not pay here: it runs at {:.2} of the unmerged speed, though its operations promise {promise:.2}x; do not merge, or merge more, on {larger}.",
                     speed.merge, ratio.median
                 ))
             } else if ratio.median < 1.02 {

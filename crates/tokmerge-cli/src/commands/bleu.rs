@@ -1,20 +1,23 @@
 //! `tokmerge bleu`.
 
 use crate::output;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::metrics::{Bleu, ChrF, Tokenizer, lines};
+use tokmerge::text::{check_text, from_utf8};
+use tokmerge::way_out;
 
 #[derive(Args, Debug)]
 pub(crate) struct BleuArgs {
-    /// What is judged, one text a line
+    /// What is judged, one text a line; - reads it from standard input
     #[arg(value_name = "HYPOTHESES")]
     pub(crate) hypotheses: PathBuf,
-    /// What it should say: files with as many lines
+    /// What it should say: files with as many lines, one of which may be - in place of HYPOTHESES
     #[arg(required = true, value_name = "REFERENCES")]
     pub(crate) references: Vec<PathBuf>,
     /// The measure: bleu, chrf, or chrf++ with words too
@@ -52,7 +55,11 @@ fn tokenizer() -> impl TypedValueParser<Value = Tokenizer> {
 }
 
 pub(crate) fn run(args: &BleuArgs) -> Result<ExitCode> {
-    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    let files = || std::iter::once(&args.hypotheses).chain(&args.references);
+    let streams = files().filter(|path| *path == Path::new(STDIN)).count();
+    if streams > 1 {
+        bail!("standard input (-) is named {streams} times and can be read once; give files for the others");
+    }
     let texts = read(&args.hypotheses)?;
     let hypotheses = lines(&texts);
     let references = args.references.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
@@ -77,6 +84,26 @@ pub(crate) fn run(args: &BleuArgs) -> Result<ExitCode> {
         print(args, Some(index + 1), &judge(args, &[hypothesis], &references)?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Stands for standard input.
+const STDIN: &str = "-";
+
+/// The text of a file.
+fn read(path: &Path) -> Result<String> {
+    let read = || -> Result<String> {
+        let bytes = match path == Path::new(STDIN) {
+            true => {
+                let mut bytes = Vec::new();
+                io::stdin().lock().read_to_end(&mut bytes)?;
+                bytes
+            }
+            false => std::fs::read(path).map_err(|error| anyhow!("{error}{}", way_out(&error)))?,
+        };
+        check_text(&bytes)?;
+        Ok(from_utf8(&bytes)?.to_owned())
+    };
+    read().with_context(|| path.display().to_string())
 }
 
 /// A score in numbers and in words, and how it was computed.

@@ -2,7 +2,7 @@
 
 use super::eval::check_count;
 use crate::args::{
-    ClassArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, all_prepared, at_least_one, bind,
+    ClassArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, Wanted, all_prepared, at_least_one, bind,
 };
 use crate::output;
 use anyhow::Result;
@@ -41,6 +41,7 @@ const BATCH: usize = 8;
 
 pub(crate) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
     let methods = args.merge.methods(&["none"])?;
+    args.model.refuse_without(Wanted::Classes)?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let names = names.as_ref().map_or(ClassNamesSource::Model, ClassNamesSource::File);
     let model = args.preprocess.apply(args.classes.open_or_demo(&args.model)?)?;

@@ -1,7 +1,7 @@
 //! `tokmerge embed`.
 
 use crate::args::{
-    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size, bind,
+    MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, Wanted, at_least_one, batch_of, batch_size, bind,
 };
 use crate::output;
 use anyhow::{Result, anyhow, bail};
@@ -21,10 +21,10 @@ use tokmerge::{Batch, EMBEDDED, Measured, Media, Model, Reading, Reduction};
 #[derive(Args, Debug)]
 pub(crate) struct EmbedArgs {
     /// What the model takes, images, sounds or clips: files, folders with all below them, WebDataset's .tar shards, Parquet
-    /// tables with a column of them; - reads one from standard input. Of texts files with one a line
+    /// tables with a column of them; - reads one from standard input. Of texts files with one a line; - reads such lines
     #[arg(required_unless_present = "files", value_name = "SOURCE")]
     pub(crate) sources: Vec<PathBuf>,
-    /// A file with paths of images, one a line
+    /// A file with paths of what the model takes, one a line
     #[arg(long, value_name = "LIST")]
     pub(crate) files: Option<PathBuf>,
     /// Column of images in Parquet tables [default: image, or the only one of its type]
@@ -39,7 +39,7 @@ pub(crate) struct EmbedArgs {
     /// Items per forward pass [default: 32, of clips 1]
     #[arg(short, long, value_name = "N", value_parser = batch_size)]
     pub(crate) batch_size: Option<usize>,
-    /// Threads that read and decode images [default: the number of computing threads]
+    /// Threads that read and decode files [default: the number of computing threads]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) workers: Option<usize>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) struct WriteArgs {
     /// norm, brought back to where they merged from
     #[arg(long, requires = "output")]
     pub(crate) dense: bool,
-    /// Images per part: at most so many are embedded again after a run was killed
+    /// Items per part: at most this many are embedded again after a run was killed
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = at_least_one, requires = "output")]
     pub(crate) shard_size: usize,
     /// Do only part I of every N parts, for several processes on one output: 0/2 and 1/2
@@ -113,6 +113,7 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<ExitCode> {
             methods.len()
         );
     }
+    args.model.refuse_without(Wanted::Vectors)?;
     let media = args.model.media();
     let sources = Sources {
         paths: args.sources.clone(),
@@ -186,6 +187,7 @@ fn write(
         output::line(result(path, model, reduction, &summary).to_string())?;
     }
     output::note(format!("{}: {}", path.display(), said(&summary, &progress)));
+    output::note_cut(model, progress.items, progress.cut);
     if summary.errors > 0 {
         let errors = target.errors(&summary);
         let words = model.media().words();
@@ -246,6 +248,8 @@ struct EmbedProgress {
     words: &'static str,
     /// How many of them in this run.
     items: usize,
+    /// Texts whose end is left out.
+    cut: usize,
 }
 
 impl EmbedProgress {
@@ -254,7 +258,7 @@ impl EmbedProgress {
         let template = format!("{{bar:30}} {{pos}}/{{len}} {words}, {{per_sec}}, {{eta}} left{{msg}}");
         let bar = ProgressBar::new(0);
         let bar = ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style));
-        Self { bar, started: Instant::now(), words, items: 0 }
+        Self { bar, started: Instant::now(), words, items: 0, cut: 0 }
     }
 
     /// Items per second of this run.
@@ -286,6 +290,10 @@ impl Observer for EmbedProgress {
             self.bar.message().split_whitespace().nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
         self.bar.set_message(format!(", {} broken", failed + 1));
     }
+
+    fn cut(&mut self, texts: usize) {
+        self.cut += texts;
+    }
 }
 
 fn print(
@@ -301,12 +309,15 @@ fn print(
     // What goes wrong here is no error of the stream, and keeps its own causes.
     stream(inputs, std::slice::from_ref(&all), processor, reading, |images| {
         let mut work = || {
-            let mut code = ExitCode::SUCCESS;
+            let (mut code, mut items, mut cut) = (ExitCode::SUCCESS, 0, 0);
             loop {
                 let filled = Filled::take(images, BATCH, BATCH, processor);
                 if filled.taken() == 0 {
+                    output::note_cut(model, items, cut);
                     return Ok(code);
                 }
+                items += filled.keys.len();
+                cut += filled.cut();
                 for (_, _, reason) in filled.broken {
                     output::error(&anyhow!(reason));
                     code = ExitCode::FAILURE;

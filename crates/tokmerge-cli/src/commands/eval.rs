@@ -3,8 +3,8 @@
 use super::eval_files::{Labelling, Outputs};
 use super::{eval_list, eval_pairs, eval_questions, eval_written};
 use crate::args::{
-    ClassArgs, ClassOrderArgs, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of,
-    batch_size, bind, must_exist,
+    ClassArgs, ClassOrderArgs, Given, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, Wanted, at_least_one,
+    batch_of, batch_size, bind, must_exist,
 };
 use crate::output;
 use crate::progress::{Progress, note_left_out};
@@ -20,6 +20,8 @@ use tokmerge::{
 
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) given: Given,
     /// Folder of what the model takes, images, sounds or clips, one sub-folder per class, named as the model's classes or in
     /// their order; or without labels; or a list in CSV of files with several labels each (path,labels, or AudioSet's segments);
     /// or pairs of texts: sentences with scores, or for a model that writes a text, a tab and what is to be written (.tsv);
@@ -90,6 +92,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
             media.map_or("something else", Media::words)
         );
     }
+    args.model.refuse_without(Wanted::Classes)?;
     let folder = args.model.folder(&args.dir, args.class_order.order())?;
     let names = args.labels.as_ref().map(ClassNames::open).transpose()?;
     let (model, given) = args.classes.open_for(&args.model, &folder)?;
@@ -145,7 +148,22 @@ pub(crate) fn print_json<T: Serialize>(args: &EvalArgs, model: &Model, found: &[
     found.iter().try_for_each(|accuracy| output::json(&Row { model: model.name(), dtype, accuracy }))
 }
 
+/// Flags that are for classes.
+const OF_CLASSES: [&str; 7] =
+    ["labels", "classes", "classes_from", "template", "class_order", "predictions", "results_file"];
+
 impl EvalArgs {
+    /// Refuses flags that are for classes where there are none; the rule says of what.
+    pub(super) fn refuse_classes(&self, rule: &str) -> Result<()> {
+        self.given.refuse(&OF_CLASSES, rule)
+    }
+
+    /// Refuses what is said of class names or class folders where labels stand in a list.
+    pub(super) fn refuse_folders(&self) -> Result<()> {
+        self.given
+            .refuse(&["template", "class_order"], "is for class names and class folders, and this is a list")
+    }
+
     /// How a model that takes such files is evaluated.
     pub(crate) fn options(&self, media: Media) -> EvalOptions {
         EvalOptions {

@@ -16,6 +16,7 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
             "{list} is a list, and its labels are those of a table of the model's own classes; give it as --labels, and no class names"
         );
     }
+    args.refuse_folders()?;
     let Some(labels) = &args.labels else {
         bail!(
             "{list} is a list, and --labels must say which classes there are; give the table of the model's classes, e.g. class_labels_indices.csv"

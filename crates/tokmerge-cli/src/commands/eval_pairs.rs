@@ -4,16 +4,12 @@ use super::eval::{EvalArgs, print_json};
 use crate::args::{batch_of, bind};
 use crate::output;
 use crate::progress::Progress;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::process::ExitCode;
 use tokmerge::{Media, Method, Model, Observer, PairsAccuracy, evaluate_pairs, read_pairs};
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
-    if args.predictions.is_some() || args.results_file.is_some() {
-        bail!(
-            "--predictions and --results-file are for classes, and pairs of sentences have none; leave them out, or use --json"
-        );
-    }
+    args.refuse_classes("is for classes, and pairs of sentences have none (--json says everything)")?;
     let mut pairs = read_pairs(&args.dir)?;
     if let Some(limit) = args.limit {
         pairs.truncate(limit);
@@ -29,7 +25,11 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
             progress.done(done);
         });
     progress.clear();
-    print(args, &model, &found?, batch_size)?;
+    let found = found?;
+    if let Some(first) = found.first() {
+        output::note_cut(&model, first.sentences, first.cut_sentences);
+    }
+    print(args, &model, &found, batch_size)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,6 +16,7 @@ use tokmerge::{
 };
 
 pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
+    args.refuse_folders()?;
     if args.classes.are_named() {
         bail!(
             "answers are no classes of images and texts; leave --classes and --classes-from out, or use --labels"
@@ -67,12 +68,12 @@ fn answers(args: &EvalArgs, model: &Model, methods: &[Method], list: &QuestionLi
     let reductions = bind(model, methods)?;
     let options = WrittenOptions { convention: args.output.convention, ..WrittenOptions::of_answers() };
     let reading = args.options(model.media()).reading;
-    let mut progress = Progress::of(Media::Image, list.runs());
+    let mut progress = Progress::of(Media::Image, list.runs().count());
     let found = evaluate_answers(model, &reductions, list, &options, reading, &mut progress);
     progress.clear();
     progress.report_failures();
     let found = found?;
-    note_cut(model, list.questions().len(), found.cut);
+    output::note_cut(model, list.questions().len(), found.cut);
     let (tokens, accuracies) =
         found.accuracies.into_iter().map(|found| (found.tokens_per_second, found.answers)).unzip();
     print(args, model, list, &Shown { accuracies, unknown: None, cut: found.cut, tokens: Some(tokens) })?;
@@ -105,7 +106,7 @@ impl<'a> Outputs<'a> {
         list: &QuestionList,
         answers: &'a [String],
     ) -> Result<Self> {
-        let progress = Progress::of(Media::Image, list.runs());
+        let progress = Progress::of(Media::Image, list.runs().count());
         let merges: Vec<String> = match methods {
             [_] => Vec::new(),
             several => several.iter().map(ToString::to_string).collect(),
@@ -189,17 +190,7 @@ fn note(model: &Model, list: &QuestionList, found: &QuestionsEvaluation) {
             found.unknown
         ));
     }
-    note_cut(model, all, found.cut);
-}
-
-/// Says how many of the questions were too long.
-fn note_cut(model: &Model, all: usize, cut: usize) {
-    if cut > 0 {
-        let name = model.name();
-        output::note(format!(
-            "note: the end of {cut} of {all} questions is left out, since {name} has no room for it"
-        ));
-    }
+    output::note_cut(model, all, found.cut);
 }
 
 fn print(args: &EvalArgs, model: &Model, list: &QuestionList, found: &Shown) -> Result<()> {

@@ -4,7 +4,7 @@ use super::eval::{EvalArgs, print_json};
 use crate::args::{batch_of, bind};
 use crate::output;
 use crate::progress::Progress;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::process::ExitCode;
 use tokmerge::text::read_text_pairs;
 use tokmerge::{Media, Method, Model, WrittenAccuracy, WrittenOptions, evaluate_written};
@@ -25,19 +25,19 @@ pub(crate) fn run(args: &EvalArgs, methods: &[Method]) -> Result<ExitCode> {
     let mut progress = Progress::of(Media::Text, pairs.len());
     let found = evaluate_written(&model, &reductions, &pairs, &options, &mut progress);
     progress.clear();
-    print(args, &model, &found?, &options)?;
+    let found = found?;
+    if let Some(first) = found.first() {
+        output::note_cut(&model, first.texts, first.cut_texts);
+    }
+    print(args, &model, &found, &options)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses flags that are for classes.
 pub(crate) fn refuse_classes(args: &EvalArgs) -> Result<()> {
-    let given = args.predictions.is_some() || args.results_file.is_some() || args.labels.is_some();
-    match given {
-        true => bail!(
-            "--predictions, --results-file and --labels are for classes, and a model that writes has none; leave them out, and see what is \
-             written with tokmerge generate or ask"
-        ),
-        false => Ok(()),
-    }
+    args.refuse_classes(
+        "is for classes, and a model that writes has none (tokmerge generate or ask shows what is written)",
+    )
 }
 
 fn print(args: &EvalArgs, model: &Model, found: &[WrittenAccuracy], options: &WrittenOptions) -> Result<()> {

@@ -174,11 +174,12 @@ fn print(args: &FewShotArgs, folder: &ClassFolder, model: &Model, rows: &[Row<'_
         }
         return Ok(());
     }
-    let images = rows.first().map_or(0, |row| row.extracted.labels.len());
+    let items = rows.first().map_or(0, |row| row.extracted.labels.len());
     output::line(format!(
-        "{}, {}, {images} images of {classes} classes, means over {} choices of examples",
+        "{}, {}, {items} {} of {classes} classes, means over {} choices of examples",
         model.name(),
         args.model.dtype.name(),
+        model.media().words(),
         args.seeds
     ))?;
     let gmacs = format!("GMACs ({})", args.output.convention);

@@ -1,8 +1,11 @@
 //! `tokmerge generate`.
 
-use crate::args::{MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, beams, bind};
+use crate::args::{
+    Given, MergeArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_size, beams, bind,
+    command_for,
+};
 use crate::output;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde_json::json;
 use std::io::{BufRead, stdin};
@@ -11,10 +14,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 use tokmerge::metrics::{Bleu, ChrF};
 use tokmerge::text::{Lines, TextError, TextProcessor, TokenIds, read_lines};
-use tokmerge::{GenerateOptions, Model, MostTokens, Reduction, Stopping};
+use tokmerge::{GenerateOptions, Model, MostTokens, Reduction, Stopping, way_out};
 
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) given: Given,
     /// Files with one text a line; - reads them from standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
@@ -66,9 +71,15 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
     if !args.length_penalty.is_finite() {
         bail!("--length-penalty is {}, and a finite number is needed", args.length_penalty);
     }
+    if args.beams == 1 {
+        let rule = "is for several beams, and --beams is 1 (give 2 or more)";
+        args.given.refuse(&["length_penalty", "early_stopping"], rule)?;
+    }
+    args.given.refuse(&["convention"], "is for operations, which generate does not count")?;
     let model = args.preprocess.apply(args.model.open()?)?;
     let Some(processor) = model.processor().text() else {
-        bail!("{} takes {}, and generate is for texts", model.name(), model.media().words());
+        let instead = command_for(model.media(), model.config());
+        bail!("{} takes {}, and generate is for texts; use {instead}", model.name(), model.media().words());
     };
     if processor.tokenizer().is_none() {
         bail!("{}: {}", model.name(), TextError::NoTokenizer);
@@ -82,6 +93,8 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<ExitCode> {
         let files: Vec<String> = args.files.iter().map(|file| file.display().to_string()).collect();
         bail!("{}: no text is there; write one a line", files.join(", "));
     }
+    let cut = sources.iter().filter(|source| source.tokens.is_cut).count();
+    output::note_cut(&model, sources.len(), cut);
     let mut all: Vec<Written> = Vec::new();
     for reduction in &reductions {
         all.push(write(args, &model, processor, reduction, &sources)?);
@@ -109,7 +122,7 @@ fn read(args: &GenerateArgs, processor: &TextProcessor) -> Result<(Vec<Source>, 
                 match tokens {
                     Ok((tokens, text)) => sources.push(Source { key, text, tokens }),
                     Err(error) => {
-                        output::error(&anyhow::anyhow!("{key}: {error}"));
+                        output::error(&anyhow!("{key}: {error}"));
                         code = ExitCode::FAILURE;
                     }
                 }
@@ -117,9 +130,10 @@ fn read(args: &GenerateArgs, processor: &TextProcessor) -> Result<(Vec<Source>, 
             Ok(())
         };
         if path == Path::new("-") {
-            take(Lines::new(Box::new(stdin().lock())))?;
+            take(Lines::open(Box::new(stdin().lock()) as Box<dyn BufRead>).context("standard input (-)")?)?;
         } else {
-            take(read_lines(path).with_context(|| shown.to_string())?.boxed())?;
+            let lines = read_lines(path).map_err(|error| anyhow!("{shown}: {error}{}", way_out(&error)));
+            take(lines?.boxed())?;
         }
     }
     Ok((sources, code))

@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use tokmerge::{
-    Amount, Architecture, Buffers, Config, Cost, Group, InputShape, LayerTokens, Method, ModelOptions, Order,
-    Processor, Reduction, Routing, Weights, describe_with_progress,
+    Amount, Architecture, Buffers, Config, Cost, Group, InputShape, LayerTokens, Media, Method, ModelOptions,
+    Order, Processor, Reduction, Routing, Weights, describe_with_progress,
 };
 
 #[derive(Args, Debug)]
@@ -40,13 +40,13 @@ pub(crate) struct TrainingArgs {
     /// Show what training costs: 2 operations per multiply-add, and a backward pass of twice the forward pass
     #[arg(long, requires_all = ["images", "epochs"])]
     pub(crate) training: bool,
-    /// Images per epoch, e.g. 1281167 or 304.4e6
+    /// Images, or whatever the model takes, per epoch, e.g. 1281167 or 304.4e6
     #[arg(long, value_name = "N", value_parser = images, requires = "training")]
     pub(crate) images: Option<f64>,
     /// Epochs
     #[arg(long, value_name = "N", value_parser = epochs, requires = "training")]
     pub(crate) epochs: Option<f64>,
-    /// Images per step, to show the number of steps
+    /// The same per step, to show the number of steps
     #[arg(short, long, value_name = "N", value_parser = at_least_one, requires = "training")]
     pub(crate) batch_size: Option<usize>,
     /// Capacity of V-MoE's experts in training, all of which is counted, filled or not; group=batch is counted without
@@ -63,12 +63,15 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
         ModelOptions { img_size: args.img_size, weights: Weights::Random, ..ModelOptions::new(&model) };
     let mut architecture = describe_with_progress(&options, &Downloads::default())?.architecture;
     if let Some(classes) = args.num_classes {
+        if architecture.config.writes() {
+            bail!("--num-classes is {classes}, and {model} writes texts and has no classes; leave it out");
+        }
         architecture.config = architecture.config.with_num_classes(classes);
         architecture.config.check().map_err(|reason| anyhow!("--num-classes {classes}: {reason}"))?;
     }
     let training = Training::of(&args.training, &architecture)?;
     let config = &architecture.config;
-    let convention = args.output.convention;
+    let (convention, media) = (args.output.convention, architecture.processor.media());
     let parameters = config.parameters();
     let counted = methods.iter().map(|method| Counted::new(method, &architecture, args));
     let counted = counted.collect::<Result<Vec<_>>>()?;
@@ -109,9 +112,10 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
                 row.push(counted.with_decoder.map_or_else(|| "-".to_owned(), |gmacs| format!("{gmacs:.2}")));
             }
             if let Some(exaflops) = trained {
-                row.push(exaflops.map_or_else(|| "as the images allow".to_owned(), shown));
+                let unknown = || format!("as the {} allow", media.words());
+                row.push(exaflops.map_or_else(unknown, shown));
             }
-            row.push(counted.listed());
+            row.push(counted.listed(media));
             rows.push(row);
         }
     }
@@ -119,7 +123,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
         output::line(summary(&architecture.size_name(), &architecture.tag, config, &architecture.processor))?;
         output::line(format!("preprocessing: {}", architecture.processor))?;
         if let Some(training) = &training {
-            output::line(training.summary())?;
+            output::line(training.summary(media))?;
         }
         let gmacs = format!("GMACs ({convention})");
         let written = format!("and writing {} tokens", written_tokens(config));
@@ -137,7 +141,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A method on a model. Thresholds remove as many tokens as the image has: then there is nothing to count here.
+/// A method on a model. Thresholds remove as many tokens as the item allows: then there is nothing to count here.
 struct Counted {
     reduction: Reduction,
     layers: Option<Vec<LayerTokens>>,
@@ -177,7 +181,7 @@ impl Counted {
         joined.filter(|joined| joined.iter().any(|tokens| *tokens > 0))
     }
 
-    fn listed(&self) -> String {
+    fn listed(&self, media: Media) -> String {
         if let Some(layers) = &self.layers {
             // Others that have joined are named apart.
             let mut joined = 0;
@@ -191,7 +195,7 @@ impl Counted {
             Some(threshold) => format!("{threshold:.3}"),
             None => "-".to_owned(),
         });
-        format!("as the image allows, above {}", list(each))
+        format!("as the {} allows, above {}", media.word(), list(each))
     }
 }
 
@@ -238,12 +242,13 @@ impl Training {
         self.cost.experts.as_ref().map(|experts| experts.routing)
     }
 
-    fn summary(&self) -> String {
+    fn summary(&self, media: Media) -> String {
         let Self { images, epochs, .. } = self;
         let steps = self.steps().map_or_else(String::new, |steps| format!(", {steps:.0} steps"));
         let routing = self.routing().map_or_else(String::new, |routing| format!(", routing {routing}"));
         format!(
-            "training: {images} images, {epochs} epochs{steps}{routing}; 2 operations per multiply-add, backward twice forward"
+            "training: {images} {}, {epochs} epochs{steps}{routing}; 2 operations per multiply-add, backward twice forward",
+            media.words()
         )
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct ScenesArgs {
     #[arg(long, conflicts_with_all = ["clips", "questions", "side"])]
     pub(crate) sentences: bool,
     /// Frames of a clip [default: 16]
-    #[arg(long, value_name = "N", requires = "clips")]
+    #[arg(long, value_name = "N", requires = "clips", conflicts_with_all = ["questions", "sentences"])]
     pub(crate) frames: Option<usize>,
     /// Pictures, clips or sentences; each question has a picture of its own
     #[arg(long, value_name = "N", default_value_t = 2400)]

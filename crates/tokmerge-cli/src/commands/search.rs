@@ -5,14 +5,17 @@ use crate::output;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::embedding::{Neighbour, Vectors};
+use tokmerge::text::Lines;
 use tokmerge::{Batch, Convention, Media, Model, Prepared, Preprocess, Rgb, contact_sheet, open_image};
 
 #[derive(Args, Debug)]
 pub(crate) struct SearchArgs {
-    /// What to search for, an image, a sound or a clip, - for one on standard input; among texts the text itself; with --key the key of a vector in FILE
+    /// What to search for, an image, a sound or a clip, - for one on standard input; among texts the text itself, - for one line on
+    /// standard input; with --key the key of a vector in FILE
     #[arg(value_name = "QUERY")]
     pub(crate) query: String,
     /// Vectors that tokmerge embed wrote: a file, or a folder of parts
@@ -118,10 +121,33 @@ fn embedding(args: &mut SearchArgs, vectors: &Vectors) -> Result<(Vec<f32>, Opti
     Ok((measured.embeddings.swap_remove(0), image))
 }
 
-/// The query itself as a text.
+/// The query itself as a text, or the line on standard input.
 fn text_batch(query: &str, model: &Model) -> Result<Batch> {
     let processor = model.processor().text().context("a model of texts")?;
-    Ok(model.batch(&[Prepared::Text(processor.encode(query)?)])?)
+    let encoded = match query {
+        "-" => processor.encode(&one_line(io::stdin().lock())?).context(STDIN)?,
+        query => processor.encode(query)?,
+    };
+    output::note_cut(model, 1, usize::from(encoded.is_cut));
+    Ok(model.batch(&[Prepared::Text(encoded)])?)
+}
+
+/// How messages call standard input.
+const STDIN: &str = "standard input (-)";
+
+/// The only line of a stream that is not empty.
+fn one_line(source: impl BufRead) -> Result<String> {
+    let mut found = None;
+    for line in Lines::open(source).context(STDIN)? {
+        let line = line.context(STDIN)?.context(STDIN)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        if found.replace(line).is_some() {
+            bail!("{STDIN}: has several lines, and one text is searched for; give a line at a time");
+        }
+    }
+    found.with_context(|| format!("{STDIN}: holds no text; give a line of it"))
 }
 
 /// Takes over the model that the vectors are from; `None` where they do not say it.

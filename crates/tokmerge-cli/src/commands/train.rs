@@ -9,8 +9,8 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokmerge::Accuracy;
 use tokmerge::train::{Recipe, Start, Summary, Trainer, Validation};
+use tokmerge::{Accuracy, Media};
 
 #[derive(Args, Debug)]
 pub(crate) struct TrainArgs {
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
     let dir = args.output.clone().unwrap_or_else(|| default_output(&args.recipe));
     let start = Start::open_with_progress(recipe.clone(), &args.device.open(), &Downloads::default())?;
     let description = describe(&recipe, &start, &dir);
-    let words = start.media().words();
+    let media = start.media();
     let trainer = match (args.resume, args.extend) {
         (_, true) => Trainer::extend(start, &dir)?,
         (true, false) => Trainer::resume(start, &dir)?,
@@ -77,11 +77,11 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
     if done > 0 {
         output::note(format!("going on after step {done} of {steps}"));
     }
-    let mut progress = TrainProgress::new(done, steps, recipe.train.epochs);
+    let mut progress = TrainProgress::new(media, done, steps, recipe.train.epochs);
     let summary = trainer.run(&mut progress);
     progress.clear();
     let summary = summary?;
-    print(args, &summary, words)?;
+    print(args, &summary, media)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,7 +124,7 @@ struct Row<'a> {
     output: &'a Path,
 }
 
-fn print(args: &TrainArgs, summary: &Summary, words: &str) -> Result<()> {
+fn print(args: &TrainArgs, summary: &Summary, media: Media) -> Result<()> {
     if args.json {
         for validation in &summary.validations {
             for accuracy in &validation.accuracies {
@@ -140,8 +140,8 @@ fn print(args: &TrainArgs, summary: &Summary, words: &str) -> Result<()> {
         return Ok(());
     }
     for validation in &summary.validations {
-        output::line(heading(validation, words))?;
-        output::line(table(validation))?;
+        output::line(heading(validation, media))?;
+        output::line(table(validation, media))?;
     }
     if let Some((step, score, path)) = &summary.best {
         let measured = summary.validations.iter().flat_map(|validation| &validation.accuracies);
@@ -154,21 +154,28 @@ fn print(args: &TrainArgs, summary: &Summary, words: &str) -> Result<()> {
     output::line(format!("the trained model: --model local-dir:{}", summary.dir.display()))
 }
 
-fn heading(validation: &Validation, words: &str) -> String {
+fn heading(validation: &Validation, media: Media) -> String {
     let items = validation.accuracies.first().map_or(0, |accuracy| accuracy.images);
     let average = if validation.of.name() == "ema" { ", averaged weights" } else { "" };
-    format!("after step {} (epoch {}){average}, on {items} {words}:", validation.step, validation.epoch)
+    format!(
+        "after step {} (epoch {}){average}, on {items} {}:",
+        validation.step,
+        validation.epoch,
+        media.words()
+    )
 }
 
-fn table(validation: &Validation) -> String {
+fn table(validation: &Validation, media: Media) -> String {
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
     let has =
         |of: fn(&Accuracy) -> Option<f64>| validation.accuracies.iter().any(|found| of(found).is_some());
     let is_list = has(|accuracy| accuracy.mean_average_precision);
     let writes = has(|accuracy| accuracy.bleu);
+    let answers = media == Media::Question;
     let right: &[&str] = match (is_list, writes) {
         (true, _) => &["mAP %"],
         (false, true) => &["BLEU", "exact %"],
+        (false, false) if answers => &["accuracy %"],
         (false, false) => &["top-1 %", "top-5 %"],
     };
     let rows: Vec<Vec<String>> = validation
@@ -180,6 +187,8 @@ fn table(validation: &Validation) -> String {
                 row.push(percent(accuracy.mean_average_precision));
             } else if writes {
                 row.extend([percent(accuracy.bleu), percent(accuracy.top1)]);
+            } else if answers {
+                row.push(percent(accuracy.top1));
             } else {
                 row.extend([percent(accuracy.top1), percent(accuracy.top5)]);
             }

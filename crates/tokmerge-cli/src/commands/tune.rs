@@ -1,8 +1,8 @@
 //! `tokmerge tune`.
 
 use crate::args::{
-    ClassArgs, ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
-    duration, must_exist,
+    ClassArgs, ClassOrderArgs, Given, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of,
+    batch_size, duration, must_exist,
 };
 use crate::commands::eval::labelled;
 use crate::output;
@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokmerge::plot::Chart;
 use tokmerge::tune::{
     Decision, FEWEST_IMAGES, Fingerprint, Goal, GoalError, Images, Journal, Outcome, Search, SearchOptions,
     Split, Tuner, report, search,
@@ -20,6 +21,8 @@ use tokmerge::{ClassNames, EvalError, EvalOptions, Labels, Media, Model, Precisi
 
 #[derive(Args, Debug)]
 pub(crate) struct TuneArgs {
+    #[command(flatten)]
+    pub(crate) given: Given,
     /// Folder of images like those the model will see; only --max-drop needs labels. Of texts a file of scored pairs of sentences
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
@@ -113,7 +116,14 @@ pub(crate) enum SearchKind {
 }
 
 pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
-    if args.dir.is_file() && args.model.media().is_ok_and(|media| media == Media::Text) {
+    if args.model.media().is_ok_and(|media| media == Media::Text) {
+        must_exist(&args.dir, "file of pairs of sentences")?;
+        if args.dir.is_dir() {
+            bail!(
+                "{}: is a folder, and a model of texts is tuned on a file of scored pairs of sentences; give that",
+                args.dir.display()
+            );
+        }
         return super::tune_pairs::run(args);
     }
     if args.goal.min_spearman.is_some() {
@@ -194,13 +204,20 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     progress.report_failures();
 
     let setting = args.setting(&model);
-    files.write(&outcome, &setting)?;
+    files.write(&Written {
+        json: &report::to_json(&outcome, &setting)?,
+        csv: &report::to_csv(&outcome)?,
+        chart: &report::chart(&outcome, &setting),
+        toml: report::to_toml(&outcome, &setting)?,
+    })?;
     if args.shown.json {
         output::line(report::to_json(&outcome, &setting)?.to_string())?;
     } else {
         print(args, model.media(), &files, &outcome, &setting)?;
     }
-    files.note_left(&outcome);
+    if outcome.choice().is_none() {
+        files.note_left();
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -253,7 +270,7 @@ impl TuneArgs {
         Ok(images)
     }
 
-    fn setting(&self, model: &Model) -> report::Setting {
+    pub(super) fn setting(&self, model: &Model) -> report::Setting {
         let weights = match (&self.model.weights, self.model.random_weights) {
             (Some(path), _) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
             (None, true) => "random".to_owned(),
@@ -262,7 +279,7 @@ impl TuneArgs {
         report::Setting {
             model: model.name(),
             weights,
-            img_size: model.config().shape().img_size(),
+            img_size: (model.media() != Media::Text).then(|| model.config().shape().img_size()),
             dtype: self.model.dtype.name().to_owned(),
             convention: self.shown.convention,
             device: self.model.device.name().to_owned(),
@@ -273,7 +290,7 @@ impl TuneArgs {
     }
 
     /// A command line that uses what was found, with the model and the preprocessing of this one.
-    fn usage(&self, media: Media) -> String {
+    pub(super) fn usage(&self, media: Media) -> String {
         let Self { model, preprocess, .. } = self;
         let three = |values: &Option<Vec<f32>>| {
             let words = values.as_ref()?.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -291,15 +308,16 @@ impl TuneArgs {
             ("--interpolation", preprocess.interpolation.map(|filter| filter.name().to_owned())),
             ("--mean", three(&preprocess.mean)),
             ("--std", three(&preprocess.std)),
+            ("--max-tokens", preprocess.max_tokens.map(|tokens| tokens.to_string())),
             ("--merge", Some(path(&self.output))),
         ];
         let example = match media {
-            Media::Image => "photo.jpg",
-            Media::Sound => "sound.wav",
-            Media::Text => "text.txt",
-            _ => "clip.mp4",
+            Media::Image => "classify photo.jpg",
+            Media::Sound => "classify sound.wav",
+            Media::Text => "embed texts.txt",
+            _ => "classify clip.mp4",
         };
-        let mut usage = format!("tokmerge classify {example}");
+        let mut usage = format!("tokmerge {example}");
         for (option, value) in options {
             if let Some(value) = value {
                 usage.extend([" ", option]);
@@ -331,8 +349,17 @@ fn check_labels(samples: &[Sample], labels: Labels, model: &Model) -> Result<(),
     Ok(())
 }
 
+/// What is written of a search.
+pub(super) struct Written<'a> {
+    pub(super) json: &'a serde_json::Value,
+    pub(super) csv: &'a [u8],
+    pub(super) chart: &'a Chart,
+    /// The choice, if there is one.
+    pub(super) toml: Option<String>,
+}
+
 /// Where results go.
-struct Files {
+pub(super) struct Files {
     toml: PathBuf,
     svg: PathBuf,
     csv: PathBuf,
@@ -341,7 +368,7 @@ struct Files {
 }
 
 impl Files {
-    fn of(output: &Path) -> Result<Self> {
+    pub(super) fn of(output: &Path) -> Result<Self> {
         if !output.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml")) {
             bail!("{}: what --merge reads is written as TOML; name it *.toml", output.display());
         }
@@ -356,13 +383,14 @@ impl Files {
     }
 
     /// A mistyped path must not cost a search.
-    fn check<'p, I: Iterator<Item = &'p Path>>(&self, inputs: impl Fn() -> I) -> Result<()> {
+    pub(super) fn check<'p, I: Iterator<Item = &'p Path>>(&self, inputs: impl Fn() -> I) -> Result<()> {
         for path in [&self.toml, &self.svg, &self.csv, &self.json, &self.journal] {
             output::refuse_inputs("--output", path, inputs())?;
             output::check_writable(path)?;
         }
-        // What tune writes has a journal beside it.
-        if self.json.exists() && !self.journal.exists() {
+        // What tune writes has a journal beside it, or is of pairs of sentences, which have none.
+        let of_pairs = || std::fs::read(&self.json).is_ok_and(|text| report::pairs::is_json(&text));
+        if self.json.exists() && !self.journal.exists() && !of_pairs() {
             bail!(
                 "{}: is there, and no tuning wrote it (there is no {} beside it); give --output another name",
                 self.json.display(),
@@ -372,21 +400,21 @@ impl Files {
         Ok(())
     }
 
-    fn write(&self, outcome: &Outcome, setting: &report::Setting) -> Result<()> {
-        let cannot = |path: &Path| format!("cannot write {}", path.display());
-        let json = report::to_json(outcome, setting).and_then(|json| serde_json::to_string_pretty(&json));
-        output::write_whole(&self.json, json.with_context(|| cannot(&self.json))? + "\n")?;
-        output::write_whole(&self.csv, report::to_csv(outcome).with_context(|| cannot(&self.csv))?)?;
-        output::write_whole(&self.svg, report::chart(outcome, setting).to_svg())?;
-        if let Some(toml) = report::to_toml(outcome, setting).with_context(|| cannot(&self.toml))? {
-            output::write_whole(&self.toml, toml)?;
+    pub(super) fn write(&self, written: &Written<'_>) -> Result<()> {
+        let json = serde_json::to_string_pretty(written.json);
+        let json = json.with_context(|| format!("cannot write {}", self.json.display()))?;
+        output::write_whole(&self.json, json + "\n")?;
+        output::write_whole(&self.csv, written.csv)?;
+        output::write_whole(&self.svg, written.chart.to_svg())?;
+        match &written.toml {
+            Some(toml) => output::write_whole(&self.toml, toml),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Says that a file of an earlier search is not of this one.
-    fn note_left(&self, outcome: &Outcome) {
-        if outcome.choice().is_none() && self.toml.exists() {
+    /// Says that a file of an earlier search is not of this one, which chose nothing.
+    pub(super) fn note_left(&self) {
+        if self.toml.exists() {
             output::note(format!(
                 "note: {} is from an earlier run and was left as it is",
                 self.toml.display()
@@ -403,11 +431,12 @@ fn print(
     setting: &report::Setting,
 ) -> Result<()> {
     output::line(format!(
-        "{}, {}, {} measurements on {} images",
+        "{}, {}, {} measurements on {} {}",
         setting.model,
         setting.dtype,
         outcome.points.len(),
-        outcome.search_images
+        outcome.search_images,
+        media.words()
     ))?;
     let (header, mut rows) = report::front_table(outcome, setting);
     // Specs are of very different lengths: to the left, as the first column is.

@@ -1,13 +1,26 @@
 //! `tokmerge tune PAIRS.csv` of a model of texts.
 
-use super::tune::TuneArgs;
+use super::tune::{Files, TuneArgs, Written};
 use crate::args::batch_of;
 use crate::output;
-use anyhow::{Context, Result, bail};
-use serde_json::json;
+use anyhow::{Result, bail};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use tokmerge::tune::{PairsOptions, PairsOutcome, search_pairs};
-use tokmerge::{AtomicFile, PairsAccuracy, read_pairs};
+use tokmerge::tune::{PairsOptions, PairsOutcome, report, search_pairs};
+use tokmerge::{Media, PairsAccuracy, read_pairs};
+
+/// Flags of a search on images.
+const OF_IMAGES: [&str; 9] = [
+    "search",
+    "trials",
+    "search_images",
+    "no_recheck",
+    "labels",
+    "classes",
+    "classes_from",
+    "template",
+    "class_order",
+];
 
 pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     let Some(min_spearman) = args.goal.min_spearman else {
@@ -15,20 +28,24 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
             "pairs of sentences are searched for --min-spearman, e.g. --min-spearman 80; give it in place of other goals"
         );
     };
-    output::refuse_inputs("--output", &args.output, [args.dir.as_path()])?;
+    args.given.refuse(&OF_IMAGES, "is for images, and pairs of sentences are searched here")?;
+    let options = PairsOptions {
+        min_spearman,
+        time_budget: args.time_budget,
+        seed: args.seed,
+        batch_size: batch_of(args.batch_size, 32, Media::Text),
+        convention: args.shown.convention,
+    };
+    options.validate()?;
+    let files = Files::of(&args.output)?;
+    let inputs = args.model.files();
+    files.check(|| inputs.iter().map(PathBuf::as_path).chain([args.dir.as_path()]))?;
     let mut pairs = read_pairs(&args.dir)?;
     if let Some(limit) = args.limit {
         pairs.truncate(limit);
     }
     let model = args.preprocess.apply(args.model.open()?)?;
     model.warm_up();
-    let options = PairsOptions {
-        min_spearman,
-        time_budget: args.time_budget,
-        seed: args.seed,
-        batch_size: batch_of(args.batch_size, 32, model.media()),
-        convention: args.shown.convention,
-    };
     let mut best = f64::INFINITY;
     let outcome = search_pairs(&model, pairs, options, &mut |found| {
         if found.spearman >= min_spearman && found.gmacs < best {
@@ -39,25 +56,27 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
             ));
         }
     })?;
-    print(args, &outcome)?;
-    let Some(choice) = &outcome.choice else {
-        output::note("nothing that was tried saves anything at this goal; merge nothing");
-        return Ok(ExitCode::FAILURE);
-    };
-    AtomicFile::replace(&args.output, choice.spec().to_toml())
-        .with_context(|| args.output.display().to_string())?;
-    output::note(format!("{}: {choice}; give it as --merge", args.output.display()));
+    let (searched, held_out) = (outcome.measured.first(), outcome.held_out.first());
+    let both = || searched.into_iter().chain(held_out);
+    let count = |of: fn(&PairsAccuracy) -> usize| both().map(of).sum();
+    output::note_cut(&model, count(|found| found.sentences), count(|found| found.cut_sentences));
+    let setting = args.setting(&model);
+    files.write(&Written {
+        json: &report::pairs::to_json(&outcome, &setting)?,
+        csv: &report::pairs::to_csv(&outcome)?,
+        chart: &report::pairs::chart(&outcome, &setting),
+        toml: report::pairs::to_toml(&outcome, &setting)?,
+    })?;
+    print(args, &outcome, &setting)?;
+    if outcome.choice.is_none() {
+        files.note_left();
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(args: &TuneArgs, outcome: &PairsOutcome) -> Result<()> {
+fn print(args: &TuneArgs, outcome: &PairsOutcome, setting: &report::Setting) -> Result<()> {
     if args.shown.json {
-        let value = json!({
-            "choice": outcome.choice.as_ref().map(ToString::to_string),
-            "held_out": outcome.held_out,
-            "measured": outcome.measured,
-        });
-        return output::line(value.to_string());
+        return output::line(report::pairs::to_json(outcome, setting)?.to_string());
     }
     let unmerged = outcome.held_out.first().map_or(0.0, |found| found.gmacs);
     let row = |found: &PairsAccuracy| {
@@ -77,5 +96,13 @@ fn print(args: &TuneArgs, outcome: &PairsOutcome) -> Result<()> {
         outcome.held_out.first().map_or(0, |found| found.pairs)
     ))?;
     let header = ["merge", "Spearman", "95 % interval", "cosine", "GMACs", "saved %"];
-    output::line(output::table(&header, &outcome.held_out.iter().map(row).collect::<Vec<_>>()))
+    output::line(output::table(&header, &outcome.held_out.iter().map(row).collect::<Vec<_>>()))?;
+    output::line("")?;
+    for sentence in report::pairs::verdict(outcome, setting) {
+        output::line(sentence)?;
+    }
+    if outcome.choice.is_some() {
+        output::line(format!("Use it: {}", args.usage(Media::Text)))?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `tokmerge viz`.
 
-use crate::args::{ModelArgs, PreprocessArgs, at_least_one, method, picture, prepared};
+use crate::args::{ModelArgs, PreprocessArgs, Wanted, at_least_one, method, picture, prepared};
 use crate::output;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -34,6 +34,7 @@ pub(crate) struct VizArgs {
 
 pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     // Cheap mistakes first: the ending, the spec, then the model.
+    args.model.refuse_without(Wanted::Vectors)?;
     match args.model.media().unwrap_or(Media::Image) {
         Media::Text => {
             bail!("the model takes texts, which are not drawn; use one of images, sounds or clips")

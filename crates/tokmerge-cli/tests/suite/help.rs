@@ -35,6 +35,8 @@ fn the_program_says_what_it_is_for() {
             "models",
             "methods",
             "--version",
+            "Train a model on images, sounds, clips, texts or questions about pictures",
+            "scored pairs of sentences",
         ]],
     );
     let version = Desk::new().run("--version").ok();

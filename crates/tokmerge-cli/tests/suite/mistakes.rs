@@ -129,7 +129,11 @@ fn files_that_are_not_there_are_named() {
     desk.run(&format!("classify nowhere.png {TINY}")).fails(&["nowhere.png", "No such file"]);
     desk.run(&format!("viz nowhere.png {TINY} --merge tome:r=8 -o b.png"))
         .fails(&["nowhere.png", "No such file"]);
-    desk.run(&format!("classify a.png {TINY} --labels nowhere.tsv")).fails(&["nowhere.tsv", "No such file"]);
+    desk.run(&format!("classify a.png {TINY} --labels nowhere.tsv")).fails(&[
+        "nowhere.tsv",
+        "No such file",
+        "check the path",
+    ]);
     desk.run("bench --model vit_tiny_patch16_224 --weights nowhere.safetensors")
         .fails(&["nowhere.safetensors", "No such file"]);
     desk.run("bench --model local-dir:nowhere").fails(&["nowhere", "No such file"]);

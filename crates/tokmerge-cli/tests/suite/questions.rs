@@ -187,3 +187,21 @@ fn easy_vqa_is_evaluated_with_a_model_that_knows_some_of_its_answers() {
     assert_eq!(result["questions"], json!(120));
     assert!(number(&result, "agreement") > 50.0 && number(&result, "accuracy") < 60.0, "{result}");
 }
+
+#[test]
+fn training_on_questions_speaks_of_answers() {
+    let desk = Desk::new();
+    desk.run("scenes set --questions --images 14 --side 24").ok();
+    std::fs::write(desk.path("set/images/0000003.png"), b"no picture").expect("it was there");
+    desk.write(
+        "tiny.toml",
+        "merge = \"none\"\n[model]\nname = \"vilt_b32\"\nimg_size = 24\npatch_size = 8\nembed_dim = 24\ndepth = 2\n\
+         num_heads = 3\n[data]\ntrain = \"questions:32\"\nval = \"set\"\n[schedule]\nlr = 1e-3\n[train]\nepochs = 1\n\
+         batch_size = 8\n",
+    );
+    let run = desk.run("train tiny.toml -o run").ok();
+    assert!(run.out.contains("on 13 questions:") && run.out.contains("accuracy %"), "{}", run.out);
+    assert!(!run.out.contains("top-1"), "{}", run.out);
+    assert!(run.err.contains("it is left out of validations"), "{}", run.err);
+    assert_eq!(desk.csv("run/validation.csv")[0][4], "accuracy");
+}

@@ -33,7 +33,7 @@ pub struct ClassNames {
 #[non_exhaustive]
 pub enum LabelsError {
     /// The file could not be read.
-    #[error("{}: cannot be read as text: {source}", path.display())]
+    #[error("{}: cannot be read as text: {source}{}", path.display(), crate::way_out(source))]
     Io {
         /// The file.
         path: PathBuf,

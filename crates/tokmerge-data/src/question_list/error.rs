@@ -1,5 +1,6 @@
 //! Why a list of questions cannot be used. One line each.
 
+use crate::text::TextError;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -26,12 +27,20 @@ impl fmt::Display for Place {
 #[non_exhaustive]
 pub enum QuestionListError {
     /// The list could not be read.
-    #[error("{}: cannot be read as a list of questions: {source}", path.display())]
+    #[error("{}: cannot be read as a list of questions: {source}{}", path.display(), crate::way_out(source))]
     Io {
         /// The list.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The list is no text.
+    #[error("{}: {source}", path.display())]
+    Text {
+        /// The list.
+        path: PathBuf,
+        /// Why.
+        source: TextError,
     },
     /// An ending that no form has.
     #[error(

@@ -7,6 +7,7 @@ mod tests;
 
 pub use error::{Place, QuestionListError};
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A question of a list.
@@ -141,11 +142,15 @@ impl QuestionList {
         &self.pictures[question.picture]
     }
 
-    /// How often consecutive questions are about another picture than the one before, and 1: how often a picture is read by who
-    /// reads it once for questions in a row.
-    #[must_use]
-    pub fn runs(&self) -> usize {
-        self.questions.chunk_by(|one, next| one.picture == next.picture).count()
+    /// Runs of consecutive questions about one picture, in order, by their places in [`questions`](Self::questions): who reads a
+    /// picture once for questions in a row reads as many.
+    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let mut start = 0;
+        self.questions.chunk_by(|one, next| one.picture == next.picture).map(move |run| {
+            let begins = start;
+            start += run.len();
+            begins..start
+        })
     }
 
     /// The questions about some pictures, which are said by their indices; all pictures stay.

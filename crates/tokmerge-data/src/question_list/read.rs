@@ -3,6 +3,7 @@
 use super::error::shown;
 use super::{ListedQuestion, Place, QuestionList, QuestionListError, QuestionListForm};
 use crate::labels::{fields, read_bytes};
+use crate::text::from_utf8;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,14 +28,8 @@ pub(super) fn parse(
     form: QuestionListForm,
     path: &Path,
 ) -> Result<QuestionList, QuestionListError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let begins = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let byte = before.len() - begins + 1;
-        let reason = format!("is not UTF-8 (byte {byte}); save the list as UTF-8");
-        QuestionListError::Question { path: path.to_owned(), place: Place::Line(line), reason }
-    })?;
+    let text =
+        from_utf8(bytes).map_err(|source| QuestionListError::Text { path: path.to_owned(), source })?;
     let text = text.trim_start_matches('\u{feff}');
     let mut reader = Reader::new(path);
     match form {

@@ -60,6 +60,20 @@ pub enum TextError {
         /// Within the line, from 1.
         byte: usize,
     },
+    /// A file of something else.
+    #[error("it is no file of texts (byte {byte} is zero); give one with a text a line, saved as UTF-8")]
+    Binary {
+        /// The first byte that no text has, from 1.
+        byte: usize,
+    },
+    /// A file of text in another encoding, or of something else.
+    #[error("it is not UTF-8 (in {broken} of its first {lines} lines); save it as UTF-8, with a text a line")]
+    NoUtf8 {
+        /// Lines that are not, of those looked at.
+        broken: usize,
+        /// Lines looked at.
+        lines: usize,
+    },
     /// A line that goes on and on.
     #[error(
         "line {line} is longer than {most} bytes, and a line is one text; put its sentences on lines of their own"

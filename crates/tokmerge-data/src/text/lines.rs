@@ -11,6 +11,9 @@ pub const EXTENSIONS: [&str; 1] = ["txt"];
 /// Bytes of a line at most.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// Bytes by which a file is taken for texts or not.
+const LOOKED_AT: usize = 8 << 10;
+
 /// The lines of a file, in order: each a text, or what is wrong with it.
 pub struct Lines<R> {
     source: R,
@@ -22,6 +25,15 @@ impl<R: BufRead> Lines<R> {
     /// Of a stream.
     pub fn new(source: R) -> Self {
         Self::from_line(source, 0)
+    }
+
+    /// Of a stream of texts from its first line on.
+    ///
+    /// # Errors
+    /// When it cannot be read, or begins like something else.
+    pub fn open(mut source: R) -> io::Result<Self> {
+        check_text(source.fill_buf()?).map_err(io::Error::other)?;
+        Ok(Self::new(source))
     }
 
     /// Of a stream that begins after so many lines.
@@ -77,7 +89,40 @@ impl<R: BufRead> Iterator for Lines<R> {
 /// The lines of a file.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it cannot be read, or is no file of texts.
 pub fn read_lines(path: &Path) -> io::Result<Lines<BufReader<File>>> {
-    Ok(Lines::new(BufReader::new(File::open(path)?)))
+    Lines::open(BufReader::new(File::open(path)?))
+}
+
+/// Bytes as text.
+///
+/// # Errors
+/// When they are not UTF-8; the line is named.
+pub fn from_utf8(bytes: &[u8]) -> Result<&str, TextError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let begins = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        TextError::Utf8 { line, byte: before.len() - begins + 1 }
+    })
+}
+
+/// Refuses what is no text by the first bytes of a file, so that it is said once and not of every line. A line that is not
+/// UTF-8 among others that are is left to who reads it.
+///
+/// # Errors
+/// When there is a zero among them, or more than half of their lines are not UTF-8.
+pub fn check_text(start: &[u8]) -> Result<(), TextError> {
+    let start = &start[..start.len().min(LOOKED_AT)];
+    if let Some(at) = start.iter().position(|byte| *byte == 0) {
+        return Err(TextError::Binary { byte: at + 1 });
+    }
+    // The last line may go on, in the middle of a character.
+    let is_broken = |line: &&[u8]| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some());
+    let lines = || start.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let (lines, broken) = (lines().count(), lines().filter(is_broken).count());
+    match 2 * broken > lines {
+        true => Err(TextError::NoUtf8 { broken, lines }),
+        false => Ok(()),
+    }
 }

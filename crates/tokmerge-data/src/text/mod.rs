@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use error::TextError;
-pub use lines::{EXTENSIONS, Lines, read_lines};
+pub use lines::{EXTENSIONS, Lines, check_text, from_utf8, read_lines};
 pub use pairs::{TextPair, TextPairsError, is_text_pairs, read_text_pairs};
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer};
 pub use words::TextForm;
@@ -34,6 +34,8 @@ pub struct TokenIds {
     pub ids: Vec<u32>,
     /// What each is; as many.
     pub roles: Vec<Role>,
+    /// Whether the text was longer than what is taken of one, so that its end is left out.
+    pub is_cut: bool,
 }
 
 impl TokenIds {
@@ -42,7 +44,7 @@ impl TokenIds {
     pub fn words(ids: impl Into<Vec<u32>>) -> Self {
         let ids = ids.into();
         let roles = vec![Role::Word; ids.len()];
-        Self { ids, roles }
+        Self { ids, roles, is_cut: false }
     }
 
     /// Number of tokens.
@@ -147,19 +149,16 @@ impl TextProcessor {
         self.max_tokens
     }
 
+    /// Tokens that the model has room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
     /// The tokenizer, if there is one.
     #[must_use]
     pub fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
         self.tokenizer.as_ref()
-    }
-
-    /// Whether a text has more tokens than are taken of it.
-    ///
-    /// # Errors
-    /// When there is no tokenizer, or nothing of the text is left.
-    pub fn cuts(&self, text: &str) -> Result<bool, TextError> {
-        let tokenizer = self.tokenizer.as_ref().ok_or(TextError::NoTokenizer)?;
-        Ok(tokenizer.encode(text, self.max_tokens + 1)?.len() > self.max_tokens)
     }
 
     /// A text as the model takes it.
@@ -170,6 +169,8 @@ impl TextProcessor {
         let tokenizer = self.tokenizer.as_ref().ok_or(TextError::NoTokenizer)?;
         let mut encoded = tokenizer.encode(text, self.max_tokens)?;
         if let Some(end) = self.end.filter(|end| encoded.ids.last() != Some(end)) {
+            let is_full = encoded.len() >= self.max_tokens;
+            encoded.is_cut |= is_full && encoded.roles.last() == Some(&Role::Word);
             encoded.ids.truncate(self.max_tokens - 1);
             encoded.roles.truncate(self.max_tokens - 1);
             encoded.ids.push(end);

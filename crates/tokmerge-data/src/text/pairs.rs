@@ -20,7 +20,7 @@ pub struct TextPair {
 #[non_exhaustive]
 pub enum TextPairsError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), crate::way_out(source))]
     Read {
         /// Which.
         path: PathBuf,

@@ -1,4 +1,4 @@
-use super::{Lines, Role, TextError, TextForm, TextProcessor, TokenIds, Tokenizer};
+use super::{Lines, Role, TextError, TextForm, TextProcessor, TokenIds, Tokenizer, check_text, read_lines};
 use proptest::prelude::*;
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ fn processor() -> TextProcessor {
 
 #[test]
 fn texts_are_neither_padded_nor_cut_by_what_the_file_says() {
-    let TokenIds { ids, roles } = processor().encode("A b A zebra").unwrap();
+    let TokenIds { ids, roles, .. } = processor().encode("A b A zebra").unwrap();
     assert_eq!(ids, [1, 3, 4, 3, 5, 2]);
     let expected = [Role::Class, Role::Word, Role::Word, Role::Word, Role::Word, Role::Separator];
     assert_eq!(roles, expected);
@@ -105,11 +105,21 @@ fn an_end_is_added_where_the_tokenizer_adds_none() {
 }
 
 #[test]
+fn a_text_says_whether_its_end_is_left_out() {
+    let five = processor().with_max_tokens(5).unwrap();
+    let is_cut = |processor: &TextProcessor, text: &str| processor.encode(text).unwrap().is_cut;
+    assert_eq!(["a a a", "a a a a"].map(|text| is_cut(&five, text)), [false, true]);
+    // The end that is added takes the place of a separator.
+    let ended = five.ended_by(4);
+    assert_eq!(["a a a", "a a a a"].map(|text| is_cut(&ended, text)), [false, true]);
+}
+
+#[test]
 fn what_stands_behind_the_first_end_is_left_out_where_nobody_reads_it() {
     let read = |text| processor().up_to_first_end().ended_by(5).encode(text).unwrap();
     assert_eq!(read("a b").ids, [1, 3, 4, 2, 5]);
     // The tokenizer writes what it does not know as the end.
-    let TokenIds { ids, roles } = read("a zebra b");
+    let TokenIds { ids, roles, .. } = read("a zebra b");
     assert_eq!((ids, roles.len()), (vec![1, 3, 5], 3));
 }
 
@@ -126,10 +136,25 @@ fn a_file_is_one_text_a_line_and_bad_lines_are_named() {
 }
 
 #[test]
+fn what_is_no_file_of_texts_is_known_by_its_beginning() {
+    for texts in [&b""[..], b"one\ntwo", b"one\n\xFF\n", "ä\nö".as_bytes(), &b"caf\xC3"[..], b"\n\n\n"] {
+        assert!(check_text(texts).is_ok(), "{texts:?}");
+    }
+    let said = |bytes: &[u8]| check_text(bytes).unwrap_err().to_string();
+    assert!(said(b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR").contains("byte 9 is zero"));
+    let latin = said(b"caf\xE9 au lait\nna\xEFve\nwell\n\n");
+    assert!(latin.contains("not UTF-8 (in 2 of its first 3 lines); save it as UTF-8"), "{latin}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("photo.png");
+    std::fs::write(&path, b"\x89PNG\r\n\x1A\n\0").unwrap();
+    assert!(read_lines(&path).is_err_and(|error| error.to_string().contains("no file of texts")));
+}
+
+#[test]
 fn a_tokenizer_of_words_numbers_them_as_they_come_and_adds_what_its_form_says() {
     let words = ["What colour", "is it?", "what", "RED"];
     let bert = Tokenizer::of_words(words, TextForm::ClassAndSeparator).unwrap();
-    let TokenIds { ids, roles } = bert.encode("Is it  red? zebra", 64).unwrap();
+    let TokenIds { ids, roles, .. } = bert.encode("Is it  red? zebra", 64).unwrap();
     assert_eq!(ids, [2, 6, 7, 9, 8, 1, 3]);
     assert_eq!((roles[0], roles[1], roles[6]), (Role::Class, Role::Word, Role::Separator));
     assert_eq!(
@@ -137,7 +162,7 @@ fn a_tokenizer_of_words_numbers_them_as_they_come_and_adds_what_its_form_says() 
         (Some(0), Some(4), None, 10)
     );
     let t5 = Tokenizer::of_words(words, TextForm::End).unwrap();
-    let TokenIds { ids, roles } = t5.encode("red zebra", 64).unwrap();
+    let TokenIds { ids, roles, .. } = t5.encode("red zebra", 64).unwrap();
     assert_eq!((ids, roles), (vec![8, 2, 1], vec![Role::Word, Role::Word, Role::Separator]));
     assert_eq!(["<pad>", "</s>", "<unk>"].map(|token| t5.id(token)), [Some(0), Some(1), Some(2)]);
     assert_eq!(t5.encode("red red red red", 3).unwrap().ids, [8, 8, 1]);

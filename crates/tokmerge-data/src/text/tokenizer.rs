@@ -129,10 +129,11 @@ impl Tokenizer {
         if pieces.is_empty() {
             return Err(TextError::Empty);
         }
-        let added = self.added();
-        pieces.truncate(max_tokens.saturating_sub(added).max(1), 0, TruncationParams::default().direction);
+        let most = max_tokens.saturating_sub(self.added()).max(1);
+        let is_cut = pieces.len() > most || end < text.len();
+        pieces.truncate(most, 0, TruncationParams::default().direction);
         let whole = guarded(|| self.inner.post_process(pieces, None, true)).map_err(TextError::Encode)?;
-        Ok(token_ids(&whole))
+        Ok(token_ids(&whole, is_cut))
     }
 
     /// Tokens that are added to a text.
@@ -150,7 +151,7 @@ impl Tokenizer {
     }
 }
 
-fn token_ids(encoding: &Encoding) -> TokenIds {
+fn token_ids(encoding: &Encoding, is_cut: bool) -> TokenIds {
     let special = encoding.get_special_tokens_mask();
     // A first token that is added stands for the whole text where something follows the text too, or words do.
     let class = special.first() == Some(&1) && special.len() > 1;
@@ -160,7 +161,7 @@ fn token_ids(encoding: &Encoding) -> TokenIds {
         _ => Role::Separator,
     };
     let roles = special.iter().enumerate().map(role).collect();
-    TokenIds { ids: encoding.get_ids().to_vec(), roles }
+    TokenIds { ids: encoding.get_ids().to_vec(), roles, is_cut }
 }
 
 /// What the crate answers, its error in one line. It panics on what it does not expect of a file.

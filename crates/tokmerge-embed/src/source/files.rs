@@ -30,6 +30,9 @@ impl Files {
 
     /// Paths, one a line; lines of nothing but white space are none.
     pub(super) fn listed_in(list: &Path) -> Result<Self, EmbedError> {
+        if !list.exists() {
+            return Err(EmbedError::Missing { path: list.to_owned() });
+        }
         let text = read_text(list, LONGEST_LIST).map_err(|error| EmbedError::read(list, error))?;
         let lines =
             text.lines().map(|line| line.trim_end_matches('\r')).filter(|line| !line.trim().is_empty());

@@ -69,7 +69,8 @@ pub(crate) enum Content {
 /// What images come from.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// Images, folders, `.tar` archives, Parquet tables, `-` for an image on standard input; of texts files with one a line.
+    /// Images, folders, `.tar` archives, Parquet tables, `-` for an image on standard input; of texts files with one a line,
+    /// and `-` for lines on standard input.
     pub paths: Vec<PathBuf>,
     /// A file with paths of images, one a line.
     pub list: Option<PathBuf>,
@@ -108,7 +109,10 @@ impl Sources {
 
     fn segment(&self, path: &Path, notes: &mut Vec<String>) -> Result<Segment, EmbedError> {
         if path == Path::new(STDIN) {
-            return Ok(Segment::Stdin);
+            return Ok(match self.media {
+                Media::Text => Segment::Texts(TextFile::of_stream(path, std::io::stdin().lock())?),
+                _ => Segment::Stdin,
+            });
         }
         let found = std::fs::metadata(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => EmbedError::Missing { path: path.to_owned() },

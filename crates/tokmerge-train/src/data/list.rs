@@ -15,6 +15,12 @@ pub(super) fn open(recipe: &DataRecipe, media: Media, seed: u64) -> Result<Data,
             recipe.train.display()
         )));
     };
+    if recipe.class_order.is_some() {
+        return Err(TrainError::Data(format!(
+            "data.class_order is for class folders, and {} is a list; leave it out",
+            recipe.train.display()
+        )));
+    }
     let names = ClassNames::open(labels)?;
     let mut notes = Vec::new();
     let mut read = |path: &Path| -> Result<Vec<MultiLabelSample>, TrainError> {

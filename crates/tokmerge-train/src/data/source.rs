@@ -7,9 +7,10 @@ use super::questions;
 use super::split::split;
 use crate::error::TrainError;
 use crate::recipe::DataRecipe;
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokmerge_data::text::TextPair;
+use tokmerge_data::text::{TextPair, TextProcessor};
 use tokmerge_data::{
     ClassFolder, ClassNames, ClassOrder, Media, MultiLabelList, MultiLabelSample, QuestionList, Rgb, Sample,
 };
@@ -89,6 +90,8 @@ pub(crate) enum Measure {
     Classes,
     /// How high the right classes stand, of any number of them.
     Lists,
+    /// How many questions are answered rightly, or how far.
+    Answers,
     /// How near texts come to what is to be written.
     Texts,
 }
@@ -131,6 +134,19 @@ impl Source {
             Self::Questions { questions, .. } => {
                 Some(ANSWERS[questions.asked(index as u64).answer].to_owned())
             }
+            Self::Files { .. } | Self::List { .. } | Self::Scenes { .. } | Self::Clips { .. } => None,
+        }
+    }
+
+    /// The text that goes in, alone or with a picture; `None` of items without.
+    pub(crate) fn text(&self, index: usize) -> Option<String> {
+        match self {
+            Self::Pairs { pairs, .. } => pairs.get(index).map(|pair| pair.source.clone()),
+            Self::Sentences { sentences, .. } => Some(sentences.pair(index as u64).source),
+            Self::QuestionList { list, .. } => {
+                list.questions().get(index).map(|question| question.text.clone())
+            }
+            Self::Questions { questions, .. } => Some(questions.asked(index as u64).text),
             Self::Files { .. } | Self::List { .. } | Self::Scenes { .. } | Self::Clips { .. } => None,
         }
     }
@@ -255,6 +271,32 @@ pub(crate) struct Data {
 }
 
 impl Data {
+    /// Notes how many texts a model cuts off, those of its inputs and, where it writes, of what it learns to write. Of very
+    /// many only the first are looked at.
+    pub(crate) fn note_cut(&mut self, texts: &TextProcessor, writes: bool) {
+        const LOOKED_AT: usize = 20_000;
+        let is_cut = |text: String| texts.encode(&text).is_ok_and(|tokens| tokens.is_cut);
+        for (what, source, learned) in [("train on", &self.train, writes), ("validate on", &self.val, false)]
+        {
+            let count = source.len().min(LOOKED_AT);
+            let ends_early = |index: &usize| {
+                source.text(*index).is_some_and(is_cut)
+                    || learned && source.target(*index).is_some_and(is_cut)
+            };
+            let cut = (0..count).into_par_iter().filter(ends_early).count();
+            if cut > 0 {
+                let first = if count < source.len() { "first " } else { "" };
+                self.notes.push(format!(
+                    "the end of {cut} of the {first}{count} {} to {what} is left out, since at most {} tokens of each are taken \
+                     (data.max_tokens, up to {})",
+                    self.media.words(),
+                    texts.max_tokens(),
+                    texts.room()
+                ));
+            }
+        }
+    }
+
     /// Whether questions were answered by several people, who need not agree.
     pub(crate) fn has_soft_answers(&self) -> bool {
         let Source::QuestionList { list, .. } = &self.train else { return false };
@@ -266,6 +308,7 @@ impl Data {
         match self.train {
             Source::List { .. } => Measure::Lists,
             Source::Pairs { .. } | Source::Sentences { .. } => Measure::Texts,
+            Source::QuestionList { .. } | Source::Questions { .. } => Measure::Answers,
             _ => Measure::Classes,
         }
     }

@@ -333,7 +333,7 @@ struct Told(Vec<String>);
 
 impl tokmerge_train::Observer for Told {
     fn event(&mut self, event: tokmerge_train::Event<'_>) {
-        if let tokmerge_train::Event::Unreadable(reason) = event {
+        if let tokmerge_train::Event::Unreadable(reason) | tokmerge_train::Event::LeftOut(reason) = event {
             self.0.push(reason.to_owned());
         }
     }

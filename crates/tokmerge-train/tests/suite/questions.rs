@@ -105,6 +105,7 @@ fn what_is_no_list_of_questions_is_refused_in_one_line() {
         ("data.train=\"scenes:10\"", "scenes:10"),
         ("regularisation.flip=0.5", "regularisation.flip is a setting of"),
         ("data.max_tokens=2", "`max_tokens` is 2"),
+        ("data.class_order=\"plain\"", "data.class_order is a setting of images"),
         ("train.frozen=[\"towr\"]", "train.frozen names towr"),
         ("data.val=\"nothing\"", "nothing"),
     ] {
@@ -293,6 +294,8 @@ fn parts_begin_with_the_weights_of_other_models() {
     // What is frozen says what everything began with.
     let run = made("pali", &format!("{pali}frozen = [\"tower\", \"text\"]\n"));
     assert_eq!((begun(&run, "tower.", &tower), begun(&run, "text.", &t5)), (28, 38));
+    let table = std::fs::read_to_string(run.join("validation.csv")).expect("a table");
+    assert!(table.starts_with("step,epoch,weights,merge,accuracy,questions,gmacs,mean_tokens\n"), "{table}");
     let model = opened(&run);
     let colours = model.processor().to_string();
     assert!(colours.contains("mean [0.1, 0.2, 0.3]") && colours.contains("std [0.5, 0.6, 0.7]"), "{colours}");
@@ -304,9 +307,19 @@ fn parts_begin_with_the_weights_of_other_models() {
     assert_eq!(begun(&vilt, "", &image), 30);
     let shown = opened(&vilt).processor().to_string();
     assert!(shown.contains("shorter side 32") && shown.contains("patches of 8x8"), "{shown}");
+    let nowhere = dir.path().join("nowhere");
     for (text, said) in [
         (whole("name = \"vilt_b32\"", &[("tower", &tower)]), "the model has no such part; it has image"),
-        (whole("name = \"vilt_b32\"", &[("image", &t5)]), "it is no Vision Transformer"),
+        (whole("name = \"vilt_b32\"", &[("image", &t5)]), "it is no Vision Transformer; give a plain one"),
+        (whole("name = \"pali_tiny\"", &[("tower", &nowhere)]), "model.parts.tower = \"local-dir:"),
+        (
+            vit("").replace("patch_size = 8", "patch_size = 64"),
+            "model.img_size and model.patch_size do not go together",
+        ),
+        (
+            whole("name = \"vilt_b32\"\npatch_size = 64", &[]),
+            "model.img_size and model.patch_size do not go together",
+        ),
         (
             whole("name = \"vilt_b32\"", &[("image", &tower)]),
             "its class token and its patches have no learned positions",

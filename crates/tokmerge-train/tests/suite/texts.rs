@@ -132,6 +132,21 @@ fn pairs_of_a_file_are_split_and_additions_of_low_rank_are_trained() {
 }
 
 #[test]
+fn texts_that_are_not_read_to_their_end_are_counted() {
+    let notes = |changes: &[&str]| {
+        let start = Start::open(recipe(changes), &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
+        start.notes().join("\n")
+    };
+    let cut = notes(&["data.max_tokens=5"]);
+    for part in
+        ["of the 64 texts to train on is left out", "texts to validate on", "(data.max_tokens, up to "]
+    {
+        assert!(cut.contains(part), "{part}: {cut}");
+    }
+    assert!(!notes(&[]).contains("left out"), "{}", notes(&[]));
+}
+
+#[test]
 fn what_cannot_be_learned_is_refused_in_one_line() {
     for (change, said) in [
         ("data.train=\"sentences:many\"", "makes up no sentences"),
@@ -140,6 +155,9 @@ fn what_cannot_be_learned_is_refused_in_one_line() {
         ("train.loss=\"bce\"", "learns every next token by cross-entropy"),
         ("regularisation.flip=0.5", "regularisation.flip is a setting of images and clips"),
         ("regularisation.mixup=0.5", "regularisation.mixup is a setting of"),
+        ("model.img_size=32", "model.img_size is a setting of images"),
+        ("model.num_classes=7", "model.num_classes is given"),
+        ("data.class_order=\"plain\"", "data.class_order is a setting of images"),
         ("model.name=\"bert_base_uncased\"", "writes none"),
         ("model.tokenizer=\"nothing.json\"", "model.tokenizer: nothing.json"),
         ("data.max_tokens=3", "`max_tokens` is 3"),

@@ -206,7 +206,7 @@ fn broken_images_are_told_once_and_replaced() {
     struct Told(Vec<String>);
     impl Observer for Told {
         fn event(&mut self, event: Event<'_>) {
-            if let Event::Unreadable(reason) = event {
+            if let Event::Unreadable(reason) | Event::LeftOut(reason) = event {
                 self.0.push(reason.to_owned());
             }
         }

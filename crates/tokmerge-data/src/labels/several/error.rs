@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum MultiLabelError {
     /// The list could not be read, or the folder that it lies in.
-    #[error("{}: cannot be read as a list of labels: {source}", path.display())]
+    #[error("{}: cannot be read as a list of labels: {source}{}", path.display(), crate::way_out(source))]
     Io {
         /// The list.
         path: PathBuf,

@@ -3,7 +3,7 @@
 use super::Pali;
 use crate::families::text::{Buckets, DecoderConfig, DecoderKind, TextConfig, TextPool, TextPositions};
 use crate::families::vit::{ClassToken, NormPlace, Pool, Sizes, VitConfig};
-use crate::family::{FamilyConfig, ImageSizeError, Part, Shape, ShapeOverrides};
+use crate::family::{FamilyConfig, ImageSizeError, Part, PartKind, Shape, ShapeOverrides};
 use crate::flops::{Cost, JoiningCost, Work};
 use crate::input::InputShape;
 use crate::network::Config;
@@ -177,30 +177,34 @@ impl FamilyConfig for PaliConfig {
 
     fn parts(&self) -> &'static [Part] {
         const PARTS: &[Part] = &[
-            Part { name: "tower", prefix: "tower.", holds: &[] },
-            Part { name: "text", prefix: "text.", holds: &[] },
+            Part { kind: PartKind::Tower, prefix: "tower.", holds: &[] },
+            Part { kind: PartKind::Text, prefix: "text.", holds: &[] },
         ];
         PARTS
     }
 
-    fn with_part(self, name: &str, model: &Config) -> Result<Self, String> {
-        let whole = match (name, model) {
-            ("tower", Config::Vit(tower)) if tower.prefix() > 0 => {
+    fn with_part(self, part: PartKind, model: &Config) -> Result<Self, String> {
+        let whole = match (part, model) {
+            (PartKind::Tower, Config::Vit(tower)) if tower.prefix() > 0 => {
                 return Err(
-                    "it has a class token or registers, and the tokens of a tower are those of patches alone"
+                    "it has a class token or registers, and the tokens of a tower are those of patches alone; give one without, e.g. vit_base_patch16_siglip_224"
                         .to_owned(),
                 );
             }
-            ("tower", Config::Vit(tower)) => {
+            (PartKind::Tower, Config::Vit(tower)) => {
                 let tower = VitConfig { pre_logits: None, projection: None, ..tower.clone() };
                 Self::new(tower, self.text)
             }
-            ("text", Config::Text(text)) => {
+            (PartKind::Text, Config::Text(text)) => {
                 let text = TextConfig { room: self.text.room, num_classes: 0, ..text.clone() };
                 Self { text, ..self }
             }
-            ("tower", _) => return Err("it is no Vision Transformer".to_owned()),
-            _ => return Err("it is no model of texts".to_owned()),
+            (PartKind::Tower | PartKind::Image, _) => {
+                return Err("it is no Vision Transformer; give one without a class token, e.g. vit_base_patch16_siglip_224".to_owned());
+            }
+            (PartKind::Text, _) => {
+                return Err("it is no model of texts; give one that writes, e.g. t5_v1_1_small".to_owned());
+            }
         };
         whole.check()?;
         Ok(whole)

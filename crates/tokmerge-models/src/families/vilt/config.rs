@@ -4,7 +4,7 @@ use super::Vilt;
 use crate::blocks::{BlockConfig, NormConfig, NormKind};
 use crate::families::encoder;
 use crate::families::vit::VitConfig;
-use crate::family::{FamilyConfig, ImageSizeError, Part, Shape, ShapeOverrides};
+use crate::family::{FamilyConfig, ImageSizeError, Part, PartKind, Shape, ShapeOverrides};
 use crate::flops::{BlockCost, Cost, HeadCost, Work};
 use crate::input::InputShape;
 use crate::network::Config;
@@ -186,14 +186,16 @@ impl FamilyConfig for ViltConfig {
     /// ViLT begins as a Vision Transformer did (§3.1).
     fn parts(&self) -> &'static [Part] {
         const HOLDS: &[&str] = &["patch_embed.", "pos_embed", "cls_token", "blocks.", "norm."];
-        &[Part { name: "image", prefix: "", holds: HOLDS }]
+        &[Part { kind: PartKind::Image, prefix: "", holds: HOLDS }]
     }
 
-    fn with_part(self, _: &str, model: &Config) -> Result<Self, String> {
-        let Config::Vit(image) = model else { return Err("it is no Vision Transformer".to_owned()) };
+    fn with_part(self, _: PartKind, model: &Config) -> Result<Self, String> {
+        let Config::Vit(image) = model else {
+            return Err("it is no Vision Transformer; give a plain one, e.g. vit_base_patch32_384".to_owned());
+        };
         let VitConfig { patch_size: (patch_size, _), depth, block, .. } = image;
         let Absolute::Learned { prefix: 1, resampling, grid } = image.positions.absolute else {
-            return Err("its class token and its patches have no learned positions".to_owned());
+            return Err("its class token and its patches have no learned positions; give a plain Vision Transformer, e.g. vit_base_patch32_384".to_owned());
         };
         let positions = Absolute::Learned { prefix: 1, resampling, grid };
         // ViLT's blocks, of any size.
@@ -220,7 +222,7 @@ impl FamilyConfig for ViltConfig {
         };
         if plain != *image {
             return Err("it is no plain Vision Transformer, which has a class token and blocks of attention and MLP with biases, one \
-                        after the other"
+                        after the other; give one, e.g. vit_base_patch32_384"
                 .to_owned());
         }
         let side = image.img_size.0.min(image.img_size.1);
