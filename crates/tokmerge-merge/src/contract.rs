@@ -28,6 +28,9 @@ fn specs() -> Vec<String> {
         "stm:p=3,layer=2,inflate=on",
         "pumer:prune=0%,merge=30%,layer=1",
         "pumer:prune=40%,merge=20%,order=attention,combine=average",
+        "mctf:r=35%,layer=[2,4]",
+        "mctf:r=4,place=mlp",
+        "mctf:r=30%,layer=[1,2,3],direction=one,tau_info=0",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }

@@ -85,6 +85,7 @@ pub use merging::{Combination, Merging};
 pub use methods::atm::{Atm, BatchRule, Threshold};
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
+pub use methods::mctf::{Criteria, Directions, Mctf, MctfPlace, Removal};
 pub use methods::pumer::{Order, Pumer};
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::{

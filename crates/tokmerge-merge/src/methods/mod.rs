@@ -4,6 +4,7 @@ pub(crate) mod atm;
 pub(crate) mod evit;
 pub(crate) mod layers;
 mod matching;
+pub(crate) mod mctf;
 mod none;
 mod option;
 pub mod patch_merger;
@@ -103,6 +104,8 @@ methods! {
     Pumer(pumer::Pumer),
     /// EViT: what the class token attends to is kept, the rest fused.
     Evit(evit::Evit),
+    /// MCTF: merging by similarity, information and size, inside attention.
+    Mctf(mctf::Mctf),
 }
 
 impl Method {
