@@ -87,6 +87,7 @@ pub use methods::evit::Evit;
 pub use methods::layers::Layers;
 pub use methods::mctf::{Criteria, Directions, Mctf, MctfPlace, Removal};
 pub use methods::pumer::{Order, Pumer};
+pub use methods::tofu::Tofu;
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,

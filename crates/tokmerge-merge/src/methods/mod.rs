@@ -11,6 +11,7 @@ pub mod patch_merger;
 pub(crate) mod pumer;
 mod rule;
 pub mod stm;
+pub(crate) mod tofu;
 pub(crate) mod tome;
 
 use crate::spec::{Given, did_you_mean};
@@ -106,6 +107,8 @@ methods! {
     Evit(evit::Evit),
     /// MCTF: merging by similarity, information and size, inside attention.
     Mctf(mctf::Mctf),
+    /// ToFu: pruning in the first layers, merging at full length in the others.
+    Tofu(tofu::Tofu),
 }
 
 impl Method {
