@@ -8,6 +8,8 @@ use tokmerge_ops::{AttentionMap, HeadAggregation, MapQueries};
 pub enum Metric {
     /// The tokens entering the block; merging then happens before attention.
     BlockInput,
+    /// The same tokens, for merging that happens behind attention.
+    Entered,
     /// The tokens after attention and its residual.
     Attended,
     /// The queries of this block's attention.
@@ -29,11 +31,16 @@ pub struct MetricRequest {
 }
 
 impl MetricRequest {
+    /// The keys, averaged over the heads: what ToMe compares tokens by.
+    pub const KEYS: Self = Self { of: Metric::Key, heads: HeadAggregation::Mean };
+
     /// Channels of the metric, for heads of `head_dim` channels and tokens of `channels`.
     #[must_use]
     pub fn width(self, head_dim: usize, channels: usize) -> usize {
         match (self.of, self.heads) {
-            (Metric::BlockInput | Metric::Attended, _) | (_, HeadAggregation::Concat) => channels,
+            (Metric::BlockInput | Metric::Entered | Metric::Attended, _) | (_, HeadAggregation::Concat) => {
+                channels
+            }
             (Metric::Query | Metric::Key | Metric::Value, HeadAggregation::Mean) => head_dim,
         }
     }

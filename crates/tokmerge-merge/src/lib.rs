@@ -85,7 +85,9 @@ pub use merging::{Combination, Merging};
 pub use methods::atm::{Atm, BatchRule, Threshold};
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
+pub use methods::mctf::{Criteria, Directions, Mctf, MctfPlace, Removal};
 pub use methods::pumer::{Order, Pumer};
+pub use methods::tofu::Tofu;
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,

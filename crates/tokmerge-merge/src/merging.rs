@@ -67,19 +67,22 @@ impl Merging {
         let merge = |(item, map): (usize, Tensor<3>)| -> Tensor<3> {
             let (input, output) = (plan.input().range(item), plan.output().range(item));
             let (before, after) = (input.len(), output.len());
-            let mut members = vec![0.0_f32; after * before];
-            let mut totals = vec![0.0_f32; after];
-            for (token, row) in input.clone().enumerate() {
-                let dst = plan.dst()[row];
-                if dst != DROPPED {
-                    let dst = dst as usize - output.start;
-                    members[dst * before + token] = 1.0;
-                    totals[dst] += weights[row];
-                }
+            let kept = || {
+                let tokens = input.clone().enumerate().filter(|(_, row)| plan.dst()[*row] != DROPPED);
+                tokens.map(|(token, row)| (token, weights[row], plan.dst()[row] as usize - output.start))
+            };
+            let (mut totals, mut counts) = (vec![0.0_f32; after], vec![0.0_f32; after]);
+            for (_, weight, dst) in kept() {
+                totals[dst] += weight;
+                counts[dst] += 1.0;
             }
-            let averages: Vec<f32> = (0..after * before)
-                .map(|place| members[place] * weights[input.start + place % before] / totals[place / before])
-                .collect();
+            let (mut members, mut averages) = (vec![0.0_f32; after * before], vec![0.0_f32; after * before]);
+            for (token, weight, dst) in kept() {
+                members[dst * before + token] = 1.0;
+                // As rows do: without any weight there is nothing to weigh by.
+                let share = if totals[dst] == 0.0 { 1.0 / counts[dst] } else { weight / totals[dst] };
+                averages[dst * before + token] = share;
+            }
             let device = map.device();
             let matrix = |values: Vec<f32>| {
                 Tensor::<3>::from_data(TensorData::new(values, [1, after, before]), &device)

@@ -4,12 +4,14 @@ pub(crate) mod atm;
 pub(crate) mod evit;
 pub(crate) mod layers;
 mod matching;
+pub(crate) mod mctf;
 mod none;
 mod option;
 pub mod patch_merger;
 pub(crate) mod pumer;
 mod rule;
 pub mod stm;
+pub(crate) mod tofu;
 pub(crate) mod tome;
 
 use crate::spec::{Given, did_you_mean};
@@ -103,6 +105,10 @@ methods! {
     Pumer(pumer::Pumer),
     /// EViT: what the class token attends to is kept, the rest fused.
     Evit(evit::Evit),
+    /// MCTF: merging by similarity, information and size, inside attention.
+    Mctf(mctf::Mctf),
+    /// ToFu: pruning in the first layers, merging at full length in the others.
+    Tofu(tofu::Tofu),
 }
 
 impl Method {

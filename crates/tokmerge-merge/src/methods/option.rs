@@ -6,7 +6,7 @@
 
 use super::{OptionInfo, Rule};
 use crate::spec::Given;
-use crate::{LastLayer, ProportionalAttention, Protect, SequencePositions, SpecError};
+use crate::{LastLayer, ProportionalAttention, Protect, Schedule, SequencePositions, SpecError};
 
 /// Whether an option can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,6 +307,31 @@ pub(super) fn percent_text(share: f64) -> String {
     };
     let exact = (0..=17).map(rounded).find(|percent| percent / 100.0 == share);
     format!("{}%", exact.unwrap_or(share * 100.0))
+}
+
+/// What [`schedule`] reads, for help texts and error messages.
+pub(super) const SCHEDULE: (&str, &str) = (
+    "a number, a list such as [16,16,8] with one per layer, or a share such as 10%",
+    "a whole number from 0 to 100000, a list such as [16,16,8], or a share of up to 50% such as 10%",
+);
+
+/// How many tokens to remove, for each layer.
+pub(super) fn schedule(text: &str) -> Result<Schedule, Refusal> {
+    let number = |text: &str| whole(text, 0..=100_000);
+    Ok(match (entries(text, number), text.trim().strip_suffix('%')) {
+        (Some(list), _) => Schedule::PerLayer(list?),
+        (None, Some(_)) => Schedule::Share(percent(text, 50.0)?),
+        (None, None) => Schedule::Constant(number(text)?),
+    })
+}
+
+/// As [`schedule`] reads it.
+pub(super) fn schedule_text(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Constant(r) | Schedule::Linear { r, .. } => r.to_string(),
+        Schedule::PerLayer(list) => list_text(list),
+        Schedule::Share(share) => percent_text(*share),
+    }
 }
 
 /// The entries of a list such as `[4,8]`; `None` for anything else.

@@ -73,6 +73,14 @@ pub(crate) struct At {
     pub(crate) amount: Amount,
 }
 
+impl At {
+    /// Whether something is to go of any item, or may.
+    pub(crate) fn removes_any(&self, tokens: &Tokens) -> bool {
+        let removed = |(item, len)| self.amount.of(len, tokens.prefix.of(item));
+        tokens.layout.lens().enumerate().map(removed).any(|removed| removed != Some(0))
+    }
+}
+
 /// A method: which tokens merge. How many of them ([`amounts`](Self::amounts)) and where ([`site`](Self::site)) are
 /// answers too; everything else is done by [`Reduction`](crate::Reduction).
 pub(crate) trait Rule: fmt::Debug {

@@ -280,7 +280,7 @@ pub(crate) fn of_heads(request: MetricRequest) -> Option<HeadFeatures> {
         Metric::Query => Part::Query,
         Metric::Key => Part::Key,
         Metric::Value => Part::Value,
-        Metric::BlockInput | Metric::Attended => return None,
+        Metric::BlockInput | Metric::Entered | Metric::Attended => return None,
     };
     Some((part, request.heads))
 }

@@ -127,6 +127,8 @@ impl Block {
 
 impl EncoderBlock for Block {
     fn attend(&self, mut tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
+        let asked = wants.metric.map(|request| request.of);
+        let entered = (asked == Some(Metric::Entered)).then(|| tokens.x.clone().without_autodiff());
         let (x, mut evidence) = match self.fused(with, wants) {
             Some(weights) => {
                 let with = SelfAttentionContext {
@@ -140,9 +142,11 @@ impl EncoderBlock for Block {
             }
             None => self.attend_by_layers(tokens.x, with, (&tokens.layout, &tokens.prefix), wants),
         };
-        if wants.metric.is_some_and(|request| request.of == Metric::Attended) {
-            evidence.metric = Some(x.clone().without_autodiff());
-        }
+        evidence.metric = match asked {
+            Some(Metric::Entered) => entered,
+            Some(Metric::Attended) => Some(x.clone().without_autodiff()),
+            _ => evidence.metric,
+        };
         tokens.x = x;
         (tokens, evidence)
     }

@@ -6,7 +6,7 @@ use super::feed_forward::add;
 use super::{Attention, BlockConfig, Context, FeedForward, QkNorm, QkvBias};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{AttentionMap, Evidence, Tokens, Wants};
+use tokmerge_merge::{AttentionMap, Evidence, Metric, Tokens, Wants};
 use tokmerge_nn::{Bias, LayerScale, Linear, Norm, Random, zeros_parameter};
 use tokmerge_ops::{Activation, Heads, Precision, attention, linear_residual, norm_linear, rotate_heads};
 
@@ -153,6 +153,7 @@ impl EncoderBlock for BranchesBlock {
     /// Tokens are compared by the metrics of all attentions side by side; what they receive is the mean, and
     /// the heads of all are heads of one map.
     fn attend(&self, mut tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
+        let asked = wants.metric.map(|request| request.of);
         let x = tokens.x;
         let (mut sum, mut metric, mut received) = (x.clone(), Vec::new(), None::<Vec<f32>>);
         let mut maps = None::<Vec<AttentionMap>>;
@@ -177,10 +178,11 @@ impl EncoderBlock for BranchesBlock {
             sum = linear_residual(y, attn.proj.weights(), ls.as_ref().map(|ls| ls.gamma.val()), sum);
         }
         tokens.x = sum;
-        let mut metric = (!metric.is_empty()).then(|| Tensor::cat(metric, 1));
-        if wants.metric.is_some_and(|request| request.of == tokmerge_merge::Metric::Attended) {
-            metric = Some(tokens.x.clone().without_autodiff());
-        }
+        let metric = match asked {
+            Some(Metric::Entered) => Some(x.without_autodiff()),
+            Some(Metric::Attended) => Some(tokens.x.clone().without_autodiff()),
+            _ => (!metric.is_empty()).then(|| Tensor::cat(metric, 1)),
+        };
         (tokens, Evidence { metric, received, maps })
     }
 

@@ -29,16 +29,14 @@ use super::{At, Common, MethodInfo, Rule};
 use crate::plan::PlanBuilder;
 use crate::schedule::drop_and_merge;
 use crate::{
-    Amount, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, MergePlan, Metric, MetricRequest,
-    ModelFacts, Received, ScheduleError, Similarity, Tokens, Wants,
+    Amount, Combine, Evidence, LastLayer, MatchShape, MergePlan, MetricRequest, ModelFacts, Received,
+    ScheduleError, Similarity, Tokens, Wants,
 };
 
 pub(super) use options::INFO;
 
 /// The layers in which it works by default, from 1.
 const LAYERS: [usize; 4] = [2, 4, 6, 8];
-/// What patches are compared by.
-const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean };
 
 /// Pruning by the words of a question, then merging.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +129,7 @@ impl Rule for Pumer {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(KEYS), received: Received::FromWords, ..Wants::default() }
+        Wants { metric: Some(MetricRequest::KEYS), received: Received::FromWords, ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
@@ -181,7 +179,8 @@ impl Rule for Pumer {
     fn matching_macs(&self, shape: MatchShape) -> f64 {
         let patches = shape.tokens.saturating_sub(shape.prefix);
         let kept = patches - drop_and_merge(self.prune, self.merge, patches).0;
-        (kept.div_ceil(2) * (kept / 2)) as f64 * KEYS.width(shape.head_dim, shape.channels) as f64
+        (kept.div_ceil(2) * (kept / 2)) as f64
+            * MetricRequest::KEYS.width(shape.head_dim, shape.channels) as f64
     }
 }
 

@@ -16,8 +16,8 @@ use super::matching::bipartite::{Proposals, Unmerged};
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Partition, Rule};
 use crate::{
-    Amount, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, MergePlan, Metric, MetricRequest,
-    ModelFacts, Received, Schedule, ScheduleError, Similarity, Site, Tokens, Wants,
+    Amount, Combine, Evidence, LastLayer, MatchShape, MergePlan, Metric, MetricRequest, ModelFacts, Received,
+    Schedule, ScheduleError, Similarity, Site, Tokens, Wants,
 };
 
 pub(super) use options::INFO;
@@ -82,7 +82,7 @@ impl Tome {
         Self {
             schedule: Schedule::Constant(r),
             matcher: Matcher::Bipartite,
-            metric: MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean },
+            metric: MetricRequest::KEYS,
             similarity: Similarity::Cosine,
             combine: Combine::WeightedAverage,
             partition: Partition::Alternating,
@@ -114,7 +114,9 @@ impl Rule for Tome {
         match (self.metric.of, self.unmerge) {
             (Metric::BlockInput, Unmerge::Off) => Site::BeforeBlock,
             (Metric::BlockInput, Unmerge::On) => Site::AroundBlock,
-            (Metric::Attended | Metric::Query | Metric::Key | Metric::Value, _) => Site::InsideBlock,
+            (Metric::Entered | Metric::Attended | Metric::Query | Metric::Key | Metric::Value, _) => {
+                Site::InsideBlock
+            }
         }
     }
 
@@ -137,8 +139,7 @@ impl Rule for Tome {
     }
 
     fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
-        let removable = |(item, len)| at.amount.of(len, tokens.prefix.of(item));
-        if tokens.layout.lens().enumerate().all(|item| removable(item).is_none_or(|remove| remove == 0)) {
+        if !at.removes_any(tokens) {
             return None;
         }
         self.matcher.plan(self, at, tokens, evidence)

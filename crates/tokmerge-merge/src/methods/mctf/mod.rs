@@ -1,0 +1,265 @@
+//! MCTF (Lee, Choi and Kim, 2024, arXiv:2403.10030, §3.2 and §3.3): tokens merge that are alike, tell little and are small,
+//! inside attention, so that its softmax is computed once, of all tokens, and merges with them (one-step-ahead attention).
+//!
+//! Written from a description of the published code:
+//!
+//! - The score of a pair is the product of three powers ([`Criteria`]): of its cosine, of the tokens themselves as they enter the
+//!   block and moved to `[0, 1]`; of how little attention both receive; and of how small both are.
+//! - Even places propose to odd ones, as in ToMe. The better half of the tokens to go merges from even to odd, then every odd
+//!   token proposes to the even ones that are left, by the same scores, and the other half merges back ([`Directions`]). What
+//!   goes on stands as: prefix, even places, odd ones by falling score.
+//! - A merged token is the average of its members by attention received times size, whoever merged first. The published code
+//!   divides these weights, and what powers are taken of, by their largest: nothing depends on that.
+//! - A number of tokens goes in every layer but the first, as long as ten are left; a share (MCTF-Fast: 35 %) after each quarter
+//!   of the model, where the published code leaves items of ten tokens and fewer alone, and this one does not.
+//! - Attention weighs tokens by size, unless they are of an off-the-shelf MAE (`prop_attn=on` there too, as published).
+//!
+//! `place=mlp` is OpenToMe's form: it merges behind attention, of which it takes what tokens receive for weights, in all
+//! layers, and scores pairs by the cosine of what entered the block alone.
+//!
+//! The accuracy of the paper needs training with its consistency loss (§3.4). Merging one way only is described nowhere in
+//! detail: here the order is ToMe's then. Ties go to the token that stands first.
+
+mod options;
+mod scores;
+
+use super::layers;
+use super::matching::Split;
+use super::matching::bipartite::Pair;
+use super::option::FromOptions;
+use super::{At, Common, MethodInfo, Partition, Rule};
+use crate::methods::evit::by_falling_score;
+use crate::plan::PlanBuilder;
+use crate::{
+    Amount, AttentionMap, Combination, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, Merging,
+    Metric, MetricRequest, ModelFacts, Received, ScheduleError, Site, Tokens, Wants,
+};
+use scores::Scores;
+
+pub(super) use options::INFO;
+
+/// Tokens that a layer leaves at least, prefix included, where a number of them is to go (published code).
+const LEAST: usize = 10;
+
+/// Merging by several criteria.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mctf {
+    /// What each of its layers removes.
+    pub removal: Removal,
+    /// The layers, from 1. `None`: all for a number of tokens, but inside attention not the first; after each quarter of the
+    /// blocks but the last for a share.
+    pub layers: Option<Vec<usize>>,
+    /// Where in a block tokens merge.
+    pub place: MctfPlace,
+    /// Which side proposes.
+    pub directions: Directions,
+    /// What the score of a pair is made of.
+    pub criteria: Criteria,
+    /// Options that methods share.
+    pub common: Common,
+}
+
+/// What a layer removes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Removal {
+    /// A number of tokens, as long as ten are left.
+    Tokens(usize),
+    /// A part of the tokens that may merge, rounded down, at most half.
+    Share(f64),
+}
+
+/// Where in a block tokens merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MctfPlace {
+    /// Between softmax and values.
+    Attention,
+    /// Between attention and MLP.
+    Mlp,
+}
+
+/// Which side proposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directions {
+    /// Even places, then odd ones.
+    Both,
+    /// Even places alone.
+    One,
+}
+
+/// The temperatures of what the score of a pair is the product of (§3.2): each part, in `[0, 1]`, to the power of one by its
+/// temperature. What has temperature 0 does not count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Criteria {
+    /// Of the cosine, `(cos + 1) / 2`.
+    pub similarity: f64,
+    /// Of the product of what both tokens do not tell: one by the attention received, the mean over heads and queries.
+    pub information: f64,
+    /// Of the product of one by each size.
+    pub size: f64,
+}
+
+impl Criteria {
+    /// Those of the published code: 1, 20 and 40 inside attention; the cosine alone before the MLP (OpenToMe).
+    #[must_use]
+    pub fn of(place: MctfPlace) -> Self {
+        match place {
+            MctfPlace::Attention => Self { similarity: 1.0, information: 20.0, size: 40.0 },
+            MctfPlace::Mlp => Self { similarity: 1.0, information: 0.0, size: 0.0 },
+        }
+    }
+}
+
+impl Mctf {
+    /// The paper's method.
+    #[must_use]
+    pub fn new(removal: Removal) -> Self {
+        Self {
+            removal,
+            layers: None,
+            place: MctfPlace::Attention,
+            directions: Directions::Both,
+            criteria: Criteria::of(MctfPlace::Attention),
+            common: Common::new(LastLayer::All),
+        }
+    }
+
+    /// The layers of a model of this depth, `None` for those after its quarters.
+    fn layers_of(&self, depth: usize) -> Option<Vec<usize>> {
+        match (&self.layers, self.removal, self.place) {
+            (Some(layers), ..) => Some(layers.clone()),
+            (None, Removal::Share(_), _) => None,
+            (None, Removal::Tokens(_), MctfPlace::Attention) => Some((2..=depth).collect()),
+            (None, Removal::Tokens(_), MctfPlace::Mlp) => Some((1..=depth).collect()),
+        }
+    }
+
+    /// What tokens receive: the mean over heads and queries. `[T]`.
+    fn received(&self, tokens: &Tokens, evidence: &Evidence) -> Vec<f32> {
+        match self.place {
+            MctfPlace::Attention => {
+                (0..tokens.layout.items()).flat_map(|item| received(evidence.map(item))).collect()
+            }
+            MctfPlace::Mlp => evidence.received().to_vec(),
+        }
+    }
+}
+
+/// The mean of a map over heads and queries. `[K]`.
+fn received(map: &AttentionMap) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; map.keys];
+    for row in map.values.chunks_exact(map.keys.max(1)) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    sums.into_iter().map(|sum| (sum / (map.heads * map.queries) as f64) as f32).collect()
+}
+
+impl Directions {
+    /// What becomes of an item that loses `count` tokens: who goes on, behind the prefix, and who merges into whom.
+    fn matched(self, split: &Split, scores: &Scores, count: usize) -> (Vec<u32>, Vec<Pair>) {
+        let forth_count = match self {
+            Self::Both => count / 2,
+            Self::One => count,
+        };
+        let forth = scores.forth();
+        let mut staying = by_falling_score(&forth.scores, 0);
+        let merging: Vec<u32> = staying.drain(..forth_count).collect();
+        staying.sort_unstable();
+        let into = |&source: &u32| {
+            (split.sources[source as usize], split.destinations[forth.partners[source as usize] as usize])
+        };
+        let forth_pairs = merging.iter().map(into);
+        let sources = staying.iter().map(|&source| split.sources[source as usize]);
+        if self == Self::One {
+            return (sources.chain(split.destinations.iter().copied()).collect(), forth_pairs.collect());
+        }
+        let back = scores.back(&staying);
+        let order = by_falling_score(&back.scores, 0);
+        let (merging, left) = order.split_at(count - forth_count);
+        let destination = |&destination: &u32| split.destinations[destination as usize];
+        let from = |at: &u32| (destination(at), split.sources[back.partners[*at as usize] as usize]);
+        // What merged into one that merges back is found through it.
+        let pairs = merging.iter().map(from).chain(forth_pairs).collect();
+        (sources.chain(left.iter().map(destination)).collect(), pairs)
+    }
+}
+
+impl Rule for Mctf {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn options(&self) -> Vec<(String, String)> {
+        self.written()
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
+        change(&mut self.common);
+    }
+
+    fn site(&self) -> Site {
+        match self.place {
+            MctfPlace::Attention => Site::InsideAttention,
+            MctfPlace::Mlp => Site::InsideBlock,
+        }
+    }
+
+    fn wants(&self) -> Wants {
+        match self.place {
+            // Inside attention there are the tokens and the softmax, without asking.
+            MctfPlace::Attention => Wants::default(),
+            MctfPlace::Mlp => {
+                let entered = MetricRequest { of: Metric::Entered, heads: HeadAggregation::Mean };
+                Wants { metric: Some(entered), received: Received::FromAll, ..Wants::default() }
+            }
+        }
+    }
+
+    fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
+        let amount = match self.removal {
+            Removal::Tokens(0) => Amount::NOTHING,
+            Removal::Tokens(remove) => Amount::Leaving { remove, least: LEAST },
+            Removal::Share(share) => Amount::Share(share),
+        };
+        layers::amounts(&self.layers_of(facts.depth), facts.depth, |_| amount)
+    }
+
+    fn merging(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<Merging> {
+        if !at.removes_any(tokens) {
+            return None;
+        }
+        let splits = Partition::Alternating.split_items(tokens, 0, at.layer);
+        let (sizes, received) = (tokens.sizes(), self.received(tokens, &evidence));
+        let units = scores::units(evidence.into_metric());
+        let mut builder = PlanBuilder::new(tokens.layout.clone());
+        for (item, split) in splits.iter().enumerate() {
+            let (range, prefix) = (tokens.layout.range(item), tokens.prefix.of(item));
+            let count = at.amount.of(range.len(), prefix).unwrap_or(0);
+            if count == 0 {
+                builder.keep_item();
+                continue;
+            }
+            let of_item = [&received[range.clone()], &sizes[range.clone()]];
+            let scores = Scores::new(self.criteria, of_item, split, &units, range.start);
+            let (kept, pairs) = self.directions.matched(split, &scores, count);
+            builder.item((0..prefix as u32).chain(kept), &pairs);
+        }
+        let weights = received.iter().zip(sizes.iter()).map(|(received, size)| received * size);
+        let by =
+            Combination { combine: Combine::WeightedAverage, weights: Some(weights.collect()), sizes: None };
+        Some(Merging { plan: builder.finish(), by })
+    }
+
+    fn matching_macs(&self, shape: MatchShape) -> f64 {
+        if self.criteria.similarity == 0.0 {
+            return 0.0;
+        }
+        (shape.tokens.div_ceil(2) * (shape.tokens / 2)) as f64 * shape.channels as f64
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! How MCTF is written down.
+
+use super::{Criteria, Directions, Mctf, MctfPlace, Removal};
+use crate::LastLayer;
+use crate::methods::MethodInfo;
+use crate::methods::layers::{self, layers};
+use crate::methods::option::{
+    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, infos, joined, named,
+    number_in, percent, percent_text, positions, protect, recheck, whole,
+};
+
+const PLACES: &[Choice<MctfPlace>] = &[("attention", MctfPlace::Attention), ("mlp", MctfPlace::Mlp)];
+const DIRECTIONS: &[Choice<Directions>] = &[("both", Directions::Both), ("one", Directions::One)];
+const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
+
+pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
+    name: "mctf",
+    summary: "merge tokens that are alike, tell little and are small, inside attention",
+    source: "MCTF (arXiv:2403.10030), §3.2 and §3.3",
+    example: "mctf:r=16",
+    options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
+};
+
+/// A row for a temperature: `tau!("tau_size", size, "values", "help")`.
+macro_rules! tau {
+    ($name:literal, $field:ident, $values:literal, $help:literal) => {
+        Opt::new(
+            $name,
+            ($values, "0 (does not count), or a number from 0.01 to 1000"),
+            $help,
+            |method, text| {
+                method.criteria.$field = temperature(text)?;
+                Ok(())
+            },
+            |method| {
+                let own = method.criteria.$field;
+                (own != Criteria::of(method.place).$field).then(|| own.to_string())
+            },
+        )
+    };
+}
+
+const OPTIONS: &[Opt<Mctf>] = &[
+    Opt::required(
+        "r",
+        (
+            "a number, or a share such as 35%",
+            "a whole number from 0 to 100000, or a share of up to 50% such as 35%",
+        ),
+        "tokens to remove in each of its layers; at least ten are left by a number",
+        |method, text| {
+            method.removal = match text.trim().ends_with('%') {
+                true => Removal::Share(percent(text, 50.0)?),
+                false => Removal::Tokens(whole(text, 0..=100_000)?),
+            };
+            Ok(())
+        },
+        |method| match method.removal {
+            Removal::Tokens(tokens) => Some(tokens.to_string()),
+            Removal::Share(share) => Some(percent_text(share)),
+        },
+    ),
+    layers!(
+        layers,
+        "all but the first, [4,7,10] of 12 layers for a share, or a layer, or a list",
+        "the layers in which that happens, counted from 1; with place=mlp the first is one of all"
+    ),
+    Opt::new(
+        "place",
+        (joined!(PLACES), joined!(PLACES)),
+        "where tokens merge: inside attention, or behind it as in OpenToMe's form",
+        |method, text| {
+            method.place = chosen(PLACES, text)?;
+            method.criteria = Criteria::of(method.place);
+            Ok(())
+        },
+        |method| named(PLACES, &method.place),
+    ),
+    choice!(
+        "direction",
+        DIRECTIONS,
+        directions,
+        "who proposes: even places and then odd ones, or even ones alone"
+    ),
+    tau!(
+        "tau_sim",
+        similarity,
+        "1, or 0 for off",
+        "temperature of similarity: the higher, the less it counts"
+    ),
+    tau!(
+        "tau_info",
+        information,
+        "20 (0 with place=mlp), or 0 for off",
+        "temperature of attention received: what receives little merges first"
+    ),
+    tau!(
+        "tau_size",
+        size,
+        "40 (0 with place=mlp), or 0 for off",
+        "temperature of size: what is small merges first"
+    ),
+    choice!(
+        "prop_attn",
+        PROPORTIONAL,
+        common.proportional_attention,
+        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
+    ),
+    choice!(
+        "last",
+        LAST_LAYERS,
+        common.last_layer,
+        "what goes through the last MLP: all, or the class token"
+    ),
+    recheck(),
+    protect(),
+    positions(),
+];
+
+fn temperature(text: &str) -> Result<f64, Refusal> {
+    number_in(text, |number: &f64| *number == 0.0 || (0.01..=1000.0).contains(number))
+}
+
+impl FromOptions for Mctf {
+    const OPTIONS: &'static [Opt<Self>] = OPTIONS;
+
+    fn start() -> Self {
+        Self::new(Removal::Tokens(0))
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        layers::check(&self.layers)
+    }
+}

@@ -1,0 +1,71 @@
+//! How ToFu is written down.
+
+use super::Tofu;
+use crate::methods::MethodInfo;
+use crate::methods::option::{
+    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_OFF, SCHEDULE, choice, infos, number, positions,
+    protect, recheck, schedule, schedule_text,
+};
+use crate::{AverageScale, LastLayer};
+
+const SCALES: &[Choice<AverageScale>] =
+    &[("code", AverageScale::Destination), ("paper", AverageScale::Average)];
+const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
+
+pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
+    name: "tofu",
+    summary: "leave out the r most similar tokens in the first layers, and merge them at full length in the others",
+    source: "ToFu (arXiv:2312.01026)",
+    example: "tofu:r=8",
+    options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
+};
+
+const OPTIONS: &[Opt<Tofu>] = &[
+    Opt::required(
+        "r",
+        SCHEDULE,
+        "tokens to remove per layer",
+        |method, text| {
+            method.schedule = schedule(text)?;
+            Ok(())
+        },
+        |method| Some(schedule_text(&method.schedule)),
+    ),
+    number!(
+        "switch",
+        1..=4097,
+        switch,
+        ("8 of 12 layers, or a layer", "a whole number from 1 (merge in all layers) to 4097"),
+        "the first layer whose tokens merge, counted from 1; in those before it they are left out"
+    ),
+    choice!(
+        "scale",
+        SCALES,
+        scale,
+        "by whose norm an average is divided before it becomes as long as its longest member: the destination's, \
+         as in the published code, or its own"
+    ),
+    choice!(
+        "prop_attn",
+        PROPORTIONAL_OFF,
+        common.proportional_attention,
+        "attention weighs tokens by size; the published code does not"
+    ),
+    choice!(
+        "last",
+        LAST_LAYERS,
+        common.last_layer,
+        "what goes through the last MLP: all, or the class token"
+    ),
+    recheck(),
+    protect(),
+    positions(),
+];
+
+impl FromOptions for Tofu {
+    const OPTIONS: &'static [Opt<Self>] = OPTIONS;
+
+    fn start() -> Self {
+        Self::new(0)
+    }
+}
