@@ -28,6 +28,11 @@ fn specs() -> Vec<String> {
         "stm:p=3,layer=2,inflate=on",
         "pumer:prune=0%,merge=30%,layer=1",
         "pumer:prune=40%,merge=20%,order=attention,combine=average",
+        "pitome:r=2,split=0",
+        "pitome:ratio=80%,margin=0.9,energy=paper",
+        "atc:r=3,linkage=single",
+        "atc:r=20%,linkage=complete",
+        "atc:keep=20%,layer=[1,3]",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }

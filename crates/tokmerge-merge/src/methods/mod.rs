@@ -1,5 +1,6 @@
 //! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
+pub(crate) mod atc;
 pub(crate) mod atm;
 pub(crate) mod evit;
 pub(crate) mod layers;
@@ -7,6 +8,7 @@ mod matching;
 mod none;
 mod option;
 pub mod patch_merger;
+pub(crate) mod pitome;
 pub(crate) mod pumer;
 mod rule;
 pub mod stm;
@@ -103,6 +105,10 @@ methods! {
     Pumer(pumer::Pumer),
     /// EViT: what the class token attends to is kept, the rest fused.
     Evit(evit::Evit),
+    /// PiToMe: what many tokens are like merges first.
+    Pitome(pitome::Pitome),
+    /// Agglomerative token clustering: the two closest clusters become one, again and again.
+    Atc(atc::Atc),
 }
 
 impl Method {
