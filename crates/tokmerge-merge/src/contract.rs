@@ -33,6 +33,11 @@ fn specs() -> Vec<String> {
         "mctf:r=30%,layer=[1,2,3],direction=one,tau_info=0",
         "tofu:r=3,switch=1,scale=paper",
         "tofu:r=[2,2,2],switch=6",
+        "pitome:r=2,split=0",
+        "pitome:ratio=80%,margin=0.9,energy=paper",
+        "atc:r=3,linkage=single",
+        "atc:r=20%,linkage=complete",
+        "atc:keep=20%,layer=[1,3]",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }

@@ -82,10 +82,12 @@ pub use facts::{KeyBias, LastLayer, Leading, ModelFacts, PositionUse, Readout, S
 pub use joining::{Joining, Waiting};
 pub use mergers::{Merger, MergerShape, Mergers};
 pub use merging::{Combination, Merging};
+pub use methods::atc::{Atc, AtcAmount, Linkage};
 pub use methods::atm::{Atm, BatchRule, Threshold};
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
 pub use methods::mctf::{Criteria, Directions, Mctf, MctfPlace, Removal};
+pub use methods::pitome::{Energy, Pitome, PitomeAmount};
 pub use methods::pumer::{Order, Pumer};
 pub use methods::tofu::Tofu;
 pub use methods::tome::{Matcher, Tome, Unmerge};

@@ -151,9 +151,7 @@ pub enum ScheduleError {
         depth: usize,
     },
     /// A splitting layer after the last.
-    #[error(
-        "split={split} is beyond the model's {depth} layers; it may be 0 (size-distinctive matching in all layers) to {depth} (in none)"
-    )]
+    #[error("split={split} is beyond the model's {depth} layers; it may be 0 to {depth}")]
     Split {
         /// The splitting layer.
         split: usize,

@@ -40,6 +40,14 @@ pub(super) fn amounts(
     Ok(all)
 }
 
+/// Tokens that are left in the layer of this number, from 0, of so many at the start, if each keeps that part of what the one
+/// before it kept: rounded down, at least one.
+pub(super) fn left_of(start: usize, keep: f64, index: usize) -> usize {
+    // 70 % of 70 % of 100 are 49, though in binary they are less.
+    let left = start as f64 * keep.powi(index as i32 + 1) * (1.0 + 1e-12);
+    (left as usize).max(1)
+}
+
 /// Refuses layers that are listed twice.
 pub(super) fn check(layers: &Layers) -> Result<(), Refusal> {
     let listed = layers.as_deref().unwrap_or_default();
@@ -70,7 +78,7 @@ pub(super) use layers;
 
 #[cfg(test)]
 mod tests {
-    use super::{amounts, of_depth};
+    use super::{amounts, left_of, of_depth};
     use crate::{Amount, ScheduleError};
 
     #[test]
@@ -78,6 +86,13 @@ mod tests {
         let of = |depth| of_depth(&None, depth).expect("fits");
         assert_eq!((of(12), of(24), of(5)), (vec![4, 7, 10], vec![7, 13, 19], vec![2, 3, 4]));
         assert_eq!((of(2), of(1), of(0)), (vec![1, 2], vec![1], vec![]));
+    }
+
+    #[test]
+    fn what_is_left_is_a_part_of_a_part_of_the_start() {
+        let left = |start, keep| [0, 1, 2].map(|index| left_of(start, keep, index));
+        assert_eq!((left(196, 0.7), left(196, 0.25)), ([137, 96, 67], [49, 12, 3]));
+        assert_eq!((left(100, 0.7), left(9, 0.1)), ([70, 49, 34], [1, 1, 1]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
+pub(crate) mod atc;
 pub(crate) mod atm;
 pub(crate) mod evit;
 pub(crate) mod layers;
@@ -8,6 +9,7 @@ pub(crate) mod mctf;
 mod none;
 mod option;
 pub mod patch_merger;
+pub(crate) mod pitome;
 pub(crate) mod pumer;
 mod rule;
 pub mod stm;
@@ -109,6 +111,10 @@ methods! {
     Mctf(mctf::Mctf),
     /// ToFu: pruning in the first layers, merging at full length in the others.
     Tofu(tofu::Tofu),
+    /// PiToMe: what many tokens are like merges first.
+    Pitome(pitome::Pitome),
+    /// Agglomerative token clustering: the two closest clusters become one, again and again.
+    Atc(atc::Atc),
 }
 
 impl Method {

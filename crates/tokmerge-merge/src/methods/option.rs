@@ -309,31 +309,6 @@ pub(super) fn percent_text(share: f64) -> String {
     format!("{}%", exact.unwrap_or(share * 100.0))
 }
 
-/// What [`schedule`] reads, for help texts and error messages.
-pub(super) const SCHEDULE: (&str, &str) = (
-    "a number, a list such as [16,16,8] with one per layer, or a share such as 10%",
-    "a whole number from 0 to 100000, a list such as [16,16,8], or a share of up to 50% such as 10%",
-);
-
-/// How many tokens to remove, for each layer.
-pub(super) fn schedule(text: &str) -> Result<Schedule, Refusal> {
-    let number = |text: &str| whole(text, 0..=100_000);
-    Ok(match (entries(text, number), text.trim().strip_suffix('%')) {
-        (Some(list), _) => Schedule::PerLayer(list?),
-        (None, Some(_)) => Schedule::Share(percent(text, 50.0)?),
-        (None, None) => Schedule::Constant(number(text)?),
-    })
-}
-
-/// As [`schedule`] reads it.
-pub(super) fn schedule_text(schedule: &Schedule) -> String {
-    match schedule {
-        Schedule::Constant(r) | Schedule::Linear { r, .. } => r.to_string(),
-        Schedule::PerLayer(list) => list_text(list),
-        Schedule::Share(share) => percent_text(*share),
-    }
-}
-
 /// The entries of a list such as `[4,8]`; `None` for anything else.
 pub(super) fn entries<N>(
     text: &str,
@@ -363,6 +338,43 @@ pub(super) fn one_or_list_text(list: &[usize]) -> String {
     match list {
         [one] => one.to_string(),
         list => list_text(list),
+    }
+}
+
+/// What [`counts`] reads, for help texts and error messages.
+pub(super) const COUNTS: (&str, &str) = (
+    "a number, or a list such as [16,16,8] with one per layer",
+    "a whole number from 0 to 100000, or a list such as [16,16,8]",
+);
+/// What [`schedule`] reads.
+pub(super) const SCHEDULE: (&str, &str) = (
+    "a number, a list such as [16,16,8] with one per layer, or a share such as 10%",
+    "a whole number from 0 to 100000, a list such as [16,16,8], or a share of up to 50% such as 10%",
+);
+
+/// Tokens to remove per layer: one number for all, or a list.
+pub(super) fn counts(text: &str) -> Result<Schedule, Refusal> {
+    let number = |text: &str| whole(text, 0..=100_000);
+    Ok(match entries(text, number) {
+        Some(list) => Schedule::PerLayer(list?),
+        None => Schedule::Constant(number(text)?),
+    })
+}
+
+/// The same, or a share of up to half.
+pub(super) fn schedule(text: &str) -> Result<Schedule, Refusal> {
+    match text.trim().strip_suffix('%') {
+        Some(_) => Ok(Schedule::Share(percent(text, 50.0)?)),
+        None => counts(text),
+    }
+}
+
+/// As [`schedule`] reads it; of a tilted schedule the mean.
+pub(super) fn schedule_text(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Constant(r) | Schedule::Linear { r, .. } => r.to_string(),
+        Schedule::PerLayer(list) => list_text(list),
+        Schedule::Share(share) => percent_text(*share),
     }
 }
 
