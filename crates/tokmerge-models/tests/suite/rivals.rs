@@ -13,8 +13,18 @@ use tokmerge_merge::{MergePlan, Reduction};
 use tokmerge_models::{Convention, Network, Precision, architecture, load};
 
 /// Every set of outputs of the material, and how its method is written here.
-const CASES: &[(&str, &str)] =
-    &[("evit_k70_fused", "evit:keep=70%"), ("topk_k60", "evit:keep=60%,rest=drop")];
+const CASES: &[(&str, &str)] = &[
+    ("evit_k70_fused", "evit:keep=70%"),
+    ("topk_k60", "evit:keep=60%,rest=drop"),
+    ("mctf_r13", "mctf:r=13"),
+    ("mctf_fast35", "mctf:r=35%,layer=[4,7,10]"),
+    ("mctf_opentome_r13", "mctf:r=13,place=mlp"),
+    ("tofu_r13", "tofu:r=13"),
+    ("pitome_ratio925", "pitome:ratio=92.5%,prop_attn=off"),
+    ("pitome_r13", "pitome:r=13,prop_attn=off"),
+    ("pitome_r13_prop", "pitome:r=13"),
+    ("atc_r13_average", "atc:r=13"),
+];
 
 /// Sets in which a row of attention is computed for kept tokens alone, as costs are counted there; here it is for all.
 const FEWER_ROWS: &[&str] = &["ats_official_b3", "ats_tr_k70"];
