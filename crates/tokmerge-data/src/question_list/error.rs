@@ -44,7 +44,7 @@ pub enum QuestionListError {
     },
     /// An ending that no form has.
     #[error(
-        "{}: a list of questions ends in .jsonl, .csv (image,question,answer) or .json (as easy-VQA's); name it so", path.display()
+        "{}: a list of questions ends in .jsonl, .csv (image,question,answer) or .json (as easy-VQA's or VQA's); name it so", path.display()
     )]
     Form {
         /// The list.
@@ -86,6 +86,26 @@ pub enum QuestionListError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// JSON that is not VQA's either.
+    #[error(
+        "{}: is not VQA's questions or annotations ({reason}); it has a list of objects with question_id, image_id and question",
+        path.display()
+    )]
+    Vqa {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// VQA's questions alone.
+    #[error(
+        "{}: has questions and no annotations, which hold the answers; put VQA's other file beside it, named alike with annotations \
+         for questions", path.display()
+    )]
+    NoAnnotations {
+        /// The list.
+        path: PathBuf,
     },
     /// More questions than any data set has.
     #[error("{}: has more than the {limit} questions that are read; divide it", path.display())]

@@ -27,13 +27,15 @@ pub struct ListedQuestion {
 
 /// Questions about pictures.
 ///
-/// Three forms are understood, by the ending of the file:
+/// These forms are understood, by the ending of the file:
 ///
 /// - `.jsonl`: an object a line, `{"image": "images/1.png", "question": "What is red?", "answer": "circle"}`, or with what several
 ///   people answered as `"answers": ["circle", "ring"]`; a `"kind"` may say what kind of question it is.
 /// - `.csv`: the first line has the columns `image`, `question` and `answer`, in any order, perhaps `kind` and others that are not read.
 ///   Several answers have semicolons between them.
-/// - `.json`: easy-VQA's list of `[question, answer, image_id]`, whose pictures are `images/IMAGE_ID.png`.
+/// - `.json`: easy-VQA's list of `[question, answer, image_id]`, whose pictures are `images/IMAGE_ID.png`; or VQA's questions, with
+///   its annotations in a file of the same name but for `annotations` in place of `questions` (or in the same file), whose pictures
+///   are `val2014/COCO_val2014_IMAGE_ID.jpg` where its `data_subtype` is `val2014`, the number having twelve digits.
 ///
 /// Paths of pictures are relative to the folder of the list. A folder stands for the `questions.jsonl`, `questions.csv` or
 /// `questions.json` in it.
@@ -50,13 +52,13 @@ pub enum QuestionListForm {
     JsonLines,
     /// A table with a heading.
     Csv,
-    /// easy-VQA's JSON.
-    EasyVqa,
+    /// easy-VQA's JSON, or VQA's.
+    Json,
 }
 
 impl QuestionListForm {
     /// All of them, in the order in which a folder is looked through.
-    pub const ALL: [Self; 3] = [Self::JsonLines, Self::Csv, Self::EasyVqa];
+    pub const ALL: [Self; 3] = [Self::JsonLines, Self::Csv, Self::Json];
 
     /// The ending of its files, without a dot.
     #[must_use]
@@ -64,7 +66,7 @@ impl QuestionListForm {
         match self {
             Self::JsonLines => "jsonl",
             Self::Csv => "csv",
-            Self::EasyVqa => "json",
+            Self::Json => "json",
         }
     }
 
@@ -94,7 +96,11 @@ impl QuestionList {
         }
         let form =
             QuestionListForm::of(path).ok_or_else(|| QuestionListError::Form { path: path.to_owned() })?;
-        let list = Self::parse(&read::bytes(path)?, form, path)?;
+        let bytes = read::bytes(path)?;
+        let list = match read::annotations(&bytes, path)? {
+            Some(annotations) => read::parse_vqa(&bytes, &annotations, path)?,
+            None => Self::parse(&bytes, form, path)?,
+        };
         list.check_pictures(path)?;
         Ok(list)
     }

@@ -1,4 +1,4 @@
-//! The three forms of a list.
+//! The forms of a list.
 
 use super::error::shown;
 use super::{ListedQuestion, Place, QuestionList, QuestionListError, QuestionListForm};
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Twice as much as VQA's training questions take with ten answers each.
 const MAX_BYTES: u64 = 256 << 20;
+/// Of VQA's annotations, which have ten objects a question: those of its training set take 0.4 GB.
+const MAX_ANNOTATION_BYTES: u64 = 1 << 30;
 /// More than any data set has: VQA 2.0 has 1.1 million in all, Visual Genome 1.7.
 const MAX_QUESTIONS: usize = 1 << 21;
 /// Answers to a question; VQA has ten.
@@ -35,9 +37,79 @@ pub(super) fn parse(
     match form {
         QuestionListForm::JsonLines => reader.json_lines(text)?,
         QuestionListForm::Csv => reader.csv(text)?,
-        QuestionListForm::EasyVqa => reader.easy_vqa(text)?,
+        QuestionListForm::Json if text.trim_start().starts_with('{') => reader.vqa(text, None)?,
+        QuestionListForm::Json => reader.easy_vqa(text)?,
     }
     reader.finish()
+}
+
+/// VQA's questions with its annotations, the answers, which are another file: that of the same name with `annotations` for
+/// `questions`, without the `OpenEnded` of VQA's own names where there is none with it. `None` where the list is no such file,
+/// or has its annotations in itself.
+pub(super) fn annotations(questions: &[u8], path: &Path) -> Result<Option<Vec<u8>>, QuestionListError> {
+    let is_object = questions.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !is_object || QuestionListForm::of(path) != Some(QuestionListForm::Json) || !name.contains("questions") {
+        return Ok(None);
+    }
+    let named = name.replace("questions", "annotations");
+    let beside = [named.clone(), named.replace("OpenEnded_", "")].map(|name| path.with_file_name(name));
+    match beside.iter().find(|file| file.is_file()) {
+        None => Ok(None),
+        Some(file) => read_bytes(file, MAX_ANNOTATION_BYTES)
+            .map(Some)
+            .map_err(|source| QuestionListError::Io { path: file.clone(), source }),
+    }
+}
+
+/// Both files of VQA.
+pub(super) fn parse_vqa(
+    questions: &[u8],
+    annotations: &[u8],
+    path: &Path,
+) -> Result<QuestionList, QuestionListError> {
+    let text = |bytes| {
+        from_utf8(bytes).map_err(|source| QuestionListError::Text { path: path.to_owned(), source })
+    };
+    let mut reader = Reader::new(path);
+    reader.vqa(text(questions)?, Some(text(annotations)?))?;
+    reader.finish()
+}
+
+/// VQA's file of questions, perhaps with its annotations. What else it says is not read.
+#[derive(Deserialize)]
+struct VqaQuestions {
+    questions: Vec<VqaQuestion>,
+    #[serde(default)]
+    annotations: Vec<Annotation>,
+    #[serde(default)]
+    data_subtype: String,
+}
+
+/// VQA's file of annotations.
+#[derive(Deserialize)]
+struct VqaAnnotations {
+    annotations: Vec<Annotation>,
+}
+
+#[derive(Deserialize)]
+struct VqaQuestion {
+    question_id: u64,
+    image_id: u64,
+    question: String,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    question_id: u64,
+    answers: Vec<Answered>,
+    #[serde(default)]
+    answer_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    answer: String,
 }
 
 /// A line of JSON. What else it says is not read.
@@ -147,6 +219,39 @@ impl<'a> Reader<'a> {
         for (entry, (question, answer, image)) in (1..).zip(entries) {
             let image = format!("images/{image}.png");
             self.add(Place::Entry(entry), &image, question, vec![answer], None)?;
+        }
+        Ok(())
+    }
+
+    fn vqa(&mut self, questions: &str, annotations: Option<&str>) -> Result<(), QuestionListError> {
+        let wrong = |error: serde_json::Error| QuestionListError::Vqa {
+            path: self.path.to_owned(),
+            reason: reason(&error, PositionIn::File),
+        };
+        let VqaQuestions { questions, annotations: own, data_subtype } =
+            serde_json::from_str(questions).map_err(wrong)?;
+        let annotations = match annotations {
+            Some(text) => serde_json::from_str::<VqaAnnotations>(text).map_err(wrong)?.annotations,
+            None => own,
+        };
+        if annotations.is_empty() && !questions.is_empty() {
+            return Err(QuestionListError::NoAnnotations { path: self.path.to_owned() });
+        }
+        let mut answers: HashMap<u64, Annotation> =
+            annotations.into_iter().map(|annotation| (annotation.question_id, annotation)).collect();
+        let folder = match check("data_subtype", &data_subtype) {
+            Ok(()) if !data_subtype.contains(['/', '\\']) => data_subtype,
+            _ => "images".to_owned(),
+        };
+        for (entry, VqaQuestion { question_id, image_id, question }) in (1..).zip(questions) {
+            let place = Place::Entry(entry);
+            let Some(Annotation { answers, answer_type, .. }) = answers.remove(&question_id) else {
+                let reason = format!("is question {question_id}, which has no annotation; leave it out, or add one");
+                return Err(self.wrong(place, reason));
+            };
+            let image = format!("{folder}/COCO_{folder}_{image_id:012}.jpg");
+            let answers = answers.into_iter().map(|answered| answered.answer).collect();
+            self.add(place, &image, question, answers, answer_type)?;
         }
         Ok(())
     }

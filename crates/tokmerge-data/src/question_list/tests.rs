@@ -69,7 +69,7 @@ fn tables_have_their_columns_in_any_order() {
 fn lists_of_easy_vqa_are_read() {
     let text =
         r#"[["what shape is in the image?", "circle", 7], ["is it red?", "no", 7], ["what?", "teal", 0]]"#;
-    let list = parse(text, QuestionListForm::EasyVqa).unwrap();
+    let list = parse(text, QuestionListForm::Json).unwrap();
     assert_eq!(list.pictures(), ["set/images/7.png", "set/images/0.png"].map(PathBuf::from));
     assert_eq!(rows(&list)[2], (Path::new("set/images/0.png"), "what?", vec!["teal"], None, Place::Entry(3)));
 }
@@ -117,17 +117,17 @@ fn tables_without_their_columns_or_fields_are_refused() {
 
 #[test]
 fn json_of_another_form_is_refused() {
-    for text in ["", "{}", "[[1, 2, 3]]", r#"[["a", "b"]]"#, r#"[["a", "b", -1]]"#, "[[\"a\", \"b\", 1]] x"] {
-        let error = parse(text, QuestionListForm::EasyVqa).unwrap_err();
+    for text in ["", "[[1, 2, 3]]", r#"[["a", "b"]]"#, r#"[["a", "b", -1]]"#, "[[\"a\", \"b\", 1]] x"] {
+        let error = parse(text, QuestionListForm::Json).unwrap_err();
         assert!(
             error.contains("is no list of [question, answer, image_id]") && error.contains("line 1"),
             "{error}"
         );
     }
     assert!(
-        parse(r#"[["a", "", 1]]"#, QuestionListForm::EasyVqa).unwrap_err().contains("entry 1 has an empty")
+        parse(r#"[["a", "", 1]]"#, QuestionListForm::Json).unwrap_err().contains("entry 1 has an empty")
     );
-    assert!(parse("[]", QuestionListForm::EasyVqa).unwrap_err().contains("holds no questions"));
+    assert!(parse("[]", QuestionListForm::Json).unwrap_err().contains("holds no questions"));
 }
 
 #[test]
@@ -159,4 +159,59 @@ fn pictures_must_be_there_and_a_folder_stands_for_its_list() {
     assert_eq!(QuestionList::open(&list).unwrap().questions().len(), 4);
     std::fs::rename(&list, dir.path().join("questions.csv")).unwrap();
     assert_eq!(QuestionList::open(dir.path()).unwrap().pictures().len(), 3);
+}
+
+/// VQA's two files, as they are written, with what is not read.
+const VQA_QUESTIONS: &str = r#"{"info": {"version": "2.0"}, "task_type": "Open-Ended", "data_type": "mscoco", "data_subtype": "val2014",
+    "questions": [{"image_id": 42, "question": "What is red?", "question_id": 42000}, {"image_id": 42, "question": "Is it?", "question_id": 42001}]}"#;
+const VQA_ANNOTATIONS: &str = r#"{"annotations": [
+    {"question_type": "is it", "multiple_choice_answer": "no", "image_id": 42, "answer_type": "yes/no", "question_id": 42001,
+     "answers": [{"answer": "no", "answer_confidence": "yes", "answer_id": 1}]},
+    {"answer_type": "other", "question_id": 42000, "answers": [{"answer": "ball"}, {"answer": "the ball"}]}]}"#;
+
+#[test]
+fn the_two_files_of_vqa_are_one_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let name = "v2_OpenEnded_mscoco_val2014_questions.json";
+    write(name, VQA_QUESTIONS);
+    let list = dir.path().join(name);
+    let error = QuestionList::open(&list).unwrap_err().to_string();
+    assert!(error.contains("no annotations") && error.contains("annotations for questions"), "{error}");
+
+    write("v2_mscoco_val2014_annotations.json", VQA_ANNOTATIONS);
+    let error = QuestionList::open(&list).unwrap_err().to_string();
+    assert!(error.contains("val2014/COCO_val2014_000000000042.jpg of entry 1"), "{error}");
+
+    std::fs::create_dir(dir.path().join("val2014")).unwrap();
+    write("val2014/COCO_val2014_000000000042.jpg", "no picture, but there");
+    let found = QuestionList::open(&list).unwrap();
+    let picture = dir.path().join("val2014/COCO_val2014_000000000042.jpg");
+    assert_eq!(
+        rows(&found),
+        [
+            (picture.as_path(), "What is red?", vec!["ball", "the ball"], Some("other"), Place::Entry(1)),
+            (picture.as_path(), "Is it?", vec!["no"], Some("yes/no"), Place::Entry(2)),
+        ]
+    );
+    // Named plainly, and both in one file.
+    write("questions.json", VQA_QUESTIONS);
+    write("annotations.json", VQA_ANNOTATIONS);
+    assert_eq!(QuestionList::open(dir.path()).unwrap().questions().len(), 2);
+    let both = format!("{}, {}", VQA_QUESTIONS.trim_end_matches('}'), VQA_ANNOTATIONS.trim_start_matches('{'));
+    assert_eq!(rows(&parse(both, QuestionListForm::Json).unwrap()).len(), 2);
+}
+
+#[test]
+fn what_is_wrong_with_vqas_files_is_said() {
+    let error = |text: &str| parse(text, QuestionListForm::Json).unwrap_err();
+    assert!(error(r#"{"questions": 3}"#).contains("is not VQA's questions"), "{}", error(r#"{"questions": 3}"#));
+    assert!(error("{}").contains("is not VQA's questions"));
+    assert!(error(r#"{"questions": []}"#).contains("holds no questions"));
+    let one = r#"{"questions": [{"question_id": 1, "image_id": 2, "question": "Is it?"}], "data_subtype": "../x",
+        "annotations": [{"question_id": 9, "answers": [{"answer": "no"}]}]}"#;
+    assert!(error(one).contains("entry 1 is question 1, which has no annotation"), "{}", error(one));
+    // A folder of another place is none.
+    let outside = parse(one.replace("\"question_id\": 9", "\"question_id\": 1"), QuestionListForm::Json).unwrap();
+    assert_eq!(outside.pictures(), [Path::new("set/images/COCO_images_000000000002.jpg")]);
 }
