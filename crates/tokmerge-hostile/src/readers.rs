@@ -208,7 +208,7 @@ pub(crate) const TOKENIZER: Target = Target {
     memory: 64 << 20,
 };
 
-/// Lists of questions about pictures, in all three forms.
+/// Lists of questions about pictures, in all forms.
 pub(crate) const QUESTIONS: Target = Target {
     name: "questions",
     run: |input| {

@@ -140,6 +140,7 @@ pub(crate) fn questions() -> Vec<Vec<u8>> {
         "image,question,answer,kind\n1.png,\"What, then?\",red;Red,colour\r\n2.png,Is it?,no,\n",
         "\u{feff}answer,image,question\nred,a/1.png,\"Say \"\"no\"\"\"\n",
         r#"[["what shape is in the image?", "circle", 7], ["is it \u00fc?", "no", 7]]"#,
+        r#"{"data_subtype": "val2014", "questions": [{"image_id": 42, "question": "Is it?", "question_id": 7}], "annotations": [{"question_id": 7, "answer_type": "yes/no", "answers": [{"answer": "no", "answer_id": 1}, {"answer": "yes"}]}]}"#,
     ])
     .collect()
 }
