@@ -83,9 +83,12 @@ pub use joining::{Joining, Waiting};
 pub use mergers::{Merger, MergerShape, Mergers};
 pub use merging::{Combination, Merging};
 pub use methods::atm::{Atm, BatchRule, Threshold};
+pub use methods::cubistmerge::{Cubistmerge, SharedDestination};
+pub use methods::diffrate::{CompressionRates, Diffrate, PublishedRates};
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
 pub use methods::pumer::{Order, Pumer};
+pub use methods::token_pooling::{Clustering, MedoidUpdate, PooledTo, TokenPooling};
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,

@@ -1,6 +1,8 @@
 //! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
 pub(crate) mod atm;
+pub(crate) mod cubistmerge;
+pub(crate) mod diffrate;
 pub(crate) mod evit;
 pub(crate) mod layers;
 mod matching;
@@ -10,6 +12,7 @@ pub mod patch_merger;
 pub(crate) mod pumer;
 mod rule;
 pub mod stm;
+pub(crate) mod token_pooling;
 pub(crate) mod tome;
 
 use crate::spec::{Given, did_you_mean};
@@ -103,6 +106,12 @@ methods! {
     Pumer(pumer::Pumer),
     /// EViT: what the class token attends to is kept, the rest fused.
     Evit(evit::Evit),
+    /// DiffRate: tokens by class attention, the last dropped, those before merged into the first.
+    Diffrate(diffrate::Diffrate),
+    /// Token Pooling: clusters of tokens become their medoids or means.
+    TokenPooling(token_pooling::TokenPooling),
+    /// CubistMerge: rows and columns of the grid merge, and a smaller grid is left.
+    Cubistmerge(cubistmerge::Cubistmerge),
 }
 
 impl Method {
