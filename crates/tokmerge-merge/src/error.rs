@@ -46,6 +46,11 @@ pub enum BindError {
         "{merge}: in layer 1 it has to know the attention of the layer before, and there is none; begin with layer 2"
     )]
     NoLayerBefore { merge: String },
+    /// The method merges rows and columns, and the model's patches are no grid of one size.
+    #[error(
+        "{merge}: it merges rows and columns of a grid of patches, and this model takes no pictures of one size; use a method that compares tokens, e.g. tome:r=8"
+    )]
+    NoGrid { merge: String },
     /// The method works between the products of attention, and the model's blocks compute them at once.
     #[error(
         "{merge}: it merges between the softmax of attention and its values, where the blocks of this model do not stop; use another method, e.g. tome:r=8"

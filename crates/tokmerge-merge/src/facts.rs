@@ -78,6 +78,8 @@ pub struct ModelFacts {
     pub tokens: usize,
     /// Tokens that never merge.
     pub prefix: usize,
+    /// Rows and columns of the others, where they are the patches of a picture of one size, row by row.
+    pub grid: Option<(usize, usize)>,
     /// What the first of them is.
     pub leading: Leading,
     /// Whether a method may work between the products of attention.
@@ -102,13 +104,14 @@ pub struct ModelFacts {
 
 impl ModelFacts {
     /// A plain ViT with off-the-shelf weights: its output is made of class tokens, proportional attention suits it,
-    /// and its blocks do not ask for positions.
+    /// and its blocks do not ask for positions. Of its patches no grid is known.
     #[must_use]
     pub fn new(depth: usize, tokens: usize, prefix: usize) -> Self {
         Self {
             depth,
             tokens,
             prefix,
+            grid: None,
             leading: if prefix > 0 { Leading::ClassToken } else { Leading::Other },
             softmax: Softmax::Open,
             key_bias: KeyBias::LogSize,

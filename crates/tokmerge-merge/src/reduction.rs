@@ -74,6 +74,9 @@ impl Reduction {
         if wants.maps == Some(MapQueries::First) && facts.leading != Leading::ClassToken {
             return Err(BindError::NoClassToken { merge: merge() });
         }
+        if method.rule().needs_grid() && facts.grid.is_none() {
+            return Err(BindError::NoGrid { merge: merge() });
+        }
         if method.site() == Site::InsideAttention && facts.softmax == Softmax::Closed {
             return Err(BindError::ClosedSoftmax { merge: merge() });
         }
@@ -420,7 +423,9 @@ impl Reduction {
                 | Amount::Keep(_)
                 | Amount::KeepShare { .. }
                 | Amount::Ratio(_)
-                | Amount::Leaving { .. }),
+                | Amount::Leaving { .. }
+                | Amount::KeepAndMerge { .. }
+                | Amount::OfGrid { .. }),
             ) => amount,
             // What merged before the block is in the trace; thresholds merge nothing in the last layer of a model that
             // reads prefix tokens only.

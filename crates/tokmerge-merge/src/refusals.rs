@@ -4,7 +4,8 @@ use crate::{BindError, METHODS, Method, ModelFacts, PositionUse, Reduction, Toke
 
 fn bind(spec: &str, positions: PositionUse) -> Result<Reduction, BindError> {
     let words = TokenKind::PatchesAfterWords;
-    let facts = ModelFacts { positions, tokens_are: words, ..ModelFacts::new(12, 197, 1) };
+    let grid = Some((14, 14));
+    let facts = ModelFacts { positions, tokens_are: words, grid, ..ModelFacts::new(12, 197, 1) };
     Reduction::bind(spec.parse().expect("a spec"), &facts)
 }
 

@@ -70,6 +70,21 @@ pub enum Amount {
         /// Tokens that stay.
         least: usize,
     },
+    /// First some are dropped, until so many are left of the tokens that may merge, then some of those merge; nothing
+    /// happens where there are no more (DiffRate).
+    KeepAndMerge {
+        /// Tokens that are not dropped.
+        keep: usize,
+        /// Of these how many are left.
+        left: usize,
+    },
+    /// Of a whole grid of tokens that may merge a smaller one is left; of any other number all are (CubistMerge).
+    OfGrid {
+        /// Rows and columns before.
+        grid: (usize, usize),
+        /// And after.
+        left: (usize, usize),
+    },
     /// As many as the item's tokens say, by a rule of the method.
     ByTokens,
 }
@@ -117,6 +132,14 @@ impl Amount {
             }
             Self::Leaving { remove, least } => {
                 Some(mergeable(remove.min(len.saturating_sub(least)), len, prefix))
+            }
+            Self::KeepAndMerge { keep, left } => {
+                Some(len.saturating_sub(prefix).saturating_sub(keep.min(left)))
+            }
+            Self::OfGrid { grid: (rows, columns), left: (rows_left, columns_left) } => {
+                let (cells, cells_left) = (rows * columns, rows_left * columns_left);
+                let whole = len.saturating_sub(prefix) == cells;
+                Some(if whole { cells.saturating_sub(cells_left) } else { 0 })
             }
             Self::Above(_) | Self::ByTokens => None,
         }
@@ -318,6 +341,17 @@ mod tests {
         let leaving = Amount::Leaving { remove: 16, least: 10 };
         assert_eq!([197, 37, 21, 12, 9].map(|len| leaving.of(len, 1)), [16, 16, 10, 2, 0].map(Some));
         assert_eq!(Amount::ByTokens.of(197, 1), None);
+    }
+
+    #[test]
+    fn what_is_dropped_before_some_merge_counts_and_only_a_whole_grid_shrinks() {
+        let amount = |keep, left| Amount::KeepAndMerge { keep, left };
+        assert_eq!(
+            [amount(185, 171).of(190, 1), amount(185, 200).of(190, 1), amount(300, 250).of(190, 1)],
+            [Some(18), Some(4), Some(0)]
+        );
+        let of_grid = Amount::OfGrid { grid: (14, 14), left: (12, 13) };
+        assert_eq!([197, 196, 1, 0].map(|len| of_grid.of(len, 1)), [40, 0, 0, 0].map(Some));
     }
 
     /// Tokens left after the last layer: facts that follow from arithmetic alone.

@@ -7,6 +7,9 @@ use crate::{Amount, ScheduleError};
 /// and 10 of 12.
 pub type Layers = Option<Vec<usize>>;
 
+/// How many layers that are by default, where the model has as many.
+pub(super) const QUARTERS: usize = 3;
+
 /// The layers of a model of this depth, ascending.
 ///
 /// # Errors
@@ -14,7 +17,9 @@ pub type Layers = Option<Vec<usize>>;
 pub(super) fn of_depth(layers: &Layers, depth: usize) -> Result<Vec<usize>, ScheduleError> {
     let mut all = match layers {
         Some(listed) => listed.clone(),
-        None => (1..4).map(|quarter| depth * quarter / 4 + 1).filter(|layer| *layer <= depth).collect(),
+        None => {
+            (1..=QUARTERS).map(|quarter| depth * quarter / 4 + 1).filter(|layer| *layer <= depth).collect()
+        }
     };
     all.sort_unstable();
     all.dedup();

@@ -2,6 +2,8 @@
 
 pub(crate) mod atc;
 pub(crate) mod atm;
+pub(crate) mod cubistmerge;
+pub(crate) mod diffrate;
 pub(crate) mod evit;
 pub(crate) mod layers;
 mod matching;
@@ -14,6 +16,7 @@ pub(crate) mod pumer;
 mod rule;
 pub mod stm;
 pub(crate) mod tofu;
+pub(crate) mod token_pooling;
 pub(crate) mod tome;
 
 use crate::spec::{Given, did_you_mean};
@@ -115,6 +118,12 @@ methods! {
     Pitome(pitome::Pitome),
     /// Agglomerative token clustering: the two closest clusters become one, again and again.
     Atc(atc::Atc),
+    /// DiffRate: tokens by class attention, the last dropped, those before merged into the first.
+    Diffrate(diffrate::Diffrate),
+    /// Token Pooling: clusters of tokens become their medoids or means.
+    TokenPooling(token_pooling::TokenPooling),
+    /// CubistMerge: rows and columns of the grid merge, and a smaller grid is left.
+    Cubistmerge(cubistmerge::Cubistmerge),
 }
 
 impl Method {

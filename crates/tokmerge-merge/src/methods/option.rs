@@ -277,6 +277,12 @@ pub(super) const PROPORTIONAL_OFF: &[Choice<ProportionalAttention>] = &[
     ("auto", ProportionalAttention::Auto),
     ("on", ProportionalAttention::On),
 ];
+/// The same for methods that always weigh tokens by default.
+pub(super) const PROPORTIONAL_ON: &[Choice<ProportionalAttention>] = &[
+    ("on", ProportionalAttention::On),
+    ("auto", ProportionalAttention::Auto),
+    ("off", ProportionalAttention::Off),
+];
 pub(super) const KEEP: Choice<LastLayer> = ("keep", LastLayer::All);
 pub(super) const CLASS: Choice<LastLayer> = ("cls", LastLayer::Prefix);
 

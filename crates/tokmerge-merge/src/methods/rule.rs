@@ -120,6 +120,11 @@ pub(crate) trait Rule: fmt::Debug {
         true
     }
 
+    /// Whether it works on the rows and columns of a picture ([`ModelFacts::grid`]).
+    fn needs_grid(&self) -> bool {
+        false
+    }
+
     /// What it must know about every block in which it merges; about the block before, if it merges before blocks; of
     /// attention alone, if it merges inside that.
     fn wants(&self) -> Wants {

@@ -17,6 +17,7 @@ pub(super) fn facts(depth: usize, (rows, columns): (usize, usize), readout: Read
         depth,
         tokens: 1 + rows * columns,
         prefix: 1,
+        grid: Some((rows, columns)),
         leading: Leading::ClassToken,
         softmax: Softmax::Open,
         key_bias: KeyBias::LogSize,

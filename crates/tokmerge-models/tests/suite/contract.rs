@@ -6,8 +6,8 @@ use crate::common::{
 use burn::tensor::Device;
 use std::collections::BTreeSet;
 use tokmerge_merge::{
-    BindError, How, LastLayer, LayerTokens, Layout, Leading, METHODS, Method, PositionUse, Readout, Reduction,
-    Site, Softmax, Step, TokenKind,
+    BindError, How, LastLayer, LayerTokens, Layout, Leading, METHODS, Method, PositionUse, Readout,
+    Reduction, Site, Softmax, Step, TokenKind,
 };
 use tokmerge_models::{
     BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, NormPlace,
@@ -94,6 +94,7 @@ fn specs(config: &Config) -> Vec<String> {
         "atm:theta=0.5",
         "atm:theta=[0.2,0.7],split=0,last=keep",
         "pumer:prune=20%,merge=20%,layer=[1,2,3,4],order=attention",
+        "diffrate:prune=[14,11],merge=[12,9]",
     ];
     // A new method is under contract by being listed.
     let listed = METHODS.iter().map(|info| info.example.to_owned());
@@ -120,6 +121,10 @@ fn binds(spec: &str, config: &Config) -> bool {
         }
         Err(BindError::ClosedSoftmax { .. }) => {
             assert_eq!(facts.softmax, Softmax::Closed, "{spec}");
+            false
+        }
+        Err(BindError::NoGrid { .. }) => {
+            assert_eq!(facts.grid, None, "{spec}");
             false
         }
         // An example may name layers that a small model does not have.

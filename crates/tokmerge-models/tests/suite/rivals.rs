@@ -24,6 +24,10 @@ const CASES: &[(&str, &str)] = &[
     ("pitome_r13", "pitome:r=13,prop_attn=off"),
     ("pitome_r13_prop", "pitome:r=13"),
     ("atc_r13_average", "atc:r=13"),
+    ("diffrate_t08", "diffrate:schedule=deit_ti_0.8"),
+    ("kmedoids_k70", "token_pooling:keep=70%"),
+    ("dpcknn_k70", "token_pooling:keep=70%,cluster=dpc_knn"),
+    ("cubist_l1_2x2", "cubistmerge:rows=2,columns=2"),
 ];
 
 /// Sets in which a row of attention is computed for kept tokens alone, as costs are counted there; here it is for all.

@@ -27,6 +27,16 @@ pub(in crate::methods) struct Accepted {
     pub(in crate::methods) destinations: Vec<u32>,
 }
 
+/// What the sources of an item propose, as positions within it.
+#[derive(Debug)]
+pub(in crate::methods) struct Proposed {
+    /// In the order of the sources; none where there is nothing to propose to.
+    pub(in crate::methods) pairs: Vec<Pair>,
+    /// How similar they are.
+    pub(in crate::methods) similarities: Vec<f32>,
+    pub(in crate::methods) destinations: Vec<u32>,
+}
+
 /// One proposal per source, for all items of a batch.
 #[derive(Debug)]
 pub(in crate::methods) struct Proposals {
@@ -67,6 +77,27 @@ impl Proposals {
     /// Proposals more similar than a threshold, in all items together.
     pub(in crate::methods) fn above(&self, threshold: f32) -> usize {
         self.found.best.iter().filter(|best| **best > threshold).count()
+    }
+
+    /// All proposals of every item.
+    pub(in crate::methods) fn all(self, tokens: &Tokens) -> Vec<Proposed> {
+        let Self { splits, found } = self;
+        let mut offset = 0;
+        let of = |(item, Split { sources, destinations }): (usize, Split)| {
+            let start = tokens.layout.range(item).start as u32;
+            let all = offset..offset + sources.len();
+            offset = all.end;
+            if destinations.is_empty() {
+                return Proposed { pairs: Vec::new(), similarities: Vec::new(), destinations };
+            }
+            let pairs = sources.into_iter().zip(&found.partner[all.clone()]);
+            Proposed {
+                pairs: pairs.map(|(source, partner)| (source, partner - start)).collect(),
+                similarities: found.best[all].to_vec(),
+                destinations,
+            }
+        };
+        splits.into_iter().enumerate().map(of).collect()
     }
 
     /// The `counts[item]` best proposals of every item.

@@ -1,6 +1,7 @@
 //! What methods that merge pairs have in common: who proposes to whom, and which proposals are accepted.
 
 pub(in crate::methods) mod bipartite;
+pub(in crate::methods) mod clusters;
 pub(in crate::methods) mod cosines;
 mod partition;
 

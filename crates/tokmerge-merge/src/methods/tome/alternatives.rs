@@ -4,6 +4,7 @@
 use super::Tome;
 use crate::methods::At;
 use crate::methods::matching::bipartite::{Proposals, Unmerged};
+use crate::methods::matching::clusters::fill_empty;
 use crate::plan::PlanBuilder;
 use crate::{Evidence, MergePlan, Similarity, Tokens};
 use tokmerge_nn::Random;
@@ -178,27 +179,6 @@ fn lloyd(metric: &Rows, rows: std::ops::Range<usize>, clusters: usize, iteration
         }
     }
     cluster_of
-}
-
-/// Gives every empty cluster the token that fits its own cluster worst.
-fn fill_empty(cluster_of: &mut [usize], score: &[f32], clusters: usize) {
-    let mut members = vec![0usize; clusters];
-    for &cluster in cluster_of.iter() {
-        members[cluster] += 1;
-    }
-    for empty in 0..clusters {
-        if members[empty] > 0 {
-            continue;
-        }
-        let worst = (0..cluster_of.len())
-            .filter(|&point| members[cluster_of[point]] > 1)
-            .min_by(|&a, &b| score[a].total_cmp(&score[b]));
-        if let Some(worst) = worst {
-            members[cluster_of[worst]] -= 1;
-            members[empty] = 1;
-            cluster_of[worst] = empty;
-        }
-    }
 }
 
 /// Drops random tokens, the same positions in every item of a length.

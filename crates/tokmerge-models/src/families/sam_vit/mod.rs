@@ -128,6 +128,7 @@ impl FamilyConfig for SamVitConfig {
             depth: self.depth,
             tokens: rows * columns,
             prefix: 0,
+            grid: Some((rows, columns)),
             leading: Leading::Other,
             softmax: Softmax::Closed,
             key_bias: KeyBias::None,

@@ -129,6 +129,7 @@ impl FamilyConfig for StVitConfig {
             depth: self.depth,
             tokens: self.tubes() + self.prefix(),
             prefix: self.prefix(),
+            grid: None,
             leading: if self.prefix() > 0 { Leading::ClassToken } else { Leading::Other },
             softmax: Softmax::Open,
             key_bias: self.key_bias,

@@ -279,6 +279,7 @@ impl FamilyConfig for TextConfig {
             depth: self.depth,
             tokens: self.room.min(tokmerge_data::text::MAX_TOKENS),
             prefix: self.added(),
+            grid: None,
             leading: Leading::Other,
             softmax: Softmax::Open,
             key_bias: KeyBias::LogSize,

@@ -90,6 +90,7 @@ impl FamilyConfig for ViltConfig {
             depth: self.depth,
             tokens: self.prefix() + self.patches,
             prefix: self.prefix(),
+            grid: None,
             leading: Leading::Other,
             softmax: Softmax::Open,
             key_bias: KeyBias::LogSize,

@@ -221,6 +221,7 @@ impl FamilyConfig for VitConfig {
             depth: self.depth,
             tokens: self.tokens(),
             prefix: self.prefix(),
+            grid: (self.sizes == Sizes::One).then(|| self.grid()),
             leading,
             softmax,
             key_bias: self.key_bias,

@@ -1,0 +1,120 @@
+//! How DiffRate is written down.
+
+use super::{CompressionRates, Diffrate, PublishedRates};
+use crate::LastLayer;
+use crate::methods::MethodInfo;
+use crate::methods::option::{
+    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_ON, Refusal, choice, chosen, entries, infos, joined,
+    list_text, recheck, whole,
+};
+
+const SCHEDULES: &[Choice<PublishedRates>] = &[
+    ("deit_s_2.9", PublishedRates::DeitSmall29),
+    ("deit_s_2.3", PublishedRates::DeitSmall23),
+    ("deit_ti_0.8", PublishedRates::DeitTiny08),
+    ("deit_ti_0.7", PublishedRates::DeitTiny07),
+];
+const LISTED: (&str, &str) = (
+    "a list such as [180,140] with one per layer",
+    "a list of whole numbers from 2 to 100000 such as [180,140]",
+);
+const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
+
+pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
+    name: "diffrate",
+    summary: "rank patches by class attention, drop the last and merge those before them into the first",
+    source: "DiffRate (arXiv:2305.17997), Fig. 3",
+    example: "diffrate:prune=[180,140],merge=[160,120]",
+    options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
+};
+
+const OPTIONS: &[Opt<Diffrate>] = &[
+    Opt::new(
+        "schedule",
+        (joined!(SCHEDULES), joined!(SCHEDULES)),
+        "tokens that every layer leaves, as the paper found them for a model and its GMACs",
+        |method, text| {
+            method.rates = CompressionRates::Published(chosen(SCHEDULES, text)?);
+            Ok(())
+        },
+        |method| match method.rates {
+            CompressionRates::Published(known) => {
+                SCHEDULES.iter().find(|(_, other)| *other == known).map(|(name, _)| (*name).to_owned())
+            }
+            CompressionRates::Listed { .. } => None,
+        },
+    ),
+    Opt::new(
+        "prune",
+        LISTED,
+        "tokens that every layer keeps at most, class token included; the others are dropped",
+        |method, text| {
+            let [prune, _] = method.listed()?;
+            *prune = counts(text)?;
+            Ok(())
+        },
+        |method| written(&method.rates, 0),
+    ),
+    Opt::new(
+        "merge",
+        LISTED,
+        "tokens that every layer leaves of these, class token included; the others merge into them",
+        |method, text| {
+            let [_, merge] = method.listed()?;
+            *merge = counts(text)?;
+            Ok(())
+        },
+        |method| written(&method.rates, 1),
+    ),
+    choice!(
+        "prop_attn",
+        PROPORTIONAL_ON,
+        common.proportional_attention,
+        "attention weighs tokens by size, which similarity shrinks as they merge"
+    ),
+    choice!(
+        "last",
+        LAST_LAYERS,
+        common.last_layer,
+        "what goes through the last MLP: all, or the class token"
+    ),
+    recheck(),
+];
+
+fn counts(text: &str) -> Result<Vec<usize>, Refusal> {
+    entries(text, |entry| whole(entry, 2..=100_000)).unwrap_or(Err(Refusal::Value))
+}
+
+fn written(rates: &CompressionRates, which: usize) -> Option<String> {
+    match rates {
+        CompressionRates::Published(_) => None,
+        listed => Some(listed.lists()[which]).filter(|list| !list.is_empty()).map(list_text),
+    }
+}
+
+impl Diffrate {
+    /// The lists to read into, unless a schedule has been read.
+    fn listed(&mut self) -> Result<[&mut Vec<usize>; 2], Refusal> {
+        match &mut self.rates {
+            CompressionRates::Listed { prune, merge } => Ok([prune, merge]),
+            CompressionRates::Published(_) => Err(Refusal::Conflict(
+                "a schedule says what is left in every layer; give that, or prune and merge".to_owned(),
+            )),
+        }
+    }
+}
+
+impl FromOptions for Diffrate {
+    const OPTIONS: &'static [Opt<Self>] = OPTIONS;
+
+    fn start() -> Self {
+        Self::new(CompressionRates::Listed { prune: Vec::new(), merge: Vec::new() })
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        match self.rates.lists() {
+            [[], []] => Err(Refusal::Missing("schedule, prune or merge")),
+            _ => Ok(()),
+        }
+    }
+}
