@@ -83,6 +83,7 @@ pub use joining::{Joining, Waiting};
 pub use mergers::{Merger, MergerShape, Mergers};
 pub use merging::{Combination, Merging};
 pub use methods::atm::{Atm, BatchRule, Threshold};
+pub use methods::ats::{Ats, AtsForm};
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
 pub use methods::pumer::{Order, Pumer};

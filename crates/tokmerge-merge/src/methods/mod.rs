@@ -1,6 +1,7 @@
 //! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
 pub(crate) mod atm;
+pub(crate) mod ats;
 pub(crate) mod evit;
 pub(crate) mod layers;
 mod matching;
@@ -103,6 +104,8 @@ methods! {
     Pumer(pumer::Pumer),
     /// EViT: what the class token attends to is kept, the rest fused.
     Evit(evit::Evit),
+    /// ATS: patches are sampled by how much they matter.
+    Ats(ats::Ats),
 }
 
 impl Method {
