@@ -31,6 +31,8 @@ fn specs() -> Vec<String> {
         "ats",
         "ats:samples=2,layer=1",
         "ats:samples=[9,5],layer=[2,4],form=token_reduction",
+        "zero_tprune:keep=50%,r=0,start=uniform,rounds=3",
+        "zero_tprune:keep=40%,r=[4,2],layer=[2,3]",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }

@@ -88,6 +88,7 @@ pub use methods::evit::Evit;
 pub use methods::layers::Layers;
 pub use methods::pumer::{Order, Pumer};
 pub use methods::tome::{Matcher, Tome, Unmerge};
+pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,
 };

@@ -12,6 +12,7 @@ pub(crate) mod pumer;
 mod rule;
 pub mod stm;
 pub(crate) mod tome;
+pub(crate) mod zero_tprune;
 
 use crate::spec::{Given, did_you_mean};
 use crate::{LastLayer, MergeSpec, MergerShape, Protect, SequencePositions, Site, SpecError};
@@ -106,6 +107,8 @@ methods! {
     Evit(evit::Evit),
     /// ATS: patches are sampled by how much they matter.
     Ats(ats::Ats),
+    /// Zero-TPrune: patches are dropped by similarity and by the graph of attention.
+    ZeroTprune(zero_tprune::ZeroTprune),
 }
 
 impl Method {
