@@ -33,6 +33,9 @@ fn specs() -> Vec<String> {
         "ats:samples=[9,5],layer=[2,4],form=token_reduction",
         "zero_tprune:keep=50%,r=0,start=uniform,rounds=3",
         "zero_tprune:keep=40%,r=[4,2],layer=[2,3]",
+        "ltmp:merge_above=0.5",
+        "ltmp:merge_above=1,prune_at=0.05",
+        "ltmp:merge_above=[1,0.8],prune_at=[0.02,0.05,0.9]",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }

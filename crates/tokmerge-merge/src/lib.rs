@@ -86,6 +86,7 @@ pub use methods::atm::{Atm, BatchRule, Threshold};
 pub use methods::ats::{Ats, AtsForm};
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
+pub use methods::ltmp::{Limits, Ltmp};
 pub use methods::pumer::{Order, Pumer};
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};

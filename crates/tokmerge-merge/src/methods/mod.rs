@@ -4,6 +4,7 @@ pub(crate) mod atm;
 pub(crate) mod ats;
 pub(crate) mod evit;
 pub(crate) mod layers;
+pub(crate) mod ltmp;
 mod matching;
 mod none;
 mod option;
@@ -109,6 +110,8 @@ methods! {
     Ats(ats::Ats),
     /// Zero-TPrune: patches are dropped by similarity and by the graph of attention.
     ZeroTprune(zero_tprune::ZeroTprune),
+    /// LTMP: thresholds say what merges and what is dropped.
+    Ltmp(ltmp::Ltmp),
 }
 
 impl Method {
