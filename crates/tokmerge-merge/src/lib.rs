@@ -88,6 +88,7 @@ pub use methods::evit::Evit;
 pub use methods::layers::Layers;
 pub use methods::ltmp::{Limits, Ltmp};
 pub use methods::pumer::{Order, Pumer};
+pub use methods::rapid::Rapid;
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{

@@ -10,6 +10,7 @@ mod none;
 mod option;
 pub mod patch_merger;
 pub(crate) mod pumer;
+pub(crate) mod rapid;
 mod rule;
 pub mod stm;
 pub(crate) mod tome;
@@ -112,6 +113,8 @@ methods! {
     ZeroTprune(zero_tprune::ZeroTprune),
     /// LTMP: thresholds say what merges and what is dropped.
     Ltmp(ltmp::Ltmp),
+    /// RAPID, the idea alone: redundant tokens are dropped, then unimportant ones merge.
+    Rapid(rapid::Rapid),
 }
 
 impl Method {

@@ -6,7 +6,7 @@
 
 use super::{OptionInfo, Rule};
 use crate::spec::Given;
-use crate::{LastLayer, ProportionalAttention, Protect, SequencePositions, SpecError};
+use crate::{LastLayer, ProportionalAttention, Protect, Schedule, SequencePositions, SpecError};
 
 /// Whether an option can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -321,6 +321,31 @@ pub(super) fn entries<N>(
 /// A list as [`entries`] reads it.
 pub(super) fn list_text<N: ToString>(list: &[N]) -> String {
     format!("[{}]", list.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+}
+
+/// What [`schedule`] reads, for help texts and error messages.
+pub(super) const SCHEDULE: (&str, &str) = (
+    "a number, a list such as [16,16,8] with one per layer, or a share such as 10%",
+    "a whole number from 0 to 100000, a list such as [16,16,8], or a share of up to 50% such as 10%",
+);
+
+/// How many tokens each layer removes: `8`, `[16,16,8]`, `10%`.
+pub(super) fn schedule(text: &str) -> Result<Schedule, Refusal> {
+    let number = |text: &str| whole(text, 0..=100_000);
+    Ok(match (entries(text, number), text.trim().strip_suffix('%')) {
+        (Some(list), _) => Schedule::PerLayer(list?),
+        (None, Some(_)) => Schedule::Share(percent(text, 50.0)?),
+        (None, None) => Schedule::Constant(number(text)?),
+    })
+}
+
+/// As [`schedule`] reads it; of a tilted one its mean.
+pub(super) fn schedule_text(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Constant(r) | Schedule::Linear { r, .. } => r.to_string(),
+        Schedule::PerLayer(list) => list_text(list),
+        Schedule::Share(share) => percent_text(*share),
+    }
 }
 
 /// What [`one_or_list`] reads, for error messages.

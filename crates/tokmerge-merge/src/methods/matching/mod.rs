@@ -1,7 +1,9 @@
 //! What methods that merge pairs have in common: who proposes to whom, and which proposals are accepted.
 
 pub(in crate::methods) mod bipartite;
+mod cosines;
 mod partition;
 
+pub(in crate::methods) use cosines::Cosines;
 pub use partition::Partition;
 pub(in crate::methods) use partition::Split;

@@ -2,8 +2,8 @@
 
 use super::{Matcher, Tome, Unmerge};
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, entries, infos, joined,
-    list_text, named, number_in, percent, percent_text, positions, protect, recheck, whole,
+    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, SCHEDULE, choice, chosen, infos, joined,
+    named, number_in, positions, protect, recheck, schedule, schedule_text, whole,
 };
 use crate::methods::{MethodInfo, Partition};
 use crate::{Combine, HeadAggregation, LastLayer, Metric, Rounding, Schedule, Similarity};
@@ -58,19 +58,13 @@ pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
 const OPTIONS: &[Opt<Tome>] = &[
     Opt::required(
         "r",
-        (
-            "a number, a list such as [16,16,8] with one per layer, or a share such as 10%",
-            "a whole number from 0 to 100000, a list such as [16,16,8], or a share of up to 50% such as 10%",
-        ),
+        SCHEDULE,
         "tokens to remove per layer",
-        read_r,
-        |tome| {
-            Some(match &tome.schedule {
-                Schedule::Constant(r) | Schedule::Linear { r, .. } => r.to_string(),
-                Schedule::PerLayer(list) => list_text(list),
-                Schedule::Share(share) => percent_text(*share),
-            })
+        |tome, text| {
+            tome.schedule = schedule(text)?;
+            Ok(())
         },
+        |tome| Some(schedule_text(&tome.schedule)),
     ),
     Opt::new(
         "inflect",
@@ -165,16 +159,6 @@ const OPTIONS: &[Opt<Tome>] = &[
         |tome| (tome.seed != 0).then(|| tome.seed.to_string()),
     ),
 ];
-
-fn read_r(tome: &mut Tome, text: &str) -> Result<(), Refusal> {
-    let number = |text: &str| whole(text, 0..=100_000);
-    tome.schedule = match (entries(text, number), text.trim().strip_suffix('%')) {
-        (Some(list), _) => Schedule::PerLayer(list?),
-        (None, Some(_)) => Schedule::Share(percent(text, 50.0)?),
-        (None, None) => Schedule::Constant(number(text)?),
-    };
-    Ok(())
-}
 
 fn read_inflect(tome: &mut Tome, text: &str) -> Result<(), Refusal> {
     let inflect = number_in(text, |inflect: &f64| (-1.0..=1.0).contains(inflect))?;
