@@ -38,6 +38,8 @@ fn specs() -> Vec<String> {
         "ltmp:merge_above=[1,0.8],prune_at=[0.02,0.05,0.9]",
         "rapid:r=3,switch=0",
         "rapid:r=40%,similar=0.5,switch=5",
+        "bat:keep=40%,pairs=50%",
+        "bat:keep=1%,layer=1",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }

@@ -84,6 +84,7 @@ pub use mergers::{Merger, MergerShape, Mergers};
 pub use merging::{Combination, Merging};
 pub use methods::atm::{Atm, BatchRule, Threshold};
 pub use methods::ats::{Ats, AtsForm};
+pub use methods::bat::Bat;
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
 pub use methods::ltmp::{Limits, Ltmp};

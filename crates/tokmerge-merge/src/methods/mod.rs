@@ -2,6 +2,7 @@
 
 pub(crate) mod atm;
 pub(crate) mod ats;
+pub(crate) mod bat;
 pub(crate) mod evit;
 pub(crate) mod layers;
 pub(crate) mod ltmp;
@@ -115,6 +116,8 @@ methods! {
     Ltmp(ltmp::Ltmp),
     /// RAPID, the idea alone: redundant tokens are dropped, then unimportant ones merge.
     Rapid(rapid::Rapid),
+    /// BAT, in part: attentive patches merge in pairs, the others in clusters.
+    Bat(bat::Bat),
 }
 
 impl Method {
