@@ -5,6 +5,10 @@ use crate::{Amount, Joining, LastLayer, LayerTokens, Reduction, Site, mergeable}
 /// Tokens of the model and widths of its heads, for counting what matching costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MatchShape {
+    /// Index of the block, from 0.
+    pub layer: usize,
+    /// Blocks of the model.
+    pub depth: usize,
     /// Tokens that are compared, prefix included.
     pub tokens: usize,
     /// Of these the prefix.
@@ -73,6 +77,8 @@ impl Reduction {
             return 0.0;
         }
         self.method.rule().matching_macs(MatchShape {
+            layer,
+            depth: self.amounts.len(),
             tokens,
             prefix: self.prefix,
             amount,

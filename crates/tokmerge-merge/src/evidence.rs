@@ -99,6 +99,15 @@ impl Evidence {
         self.metric.expect("a block answers what Wants::metric asks for")
     }
 
+    /// The metric that was asked for. `[T, D]`.
+    ///
+    /// # Panics
+    /// When the block did not answer.
+    #[must_use]
+    pub fn metric(&self) -> &Tensor<2> {
+        self.metric.as_ref().expect("a block answers what Wants::metric asks for")
+    }
+
     /// The attention received that was asked for. `[T]`.
     ///
     /// # Panics

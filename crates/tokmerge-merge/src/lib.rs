@@ -84,16 +84,21 @@ pub use mergers::{Merger, MergerShape, Mergers};
 pub use merging::{Combination, Merging};
 pub use methods::atc::{Atc, AtcAmount, Linkage};
 pub use methods::atm::{Atm, BatchRule, Threshold};
+pub use methods::ats::{Ats, AtsForm};
+pub use methods::bat::Bat;
 pub use methods::cubistmerge::{Cubistmerge, SharedDestination};
 pub use methods::diffrate::{CompressionRates, Diffrate, PublishedRates};
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
+pub use methods::ltmp::{Limits, Ltmp};
 pub use methods::mctf::{Criteria, Directions, Mctf, MctfPlace, Removal};
 pub use methods::pitome::{Energy, Pitome, PitomeAmount};
 pub use methods::pumer::{Order, Pumer};
+pub use methods::rapid::Rapid;
 pub use methods::tofu::Tofu;
 pub use methods::token_pooling::{Clustering, MedoidUpdate, PooledTo, TokenPooling};
 pub use methods::tome::{Matcher, Tome, Unmerge};
+pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,
 };

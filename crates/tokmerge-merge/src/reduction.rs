@@ -82,7 +82,7 @@ impl Reduction {
         }
         let amounts =
             method.rule().amounts(facts).map_err(|source| BindError::Schedule { merge: merge(), source })?;
-        let asks_before = method.site() == Site::BeforeBlock && wants.attention();
+        let asks_before = method.site() == Site::BeforeBlock && (wants.attention() || wants.metric.is_some());
         if asks_before && amounts.first().is_some_and(|amount| *amount != Amount::NOTHING) {
             return Err(BindError::NoLayerBefore { merge: merge() });
         }
@@ -320,7 +320,14 @@ impl Reduction {
         }
         let evidence = match self.recorded {
             Some(_) => Evidence::default(),
-            None => Evidence { metric: Some(tokens.x.clone().without_autodiff()), ..before },
+            None => Evidence {
+                metric: match self.method.rule().wants().metric {
+                    Some(_) => before.metric,
+                    // Before a block the tokens are their own metric.
+                    None => Some(tokens.x.clone().without_autodiff()),
+                },
+                ..before
+            },
         };
         let all = (site == Site::AroundBlock).then(|| tokens.clone());
         let (tokens, plan) = self.reduce(step, tokens, evidence, trace);

@@ -68,6 +68,11 @@ impl Tokens {
         self.size.clone().unwrap_or_else(|| vec![1.0; self.layout.rows()].into())
     }
 
+    /// Tokens in front of an item that never merge: all of one that is shorter than its prefix.
+    pub(crate) fn front_of(&self, item: usize) -> usize {
+        self.prefix.of(item).min(self.layout.range(item).len())
+    }
+
     /// Where the tokens live.
     #[must_use]
     pub fn device(&self) -> Device {

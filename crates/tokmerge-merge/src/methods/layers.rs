@@ -53,6 +53,28 @@ pub(super) fn left_of(start: usize, keep: f64, index: usize) -> usize {
     (left as usize).max(1)
 }
 
+/// The place of a layer, from 0, among those of a method, from 1.
+pub(super) fn place(layers: &[usize], layer: usize) -> usize {
+    layers.iter().position(|listed| *listed == layer + 1).unwrap_or(0)
+}
+
+/// The number of a place among the layers: that of all, where there is one.
+pub(super) fn number_at<N: Copy>(numbers: &[N], place: usize) -> Option<N> {
+    if let [all] = numbers { Some(*all) } else { numbers.get(place).copied() }
+}
+
+/// Refuses numbers that are neither one for all layers nor one for each of those that are listed.
+pub(super) fn check_numbers(name: &str, numbers: usize, layers: &Layers) -> Result<(), Refusal> {
+    let listed = layers.as_ref().map_or(0, Vec::len);
+    if numbers == 1 || numbers == listed {
+        return Ok(());
+    }
+    Err(Refusal::Conflict(match listed {
+        0 => format!("{name} is a list, with a number for every layer; list these with layer"),
+        _ => format!("{name} has {numbers} numbers for {listed} layers; list one for each, or give one"),
+    }))
+}
+
 /// Refuses layers that are listed twice.
 pub(super) fn check(layers: &Layers) -> Result<(), Refusal> {
     let listed = layers.as_deref().unwrap_or_default();

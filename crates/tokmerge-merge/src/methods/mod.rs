@@ -2,10 +2,13 @@
 
 pub(crate) mod atc;
 pub(crate) mod atm;
+pub(crate) mod ats;
+pub(crate) mod bat;
 pub(crate) mod cubistmerge;
 pub(crate) mod diffrate;
 pub(crate) mod evit;
 pub(crate) mod layers;
+pub(crate) mod ltmp;
 mod matching;
 pub(crate) mod mctf;
 mod none;
@@ -13,11 +16,13 @@ mod option;
 pub mod patch_merger;
 pub(crate) mod pitome;
 pub(crate) mod pumer;
+pub(crate) mod rapid;
 mod rule;
 pub mod stm;
 pub(crate) mod tofu;
 pub(crate) mod token_pooling;
 pub(crate) mod tome;
+pub(crate) mod zero_tprune;
 
 use crate::spec::{Given, did_you_mean};
 use crate::{LastLayer, MergeSpec, MergerShape, Protect, SequencePositions, Site, SpecError};
@@ -124,6 +129,16 @@ methods! {
     TokenPooling(token_pooling::TokenPooling),
     /// CubistMerge: rows and columns of the grid merge, and a smaller grid is left.
     Cubistmerge(cubistmerge::Cubistmerge),
+    /// ATS: patches are sampled by how much they matter.
+    Ats(ats::Ats),
+    /// Zero-TPrune: patches are dropped by similarity and by the graph of attention.
+    ZeroTprune(zero_tprune::ZeroTprune),
+    /// LTMP: thresholds say what merges and what is dropped.
+    Ltmp(ltmp::Ltmp),
+    /// RAPID, the idea alone: redundant tokens are dropped, then unimportant ones merge.
+    Rapid(rapid::Rapid),
+    /// BAT, in part: attentive patches merge in pairs, the others in clusters.
+    Bat(bat::Bat),
 }
 
 impl Method {

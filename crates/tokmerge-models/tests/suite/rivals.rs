@@ -27,6 +27,8 @@ const CASES: &[(&str, &str)] = &[
     ("diffrate_t08", "diffrate:schedule=deit_ti_0.8"),
     ("kmedoids_k70", "token_pooling:keep=70%"),
     ("dpcknn_k70", "token_pooling:keep=70%,cluster=dpc_knn"),
+    ("ats_official_b3", "ats"),
+    ("ats_tr_k70", "ats:samples=[138,97,68],layer=[4,7,10],form=token_reduction"),
     ("cubist_l1_2x2", "cubistmerge:rows=2,columns=2"),
 ];
 

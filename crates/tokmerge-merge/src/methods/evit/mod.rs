@@ -46,7 +46,7 @@ impl Evit {
 }
 
 /// Places from `first` on by falling score, ties by place, what is no number last.
-pub(super) fn by_falling_score<S: Copy + Into<f64>>(scores: &[S], first: usize) -> Vec<u32> {
+pub(in crate::methods) fn by_falling_score<S: Copy + Into<f64>>(scores: &[S], first: usize) -> Vec<u32> {
     let score = |place: &u32| match scores[*place as usize].into() {
         score if score.is_nan() => f64::NEG_INFINITY,
         score => score,

@@ -74,6 +74,20 @@ impl Proposals {
         Self { splits, found }
     }
 
+    /// The same proposals, ranked by another score: `score(item, source, similarity)`, the source being a position within
+    /// its item.
+    pub(in crate::methods) fn ranked_by(mut self, score: impl Fn(usize, u32, f32) -> f32) -> Self {
+        let mut offset = 0;
+        for (item, split) in self.splits.iter().enumerate() {
+            let best = &mut self.found.best[offset..offset + split.sources.len()];
+            best.iter_mut()
+                .zip(&split.sources)
+                .for_each(|(best, source)| *best = score(item, *source, *best));
+            offset += split.sources.len();
+        }
+        self
+    }
+
     /// Proposals more similar than a threshold, in all items together.
     pub(in crate::methods) fn above(&self, threshold: f32) -> usize {
         self.found.best.iter().filter(|best| **best > threshold).count()

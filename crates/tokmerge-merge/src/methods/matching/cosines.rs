@@ -5,6 +5,8 @@ use crate::plan::PlanBuilder;
 use crate::{Amount, MergePlan, Tokens};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
+use std::sync::Arc;
+use tokmerge_ops::gather_rows;
 
 /// How alike any two of some tokens are: the cosine of their rows, 0 where one has no length, -1 where one is no number.
 /// In double precision, since which come first can hang on the eighth digit.
@@ -47,6 +49,21 @@ impl Cosines {
             }
         }
         Self { tokens, values }
+    }
+
+    /// Of some rows of a metric, `[T, D]`.
+    pub(in crate::methods) fn of_rows(metric: &Tensor<2>, rows: impl IntoIterator<Item = u32>) -> Self {
+        let rows: Arc<[u32]> = rows.into_iter().collect();
+        let [_, dim] = metric.dims();
+        let values: Vec<f32> =
+            gather_rows(metric.clone().without_autodiff(), &rows).into_data().iter::<f32>().collect();
+        Self::of(&values, dim)
+    }
+
+    /// How many others are more similar to a token than a threshold.
+    pub(in crate::methods) fn above(&self, token: usize, threshold: f64) -> usize {
+        let others = self.row(token).iter().enumerate().filter(|(other, _)| *other != token);
+        others.filter(|(_, cosine)| **cosine > threshold).count()
     }
 
     /// Tokens that were compared.

@@ -5,5 +5,6 @@ pub(in crate::methods) mod clusters;
 pub(in crate::methods) mod cosines;
 mod partition;
 
+pub(in crate::methods) use cosines::Cosines;
 pub use partition::Partition;
 pub(in crate::methods) use partition::Split;

@@ -1,6 +1,7 @@
 //! Which tokens of an item propose and which are proposed to.
 
 use crate::Tokens;
+use crate::methods::evit::by_falling_score;
 use tokmerge_nn::Random;
 
 /// How tokens are split into sources and destinations (ToMe, Table 1e).
@@ -61,6 +62,16 @@ impl Partition {
 }
 
 impl Split {
+    /// The half of the mergeable tokens that scores less proposes to the other, both in their order; of an odd number the
+    /// larger part is proposed to. `scores` are those of the item, prefix included; what is no number is least.
+    pub(in crate::methods) fn by_score(scores: &[f32], prefix: usize) -> Self {
+        let mut destinations = by_falling_score(scores, prefix);
+        let mut sources = destinations.split_off(destinations.len().div_ceil(2));
+        sources.sort_unstable();
+        destinations.sort_unstable();
+        Self { sources, destinations }
+    }
+
     /// Small tokens propose to large ones, so that two large ones never merge: the mergeable tokens in order of
     /// their size, equal ones as they stand, cut in half (ATM, §3.3). Of an odd number the larger part is
     /// proposed to. `sizes` are those of the item, prefix included; ones if `None`.
@@ -106,6 +117,17 @@ mod tests {
         for (len, prefix) in [(0, 0), (0, 3), (1, 1), (2, 1)] {
             let split = Split::by_size(len, prefix, None);
             assert!(split.sources.is_empty(), "{len} {prefix}");
+        }
+    }
+
+    #[test]
+    fn by_score_the_lesser_half_proposes_and_equals_and_no_numbers_stand_behind() {
+        let split = Split::by_score(&[9.0, 0.1, 0.4, f32::NAN, 0.4, 0.3], 1);
+        assert_eq!((split.sources, split.destinations), (vec![1, 3], vec![2, 4, 5]));
+        let split = Split::by_score(&[0.5, 0.5, 0.5, 0.5], 0);
+        assert_eq!((split.sources, split.destinations), (vec![2, 3], vec![0, 1]));
+        for (len, prefix) in [(0, 0), (1, 1), (2, 1)] {
+            assert!(Split::by_score(&[1.0, 1.0][..len], prefix).sources.is_empty());
         }
     }
 

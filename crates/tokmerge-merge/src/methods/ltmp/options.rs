@@ -1,0 +1,86 @@
+//! How LTMP is written down.
+
+use super::{Limits, Ltmp};
+use crate::LastLayer;
+use crate::methods::MethodInfo;
+use crate::methods::option::{
+    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, entries, infos, list_text,
+    number_in, positions, protect, recheck,
+};
+
+const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
+
+pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
+    name: "ltmp",
+    summary: "merge all pairs that are similar enough, then drop what gets too little attention",
+    source: "LTMP (arXiv:2307.10780); thresholds are learned there and given here",
+    example: "ltmp:merge_above=0.9,prune_at=0.001",
+    options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
+};
+
+const OPTIONS: &[Opt<Ltmp>] = &[
+    Opt::required(
+        "merge_above",
+        (
+            "a number from -1 to 1, or a list such as [1,0.95,0.9] with one per layer",
+            "a number from -1 to 1, or a list such as [1,0.95,0.9]",
+        ),
+        "pairs merge whose cosine is above; 1 merges nothing",
+        |method, text| {
+            method.merge_above = read(text, |limit| (-1.0..=1.0).contains(limit))?;
+            Ok(())
+        },
+        |method| Some(written(&method.merge_above)),
+    ),
+    Opt::new(
+        "prune_at",
+        (
+            "no pruning, or a number from 0 to 1, or a list such as [0,0.001,0.002] with one per layer",
+            "a number from 0 to 1, or a list such as [0,0.001,0.002]",
+        ),
+        "tokens are dropped that get at most so much attention, as the mean over heads and queries",
+        |method, text| {
+            method.prune_at = Some(read(text, |limit| (0.0..=1.0).contains(limit))?);
+            Ok(())
+        },
+        |method| method.prune_at.as_ref().map(written),
+    ),
+    choice!(
+        "prop_attn",
+        PROPORTIONAL,
+        common.proportional_attention,
+        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
+    ),
+    choice!(
+        "last",
+        LAST_LAYERS,
+        common.last_layer,
+        "what goes through the last MLP: all, or the class token"
+    ),
+    recheck(),
+    protect(),
+    positions(),
+];
+
+fn read(text: &str, allowed: impl Fn(&f64) -> bool) -> Result<Limits, Refusal> {
+    let limit = |text: &str| number_in(text, &allowed);
+    Ok(match entries(text, limit) {
+        Some(list) => Limits::PerLayer(list?),
+        None => Limits::Constant(limit(text)?),
+    })
+}
+
+fn written(limits: &Limits) -> String {
+    match limits {
+        Limits::Constant(limit) => limit.to_string(),
+        Limits::PerLayer(list) => list_text(list),
+    }
+}
+
+impl FromOptions for Ltmp {
+    const OPTIONS: &'static [Opt<Self>] = OPTIONS;
+
+    fn start() -> Self {
+        Self::new(Limits::Constant(1.0))
+    }
+}
