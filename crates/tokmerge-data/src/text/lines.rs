@@ -118,9 +118,13 @@ pub fn check_text(start: &[u8]) -> Result<(), TextError> {
         return Err(TextError::Binary { byte: at + 1 });
     }
     // The last line may go on, in the middle of a character.
-    let is_broken = |line: &&[u8]| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some());
-    let lines = || start.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let (lines, broken) = (lines().count(), lines().filter(is_broken).count());
+    let (whole, last) =
+        start.split_at(start.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    let whole = || whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let goes_on = |last: &[u8]| std::str::from_utf8(last).is_err_and(|error| error.error_len().is_some());
+    let broken =
+        whole().filter(|line| std::str::from_utf8(line).is_err()).count() + usize::from(goes_on(last));
+    let lines = whole().count() + usize::from(!last.is_empty());
     match 2 * broken > lines {
         true => Err(TextError::NoUtf8 { broken, lines }),
         false => Ok(()),
