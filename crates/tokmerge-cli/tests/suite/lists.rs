@@ -24,7 +24,7 @@ fn patterns_choose() {
     assert!(names("*_384").iter().all(|name| name.ends_with("_384")) && names("*_384").len() > 5);
     assert_eq!(names("vit_tiny*4"), ["vit_tiny_patch16_224", "vit_tiny_patch16_384"]);
     desk.run("models resnet").fails(&["no model matches 'resnet'"]);
-    desk.run("methods pitome").fails(&["no method matches 'pitome'"]);
+    desk.run("methods nothing").fails(&["no method matches 'nothing'"]);
 }
 
 #[test]
@@ -78,7 +78,9 @@ fn examples_and_options_of_methods_are_understood() {
                 if base.starts_with("patchmerger") && value == "rescaled" {
                     continue;
                 }
-                desk.run(&format!("info {model} --merge {base},{name}={value}{counted}")).ok();
+                // Said in place of what the example says.
+                let base = if name == "schedule" { "diffrate:".to_owned() } else { format!("{base},") };
+                desk.run(&format!("info {model} --merge {base}{name}={value}{counted}")).ok();
             }
         }
     }

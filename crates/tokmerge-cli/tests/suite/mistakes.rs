@@ -20,7 +20,7 @@ fn specs_name_option_value_and_what_is_allowed() {
     for (spec, fragments) in [
         ("tome:r=8,featur=k", ["no option 'featur'", "did you mean feature?", "its options: r, inflect"]),
         ("tomme:r=8", ["'tomme'", "did you mean tome?", "known methods: none, tome"]),
-        ("pitome:r=8", ["'pitome'", "known methods", "none, tome"]),
+        ("sparsify:r=8", ["'sparsify'", "known methods", "none, tome"]),
         ("none:r=8", ["none has no option 'r'", "its options", "none"]),
         ("tome:r=eight", ["r=eight", "r takes a whole number", "[16,16,8]"]),
         ("tome:r=-1", ["r=-1", "r takes a whole number", "0"]),
