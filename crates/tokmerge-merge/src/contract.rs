@@ -245,6 +245,7 @@ fn what_is_counted_beforehand_is_what_happens() {
         let (_, trace) = run(&reduction, batch(&[17, 17], &[0, 0], 5));
         if let Some(expected) = reduction.expected_tokens(17, DEPTH) {
             assert_eq!(trace.layer_tokens(1, 17, DEPTH), expected, "{spec}");
+            assert_eq!(reduction.expected_left(17, DEPTH), Some(trace.tokens_left(1, 17)), "{spec}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
 pub(crate) mod atm;
+mod dial;
 pub(crate) mod evit;
 pub(crate) mod layers;
 mod matching;
@@ -13,7 +14,7 @@ pub mod stm;
 pub(crate) mod tome;
 
 use crate::spec::{Given, did_you_mean};
-use crate::{LastLayer, MergeSpec, MergerShape, Protect, SequencePositions, Site, SpecError};
+use crate::{LastLayer, MergeSpec, MergerShape, ModelFacts, Protect, SequencePositions, Site, SpecError};
 use option::FromOptions;
 use std::fmt;
 use std::str::FromStr;
@@ -75,6 +76,18 @@ macro_rules! methods {
                 match self {
                     Self::None => {}
                     $(Self::$variant(options) => options.set_common(change),)+
+                }
+            }
+
+            /// The same method turned to another strength, its other options kept: nothing merges at 0, more and more
+            /// up to the most at 1, in steps so fine that any cost in between is met. What a setting other than its
+            /// strength says, such as how a schedule falls from layer to layer, stays as it is. `None` for a method
+            /// without such a dial: one that has weights, trained for one strength, or that merges nothing.
+            #[must_use]
+            pub fn at_dial(&self, dial: f64, facts: &ModelFacts) -> Option<Self> {
+                match self {
+                    Self::None => None,
+                    $(Self::$variant(options) => options.at_dial(dial, facts).map(Self::$variant),)+
                 }
             }
 

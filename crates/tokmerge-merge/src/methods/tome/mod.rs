@@ -10,6 +10,7 @@
 //! the published results leave them open.
 
 mod alternatives;
+mod dial;
 mod options;
 
 use super::matching::bipartite::{Proposals, Unmerged};

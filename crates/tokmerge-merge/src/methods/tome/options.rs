@@ -1,12 +1,12 @@
 //! How token merging is written down.
 
-use super::{Matcher, Tome, Unmerge};
+use super::{Matcher, Tome, Unmerge, dial};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, entries, infos, joined,
     list_text, named, number_in, percent, percent_text, positions, protect, recheck, whole,
 };
 use crate::methods::{MethodInfo, Partition};
-use crate::{Combine, HeadAggregation, LastLayer, Metric, Rounding, Schedule, Similarity};
+use crate::{Combine, HeadAggregation, LastLayer, Metric, ModelFacts, Rounding, Schedule, Similarity};
 
 pub(super) const METRICS: &[Choice<Metric>] = &[
     ("k", Metric::Key),
@@ -210,5 +210,9 @@ impl FromOptions for Tome {
             ),
             _ => Ok(()),
         }
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        Some(dial::turned(self, at, facts))
     }
 }
