@@ -5,6 +5,7 @@ use crate::commands::ask::AskArgs;
 use crate::commands::bench::BenchArgs;
 use crate::commands::bleu::BleuArgs;
 use crate::commands::classify::ClassifyArgs;
+use crate::commands::compare::CompareArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::embed::EmbedArgs;
 use crate::commands::eval::EvalArgs;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Analyze(AnalyzeCommand),
     /// Find the merging that saves the most at a given loss, or loses the least at a given cost
     Tune(TuneArgs),
+    /// Compare the methods at the same cost on one model, side by side and with what chance does
+    Compare(CompareArgs),
     /// Train a model on images, sounds, clips, texts or questions about pictures, following a recipe
     Train(TrainArgs),
     /// Fine-tune a model from existing weights, following a recipe

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokmerge::train::{self, Event};
+use tokmerge::tune::compare::CompareWatcher;
 use tokmerge::tune::{Goal, Point, SearchOptions, Watcher};
 use tokmerge::{ClassFolder, DownloadProgress, Downloaded, Media, MediaError, Observer};
 
@@ -158,6 +159,33 @@ impl Watcher for SearchProgress {
     fn stage(&mut self, what: &str) {
         what.clone_into(&mut self.stage);
         self.show();
+    }
+}
+
+/// How a comparison goes: what is being measured, and how much is left of it.
+pub(crate) struct CompareProgress {
+    bar: ProgressBar,
+}
+
+impl CompareProgress {
+    pub(crate) fn new() -> Self {
+        let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg} ({elapsed})");
+        let bar = ProgressBar::new(0);
+        let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
+        bar.enable_steady_tick(Duration::from_secs(1));
+        Self { bar }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl CompareWatcher for CompareProgress {
+    fn doing(&mut self, what: &str, done: usize, planned: usize) {
+        self.bar.set_length(planned as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message(what.to_owned());
     }
 }
 

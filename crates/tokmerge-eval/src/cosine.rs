@@ -1,7 +1,8 @@
 //! How alike two vectors are.
 
 /// The cosine of the angle between two vectors, exactly 1 for equal ones; none beside a vector of zeros.
-pub(crate) fn cosine(x: &[f32], y: &[f32]) -> Option<f64> {
+#[must_use]
+pub fn cosine(x: &[f32], y: &[f32]) -> Option<f64> {
     let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
     // The root of a square is exact.
     let norms = (dot(x, x) * dot(y, y)).sqrt();

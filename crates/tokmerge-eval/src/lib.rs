@@ -21,6 +21,7 @@ mod written;
 pub use accuracy::{
     Accuracy, EvalOptions, Labels, ListEvaluation, Observer, Prediction, evaluate, evaluate_lists, top,
 };
+pub use cosine::cosine;
 pub use error::EvalError;
 pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};

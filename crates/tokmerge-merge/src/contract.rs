@@ -302,6 +302,7 @@ fn what_is_counted_beforehand_is_what_happens() {
         for (item, len) in [40, 17].into_iter().enumerate() {
             if let Some(expected) = reduction.expected_tokens(len, DEPTH) {
                 assert_eq!(trace.layer_tokens(item, len, DEPTH), expected, "{spec}");
+                assert_eq!(reduction.expected_left(len, DEPTH), Some(trace.tokens_left(item, len)), "{spec}");
             }
         }
     }

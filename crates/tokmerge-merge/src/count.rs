@@ -53,6 +53,20 @@ impl Reduction {
         (0..depth).map(of).collect()
     }
 
+    /// Tokens of an item of `tokens` after the last of `depth` blocks; `None` if that depends on the image.
+    #[must_use]
+    pub fn expected_left(&self, tokens: usize, depth: usize) -> Option<usize> {
+        // Tokens that only skip the last MLP are left.
+        let mut all = self.clone();
+        all.last_layer = LastLayer::All;
+        let last = all.expected_tokens(tokens, depth)?.pop();
+        Some(match (last, self.method.inflates()) {
+            (None, _) => tokens,
+            (Some(last), true) => last.entered + last.joined,
+            (Some(last), false) => last.fed,
+        })
+    }
+
     /// Tokens that never merge, among those that the method sees of the longest item in block `layer`.
     fn prefix_at(&self, layer: usize) -> usize {
         let first = |joining: &Joining| match self.method.site() {

@@ -31,7 +31,7 @@ pub struct Fingerprint {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// It belongs to another search.
+    /// It belongs to another model, or to other images.
     #[error(
         "{path} holds measurements of another {what}: {then}, not {now}; give another `output`, or delete the file to start anew"
     )]
@@ -52,7 +52,7 @@ pub enum JournalError {
         path: String,
     },
     /// Its first line is not that of a journal.
-    #[error("{path} is not a journal of tokmerge tune; give another `output`, or delete the file")]
+    #[error("{path} is not a journal of tokmerge tune or compare; give another `output`, or delete the file")]
     NotOne {
         /// The file.
         path: String,
@@ -199,6 +199,7 @@ fn is_sound(point: &Point) -> bool {
         let labels = [raw.label.margin.len(), raw.label.change.len()];
         lengths.iter().all(|length| length == images)
             && (is_empty || labels.iter().all(|length| length == images))
+            && (raw.cosines.is_empty() || raw.cosines.len() == *images)
             && raw.gmacs.is_finite()
             && raw.gmacs > 0.0
     });

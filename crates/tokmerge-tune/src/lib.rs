@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 mod choose;
+pub mod compare;
 mod fingerprint;
 mod goal;
 mod images;

@@ -4,6 +4,7 @@ use crate::quality::margin;
 use crate::{Family, Images, Journal, JournalError, Shifts};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
+use tokmerge_eval::cosine;
 use tokmerge_merge::{BindError, Method, Reduction};
 use tokmerge_models::{Convention, Model, NotFinite, Pass, top2_margin};
 
@@ -53,6 +54,9 @@ pub struct Raw {
     pub gaps: Vec<f32>,
     /// Billions of multiply-adds without second looks.
     pub gmacs: f64,
+    /// Cosines of the embeddings to the unmerged ones, of a model without classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cosines: Vec<f32>,
 }
 
 /// Measures methods on images, and remembers.
@@ -67,12 +71,14 @@ pub struct Tuner<'a> {
     margins: Vec<f32>,
     /// Margins of the labels, where all images have one.
     label_margins: Option<Vec<f32>>,
+    /// The unmerged embeddings, where there are no classes.
+    embeddings: Option<Vec<Vec<f32>>>,
     unmerged: Point,
 }
 
 impl<'a> Tuner<'a> {
     /// Runs the unmerged model on the images, which must not be none. With `labelled` the images' labels are the
-    /// model's classes.
+    /// model's classes. Of a model without classes only cosines of embeddings ([`Raw::cosines`]) and costs mean anything.
     ///
     /// # Errors
     /// When an output is not finite.
@@ -118,7 +124,8 @@ impl<'a> Tuner<'a> {
             unmerged_seconds: pass.seconds,
             raw: None,
         };
-        Ok(Self { model, images, journal, convention, classes, margins, label_margins, unmerged })
+        let embeddings = (model.classes() == 0).then_some(pass.logits);
+        Ok(Self { model, images, journal, convention, classes, margins, label_margins, embeddings, unmerged })
     }
 
     /// The model.
@@ -196,7 +203,11 @@ impl<'a> Tuner<'a> {
             None => Shifts::default(),
         };
         let gaps = pass.logits.iter().map(|logits| top2_margin(logits)).collect();
-        let raw = Raw { own, label, gaps, gmacs: pass.gmacs };
+        let cosines = self.embeddings.as_deref().map_or_else(Vec::new, |before| {
+            let alike = |(x, y): (&Vec<f32>, &Vec<f32>)| cosine(x, y).unwrap_or(0.0) as f32;
+            before.iter().zip(&pass.logits).map(alike).collect()
+        });
+        let raw = Raw { own, label, gaps, gmacs: pass.gmacs, cosines };
         let mut point = Point {
             merge,
             family,

@@ -102,6 +102,16 @@ pub(crate) fn timed(
     batch_size: usize,
     rounds: usize,
 ) -> Vec<Spread> {
+    times(tuner, reductions, batch_size, rounds).iter().map(|each| Spread::of(each)).collect()
+}
+
+/// The same, round by round for each of them.
+pub(crate) fn times(
+    tuner: &Tuner<'_>,
+    reductions: &[&Reduction],
+    batch_size: usize,
+    rounds: usize,
+) -> Vec<Vec<f64>> {
     let shape = tuner.model().input();
     let all = tuner.images().batches();
     // Another part of the images in every round: images differ in how much they merge.
@@ -123,5 +133,5 @@ pub(crate) fn timed(
             }
         }
     }
-    times.iter().map(|times| Spread::of(times)).collect()
+    times
 }

@@ -34,7 +34,7 @@ pub struct Setting {
 
 impl Setting {
     /// Where times were taken, in a few words.
-    fn machine(&self) -> String {
+    pub(crate) fn machine(&self) -> String {
         format!("{}, {} threads, {}", self.device, self.threads, self.isa)
     }
 }

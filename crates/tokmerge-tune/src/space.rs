@@ -26,6 +26,8 @@ pub enum Family {
     AtmPerLayer,
     /// A random schedule of ToMe.
     Random,
+    /// Any method, brought to a cost that others are brought to as well.
+    Compared,
 }
 
 impl Family {
@@ -42,6 +44,7 @@ impl Family {
             Self::AtmConstant => "ATM, constant",
             Self::AtmPerLayer => "ATM, per layer",
             Self::Random => "random schedules",
+            Self::Compared => "compared",
         }
     }
 }

@@ -5,8 +5,9 @@ use crate::args::{
     batch_size, duration, must_exist,
 };
 use crate::commands::eval::labelled;
+use crate::commands::searched::{self, check_labels, quoted};
 use crate::output;
-use crate::progress::{Progress, SearchProgress, note_left_out};
+use crate::progress::{SearchProgress, note_left_out};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -14,10 +15,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokmerge::plot::Chart;
 use tokmerge::tune::{
-    Decision, FEWEST_IMAGES, Fingerprint, Goal, GoalError, Images, Journal, Outcome, Search, SearchOptions,
-    Split, Tuner, report, search,
+    Decision, Fingerprint, Goal, GoalError, Outcome, Search, SearchOptions, Split, Tuner, report, search,
 };
-use tokmerge::{ClassNames, EvalError, EvalOptions, Labels, Media, Model, Precision, Reading, Sample};
+use tokmerge::{ClassNames, EvalOptions, Labels, Media, Model, Precision, Reading};
 
 #[derive(Args, Debug)]
 pub(crate) struct TuneArgs {
@@ -166,20 +166,10 @@ pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
             searched.len()
         ));
     }
-    let images = args.read(&model, searched)?;
+    let images = searched::read(&model, searched, "search on", (&args.model, &args.preprocess))?;
     let convention = args.shown.convention;
     let fingerprint = Fingerprint::of(&model, args.model.dtype.name(), convention, &images, &args.dir);
-    let journal = Journal::open(&files.journal, &fingerprint)?;
-    if journal.lost() > 0 {
-        output::note(format!(
-            "note: {} lines of {} are no measurements",
-            journal.lost(),
-            files.journal.display()
-        ));
-    }
-    if !journal.is_empty() {
-        output::note(format!("{} measurements taken over from {}", journal.len(), files.journal.display()));
-    }
+    let journal = searched::journal(&files.journal, &fingerprint)?;
     let mut tuner = Tuner::new(&model, images, labels == Labels::Trusted, convention, journal)?;
     let options = SearchOptions {
         goal,
@@ -237,56 +227,8 @@ impl TuneArgs {
         }
     }
 
-    /// The images to search on, in memory.
-    fn read(&self, model: &Model, samples: Vec<Sample>) -> Result<Images> {
-        const MOST_GIB: f64 = 8.0;
-        let wanted = samples.len();
-        let (height, width) = model.config().shape().img_size();
-        let gib = (model.input().bytes() * wanted) as f64 / (1u64 << 30) as f64;
-        if gib > MOST_GIB {
-            bail!(
-                "{wanted} images of {height}x{width} would take {gib:.0} GiB of memory, and at most {MOST_GIB} are used; give --search-images or --limit"
-            );
-        }
-        let mut progress = Progress::of(model.media(), wanted);
-        let mut first = None;
-        let workers = self.model.threads.workers(None);
-        let decoding = self.preprocess.decoding();
-        let images = Images::load(model, samples, workers, decoding, |path, error| {
-            first.get_or_insert_with(|| error.to_string());
-            tokmerge::Observer::failed(&mut progress, path, error);
-        })?;
-        progress.clear();
-        if let (true, Some(first)) = (images.is_empty(), first) {
-            return Err(EvalError::NothingRead { media: model.media(), failed: wanted, first }.into());
-        }
-        progress.report_failures();
-        if images.len() < FEWEST_IMAGES {
-            bail!(
-                "only {} of the {wanted} images to search on could be read, and at least {FEWEST_IMAGES} are needed; give more",
-                images.len()
-            );
-        }
-        Ok(images)
-    }
-
     pub(super) fn setting(&self, model: &Model) -> report::Setting {
-        let weights = match (&self.model.weights, self.model.random_weights) {
-            (Some(path), _) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-            (None, true) => "random".to_owned(),
-            (None, false) => self.model.model.clone().unwrap_or_default(),
-        };
-        report::Setting {
-            model: model.name(),
-            weights,
-            img_size: (model.media() != Media::Text).then(|| model.config().shape().img_size()),
-            dtype: self.model.dtype.name().to_owned(),
-            convention: self.shown.convention,
-            device: self.model.device.name().to_owned(),
-            threads: self.model.threads.count(),
-            isa: tokmerge::Isa::current().to_string(),
-            seed: self.seed,
-        }
+        searched::setting(&self.model, self.shown.convention, self.seed, model)
     }
 
     /// A command line that uses what was found, with the model and the preprocessing of this one.
@@ -326,27 +268,6 @@ impl TuneArgs {
         }
         usage
     }
-}
-
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-:@+=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// Refuses labels that are none of the model's classes.
-fn check_labels(samples: &[Sample], labels: Labels, model: &Model) -> Result<(), EvalError> {
-    let classes = model.classes();
-    for sample in samples {
-        if let (Labels::Trusted, Some(label)) = (labels, sample.label.filter(|label| *label >= classes)) {
-            let path = sample.path.display().to_string();
-            return Err(EvalError::Label { path, label, classes });
-        }
-    }
-    Ok(())
 }
 
 /// What is written of a search.

@@ -30,6 +30,7 @@ fn the_program_says_what_it_is_for() {
             "bench",
             "analyze",
             "tune",
+            "compare",
             "info",
             "viz",
             "models",
@@ -65,6 +66,9 @@ fn each_command_names_its_options() {
     let tune = ["<DIR>", "--search", "--trials", "--seed", "--time-budget", "--limit", "--search-images"];
     let more = ["--no-recheck", "--batch-size", "--labels", "--output", "merge.toml", ".journal.jsonl"];
     assert_mentions("tune", &[&MODEL, &goals, &tune, &more, &PREPROCESS, &OUTPUT, &classes]);
+    let compare =
+        ["<DIR>", "--at", "gmacs=0.7", "speedup=1.5", "--methods", "--search-images", ".held-out.jsonl"];
+    assert_mentions("compare", &[&MODEL, &compare, &PREPROCESS, &OUTPUT, &classes]);
     assert_mentions("info", &[merge, &OUTPUT, &["<MODEL>", "--img-size"]]);
     let viz = ["<FILE>", "--merge", "--output", ".png", ".svg", "--layer", "--upscale"];
     assert_mentions("viz", &[&MODEL, &PREPROCESS, &viz]);

@@ -7,6 +7,7 @@ mod bench;
 mod classify;
 mod clips;
 mod common;
+mod compare;
 mod demo;
 mod embed;
 mod eval;

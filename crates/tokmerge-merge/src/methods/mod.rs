@@ -5,6 +5,7 @@ pub(crate) mod atm;
 pub(crate) mod ats;
 pub(crate) mod bat;
 pub(crate) mod cubistmerge;
+mod dial;
 pub(crate) mod diffrate;
 pub(crate) mod evit;
 pub(crate) mod layers;
@@ -25,7 +26,7 @@ pub(crate) mod tome;
 pub(crate) mod zero_tprune;
 
 use crate::spec::{Given, did_you_mean};
-use crate::{LastLayer, MergeSpec, MergerShape, Protect, SequencePositions, Site, SpecError};
+use crate::{LastLayer, MergeSpec, MergerShape, ModelFacts, Protect, SequencePositions, Site, SpecError};
 use option::FromOptions;
 use std::fmt;
 use std::str::FromStr;
@@ -87,6 +88,18 @@ macro_rules! methods {
                 match self {
                     Self::None => {}
                     $(Self::$variant(options) => options.set_common(change),)+
+                }
+            }
+
+            /// The same method turned to another strength, its other options kept: nothing merges at 0, more and more
+            /// up to the most at 1, in steps so fine that any cost in between is met. What a setting other than its
+            /// strength says, such as how a schedule falls from layer to layer, stays as it is. `None` for a method
+            /// without such a dial: one that has weights, trained for one strength, or that merges nothing.
+            #[must_use]
+            pub fn at_dial(&self, dial: f64, facts: &ModelFacts) -> Option<Self> {
+                match self {
+                    Self::None => None,
+                    $(Self::$variant(options) => options.at_dial(dial, facts).map(Self::$variant),)+
                 }
             }
 

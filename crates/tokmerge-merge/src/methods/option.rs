@@ -6,7 +6,7 @@
 
 use super::{OptionInfo, Rule};
 use crate::spec::Given;
-use crate::{LastLayer, ProportionalAttention, Protect, Schedule, SequencePositions, SpecError};
+use crate::{LastLayer, ModelFacts, ProportionalAttention, Protect, Schedule, SequencePositions, SpecError};
 
 /// Whether an option can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,12 @@ pub(super) trait FromOptions: Rule + Sized + 'static {
     /// Whether the options go together.
     fn check(&self) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    /// The same method, its other options kept, as [`Method::at_dial`](super::Method::at_dial) says.
+    fn at_dial(&self, dial: f64, facts: &ModelFacts) -> Option<Self> {
+        let _ = (dial, facts);
+        None
     }
 
     fn read(mut given: Given) -> Result<Self, SpecError> {

@@ -6,7 +6,7 @@ use crate::common::{
 use burn::tensor::Device;
 use std::collections::BTreeSet;
 use tokmerge_merge::{
-    BindError, How, LastLayer, LayerTokens, Layout, Leading, METHODS, Method, PositionUse, Readout,
+    BindError, DROPPED, How, LastLayer, LayerTokens, Layout, Leading, METHODS, Method, PositionUse, Readout,
     Reduction, Site, Softmax, Step, TokenKind,
 };
 use tokmerge_models::{
@@ -243,6 +243,10 @@ fn predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing() {
             let unread = |step: &Step| *step == Step { layer: depth - 1, site: Site::InsideBlock };
             let steps = all.trace.plans().filter(|(step, _)| !unread(step));
             match config.facts().readout {
+                // What the class token becomes there hangs on all tokens, or how many are left is known by doing it.
+                _ if bind(spec, &config).needs_whole_block(depth - 1) => {
+                    assert_eq!(read.trace, all.trace, "{what}");
+                }
                 Readout::Prefix => {
                     assert!(read.trace.plans().eq(steps), "{what}");
                     let (from, skip) =
@@ -318,7 +322,8 @@ fn permuting_images_permutes_outputs() {
 fn sizes_count_every_token_after_every_layer() {
     for config in configs() {
         let model = random(&config, 4, &Device::flex());
-        for spec in specs(&config).into_iter().filter(|spec| !spec.contains("prune")) {
+        // Sizes that shrink as tokens merge do not add up.
+        for spec in specs(&config).into_iter().filter(|spec| !spec.starts_with("diffrate")) {
             let classified = run(&model, &pixels(&config, 3), &spec);
             for layer in 0..config.depth() {
                 let Some(plan) = classified.trace.plan_until(Some(layer)) else { continue };
@@ -327,7 +332,9 @@ fn sizes_count_every_token_after_every_layer() {
                     let sum: f32 = sizes[plan.output().range(item)].iter().sum();
                     let layers = layers(&classified, item, &config);
                     let joined: usize = layers[..=layer].iter().map(|layer| layer.joined).sum();
-                    assert_eq!(sum, (config.tokens() + joined) as f32, "{spec}, layer {layer}");
+                    let dropped = plan.groups(item).iter().filter(|group| group.is_none()).count();
+                    let counted = config.tokens() + joined - dropped;
+                    assert_eq!(sum, counted as f32, "{spec}, layer {layer}");
                 }
                 assert!(
                     sizes[..config.facts().prefix].iter().all(|size| *size == 1.0),
@@ -347,7 +354,7 @@ fn sizes_count_every_token_after_every_layer() {
                 let joined = joining.map_or(0, |joining| joining.tokens);
                 assert_eq!(back.dims(), [3 * (config.tokens() + joined), channels]);
                 let (x, back) = (values(x), values(back));
-                for (row, &dst) in plan.dst().iter().enumerate() {
+                for (row, &dst) in plan.dst().iter().enumerate().filter(|(_, dst)| **dst != DROPPED) {
                     let at = |row: usize| row * channels..(row + 1) * channels;
                     assert_eq!(back[at(row)], x[at(dst as usize)], "{spec}, row {row}");
                 }

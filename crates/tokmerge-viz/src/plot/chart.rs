@@ -56,6 +56,9 @@ pub struct Series {
     pub name: String,
     /// `(x, y)` in the order in which a line visits them. A point without a place breaks the line.
     pub points: Vec<(f64, f64)>,
+    /// From which `y` to which each point may lie, in the order of `points`: an upright line with ends through lines and
+    /// markers. Empty where nothing is known of them.
+    pub intervals: Vec<(f64, f64)>,
     /// How the points are drawn.
     pub mark: Mark,
     /// Which vertical axis `y` is measured on.
@@ -151,7 +154,12 @@ impl Axis {
 impl Series {
     /// A coloured series on the left axis.
     pub fn new(name: impl Into<String>, mark: Mark, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points, mark, side: Side::Left, tone: Tone::Color }
+        Self { name: name.into(), points, intervals: Vec::new(), mark, side: Side::Left, tone: Tone::Color }
+    }
+
+    /// The series with an interval of `y` for each of its points.
+    pub fn with_intervals(self, intervals: Vec<(f64, f64)>) -> Self {
+        Self { intervals, ..self }
     }
 
     /// The series measured on the right axis.

@@ -186,6 +186,7 @@ impl Page<'_> {
         let mut dots = String::new();
         let mut bar_series = 0;
         for placed in &self.series {
+            self.write_intervals(&mut lines, &mut drawn, placed);
             match placed.series.mark {
                 Mark::Bars => {
                     self.write_bars(&mut bars, &mut drawn, placed, bar_series);
@@ -307,6 +308,27 @@ impl Page<'_> {
         }
         if !path.is_empty() {
             let _ = writeln!(out, r#"<path d="{path}" {}/>"#, placed.pen.stroke(2.0));
+        }
+    }
+
+    fn write_intervals(&self, out: &mut String, drawn: &mut Drawn, placed: &Placed<'_>) {
+        const CAP: f64 = 4.0;
+        let span = self.span(placed.series.side);
+        let mut path = String::new();
+        for &(x, ends) in placed.intervals.iter().filter(|(x, _)| self.x.contains(*x)) {
+            let x = self.x_at(x);
+            let [from, to] = ends.map(|end| (x, self.y_at(span, end)));
+            let Some([from, to]) = self.area.clip(from, to) else { continue };
+            let _ = write!(path, "M{} {}V{}", px(x), px(from.1), px(to.1));
+            // An end that is cut off has no cap.
+            for y in [from.1, to.1].into_iter().filter(|y| *y > self.area.top && *y < self.area.bottom) {
+                let _ = write!(path, "M{} {}h{}", px(x - CAP), px(y), px(2.0 * CAP));
+            }
+            drawn.segment([from, to]);
+        }
+        if !path.is_empty() {
+            let color = &placed.pen.color;
+            let _ = writeln!(out, r#"<path d="{path}" fill="none" stroke="{color}" stroke-opacity="0.6"/>"#);
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Placed<'a> {
     pub(super) series: &'a Series,
     pub(super) pen: Pen,
     pub(super) points: Vec<Option<(f64, f64)>>,
+    /// The same of the ends of its intervals: where they stand, and from where to where.
+    pub(super) intervals: Vec<(f64, [f64; 2])>,
 }
 
 /// A vertical axis: its ends, its ticks and the colour of its text if it has one of its own.
@@ -132,18 +134,38 @@ fn placed(chart: &Chart) -> Vec<Placed<'_>> {
         .series
         .iter()
         .zip(pens)
-        .map(|(series, pen)| Placed { series, points: positions(chart, series), pen })
+        .map(|(series, pen)| {
+            let points = positions(chart, series);
+            let intervals = intervals(chart, series, &points);
+            Placed { series, points, intervals, pen }
+        })
         .collect()
+}
+
+fn y_scale(chart: &Chart, series: &Series) -> Scale {
+    match series.side {
+        Side::Left => chart.y.scale,
+        Side::Right => chart.right.scale,
+    }
 }
 
 /// The positions of a series' points on its axes.
 fn positions(chart: &Chart, series: &Series) -> Vec<Option<(f64, f64)>> {
-    let y_scale = match series.side {
-        Side::Left => chart.y.scale,
-        Side::Right => chart.right.scale,
-    };
+    let y_scale = y_scale(chart, series);
     let at = |&(x, y): &(f64, f64)| Some((position(chart.x.scale, x)?, position(y_scale, y)?));
     series.points.iter().map(at).collect()
+}
+
+/// The positions of intervals whose points and ends have a place. Bars, dots and steps have none.
+fn intervals(chart: &Chart, series: &Series, points: &[Option<(f64, f64)>]) -> Vec<(f64, [f64; 2])> {
+    let y_scale = y_scale(chart, series);
+    let at = |(point, (low, high)): (&Option<(f64, f64)>, &(f64, f64))| {
+        Some(((*point)?.0, [position(y_scale, *low)?, position(y_scale, *high)?]))
+    };
+    match series.mark {
+        Mark::Line | Mark::Markers => points.iter().zip(&series.intervals).filter_map(at).collect(),
+        Mark::Bars | Mark::Dots | Mark::Step => Vec::new(),
+    }
 }
 
 /// The x axis and, if there are bars, half the distance between them, in positions.
@@ -165,7 +187,10 @@ fn x_span(chart: &Chart, series: &[Placed<'_>]) -> (Span, Option<f64>) {
 
 fn upright<'a>(axis: &'a Axis, side: Side, chart: &Chart, series: &[Placed<'_>]) -> Upright<'a> {
     let on_it: Vec<_> = series.iter().filter(|placed| placed.series.side == side).collect();
-    let values = on_it.iter().flat_map(|placed| placed.points.iter().flatten().map(|&(_, y)| y));
+    let values = on_it.iter().flat_map(|placed| {
+        let points = placed.points.iter().flatten().map(|&(_, y)| y);
+        points.chain(placed.intervals.iter().flat_map(|(_, ends)| *ends))
+    });
     let references = chart.references.iter().filter(|_| side == Side::Left);
     let references = references.filter_map(|reference| position(axis.scale, reference.value));
     let bars = on_it.iter().any(|placed| placed.series.mark == Mark::Bars);

@@ -195,17 +195,31 @@ fn axis() -> impl Strategy<Value = Axis> {
     })
 }
 
+#[test]
+fn intervals_stand_through_their_points_and_the_axis_holds_them() {
+    let mut chart = chart(Mark::Markers, vec![(1.0, 80.0), (2.0, 82.0)]);
+    let without = chart.to_svg();
+    chart.series[0] = chart.series[0].clone().with_intervals(vec![(70.0, 88.0), (f64::NAN, 83.0)]);
+    let with = chart.to_svg();
+    // One upright line with two ends; the one that is no number is left out.
+    let path = with.lines().find(|line| line.contains("stroke-opacity")).expect("an interval");
+    assert_eq!((path.matches('V').count(), path.matches("h8").count()), (1, 2), "{path}");
+    assert!(with.contains(">70<") && !without.contains(">70<"), "{with}");
+}
+
 fn side() -> impl Strategy<Value = Side> {
     prop::sample::select(vec![Side::Left, Side::Right])
 }
 
 fn series() -> impl Strategy<Value = Series> {
-    let points = prop::collection::vec((value(), value()), 0..12);
+    let points = || prop::collection::vec((value(), value()), 0..12);
     let mark = prop::sample::select(MARKS.to_vec());
     let tone = prop::sample::select(vec![Tone::Color, Tone::Muted]);
-    (any::<String>(), points, mark, side(), tone).prop_map(|(name, points, mark, side, tone)| Series {
+    let parts = (any::<String>(), points(), points(), mark, side(), tone);
+    parts.prop_map(|(name, points, intervals, mark, side, tone)| Series {
         name,
         points,
+        intervals,
         mark,
         side,
         tone,

@@ -1,14 +1,15 @@
 //! How agglomerative token clustering is written down.
 
 use super::{Atc, AtcAmount, Linkage};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
+use crate::methods::dial;
 use crate::methods::layers;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, ONE_OR_LIST, Opt, PROPORTIONAL, Refusal, SCHEDULE, choice, infos,
     one_or_list, one_or_list_text, percent, percent_text, positions, protect, recheck, schedule,
     schedule_text,
 };
+use crate::{LastLayer, ModelFacts};
 
 const LINKAGES: &[Choice<Linkage>] =
     &[("average", Linkage::Average), ("complete", Linkage::Complete), ("single", Linkage::Single)];
@@ -113,5 +114,15 @@ impl FromOptions for Atc {
             AtcAmount::Keep { layers, .. } => layers::check(layers),
             AtcAmount::Fewer(_) => Ok(()),
         }
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        let amount = match &self.amount {
+            AtcAmount::Keep { layers, .. } => {
+                AtcAmount::Keep { share: dial::kept(at), layers: layers.clone() }
+            }
+            AtcAmount::Fewer(schedule) => AtcAmount::Fewer(dial::schedule(schedule, at, facts)),
+        };
+        Some(Self { amount, ..self.clone() })
     }
 }

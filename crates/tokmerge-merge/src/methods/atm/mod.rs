@@ -15,6 +15,7 @@
 
 mod options;
 
+use super::dial::rounded;
 use super::matching::Split;
 use super::matching::bipartite::{Proposals, Unmerged};
 use super::option::FromOptions;
@@ -68,8 +69,7 @@ impl Threshold {
     pub fn per_layer(&self, depth: usize) -> Result<Vec<f64>, ScheduleError> {
         Ok(match self {
             Self::Exponential { alpha, beta, min } => {
-                let of = |layer: usize| (alpha - (beta * layer as f64).exp_m1()).max(*min);
-                (0..depth).map(of).collect()
+                (0..depth).map(|layer| exponential(*alpha, *beta, *min, layer)).collect()
             }
             Self::Constant(threshold) => vec![*threshold; depth],
             Self::PerLayer(list) if list.len() > depth => {
@@ -78,6 +78,36 @@ impl Threshold {
             Self::PerLayer(list) => list.iter().copied().chain(std::iter::repeat(1.0)).take(depth).collect(),
         })
     }
+}
+
+impl Threshold {
+    /// Thresholds that lie to each other as these do, from 1 in every layer to -1 in every layer. Those of a list that merge
+    /// nothing still do.
+    fn turned(&self, dial: f64, depth: usize) -> Self {
+        let shifted = |thresholds: Vec<f64>, moves: &dyn Fn(f64) -> bool| {
+            let moving = || thresholds.iter().copied().filter(|threshold| moves(*threshold));
+            let (low, high) = (moving().fold(1.0, f64::min), moving().fold(-1.0, f64::max));
+            let shift = (1.0 - low) + dial * ((-1.0 - high) - (1.0 - low));
+            let moved = |threshold: &f64| match moves(*threshold) {
+                true => rounded((threshold + shift).clamp(-1.0, 1.0)),
+                false => *threshold,
+            };
+            thresholds.iter().map(moved).collect()
+        };
+        match self {
+            Self::Constant(_) => Self::Constant(rounded(1.0 - 2.0 * dial)),
+            Self::Exponential { alpha, beta, min } => {
+                let all = (0..depth).map(|layer| exponential(*alpha, *beta, *min, layer)).collect();
+                Self::PerLayer(shifted(all, &|_| true))
+            }
+            Self::PerLayer(list) => Self::PerLayer(shifted(list.clone(), &|threshold| threshold < 1.0)),
+        }
+    }
+}
+
+/// Equation 1 in layer `layer`, from 0.
+fn exponential(alpha: f64, beta: f64, min: f64, layer: usize) -> f64 {
+    (alpha - (beta * layer as f64).exp_m1()).max(min)
 }
 
 /// Whose similarities decide how many tokens of an image merge (§3.4).

@@ -6,7 +6,7 @@ use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, entries, infos, list_text, number,
     number_in, positions, protect, recheck,
 };
-use crate::{HeadAggregation, LastLayer, Metric};
+use crate::{HeadAggregation, LastLayer, Metric, ModelFacts};
 
 const METRICS: &[Choice<Metric>] =
     &[("k", Metric::Key), ("q", Metric::Query), ("v", Metric::Value), ("x", Metric::Attended)];
@@ -142,5 +142,9 @@ impl FromOptions for Atm {
             [_, _, true] => Err(Refusal::Missing("min")),
             [false, false, false] => Ok(()),
         }
+    }
+
+    fn at_dial(&self, dial: f64, facts: &ModelFacts) -> Option<Self> {
+        Some(Self { threshold: self.threshold.turned(dial, facts.depth), ..self.clone() })
     }
 }

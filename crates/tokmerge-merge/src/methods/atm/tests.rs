@@ -205,3 +205,22 @@ fn specs_read_back() {
         assert_eq!(atm.batch == BatchRule::Average, spec.contains("average"));
     }
 }
+
+#[test]
+fn thresholds_are_turned_from_nothing_to_everything_in_their_shape() {
+    let at = |spec: &str, dial| {
+        let facts = ModelFacts::new(4, 197, 1);
+        spec.parse::<Method>().unwrap().at_dial(dial, &facts).expect("a dial").to_string()
+    };
+    assert_eq!(at("atm:theta=0.9", 0.0), "atm:theta=1");
+    assert_eq!(
+        (at("atm:theta=0.9", 0.05), at("atm:theta=0.9", 1.0)),
+        ("atm:theta=0.9".into(), "atm:theta=-1".into())
+    );
+    let list = "atm:theta=[0.9,1,0.8],split=2";
+    assert_eq!(at(list, 0.0), "atm:theta=[1,1,1],split=2");
+    // The lowest begins at 1, the highest ends at -1: from +0.2 to -1.9.
+    assert_eq!(at(list, 0.1), "atm:theta=[0.89,1,0.79],split=2");
+    assert_eq!(at(list, 1.0), "atm:theta=[-1,1,-1],split=2");
+    assert_eq!(at("atm:alpha=0.9,beta=0.0,min=0.5", 0.1), "atm:theta=[0.8,0.8,0.8,0.8]");
+}

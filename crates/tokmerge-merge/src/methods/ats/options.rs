@@ -1,12 +1,12 @@
 //! How ATS is written down.
 
 use super::{Ats, AtsForm};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, Refusal, choice, infos, one_or_list, one_or_list_text, recheck,
 };
+use crate::{LastLayer, ModelFacts};
 
 const FORMS: &[Choice<AtsForm>] =
     &[("official", AtsForm::Official), ("token_reduction", AtsForm::TokenReduction)];
@@ -54,6 +54,9 @@ const OPTIONS: &[Opt<Ats>] = &[
     recheck(),
 ];
 
+/// Where one way of turning ends and the other begins.
+const HALF: f64 = 0.5;
+
 impl FromOptions for Ats {
     const OPTIONS: &'static [Opt<Self>] = OPTIONS;
 
@@ -64,5 +67,17 @@ impl FromOptions for Ats {
     fn check(&self) -> Result<(), Refusal> {
         layers::check(&self.layers)?;
         layers::check_numbers("samples", self.samples.len(), &self.layers)
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        // Samples of all patches still miss some: first in ever more of the last layers, then fewer samples in all of its own.
+        let patches = facts.tokens.saturating_sub(facts.prefix);
+        let own = self.layers_of(facts.depth).ok()?;
+        let (layers, samples) = match at < HALF {
+            true => (((2.0 * at * own.len() as f64).ceil() as usize).clamp(1, own.len().max(1)), patches),
+            false => (own.len(), (2.0 * (1.0 - at) * patches as f64).round() as usize),
+        };
+        let layers = own.get(own.len() - layers..).filter(|layers| !layers.is_empty())?.to_vec();
+        Some(Self { samples: vec![samples.max(1) + 1], layers: Some(layers), ..self.clone() })
     }
 }

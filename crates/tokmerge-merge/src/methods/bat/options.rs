@@ -1,13 +1,14 @@
 //! How BAT is written down.
 
 use super::{Bat, PAIRS};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
+use crate::methods::dial;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, infos, percent, percent_text,
     recheck,
 };
+use crate::{LastLayer, ModelFacts};
 
 const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
@@ -69,5 +70,10 @@ impl FromOptions for Bat {
 
     fn check(&self) -> Result<(), Refusal> {
         layers::check(&self.layers)
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        let _ = facts;
+        Some(Self { keep: dial::kept(at), ..self.clone() })
     }
 }

@@ -5,7 +5,7 @@ use crate::methods::MethodInfo;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_OFF, choice, infos, recheck, whole,
 };
-use crate::{LastLayer, Similarity};
+use crate::{LastLayer, ModelFacts, Similarity};
 
 const NUMBER: (&str, &str) = ("a whole number", "a whole number from 0 to 4096");
 const DISTANCES: &[Choice<Similarity>] =
@@ -80,5 +80,13 @@ impl FromOptions for Cubistmerge {
 
     fn start() -> Self {
         Self::new(0, 0)
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        // A column and a row in turn, up to half of both.
+        let (rows, columns) = facts.grid?;
+        let steps = (at * (rows / 2 + columns / 2) as f64).round() as usize;
+        let rows = (steps / 2).max(steps.saturating_sub(columns / 2)).min(rows / 2);
+        Some(Self { rows, columns: steps - rows, ..self.clone() })
     }
 }

@@ -1,12 +1,12 @@
 //! How DiffRate is written down.
 
 use super::{CompressionRates, Diffrate, PublishedRates};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_ON, Refusal, choice, chosen, entries, infos, joined,
     list_text, recheck, whole,
 };
+use crate::{LastLayer, ModelFacts};
 
 const SCHEDULES: &[Choice<PublishedRates>] = &[
     ("deit_s_2.9", PublishedRates::DeitSmall29),
@@ -104,6 +104,9 @@ impl Diffrate {
     }
 }
 
+/// Patches for which the published numbers are.
+const PATCHES: usize = 196;
+
 impl FromOptions for Diffrate {
     const OPTIONS: &'static [Opt<Self>] = OPTIONS;
 
@@ -116,5 +119,23 @@ impl FromOptions for Diffrate {
             [[], []] => Err(Refusal::Missing("schedule, prune or merge")),
             _ => Ok(()),
         }
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        // Published numbers are for 196 patches, and half of the way to the most.
+        let patches = facts.tokens.saturating_sub(facts.prefix);
+        let whole = match self.rates {
+            CompressionRates::Published(_) => PATCHES,
+            CompressionRates::Listed { .. } => patches,
+        };
+        let [prune, merge] = self.rates.lists().map(|list| {
+            let left = |tokens: &usize| {
+                let gone = whole.saturating_sub(tokens.saturating_sub(1)) as f64 / whole.max(1) as f64;
+                let gone = (2.0 * at * gone * patches as f64).round() as usize;
+                1 + patches.saturating_sub(gone).max(1)
+            };
+            list.iter().map(left).collect()
+        });
+        Some(Self { rates: CompressionRates::Listed { prune, merge }, ..self.clone() })
     }
 }

@@ -2,12 +2,13 @@
 
 use super::Evit;
 use crate::methods::MethodInfo;
+use crate::methods::dial::rounded_share;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_OFF, Refusal, choice, infos, percent, percent_text,
     recheck,
 };
-use crate::{LastLayer, Rest};
+use crate::{LastLayer, ModelFacts, Rest};
 
 const RESTS: &[Choice<Rest>] = &[("fuse", Rest::Fused), ("drop", Rest::Dropped)];
 const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
@@ -61,5 +62,10 @@ impl FromOptions for Evit {
 
     fn check(&self) -> Result<(), Refusal> {
         layers::check(&self.layers)
+    }
+
+    fn at_dial(&self, dial: f64, _: &ModelFacts) -> Option<Self> {
+        // A share above 0, of which one patch at least is kept.
+        Some(Self { keep: rounded_share(1.0 - dial).max(1e-4), ..self.clone() })
     }
 }

@@ -65,6 +65,22 @@ impl Limits {
         limit.map(|limit| limit as f32)
     }
 
+    /// The smallest of all.
+    fn smallest(&self) -> f64 {
+        match self {
+            Self::Constant(limit) => *limit,
+            Self::PerLayer(list) => list.iter().copied().fold(f64::INFINITY, f64::min),
+        }
+    }
+
+    /// Each of them changed.
+    fn map(&self, change: impl Fn(f64) -> f64) -> Self {
+        match self {
+            Self::Constant(limit) => Self::Constant(change(*limit)),
+            Self::PerLayer(list) => Self::PerLayer(list.iter().map(|limit| change(*limit)).collect()),
+        }
+    }
+
     fn listed(&self) -> usize {
         match self {
             Self::Constant(_) => 0,

@@ -1,12 +1,13 @@
 //! How LTMP is written down.
 
 use super::{Limits, Ltmp};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
+use crate::methods::dial::rounded;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, entries, infos, list_text,
     number_in, positions, protect, recheck,
 };
+use crate::{LastLayer, ModelFacts};
 
 const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
@@ -82,5 +83,18 @@ impl FromOptions for Ltmp {
 
     fn start() -> Self {
         Self::new(Limits::Constant(1.0))
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        let _ = facts;
+        // Limits are as they are given where the threshold is: below that less is dropped, above it more.
+        let given = self.merge_above.smallest();
+        let times = at / (1.0 - given).max(1e-3);
+        let prune_at = self
+            .prune_at
+            .as_ref()
+            .filter(|_| at > 0.0)
+            .map(|limits| limits.map(|limit| rounded(limit * times)));
+        Some(Self { merge_above: Limits::Constant(rounded(1.0 - at)), prune_at, ..self.clone() })
     }
 }

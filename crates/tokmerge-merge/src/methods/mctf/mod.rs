@@ -60,10 +60,12 @@ pub struct Mctf {
 }
 
 /// What a layer removes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Removal {
     /// A number of tokens, as long as ten are left.
     Tokens(usize),
+    /// The same, one number for each layer of the model; layers beyond the list remove nothing.
+    PerLayer(Vec<usize>),
     /// A part of the tokens that may merge, rounded down, at most half.
     Share(f64),
 }
@@ -125,11 +127,13 @@ impl Mctf {
 
     /// The layers of a model of this depth, `None` for those after its quarters.
     fn layers_of(&self, depth: usize) -> Option<Vec<usize>> {
-        match (&self.layers, self.removal, self.place) {
+        match (&self.layers, &self.removal, self.place) {
             (Some(layers), ..) => Some(layers.clone()),
             (None, Removal::Share(_), _) => None,
-            (None, Removal::Tokens(_), MctfPlace::Attention) => Some((2..=depth).collect()),
-            (None, Removal::Tokens(_), MctfPlace::Mlp) => Some((1..=depth).collect()),
+            (None, Removal::Tokens(_) | Removal::PerLayer(_), MctfPlace::Attention) => {
+                Some((2..=depth).collect())
+            }
+            (None, Removal::Tokens(_) | Removal::PerLayer(_), MctfPlace::Mlp) => Some((1..=depth).collect()),
         }
     }
 
@@ -219,12 +223,22 @@ impl Rule for Mctf {
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
-        let amount = match self.removal {
-            Removal::Tokens(0) => Amount::NOTHING,
-            Removal::Tokens(remove) => Amount::Leaving { remove, least: LEAST },
-            Removal::Share(share) => Amount::Share(share),
+        let depth = facts.depth;
+        let amount = |remove| match remove {
+            0 => Amount::NOTHING,
+            remove => Amount::Leaving { remove, least: LEAST },
         };
-        layers::amounts(&self.layers_of(facts.depth), facts.depth, |_| amount)
+        let in_layers = |amount| layers::amounts(&self.layers_of(depth), depth, |_| amount);
+        match &self.removal {
+            Removal::Tokens(remove) => in_layers(amount(*remove)),
+            Removal::Share(share) => in_layers(Amount::Share(*share)),
+            Removal::PerLayer(list) if list.len() > depth => {
+                Err(ScheduleError::TooManyLayers { given: list.len(), depth })
+            }
+            Removal::PerLayer(list) => {
+                Ok((0..depth).map(|layer| amount(list.get(layer).copied().unwrap_or(0))).collect())
+            }
+        }
     }
 
     fn merging(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<Merging> {

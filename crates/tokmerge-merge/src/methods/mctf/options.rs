@@ -1,13 +1,14 @@
 //! How MCTF is written down.
 
 use super::{Criteria, Directions, Mctf, MctfPlace, Removal};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
+use crate::methods::dial::{self, rounded_share};
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, infos, joined, named,
-    number_in, percent, percent_text, positions, protect, recheck, whole,
+    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, entries, infos, joined,
+    list_text, named, number_in, percent, percent_text, positions, protect, recheck, whole,
 };
+use crate::{LastLayer, ModelFacts};
 
 const PLACES: &[Choice<MctfPlace>] = &[("attention", MctfPlace::Attention), ("mlp", MctfPlace::Mlp)];
 const DIRECTIONS: &[Choice<Directions>] = &[("both", Directions::Both), ("one", Directions::One)];
@@ -44,20 +45,23 @@ const OPTIONS: &[Opt<Mctf>] = &[
     Opt::required(
         "r",
         (
-            "a number, or a share such as 35%",
-            "a whole number from 0 to 100000, or a share of up to 50% such as 35%",
+            "a number, a list such as [0,16,16,8] with one per layer, or a share such as 35%",
+            "a whole number from 0 to 100000, a list such as [0,16,16,8], or a share of up to 50% such as 35%",
         ),
         "tokens to remove in each of its layers; at least ten are left by a number",
         |method, text| {
-            method.removal = match text.trim().ends_with('%') {
-                true => Removal::Share(percent(text, 50.0)?),
-                false => Removal::Tokens(whole(text, 0..=100_000)?),
+            let number = |text: &str| whole(text, 0..=100_000);
+            method.removal = match (entries(text, number), text.trim().ends_with('%')) {
+                (Some(list), _) => Removal::PerLayer(list?),
+                (None, true) => Removal::Share(percent(text, 50.0)?),
+                (None, false) => Removal::Tokens(number(text)?),
             };
             Ok(())
         },
-        |method| match method.removal {
+        |method| match &method.removal {
             Removal::Tokens(tokens) => Some(tokens.to_string()),
-            Removal::Share(share) => Some(percent_text(share)),
+            Removal::PerLayer(list) => Some(list_text(list)),
+            Removal::Share(share) => Some(percent_text(*share)),
         },
     ),
     layers!(
@@ -130,5 +134,19 @@ impl FromOptions for Mctf {
 
     fn check(&self) -> Result<(), Refusal> {
         layers::check(&self.layers)
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        let removal = match &self.removal {
+            Removal::Share(_) => Removal::Share(rounded_share(0.5 * at)),
+            Removal::Tokens(_) | Removal::PerLayer(_) => {
+                let mut weights = vec![0.0; facts.depth];
+                let layers = layers::of_depth(&self.layers_of(facts.depth), facts.depth).ok()?;
+                layers.into_iter().for_each(|layer| weights[layer - 1] = 1.0);
+                let most = 0.5 * facts.tokens.saturating_sub(facts.prefix) as f64;
+                Removal::PerLayer(dial::spread(most * at, &weights, facts.tokens, facts.prefix))
+            }
+        };
+        Some(Self { removal, ..self.clone() })
     }
 }

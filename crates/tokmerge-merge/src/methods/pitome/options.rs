@@ -1,12 +1,13 @@
 //! How PiToMe is written down.
 
 use super::{Energy, MARGIN, Pitome, PitomeAmount};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
+use crate::methods::dial;
 use crate::methods::option::{
     CLASS, COUNTS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, counts, infos, number,
     number_in, percent, percent_text, positions, protect, recheck, schedule_text,
 };
+use crate::{LastLayer, ModelFacts};
 
 const ENERGIES: &[Choice<Energy>] = &[("code", Energy::AboveMargin), ("paper", Energy::Whole)];
 const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
@@ -106,5 +107,14 @@ impl FromOptions for Pitome {
             PitomeAmount::Ratio(ratio) if ratio.is_nan() => Err(Refusal::Missing("ratio (or r)")),
             PitomeAmount::Ratio(_) | PitomeAmount::Fewer(_) => Ok(()),
         }
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        let amount = match &self.amount {
+            // At most half of the tokens go.
+            PitomeAmount::Ratio(_) => PitomeAmount::Ratio(dial::kept(at / 2.0)),
+            PitomeAmount::Fewer(schedule) => PitomeAmount::Fewer(dial::schedule(schedule, at, facts)),
+        };
+        Some(Self { amount, ..self.clone() })
     }
 }

@@ -2,15 +2,19 @@
 
 use super::{Order, Pumer};
 use crate::methods::MethodInfo;
+use crate::methods::dial::rounded_share;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, ONE_OR_LIST, Opt, PROPORTIONAL, Refusal, choice, infos, one_or_list,
     one_or_list_text, percent, percent_text, recheck,
 };
-use crate::{Combine, LastLayer};
+use crate::{Combine, LastLayer, ModelFacts};
 
 const ORDERS: &[Choice<Order>] = &[("place", Order::Place), ("attention", Order::Attention)];
 const COMBINES: &[Choice<Combine>] = &[("weighted", Combine::WeightedAverage), ("average", Combine::Average)];
 const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
+/// The largest shares.
+const MOST_PRUNED: f64 = 0.99;
+const MOST_MERGED: f64 = 0.5;
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "pumer",
@@ -26,7 +30,7 @@ const OPTIONS: &[Opt<Pumer>] = &[
         ("a share such as 10%, of up to 99%", "a share of up to 99% such as 10%"),
         "patches to drop in each of its layers",
         |method, text| {
-            method.prune = percent(text, 99.0)?;
+            method.prune = percent(text, 100.0 * MOST_PRUNED)?;
             Ok(())
         },
         |method| Some(percent_text(method.prune)),
@@ -36,7 +40,7 @@ const OPTIONS: &[Opt<Pumer>] = &[
         ("a share such as 30%, of up to 50%", "a share of up to 50% such as 30%"),
         "patches to merge into others there; of those that were there before any was dropped",
         |method, text| {
-            method.merge = percent(text, 50.0)?;
+            method.merge = percent(text, 100.0 * MOST_MERGED)?;
             Ok(())
         },
         |method| Some(percent_text(method.merge)),
@@ -95,5 +99,16 @@ impl FromOptions for Pumer {
             }
             None => Ok(()),
         }
+    }
+
+    fn at_dial(&self, dial: f64, _: &ModelFacts) -> Option<Self> {
+        // Both shares in their proportion, until one is as large as it can be.
+        let (prune, merge) = match self.prune + self.merge > 0.0 {
+            true => (self.prune, self.merge),
+            false => (1.0, 1.0),
+        };
+        let most = (MOST_PRUNED / prune).min(MOST_MERGED / merge);
+        let share = |share: f64| rounded_share(dial * most * share);
+        Some(Self { prune: share(prune), merge: share(merge), ..self.clone() })
     }
 }

@@ -1,12 +1,13 @@
 //! How RAPID is written down.
 
 use super::{Rapid, SIMILAR};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
+use crate::methods::dial;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, SCHEDULE, choice, infos, number, number_in, recheck,
     schedule, schedule_text,
 };
+use crate::{LastLayer, ModelFacts};
 
 const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
@@ -66,5 +67,9 @@ impl FromOptions for Rapid {
 
     fn start() -> Self {
         Self::new(0)
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        Some(Self { schedule: dial::schedule(&self.schedule, at, facts), ..self.clone() })
     }
 }

@@ -2,11 +2,12 @@
 
 use super::Tofu;
 use crate::methods::MethodInfo;
+use crate::methods::dial;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_OFF, SCHEDULE, choice, infos, number, positions,
     protect, recheck, schedule, schedule_text,
 };
-use crate::{AverageScale, LastLayer};
+use crate::{AverageScale, LastLayer, ModelFacts};
 
 const SCALES: &[Choice<AverageScale>] =
     &[("code", AverageScale::Destination), ("paper", AverageScale::Average)];
@@ -67,5 +68,9 @@ impl FromOptions for Tofu {
 
     fn start() -> Self {
         Self::new(0)
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        Some(Self { schedule: dial::schedule(&self.schedule, at, facts), ..self.clone() })
     }
 }

@@ -1,13 +1,14 @@
 //! How Token Pooling is written down.
 
 use super::{Clustering, ITERATIONS, MedoidUpdate, PooledTo, TokenPooling};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
+use crate::methods::dial;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, ONE_OR_LIST, Opt, PROPORTIONAL_OFF, Refusal, choice, infos,
     one_or_list, one_or_list_text, percent, percent_text, positions, protect, recheck, whole,
 };
+use crate::{LastLayer, ModelFacts};
 
 const CLUSTERINGS: &[Choice<Clustering>] = &[
     ("kmedoids", Clustering::Medoids),
@@ -136,5 +137,10 @@ impl FromOptions for TokenPooling {
         }
         layers::check(&self.layers)?;
         self.check_counts()
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        let _ = facts;
+        Some(Self { pooled_to: PooledTo::Share(dial::kept(at)), ..self.clone() })
     }
 }

@@ -1,12 +1,13 @@
 //! How token merging is written down.
 
 use super::{Matcher, Tome, Unmerge};
+use crate::methods::dial;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, SCHEDULE, choice, chosen, infos, joined,
     named, number_in, positions, protect, recheck, schedule, schedule_text, whole,
 };
 use crate::methods::{MethodInfo, Partition};
-use crate::{Combine, HeadAggregation, LastLayer, Metric, Rounding, Schedule, Similarity};
+use crate::{Combine, HeadAggregation, LastLayer, Metric, ModelFacts, Rounding, Schedule, Similarity};
 
 pub(super) const METRICS: &[Choice<Metric>] = &[
     ("k", Metric::Key),
@@ -194,5 +195,14 @@ impl FromOptions for Tome {
             ),
             _ => Ok(()),
         }
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        // Tokens that come back are there for the next layer, so that nothing carries over.
+        let schedule = match self.unmerge {
+            Unmerge::On => dial::half_of_all(at),
+            Unmerge::Off => dial::schedule(&self.schedule, at, facts),
+        };
+        Some(Self { schedule, ..self.clone() })
     }
 }

@@ -1,13 +1,14 @@
 //! How Zero-TPrune is written down.
 
 use super::{SIMILAR, VotingStart, ZeroTprune};
-use crate::LastLayer;
 use crate::methods::MethodInfo;
+use crate::methods::dial;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, Refusal, choice, entries, infos, number, one_or_list_text,
     percent, percent_text, positions, protect, recheck, whole,
 };
+use crate::{LastLayer, ModelFacts};
 
 const STARTS: &[Choice<VotingStart>] = &[("class", VotingStart::Class), ("uniform", VotingStart::Uniform)];
 const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
@@ -84,5 +85,10 @@ impl FromOptions for ZeroTprune {
     fn check(&self) -> Result<(), Refusal> {
         layers::check(&self.layers)?;
         layers::check_numbers("r", self.similar.len(), &self.layers)
+    }
+
+    fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        let _ = facts;
+        Some(Self { keep: dial::kept(at), ..self.clone() })
     }
 }

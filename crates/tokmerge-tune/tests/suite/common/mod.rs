@@ -28,8 +28,17 @@ const CONFIG: &str = r#"{
 }"#;
 
 pub(crate) fn model() -> Model {
+    opened(CONFIG)
+}
+
+/// The same without classes.
+pub(crate) fn headless() -> Model {
+    opened(&CONFIG.replace("\"num_classes\": 10", "\"num_classes\": 0"))
+}
+
+fn opened(config: &str) -> Model {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(dir.path().join("config.json"), CONFIG).expect("a written file");
+    std::fs::write(dir.path().join("config.json"), config).expect("a written file");
     let name = format!("local-dir:{}", dir.path().display());
     let options = ModelOptions { weights: Weights::Random, ..ModelOptions::new(name) };
     Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"))
