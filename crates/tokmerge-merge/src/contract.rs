@@ -38,6 +38,7 @@ fn specs() -> Vec<String> {
         "atc:r=3,linkage=single",
         "atc:r=20%,linkage=complete",
         "atc:keep=20%,layer=[1,3]",
+        "dynamicvit:keep=20%,layer=[1,3]",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }
@@ -91,6 +92,7 @@ fn evidence(tokens: &Tokens) -> Evidence {
         metric: Some(tokens.x.clone().slice(s![.., ..4])),
         received: Some(rows.chunks(CHANNELS).map(|row| row[0].abs()).collect()),
         maps: Some(maps(tokens)),
+        ..Evidence::default()
     }
 }
 

@@ -49,7 +49,8 @@ pub(super) fn parse(
 pub(super) fn annotations(questions: &[u8], path: &Path) -> Result<Option<Vec<u8>>, QuestionListError> {
     let is_object = questions.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if !is_object || QuestionListForm::of(path) != Some(QuestionListForm::Json) || !name.contains("questions") {
+    if !is_object || QuestionListForm::of(path) != Some(QuestionListForm::Json) || !name.contains("questions")
+    {
         return Ok(None);
     }
     let named = name.replace("questions", "annotations");
@@ -68,9 +69,8 @@ pub(super) fn parse_vqa(
     annotations: &[u8],
     path: &Path,
 ) -> Result<QuestionList, QuestionListError> {
-    let text = |bytes| {
-        from_utf8(bytes).map_err(|source| QuestionListError::Text { path: path.to_owned(), source })
-    };
+    let text =
+        |bytes| from_utf8(bytes).map_err(|source| QuestionListError::Text { path: path.to_owned(), source });
     let mut reader = Reader::new(path);
     reader.vqa(text(questions)?, Some(text(annotations)?))?;
     reader.finish()
@@ -246,7 +246,8 @@ impl<'a> Reader<'a> {
         for (entry, VqaQuestion { question_id, image_id, question }) in (1..).zip(questions) {
             let place = Place::Entry(entry);
             let Some(Annotation { answers, answer_type, .. }) = answers.remove(&question_id) else {
-                let reason = format!("is question {question_id}, which has no annotation; leave it out, or add one");
+                let reason =
+                    format!("is question {question_id}, which has no annotation; leave it out, or add one");
                 return Err(self.wrong(place, reason));
             };
             let image = format!("{folder}/COCO_{folder}_{image_id:012}.jpg");

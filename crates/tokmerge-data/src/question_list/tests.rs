@@ -124,9 +124,7 @@ fn json_of_another_form_is_refused() {
             "{error}"
         );
     }
-    assert!(
-        parse(r#"[["a", "", 1]]"#, QuestionListForm::Json).unwrap_err().contains("entry 1 has an empty")
-    );
+    assert!(parse(r#"[["a", "", 1]]"#, QuestionListForm::Json).unwrap_err().contains("entry 1 has an empty"));
     assert!(parse("[]", QuestionListForm::Json).unwrap_err().contains("holds no questions"));
 }
 
@@ -198,20 +196,26 @@ fn the_two_files_of_vqa_are_one_list() {
     write("questions.json", VQA_QUESTIONS);
     write("annotations.json", VQA_ANNOTATIONS);
     assert_eq!(QuestionList::open(dir.path()).unwrap().questions().len(), 2);
-    let both = format!("{}, {}", VQA_QUESTIONS.trim_end_matches('}'), VQA_ANNOTATIONS.trim_start_matches('{'));
+    let both =
+        format!("{}, {}", VQA_QUESTIONS.trim_end_matches('}'), VQA_ANNOTATIONS.trim_start_matches('{'));
     assert_eq!(rows(&parse(both, QuestionListForm::Json).unwrap()).len(), 2);
 }
 
 #[test]
 fn what_is_wrong_with_vqas_files_is_said() {
     let error = |text: &str| parse(text, QuestionListForm::Json).unwrap_err();
-    assert!(error(r#"{"questions": 3}"#).contains("is not VQA's questions"), "{}", error(r#"{"questions": 3}"#));
+    assert!(
+        error(r#"{"questions": 3}"#).contains("is not VQA's questions"),
+        "{}",
+        error(r#"{"questions": 3}"#)
+    );
     assert!(error("{}").contains("is not VQA's questions"));
     assert!(error(r#"{"questions": []}"#).contains("holds no questions"));
     let one = r#"{"questions": [{"question_id": 1, "image_id": 2, "question": "Is it?"}], "data_subtype": "../x",
         "annotations": [{"question_id": 9, "answers": [{"answer": "no"}]}]}"#;
     assert!(error(one).contains("entry 1 is question 1, which has no annotation"), "{}", error(one));
     // A folder of another place is none.
-    let outside = parse(one.replace("\"question_id\": 9", "\"question_id\": 1"), QuestionListForm::Json).unwrap();
+    let outside =
+        parse(one.replace("\"question_id\": 9", "\"question_id\": 1"), QuestionListForm::Json).unwrap();
     assert_eq!(outside.pictures(), [Path::new("set/images/COCO_images_000000000002.jpg")]);
 }

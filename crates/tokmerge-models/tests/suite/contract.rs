@@ -6,8 +6,8 @@ use crate::common::{
 use burn::tensor::Device;
 use std::collections::BTreeSet;
 use tokmerge_merge::{
-    BindError, How, LastLayer, LayerTokens, Layout, Leading, METHODS, Method, PositionUse, Readout, Reduction,
-    Site, Softmax, Step, TokenKind,
+    BindError, How, LastLayer, LayerTokens, Layout, Leading, METHODS, Method, PositionUse, Readout,
+    Reduction, Site, Softmax, Step, TokenKind,
 };
 use tokmerge_models::{
     BlockConfig, ClassToken, Config, DistillationHead, ExpertsConfig, FamilyConfig, Network, NormPlace,
@@ -116,6 +116,10 @@ fn binds(spec: &str, config: &Config) -> bool {
         }
         Err(BindError::NoClassToken { .. }) => {
             assert_eq!(facts.leading, Leading::Other, "{spec}");
+            false
+        }
+        Err(BindError::NoPatches { .. }) => {
+            assert_eq!(facts.tokens_are, TokenKind::Words, "{spec}");
             false
         }
         Err(BindError::ClosedSoftmax { .. }) => {
