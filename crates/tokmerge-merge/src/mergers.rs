@@ -19,6 +19,7 @@ pub(crate) use stm::Held as MergersHeld;
 
 /// The module of one method with weights.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few of a model")]
 pub enum Merger {
     /// Of [`Method::PatchMerger`].
     Patch(patch_merger::Merger),

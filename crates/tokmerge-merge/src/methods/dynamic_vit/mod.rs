@@ -39,7 +39,7 @@ pub struct Options {
 
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "dynamicvit",
-    summary: "keep the patches that learned predictors choose, in three stages (has weights: train it)",
+    summary: "keep the patches that learned predictors choose (has weights: train it)",
     source: "DynamicViT (arXiv:2106.02034), §3",
     example: "dynamicvit:keep=70%",
     options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
