@@ -2,14 +2,14 @@
 //!
 //! Dropping has no gradient. A method that learns what to drop keeps all tokens in training and says of each whether it counts
 //! ([`Tokens::policy`]): a number that is 0 or 1 and carries the gradient of a softer one. Blocks mask the others as keys, which
-//! leaves those that count as they would be without them (DynamicViT, eq. 10 to 12).
+//! leaves those that count as they would be without them (DynamicViT, §3.3).
 
 use crate::plan::PlanBuilder;
 use crate::{Combine, Tokens};
 use burn::tensor::{Tensor, s};
 
 /// What is added to the weights of a row together, so that no row is empty. The published code adds 1e-6 of the largest weight
-/// before masking, which what is masked shows through where it had nearly all of a row.
+/// before masking, through which what is masked shows where it had nearly all of a row.
 const EPS: f64 = 1e-12;
 
 impl Tokens {

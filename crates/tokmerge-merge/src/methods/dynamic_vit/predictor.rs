@@ -1,4 +1,4 @@
-//! What says which patches are worth keeping (DynamicViT, §3.2), and how it learns (§3.3).
+//! What says which patches are worth keeping (DynamicViT, §3.2), and how it learns (§3.3, §3.4).
 
 use crate::Tokens;
 use crate::mergers::Start;
