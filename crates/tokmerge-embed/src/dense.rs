@@ -15,7 +15,7 @@ use tokmerge_models::{Model, Output};
 /// When the model or the method has no features of patches, with the reason.
 pub(crate) fn shape(model: &Model, reduction: &Reduction) -> Result<[usize; 2], EmbedError> {
     let refused = |reason: String| Err(EmbedError::Dense { reason });
-    if reduction.method().has_weights() {
+    if reduction.method().mixes() {
         return refused(format!(
             "{} mixes all tokens by weights of its own, so that none stands for a patch; take a `merge` such as tome:r=8",
             reduction.method()

@@ -56,6 +56,7 @@ fn specs() -> Vec<String> {
         "rapid:r=40%,similar=0.5,switch=5",
         "bat:keep=40%,pairs=50%",
         "bat:keep=1%,layer=1",
+        "dynamicvit:keep=20%,layer=[1,3]",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }
@@ -128,6 +129,7 @@ fn evidence(tokens: &Tokens) -> Evidence {
         metric: Some(tokens.x.clone().slice(s![.., ..4])),
         received: Some(rows.chunks(CHANNELS).map(|row| row[0].abs()).collect()),
         maps: Some(maps(tokens)),
+        ..Evidence::default()
     }
 }
 

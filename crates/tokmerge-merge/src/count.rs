@@ -30,9 +30,12 @@ impl Reduction {
         let of = |layer| {
             let (entered, site, prefix) = (now, self.method.site(), self.prefix_at(layer));
             let joined = self.joining.map_or(0, |joining| joining.before(layer));
-            let left_of = |tokens| match self.method.merged_before(layer, depth, tokens, prefix) {
-                Some(left) => Some(left),
-                None => Some(tokens - self.amount(layer).of(tokens, prefix)?),
+            // Weights make a number of tokens of their own, or only say which are to go.
+            let left_of = |tokens| match self.amount(layer) {
+                Amount::NOTHING => {
+                    Some(self.method.merged_before(layer, depth, tokens, prefix).unwrap_or(tokens))
+                }
+                amount => Some(tokens - amount.of(tokens, prefix)?),
             };
             let (compared, attended, left) = match site {
                 Site::InsideBlock => (entered + joined, entered + joined, left_of(entered + joined)?),

@@ -51,9 +51,14 @@ pub enum BindError {
         "{merge}: it merges rows and columns of a grid of patches, and this model takes no pictures of one size; use a method that compares tokens, e.g. tome:r=8"
     )]
     NoGrid { merge: String },
-    /// The method works between the products of attention, and the model's blocks compute them at once.
+    /// The method drops patches, and the model reads texts.
     #[error(
-        "{merge}: it merges between the softmax of attention and its values, where the blocks of this model do not stop; use another method, e.g. tome:r=8"
+        "{merge}: it learns which patches to drop, and this model reads words alone; use a method that merges tokens, e.g. tome:r=8"
+    )]
+    NoPatches { merge: String },
+    /// The method works between the products of attention, if only in training, and the model's blocks compute them at once.
+    #[error(
+        "{merge}: it works between the softmax of attention and its values, where the blocks of this model do not stop; use another method, e.g. tome:r=8"
     )]
     ClosedSoftmax { merge: String },
     /// An option of texts, and the model takes none, or does not ask.

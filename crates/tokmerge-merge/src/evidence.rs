@@ -87,6 +87,8 @@ pub struct Evidence {
     pub received: Option<Vec<f32>>,
     /// Of every item.
     pub maps: Option<Vec<AttentionMap>>,
+    /// What the method's own weights say of every token, `[T]`: not the block's answer.
+    pub scores: Option<Vec<f32>>,
 }
 
 impl Evidence {
@@ -115,6 +117,15 @@ impl Evidence {
     #[must_use]
     pub fn received(&self) -> &[f32] {
         self.received.as_deref().expect("a block answers what Wants::received asks for")
+    }
+
+    /// What the method's own weights say of every token. `[T]`.
+    ///
+    /// # Panics
+    /// When they were not asked.
+    #[must_use]
+    pub fn scores(&self) -> &[f32] {
+        self.scores.as_deref().expect("a method whose weights judge tokens has asked them")
     }
 
     /// The attention of an item that was asked for.

@@ -51,7 +51,7 @@ impl Tokens {
     /// When none wait, or there are more or fewer rows than wait.
     #[must_use]
     pub fn join(self, words: Tensor<2>) -> Self {
-        let Self { x, layout, prefix, size, waiting, .. } = self;
+        let Self { x, layout, prefix, size, waiting, policy, .. } = self;
         let front = waiting.expect("tokens that wait").layout;
         assert_eq!(words.dims()[0], front.rows(), "a row for every token that waits");
         let own = prefix.common().expect("items of one model have as many tokens of their own in front");
@@ -68,13 +68,19 @@ impl Tokens {
             lens.push(count + len);
         }
         let text: Arc<[usize]> = front.lens().collect();
+        let rows: Arc<[u32]> = rows.into();
+        let policy = policy.map(|policy| {
+            let all_count = Tensor::ones([words.dims()[0], 1], &policy.device());
+            gather_rows(Tensor::cat(vec![all_count, policy], 0), &rows)
+        });
         Self {
-            x: gather_rows(Tensor::cat(vec![words, x], 0), &rows.into()),
+            x: gather_rows(Tensor::cat(vec![words, x], 0), &rows),
             layout: Layout::from_lens(&lens),
             prefix: Prefix::AfterText { text, own },
             size: size.is_some().then(|| all.into()),
             positions: Some(Positions::Sequence(places.into())),
             waiting: None,
+            policy,
         }
     }
 }

@@ -64,6 +64,7 @@ mod merging_error;
 mod methods;
 mod mixture;
 mod plan;
+mod policy;
 mod positions;
 mod prefix;
 mod reduction;
@@ -100,7 +101,8 @@ pub use methods::token_pooling::{Clustering, MedoidUpdate, PooledTo, TokenPoolin
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
-    Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, patch_merger, stm,
+    Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy,
+    dynamic_vit, patch_merger, stm,
 };
 pub use mixture::{Largest, Mixture};
 pub use plan::{AverageScale, Combine, MergePlan, PlanError};

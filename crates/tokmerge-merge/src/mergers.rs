@@ -1,9 +1,10 @@
 //! Merging with weights: modules that stand before a block and make its tokens fewer by weighted sums.
 //!
 //! Where methods without weights have a [`MergePlan`](crate::MergePlan), these have a matrix of weights, which carries
-//! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours.
+//! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours. Those of DynamicViT
+//! are the exception: they only say which tokens a plan is to keep.
 
-use crate::methods::{patch_merger, stm};
+use crate::methods::{dynamic_vit, patch_merger, stm};
 use crate::{Joining, Method, Mixture, Tokens};
 use burn::module::Param;
 use burn::module::{
@@ -11,21 +12,24 @@ use burn::module::{
 };
 use burn::tensor::{Device, Tensor, TensorData, s};
 use std::fmt;
-use tokmerge_nn::{Bias, Norm, Random, parameters, transparent_module};
-use tokmerge_ops::{Layout, NormKind};
+use tokmerge_nn::{Bias, Linear, Norm, Random, parameters, transparent_module};
+use tokmerge_ops::{Layout, NormKind, Precision};
 
 pub(crate) use stm::Held as MergersHeld;
 
 /// The module of one method with weights.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few of a model")]
 pub enum Merger {
     /// Of [`Method::PatchMerger`].
     Patch(patch_merger::Merger),
     /// Of [`Method::Stm`].
     Soft(stm::Merger),
+    /// Of [`Method::DynamicVit`]. It merges nothing itself: it says which tokens stay.
+    Predictor(dynamic_vit::Predictor),
 }
 
-transparent_module!(Merger { Patch, Soft });
+transparent_module!(Merger { Patch, Soft, Predictor });
 
 impl Merger {
     /// The name under which saved files have it: `mergers.patch.0.queries`.
@@ -33,6 +37,7 @@ impl Merger {
         match self {
             Self::Patch(_) => "patch",
             Self::Soft(_) => "soft",
+            Self::Predictor(_) => "predictor",
         }
     }
 
@@ -40,6 +45,7 @@ impl Merger {
         match self {
             Self::Patch(merger) => (merger.forward(tokens), None),
             Self::Soft(merger) => merger.forward(tokens, layer),
+            Self::Predictor(_) => (tokens, None),
         }
     }
 
@@ -47,6 +53,14 @@ impl Merger {
         match self {
             Self::Patch(merger) => merger.mixtures(tokens),
             Self::Soft(merger) => merger.mixtures(tokens, layer),
+            Self::Predictor(_) => Vec::new(),
+        }
+    }
+
+    fn predictor(&self) -> Option<&dynamic_vit::Predictor> {
+        match self {
+            Self::Predictor(predictor) => Some(predictor),
+            Self::Patch(_) | Self::Soft(_) => None,
         }
     }
 }
@@ -162,6 +176,22 @@ impl Mergers {
         self.before(layer).map(|merger| merger.mixtures(layer, tokens))
     }
 
+    /// What the weights before block `layer` say of every token, `[T]`, if they are of that kind.
+    pub(crate) fn scores(&self, layer: usize, tokens: &Tokens) -> Option<Vec<f32>> {
+        self.before(layer)?.predictor().map(|predictor| predictor.scores(tokens))
+    }
+
+    /// In training, in place of dropping before block `layer`: the same tokens with a policy, and what is to be added to the
+    /// loss.
+    pub(crate) fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
+        let place = self.at.iter().position(|(before, _)| *before == layer);
+        let predictor = place.and_then(|index| Some((index, self.at[index].1.predictor()?)));
+        let Some((index, predictor)) = predictor else { return (tokens, None) };
+        let stage = dynamic_vit::Stage { layer, index, count: self.at.len() };
+        let (tokens, loss) = predictor.relax(tokens, stage, seed);
+        (tokens, Some(loss))
+    }
+
     fn each(self, change: impl Fn(Merger) -> Merger) -> Self {
         Self { at: self.at.into_iter().map(|(before, merger)| (before, change(merger))).collect() }
     }
@@ -262,6 +292,18 @@ impl<'d> Start<'d> {
         let values: Vec<f32> =
             (0..rows * columns).map(|_| (self.random.normal() * deviation) as f32).collect();
         Param::from_tensor(Tensor::from_data(TensorData::new(values, [rows, columns]), self.device))
+    }
+
+    /// A linear layer with a bias of zeros.
+    pub(crate) fn linear(&mut self, inputs: usize, outputs: usize, deviation: f64) -> Linear {
+        let mut layer = Linear::new(inputs, outputs, Bias::Yes, Precision::F32, self.device);
+        layer.weight = self.normal([outputs, inputs], deviation);
+        layer
+    }
+
+    /// A LayerNorm of an epsilon of its own.
+    pub(crate) fn layer_norm(&self, channels: usize, eps: f64) -> Norm {
+        Norm::layer(channels, eps, self.device)
     }
 
     /// The norm before a merger.

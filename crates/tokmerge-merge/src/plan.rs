@@ -265,6 +265,11 @@ impl MergePlan {
         }
     }
 
+    /// Of every group the row of its representative: `x: [T, C]` → `[T', C]`.
+    pub(crate) fn represent(&self, x: Tensor<2>) -> Tensor<2> {
+        gather_rows(x, &self.representative)
+    }
+
     /// Copies merged rows back to the places that they came from: `y: [T', C]` → `[T, C]`, zeros where a token
     /// was dropped.
     ///

@@ -8,7 +8,7 @@ use crate::{
     Amount, AttentionMap, BindError, Combine, Evidence, How, Joining, KeyBias, LastBlockSkip, LastLayer,
     Layout, Leading, MapQueries, MergePlan, MergerShape, Merging, Method, Mixture, ModelFacts, PositionUse,
     Positions, Prefix, Protect, Readout, Received, Record, SequencePositions, Site, Softmax, Step, TokenKind,
-    Tokens, Trace, Wants,
+    Tokens, Trace, TrainedBy, Wants,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::Arc;
@@ -77,7 +77,12 @@ impl Reduction {
         if method.rule().needs_grid() && facts.grid.is_none() {
             return Err(BindError::NoGrid { merge: merge() });
         }
-        if method.site() == Site::InsideAttention && facts.softmax == Softmax::Closed {
+        let masks = method.trained_by() == TrainedBy::Masks;
+        if masks && facts.tokens_are == TokenKind::Words {
+            return Err(BindError::NoPatches { merge: merge() });
+        }
+        let inside = masks || method.site() == Site::InsideAttention;
+        if inside && facts.softmax == Softmax::Closed {
             return Err(BindError::ClosedSoftmax { merge: merge() });
         }
         let amounts =
@@ -312,7 +317,8 @@ impl Reduction {
         );
         let site = self.method.site();
         let step = Step { layer, site };
-        if let Some(mergers) = self.mergers.as_deref().filter(|mergers| mergers.stand_before(layer)) {
+        let mergers = self.mergers.as_deref().filter(|mergers| mergers.stand_before(layer));
+        if let (true, Some(mergers)) = (self.method.mixes(), mergers) {
             return self.mix(mergers, step, tokens, trace);
         }
         if matches!(site, Site::InsideBlock | Site::InsideAttention) || !self.merges_at(step) {
@@ -320,14 +326,15 @@ impl Reduction {
         }
         let evidence = match self.recorded {
             Some(_) => Evidence::default(),
-            None => Evidence {
-                metric: match self.method.rule().wants().metric {
+            None => {
+                let scores = mergers.and_then(|mergers| mergers.scores(layer, &tokens));
+                let metric = match self.method.rule().wants().metric {
                     Some(_) => before.metric,
                     // Before a block the tokens are their own metric.
                     None => Some(tokens.x.clone().without_autodiff()),
-                },
-                ..before
-            },
+                };
+                Evidence { metric, scores, ..before }
+            }
         };
         let all = (site == Site::AroundBlock).then(|| tokens.clone());
         let (tokens, plan) = self.reduce(step, tokens, evidence, trace);
@@ -338,6 +345,26 @@ impl Reduction {
             }
             _ => (tokens, Held::default()),
         }
+    }
+
+    /// Whether [`relax`](Self::relax) is what training does.
+    #[must_use]
+    pub fn relaxes(&self) -> bool {
+        self.method.trained_by() == TrainedBy::Masks
+    }
+
+    /// In training, in place of [`enter`](Self::enter) where the reduction [relaxes](Self::relaxes): all tokens stay, and from
+    /// here on have a [policy](Tokens::policy), drawn from a seed that is another in every step. Returns too what is to be added
+    /// to the loss, `[1]`. Draws the same when a pass is repeated.
+    ///
+    /// # Panics
+    /// When the method's weights were never given.
+    #[must_use]
+    pub fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
+        let mergers = self.mergers.as_deref();
+        mergers
+            .unwrap_or_else(|| panic!("{} has weights, and none were given", self.method))
+            .relax(layer, tokens, seed)
     }
 
     fn mix(&self, mergers: &Mergers, step: Step, tokens: Tokens, trace: &mut Trace) -> (Tokens, Held) {
@@ -356,7 +383,8 @@ impl Reduction {
     /// there again after the block.
     #[must_use]
     pub fn mixtures(&self, layer: usize, tokens: &Tokens) -> Option<Vec<Mixture>> {
-        if self.method.inflates() { None } else { self.mergers.as_deref()?.mixtures(layer, tokens) }
+        let shown = self.method.mixes() && !self.method.inflates();
+        if shown { self.mergers.as_deref()?.mixtures(layer, tokens) } else { None }
     }
 
     /// After a block: all tokens again, if some were held back.
@@ -401,7 +429,7 @@ impl Reduction {
                     AttentionMap { heads, queries, keys, values }
                 });
                 let metric = Some(tokens.x.clone().without_autodiff());
-                Evidence { metric, maps: Some(seen.collect()), received: None }
+                Evidence { metric, maps: Some(seen.collect()), ..Evidence::default() }
             }
         };
         let sizes = tokens.sizes();

@@ -20,6 +20,9 @@ pub struct Tokens {
     pub positions: Option<Positions>,
     /// Words that join these before a later block, where some do.
     pub waiting: Option<Waiting>,
+    /// Which rows count, `[T, 1]`, 1 or 0: in training alone, of methods that learn what to drop
+    /// ([`masked`](Self::masked)). `None` where all do.
+    pub policy: Option<Tensor<2>>,
 }
 
 impl Tokens {
@@ -32,7 +35,7 @@ impl Tokens {
         let prefix = prefix.into();
         assert_eq!(x.dims()[0], layout.rows(), "a layout says whose each row is");
         assert!(prefix.fits(&layout), "a prefix per item: {prefix:?} for {} items", layout.items());
-        Self { x, layout, prefix, size: None, positions: None, waiting: None }
+        Self { x, layout, prefix, size: None, positions: None, waiting: None, policy: None }
     }
 
     /// The same tokens, standing at these positions, one per row; plans carry them on.
@@ -82,12 +85,13 @@ impl Tokens {
     /// The prefix tokens of every item alone.
     #[must_use]
     pub fn prefix_only(self) -> Self {
-        let Self { x, layout, prefix, size, positions, waiting } = self;
+        let Self { x, layout, prefix, size, positions, waiting, policy } = self;
         let front = prefix.front(&layout);
         let rows = layout.rows_of(&front);
         let size = size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
         let positions = positions.map(|positions| positions.select(&rows));
-        Self { x: gather_rows(x, &rows), layout: front, prefix, size, positions, waiting }
+        let policy = policy.map(|policy| gather_rows(policy, &rows));
+        Self { x: gather_rows(x, &rows), layout: front, prefix, size, positions, waiting, policy }
     }
 
     /// The tokens after a plan: rows become what `combine` says, sizes add up, positions follow.

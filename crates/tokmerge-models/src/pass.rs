@@ -13,7 +13,7 @@ pub struct Pass<'a> {
     pub reduction: &'a Reduction,
     /// What will be read of the result.
     pub read: Read,
-    /// Random parts of training: branches left out, noise on routers.
+    /// Random parts of training: branches left out, noise on routers, tokens that are masked.
     pub training: Option<DropRates>,
     /// Sees the tokens of every block.
     pub probe: Option<&'a mut dyn Probe>,
@@ -66,7 +66,8 @@ pub struct Output {
     pub tokens: Tokens,
     /// Where tokens went.
     pub trace: Trace,
-    /// What training is to add to the loss, `[1]`: of models with experts, that they be used equally.
+    /// What training is to add to the loss, `[1]`: of models with experts, that they be used equally; of methods that learn what
+    /// to drop, that they keep as many as they are to.
     pub auxiliary: Option<Tensor<1>>,
 }
 
@@ -272,7 +273,8 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     /// last block for the prefix alone, if only that is read.
     pub(crate) fn block(&mut self, layer: usize, tokens: Tokens) -> Tokens {
         let last = layer + 1 == self.family.depth();
-        if self.readout == Readout::Prefix && last && !self.pass.reduction.needs_whole_block(layer) {
+        let whole = self.pass.reduction.needs_whole_block(layer) || self.relaxes();
+        if self.readout == Readout::Prefix && last && !whole {
             return self.last_block(layer, tokens);
         }
         let (tokens, held) = self.enter(layer, tokens);
@@ -287,7 +289,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             wants = probe.wants(layer);
         }
         let before = self.pass.training.map(|_| tokens.x.clone());
-        let (attended, evidence) = self.family.block(layer).attend(tokens, &context, wants);
+        let (attended, evidence) = self.attend(layer, tokens, &context, wants);
         let attended = self.drop(layer, 0, before, attended);
         if let Some(probe) = &mut self.pass.probe {
             probe.attended(layer, &attended, &evidence);
@@ -305,7 +307,25 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         if let Some(probe) = &mut self.pass.probe {
             probe.left(layer, &tokens);
         }
-        tokens
+        if last { tokens.settled() } else { tokens }
+    }
+
+    /// Whether what is to go is masked in place of being dropped, because this is training.
+    fn relaxes(&self) -> bool {
+        self.pass.training.is_some() && self.pass.reduction.relaxes()
+    }
+
+    /// The attention of a block, of which some tokens may be masked.
+    fn attend(&self, layer: usize, tokens: Tokens, context: &Context, wants: Wants) -> (Tokens, Evidence) {
+        let block = self.family.block(layer);
+        if tokens.policy.is_none() {
+            return block.attend(tokens, context, wants);
+        }
+        let attended = block.attend_merged(tokens, context, &mut |tokens, maps| {
+            let maps = tokens.masked(maps);
+            (tokens, maps)
+        });
+        (attended, Evidence::default())
     }
 
     /// A block whose tokens merge between the products of its attention.
@@ -337,6 +357,11 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         let before = self.pass.probe.is_some().then(|| tokens.clone());
         if let Some(probe) = &mut self.pass.probe {
             probe.entering(layer, &tokens);
+        }
+        if let (Some(DropRates { seed, .. }), true) = (self.pass.training, self.relaxes()) {
+            let (tokens, auxiliary) = self.pass.reduction.relax(layer, tokens, seed);
+            self.add(auxiliary);
+            return (self.join(layer, tokens), Held::default());
         }
         let told = std::mem::take(&mut self.before);
         let (tokens, held) = self.pass.reduction.enter(layer, tokens, told, &mut self.trace);
@@ -382,11 +407,16 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         // Other numbers than those that leave branches out.
         let mut random = Random::for_layer(!seed, layer, 0);
         let (tokens, auxiliary) = block.feed_forward(tokens, Some(&mut random));
+        self.add(auxiliary);
+        self.drop(layer, 1, Some(before), tokens)
+    }
+
+    /// To the loss.
+    fn add(&mut self, auxiliary: Option<Tensor<1>>) {
         self.auxiliary = match (self.auxiliary.take(), auxiliary) {
             (Some(sum), Some(more)) => Some(sum + more),
             (one, other) => one.or(other),
         };
-        self.drop(layer, 1, Some(before), tokens)
     }
 
     /// Leaves out the branch of some items, if `before` was kept for that.

@@ -23,8 +23,9 @@ pub(crate) fn gradients_by_block<F: Family>(
 ) -> Tensor<1> {
     let read = if training.is_some() { Read::Tokens } else { Read::Head };
     let run = |layer: usize, tokens: Tokens, reduction: &Reduction| {
-        let leaf = tokens.x.autodiff().require_grad();
-        let tokens = Tokens { x: leaf.clone(), ..tokens };
+        let leaf = |tensor: Tensor<2>| tensor.autodiff().require_grad();
+        let leaf = Ends { x: leaf(tokens.x), policy: tokens.policy.map(leaf) };
+        let tokens = Tokens { x: leaf.x.clone(), policy: leaf.policy.clone(), ..tokens };
         let mut walk = Walk::new(family, Pass { reduction, read, training, probe: None }, readout);
         let tokens = walk.block(layer, tokens);
         (leaf, tokens, walk.finish().1)
@@ -52,21 +53,32 @@ pub(crate) fn gradients_by_block<F: Family>(
     for (layer, tokens) in entered.into_iter().enumerate().rev() {
         let (leaf, tokens, auxiliary) = run(layer, tokens, &again);
         value = plus(value, auxiliary.clone().map(Tensor::without_autodiff));
-        upstream = back(plus(dot(tokens.x, upstream), auxiliary.map(scaled)), &leaf, found);
+        let policy = tokens.policy.zip(upstream.policy).map(|(policy, gradient)| dot(policy, gradient));
+        let scalar = plus(dot(tokens.x, upstream.x), policy);
+        upstream = back(plus(scalar, auxiliary.map(scaled)), &leaf, found);
     }
     // Not where the stem is frozen.
     if embedded.x.is_tracked() {
-        found(dot(embedded.x, upstream).backward());
+        found(dot(embedded.x, upstream.x).backward());
     }
     value
 }
 
-/// Goes back from a scalar to `leaf`, whose gradient is returned.
-fn back(scalar: Tensor<1>, leaf: &Tensor<2>, found: &mut dyn FnMut(Gradients)) -> Tensor<2> {
+/// What enters a block, or the gradients of it.
+struct Ends {
+    /// Of the tokens, `[T, C]`.
+    x: Tensor<2>,
+    /// Of which of them count, `[T, 1]`, where that has been decided.
+    policy: Option<Tensor<2>>,
+}
+
+/// Goes back from a scalar to `leaf`, whose gradients are returned.
+fn back(scalar: Tensor<1>, leaf: &Ends, found: &mut dyn FnMut(Gradients)) -> Ends {
     let mut gradients = scalar.backward();
-    let gradient = leaf.grad_remove(&mut gradients);
+    let x = leaf.x.grad_remove(&mut gradients);
+    let policy = leaf.policy.as_ref().and_then(|policy| policy.grad_remove(&mut gradients));
     found(gradients);
-    gradient.expect("every output of a block depends on what entered it")
+    Ends { x: x.expect("every output of a block depends on what entered it"), policy }
 }
 
 fn plus(loss: Tensor<1>, more: Option<Tensor<1>>) -> Tensor<1> {

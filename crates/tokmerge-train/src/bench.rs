@@ -1,5 +1,6 @@
 //! How fast training is, with and without merging.
 
+use crate::groups::Pace;
 use crate::loss::{Loss, soft_targets};
 use crate::optimizer::{Groups, optimizer};
 use crate::pass::{Pass, Target};
@@ -53,7 +54,7 @@ pub fn bench_training(
         .map(|reduction| {
             let network = model.network().clone().with_fresh_mergers(reduction.method(), &device);
             let network = assign(network, &BTreeMap::new(), &device);
-            let groups = Groups::new(&network, 1.0);
+            let groups = Groups::new(&network, Pace::EQUAL);
             let optimizer = optimizer(&recipe, &groups);
             Learner { network, groups, optimizer }
         })

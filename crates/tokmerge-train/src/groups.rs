@@ -11,6 +11,20 @@ pub(crate) struct Member {
     pub(crate) lr_scale: f64,
 }
 
+/// How fast parts of a model learn beside the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Factor from a block to the one before it.
+    pub(crate) layer_decay: f64,
+    /// Factor on everything but the weights of the merging method.
+    pub(crate) backbone: f64,
+}
+
+impl Pace {
+    /// All alike.
+    pub(crate) const EQUAL: Self = Self { layer_decay: 1.0, backbone: 1.0 };
+}
+
 /// The blocks of a model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Depths {
@@ -21,10 +35,11 @@ pub(crate) struct Depths {
 }
 
 impl Member {
-    /// A parameter of a model of such depths. Every block learns slower than the next by `layer_decay` (BEiT; Bao
+    /// A parameter of a model of such depths. Every block learns slower than the next by a factor (BEiT; Bao
     /// et al., 2022): embeddings count as a layer before the first, norm and head as one after the last.
-    pub(crate) fn new(path: String, rank: usize, depths: Depths, layer_decay: f64) -> Self {
-        let lr_scale = layer_decay.powi((depths.encoder + 1 - layer(&path, depths)) as i32);
+    pub(crate) fn new(path: String, rank: usize, depths: Depths, pace: Pace) -> Self {
+        let backbone = if path.starts_with("mergers.") { 1.0 } else { pace.backbone };
+        let lr_scale = backbone * pace.layer_decay.powi((depths.encoder + 1 - layer(&path, depths)) as i32);
         let decays = rank > 1 && !is_embedding(&path);
         Self { path, decays, lr_scale }
     }
@@ -61,13 +76,17 @@ fn layer(path: &str, depths: Depths) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Depths, Member};
+    use super::{Depths, Member, Pace};
 
     const VIT: Depths = Depths { encoder: 12, tower: 0 };
 
+    fn decaying(layer_decay: f64) -> Pace {
+        Pace { layer_decay, backbone: 1.0 }
+    }
+
     #[test]
     fn biases_norms_tokens_and_positions_do_not_decay() {
-        let decays = |path: &str, rank| Member::new(path.to_owned(), rank, VIT, 1.0).decays;
+        let decays = |path: &str, rank| Member::new(path.to_owned(), rank, VIT, decaying(1.0)).decays;
         assert!(
             decays("blocks.3.attn.qkv.weight", 2)
                 && decays("patch_embed.proj.weight", 4)
@@ -92,7 +111,7 @@ mod tests {
 
     #[test]
     fn layers_near_the_head_learn_faster() {
-        let scale = |path: &str| Member::new(path.to_owned(), 2, VIT, 0.5).lr_scale;
+        let scale = |path: &str| Member::new(path.to_owned(), 2, VIT, decaying(0.5)).lr_scale;
         assert_eq!(scale("head.weight"), 1.0);
         assert_eq!(scale("fc_norm.weight"), 1.0);
         assert_eq!(scale("blocks.11.mlp.fc1.weight"), 0.5);
@@ -102,9 +121,18 @@ mod tests {
     }
 
     #[test]
+    fn weights_of_the_method_learn_at_the_rate_of_the_schedule() {
+        let pace = Pace { layer_decay: 0.5, backbone: 0.01 };
+        let scale = |path: &str| Member::new(path.to_owned(), 2, VIT, pace).lr_scale;
+        assert_eq!(scale("mergers.predictor.0.fc1.weight"), 1.0);
+        assert_eq!(scale("head.weight"), 0.01);
+        assert_eq!(scale("blocks.11.mlp.fc1.weight"), 0.005);
+    }
+
+    #[test]
     fn a_tower_stands_in_front_of_a_language_model() {
         let depths = Depths { encoder: 5, tower: 3 };
-        let scale = |path: &str| Member::new(path.to_owned(), 2, depths, 0.5).lr_scale;
+        let scale = |path: &str| Member::new(path.to_owned(), 2, depths, decaying(0.5)).lr_scale;
         let layers = [
             ("tower.patch_embed.proj.weight", 0),
             ("tower.pos_embed", 0),

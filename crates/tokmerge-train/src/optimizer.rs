@@ -1,6 +1,6 @@
 //! The optimiser of a recipe, and its learning rates.
 
-use crate::groups::{Depths, Member};
+use crate::groups::{Depths, Member, Pace};
 use crate::recipe::{AdafactorRecipe, AdamRecipe, OptimizerRecipe, SgdRecipe};
 use burn::module::ParamGroup;
 use burn::tensor::{Device, Tensor};
@@ -24,11 +24,10 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) fn new(network: &Network, layer_decay: f64) -> Self {
+    pub(crate) fn new(network: &Network, pace: Pace) -> Self {
         let ModelFacts { depth, joining, .. } = network.config().facts();
         let depths = Depths { encoder: depth, tower: joining.map_or(0, |joining| joining.layer) };
-        let member =
-            |(path, shape): (String, Vec<usize>)| Member::new(path, shape.len(), depths, layer_decay);
+        let member = |(path, shape): (String, Vec<usize>)| Member::new(path, shape.len(), depths, pace);
         Self { members: shapes(network).into_iter().map(member).collect() }
     }
 

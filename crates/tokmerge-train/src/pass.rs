@@ -59,8 +59,9 @@ impl Pass {
         share: f64,
     ) -> (f64, GradientsParams) {
         let reduction = self.reduction.clone().with_mergers(network.mergers().clone());
-        // Experts are chosen in another way in training, whatever else is left out.
-        let drop = (self.drop.any() || network.config().experts().is_some()).then_some(self.drop);
+        // Experts are chosen in another way in training, and so may tokens be, whatever else is left out.
+        let chooses = network.config().experts().is_some() || reduction.relaxes();
+        let drop = (self.drop.any() || chooses).then_some(self.drop);
         let (targets, of_classes) = match target {
             Target::Classes { targets, loss } => (targets, loss),
             Target::Texts { answers, smoothing } => {
@@ -152,7 +153,12 @@ fn texts(
     let output = network.run(input, pass);
     let logits = network.teach(&output, reduction, answers, drop);
     let logits = logits.unwrap_or_else(|| unreachable!("texts are written by models that have a decoder"));
-    backward(network, token_cross_entropy(logits, &answers.ids, smoothing), share)
+    let loss = token_cross_entropy(logits, &answers.ids, smoothing);
+    let loss = match output.auxiliary {
+        Some(auxiliary) => loss + auxiliary,
+        None => loss,
+    };
+    backward(network, loss, share)
 }
 
 /// A loss, and `share` times its gradients.

@@ -202,7 +202,7 @@ impl Trainer {
                 (network, ema, position.step, Some(record))
             }
         };
-        let groups = Groups::new(&network, recipe.schedule.layer_decay);
+        let groups = Groups::new(&network, recipe.schedule.pace());
         let mut optimizer = optimizer(&recipe.optimizer, &groups);
         if let Some(record) = record {
             optimizer = optimizer.load_record(record);

@@ -271,7 +271,7 @@ fn found(
     values: Vec<f32>,
     layer: Option<usize>,
 ) -> Result<(Vec<Option<u32>>, usize, Membership), PictureError> {
-    let found = if reduction.method().has_weights() {
+    let found = if reduction.method().mixes() {
         mixed(model, reduction, values, layer)?
     } else {
         grouped(model, reduction, values, layer)?

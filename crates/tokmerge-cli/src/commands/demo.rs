@@ -99,7 +99,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
         match tokmerge::picture_sheet(&model, reduction, &images, COLUMNS, &style, &args.output) {
             Ok(()) => {
                 let (path, method) = (args.output.display(), &outcome.method);
-                output::note(if method.has_weights() {
+                output::note(if method.mixes() {
                     format!(
                         "{path}: {method} mixes all patches; those that weigh most in one token have one colour and one border"
                     )

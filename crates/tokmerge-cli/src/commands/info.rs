@@ -145,6 +145,8 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
 struct Counted {
     reduction: Reduction,
     layers: Option<Vec<LayerTokens>>,
+    /// What training works on: all tokens where they are masked rather than dropped.
+    layers_in_training: Option<Vec<LayerTokens>>,
     gmacs: Option<f64>,
     /// The same with a decoder that writes as many tokens as the text has that the encoder reads.
     with_decoder: Option<f64>,
@@ -167,7 +169,11 @@ impl Counted {
         let writing = left.and_then(|left| config.writing_cost(left, written_tokens(config)));
         let with_decoder = gmacs.zip(writing).map(|(gmacs, work)| gmacs + work.count(convention) / 1e9);
         let merger_parameters = config.merger_parameters(method);
-        Ok(Self { reduction, layers, gmacs, with_decoder, merger_parameters })
+        let layers_in_training = match reduction.relaxes() {
+            true => Some(config.facts().unmerged()),
+            false => layers.clone(),
+        };
+        Ok(Self { reduction, layers, layers_in_training, gmacs, with_decoder, merger_parameters })
     }
 
     fn tokens(&self) -> Option<Vec<usize>> {
@@ -229,8 +235,8 @@ impl Training {
 
     /// Operations of the whole run, in 10^18.
     fn exaflops(&self, counted: &Counted) -> Option<f64> {
-        let per_image =
-            counted.layers.as_ref().map(|layers| self.cost.training_flops(layers, &counted.reduction));
+        let layers = counted.layers_in_training.as_ref();
+        let per_image = layers.map(|layers| self.cost.training_flops(layers, &counted.reduction));
         per_image.map(|flops| flops * self.images * self.epochs / 1e18)
     }
 

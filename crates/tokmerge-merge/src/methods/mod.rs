@@ -7,6 +7,7 @@ pub(crate) mod bat;
 pub(crate) mod cubistmerge;
 mod dial;
 pub(crate) mod diffrate;
+pub mod dynamic_vit;
 pub(crate) mod evit;
 pub(crate) mod layers;
 pub(crate) mod ltmp;
@@ -33,7 +34,7 @@ use std::str::FromStr;
 
 pub use matching::Partition;
 pub(crate) use rule::{At, Rule};
-pub use rule::{Common, ProportionalAttention};
+pub use rule::{Common, ProportionalAttention, TrainedBy};
 
 /// An option of a method, for help texts.
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +153,8 @@ methods! {
     Rapid(rapid::Rapid),
     /// BAT, in part: attentive patches merge in pairs, the others in clusters.
     Bat(bat::Bat),
+    /// DynamicViT: learned predictors say which patches are kept.
+    DynamicVit(dynamic_vit::Options),
 }
 
 impl Method {
@@ -232,6 +235,18 @@ impl Method {
     #[must_use]
     pub fn has_weights(&self) -> bool {
         self.rule().has_weights()
+    }
+
+    /// Whether its weights mix tokens, so that what they make stands for none of them alone: there is no plan then.
+    #[must_use]
+    pub fn mixes(&self) -> bool {
+        self.rule().mixes()
+    }
+
+    /// What training does in its place.
+    #[must_use]
+    pub fn trained_by(&self) -> TrainedBy {
+        self.rule().trained_by()
     }
 
     /// Number of parameters of the method's own weights in a model of this shape.

@@ -31,6 +31,16 @@ impl ProportionalAttention {
     }
 }
 
+/// What training does where a method merges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrainedBy {
+    /// The same as inference.
+    Merging,
+    /// All tokens stay, and those that are to go are masked in attention, by a choice that has a gradient
+    /// ([`Reduction::relax`](crate::Reduction::relax)).
+    Masks,
+}
+
 /// Options that methods share; methods with weights have those of texts alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Common {
@@ -157,6 +167,16 @@ pub(crate) trait Rule: fmt::Debug {
     /// Whether it has weights of its own, which have to be trained.
     fn has_weights(&self) -> bool {
         false
+    }
+
+    /// Whether its weights mix tokens, rather than say which are to go.
+    fn mixes(&self) -> bool {
+        self.has_weights()
+    }
+
+    /// What training does in its place.
+    fn trained_by(&self) -> TrainedBy {
+        TrainedBy::Merging
     }
 
     /// The blocks, from 0, before which its weights stand.

@@ -160,7 +160,7 @@ impl Attention {
             Received::FromWords => Some(attention_received_from(qkv.clone(), &prefix.words(layout), &spec)),
         };
         let maps = wants.maps.map(|of| attention_maps(qkv.clone(), of, &spec));
-        (self.normed(attention(qkv, &spec)), Evidence { metric, received, maps })
+        (self.normed(attention(qkv, &spec)), Evidence { metric, received, maps, ..Evidence::default() })
     }
 
     /// What every token attends to, `[H, N, N]` for every item, by queries and keys as [`project`](Self::project) gives them.

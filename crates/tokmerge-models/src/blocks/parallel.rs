@@ -183,7 +183,7 @@ impl EncoderBlock for BranchesBlock {
             Some(Metric::Attended) => Some(tokens.x.clone().without_autodiff()),
             _ => (!metric.is_empty()).then(|| Tensor::cat(metric, 1)),
         };
-        (tokens, Evidence { metric, received, maps })
+        (tokens, Evidence { metric, received, maps, ..Evidence::default() })
     }
 
     fn feed_forward(

@@ -79,6 +79,7 @@ pub(crate) fn without_prefix(tokens: Tokens) -> Tokens {
         size,
         positions,
         waiting: tokens.waiting,
+        policy: None,
     }
 }
 

@@ -119,6 +119,10 @@ fn binds(spec: &str, config: &Config) -> bool {
             assert_eq!(facts.leading, Leading::Other, "{spec}");
             false
         }
+        Err(BindError::NoPatches { .. }) => {
+            assert_eq!(facts.tokens_are, TokenKind::Words, "{spec}");
+            false
+        }
         Err(BindError::ClosedSoftmax { .. }) => {
             assert_eq!(facts.softmax, Softmax::Closed, "{spec}");
             false

@@ -298,6 +298,22 @@ fn published_gflops_of_soft_token_merging() {
     }
 }
 
+/// DynamicViT on DeiT-S keeping 70 % three times, its predictors counted: by the formula of fvcore's count. Its README prints 2.9,
+/// which is the count without them.
+#[test]
+fn predictors_are_counted() {
+    let small = named("deit_small_patch16_224");
+    let (spec, convention) = ("dynamicvit:keep=70%", Convention::Fvcore);
+    assert_eq!(format!("{:.3}", gmacs(&small, spec, convention)), "2.988");
+    let patches: f64 = [196.0, 137.0, 96.0].iter().sum();
+    let predictors = patches * (384.0 * (384.0 + 192.0) + 192.0 * 96.0 + 96.0 * 2.0 + 5.0 * 384.0) / 1e9;
+    let without = gmacs(&small, spec, convention) - predictors;
+    assert!(rounds_to(without, "2.9"), "{without}");
+    let method: Method = spec.parse().expect("a spec");
+    let layers = 384 * (384 + 192) + 192 * 96 + 96 * 2 + (384 + 192 + 96 + 2);
+    assert_eq!(small.merger_parameters(&method), 3 * (layers + 2 * 384));
+}
+
 /// A head of another kind costs what it computes.
 #[test]
 fn an_attention_pool_is_counted() {

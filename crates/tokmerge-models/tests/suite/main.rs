@@ -4,6 +4,7 @@ mod common;
 mod config_json;
 mod contract;
 mod costs;
+mod dynamic_vit;
 mod experts;
 mod folders;
 mod gradients;

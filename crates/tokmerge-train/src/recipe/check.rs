@@ -193,7 +193,16 @@ impl Recipe {
         require(fits, "schedule.warmup_epochs", schedule.warmup_epochs, &rule)?;
         let decay = schedule.layer_decay;
         let rule = "it must be above 0 and at most 1, and 1 lets all layers learn alike";
-        require(decay > 0.0 && decay <= 1.0, "schedule.layer_decay", decay, rule)
+        require(decay > 0.0 && decay <= 1.0, "schedule.layer_decay", decay, rule)?;
+        let scale = schedule.backbone_scale;
+        let rule = "it must be above 0 and at most 1; train.frozen leaves weights as they are";
+        require(scale > 0.0 && scale <= 1.0, "schedule.backbone_scale", scale, rule)?;
+        let has_weights = self.merge.parse().is_ok_and(|method: Method| method.has_weights());
+        let rule = format!(
+            "merge = \"{}\" has no weights of its own, which alone would learn faster; leave it out",
+            self.merge
+        );
+        require(scale == 1.0 || has_weights, "schedule.backbone_scale", scale, &rule)
     }
 
     fn check_regularisation(&self) -> Result<(), RecipeError> {

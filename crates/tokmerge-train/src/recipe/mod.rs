@@ -6,6 +6,7 @@
 mod check;
 mod overrides;
 
+use crate::groups::Pace;
 use crate::loss::Loss;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -353,6 +354,15 @@ pub struct ScheduleRecipe {
     /// Every block learns slower than the next by this factor (BEiT, MAE); 1 for all alike.
     #[serde(default = "unit")]
     pub layer_decay: f64,
+    /// Factor on the learning rate of everything but the weights of the merging method, where it has some (DynamicViT: 0.01).
+    #[serde(default = "unit")]
+    pub backbone_scale: f64,
+}
+
+impl ScheduleRecipe {
+    pub(crate) fn pace(&self) -> Pace {
+        Pace { layer_decay: self.layer_decay, backbone: self.backbone_scale }
+    }
 }
 
 fn unit() -> f64 {

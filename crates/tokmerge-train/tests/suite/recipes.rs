@@ -73,6 +73,11 @@ fn every_refusal_names_key_value_and_rule() {
         (&["schedule.min_lr=1.0"], "schedule.min_lr is 1"),
         (&["schedule.warmup_epochs=11.0"], "must not be above train.epochs, 10"),
         (&["schedule.layer_decay=1.5"], "schedule.layer_decay is 1.5"),
+        (
+            &["merge=stm:p=2,layer=2", "schedule.backbone_scale=0.0"],
+            "backbone_scale is 0: it must be above 0",
+        ),
+        (&["schedule.backbone_scale=0.1"], "merge = \"none\" has no weights of its own"),
         (&["train.replicas=0"], "train.replicas is 0: it must be from 1"),
         (&["train.recompute=layers"], "expected 'nothing' or 'blocks'"),
         (&["distill.weight=1.0"], "distill is given: the teacher is the model before training"),

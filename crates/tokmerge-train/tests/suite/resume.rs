@@ -54,6 +54,12 @@ fn adam_with_layer_decay_and_adaptive_merging() {
 }
 
 #[test]
+fn predictors_that_draw_what_is_dropped() {
+    let more = ["merge=dynamicvit:keep=50%,layer=2", "schedule.backbone_scale=0.1"];
+    killed_and_resumed_equals_one_go(&[&EVERY_FIVE[..], &more].concat());
+}
+
+#[test]
 fn adafactor_in_bf16_with_more_workers_after_the_kill() {
     let more = ["optimizer.name=adafactor", "train.dtype=bf16", "data.workers=2"];
     killed_and_resumed_equals_one_go(&[&EVERY_FIVE[..], &more].concat());

@@ -110,7 +110,7 @@ fn fine_tuning_begins_with_what_the_weights_can_and_a_new_head_for_other_classes
 fn fine_tuning_keeps_the_mergers_that_the_weights_were_trained_with() {
     let dir = tempfile::tempdir().unwrap();
     stripes(&dir.path().join("images"), 16);
-    for merge in ["patchmerger:m=6,layer=1", "stm:p=2,layer=1"] {
+    for merge in ["patchmerger:m=6,layer=1", "stm:p=2,layer=1", "dynamicvit:keep=50%,layer=2"] {
         let (first, second) =
             (dir.path().join(format!("first {merge}")), dir.path().join(format!("then {merge}")));
         let merges = [format!("merge=\"{merge}\""), format!("train.validate=[\"{merge}\"]")];
@@ -143,6 +143,28 @@ fn fine_tuning_keeps_the_mergers_that_the_weights_were_trained_with() {
         let mergers = read(trained.network().mergers());
         assert!(mergers != read(drawn.mergers()), "{merge}: its mergers have learned");
     }
+}
+
+/// The loss of kept parts alone moves the predictors: with it they come to keep about as many as they are to.
+#[test]
+fn predictors_learn_while_all_tokens_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 24);
+    let losses = |name: &str, merge: &str| -> Vec<f64> {
+        let run = dir.path().join(name);
+        let merge = format!("merge={merge}");
+        let set = ["train.epochs=16", "schedule.lr=3e-2", "schedule.backbone_scale=0.1"];
+        let changes = [&set[..], &[merge.as_str(), "train.validate=[\"none\"]"]].concat();
+        begin(&recipe(dir.path(), &changes), &run).run(&mut ()).unwrap_or_else(|error| panic!("{error}"));
+        let rows = crate::common::rows(run.join("steps.csv"), 4);
+        rows[1..].iter().map(|row| row[3].parse().expect("a loss")).collect()
+    };
+    // Undecided predictors keep half of 16 patches: a tenth is far from that, 2 (0.5 - 0.1)² = 0.32 of loss.
+    let (few, half) =
+        (losses("few", "dynamicvit:keep=10%,layer=2"), losses("half", "dynamicvit:keep=50%,layer=2"));
+    assert!(few[0] > half[0] + 0.15, "{} {}", few[0], half[0]);
+    let mean = |losses: &[f64]| losses[losses.len() - 4..].iter().sum::<f64>() / 4.0;
+    assert!(mean(&few) < few[0] - 0.15, "{few:?}");
 }
 
 /// A model of MAE's shape is off the shelf until merging has been part of its training, also in its folder.

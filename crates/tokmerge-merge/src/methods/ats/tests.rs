@@ -17,7 +17,7 @@ fn item(attention: [&[f32]; 2], values: &[[f32; 2]]) -> (Tokens, Evidence) {
     let metric = Some(matrix(values.concat(), 2));
     (
         Tokens::new(matrix(x, 1), Layout::uniform(1, keys), 1),
-        Evidence { metric, maps: Some(vec![map]), received: None },
+        Evidence { metric, maps: Some(vec![map]), ..Evidence::default() },
     )
 }
 
@@ -140,8 +140,11 @@ fn it_works_behind_the_first_quarter_of_a_model() {
     assert!(matches!(error, BindError::NoClassToken { .. }));
     let empty = Tokens::new(matrix(vec![1.0], 1), Layout::from_lens(&[0, 1]), Prefix::Same(1));
     let map = |keys| AttentionMap { heads: 1, queries: keys, keys, values: vec![1.0; keys] };
-    let evidence =
-        Evidence { metric: Some(matrix(vec![1.0], 1)), maps: Some(vec![map(0), map(1)]), received: None };
+    let evidence = Evidence {
+        metric: Some(matrix(vec![1.0], 1)),
+        maps: Some(vec![map(0), map(1)]),
+        ..Evidence::default()
+    };
     assert_eq!(applied("ats", (empty, evidence)), [1.0]);
 }
 

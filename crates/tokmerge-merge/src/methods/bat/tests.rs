@@ -62,7 +62,7 @@ fn what_merges_is_averaged_by_the_attention_of_the_class_token() {
     let map = AttentionMap { heads: 1, queries: 1, keys: 8, values: attention };
     let values = vec![9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
     let tokens = Tokens::new(matrix(values, 1), Layout::uniform(1, 8), 1);
-    let evidence = Evidence { metric: Some(keys), maps: Some(vec![map]), received: None };
+    let evidence = Evidence { metric: Some(keys), maps: Some(vec![map]), ..Evidence::default() };
     let method: Method = "bat:keep=50%,layer=1".parse().expect("a spec");
     let reduction = Reduction::bind(method, &ModelFacts::new(2, 8, 1)).expect("fits");
     assert_eq!(reduction.amounts()[0], Amount::KeepShare { keep: 0.5, rest: Rest::Dropped });

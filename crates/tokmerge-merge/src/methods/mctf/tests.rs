@@ -25,8 +25,12 @@ fn item(x: &[[f32; 2]], sizes: &[f32], attention: &[f32]) -> (Tokens, Evidence) 
     let keys = x.len();
     let map = AttentionMap { heads: 1, queries: keys, keys, values: attention.repeat(keys) };
     let tokens = Tokens { size: Some(sizes.into()), ..Tokens::new(rows(x), Layout::uniform(1, keys), 1) };
-    let evidence =
-        Evidence { metric: Some(rows(x)), maps: Some(vec![map]), received: Some(attention.to_vec()) };
+    let evidence = Evidence {
+        metric: Some(rows(x)),
+        maps: Some(vec![map]),
+        received: Some(attention.to_vec()),
+        ..Evidence::default()
+    };
     (tokens, evidence)
 }
 

@@ -15,7 +15,7 @@ fn item(degrees: &[f32], attention: &[f32]) -> (Tokens, Evidence) {
         Tensor::from_data(TensorData::new(values, [count, width]), &Device::flex())
     };
     let map = AttentionMap { heads: 1, queries: 1, keys: count, values: attention.to_vec() };
-    let evidence = Evidence { metric: Some(matrix(keys, 2)), maps: Some(vec![map]), received: None };
+    let evidence = Evidence { metric: Some(matrix(keys, 2)), maps: Some(vec![map]), ..Evidence::default() };
     (Tokens::new(matrix(values, 1), Layout::uniform(1, count), 1), evidence)
 }
 

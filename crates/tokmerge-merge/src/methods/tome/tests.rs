@@ -34,7 +34,7 @@ fn evidence(tokens: &Tokens, seed: u64) -> Evidence {
     Evidence {
         metric: Some(tensor(rows, 4, noise(seed.wrapping_add(5)))),
         received: Some((0..rows).map(|row| noise_of(row) + 1.0).collect()),
-        maps: None,
+        ..Evidence::default()
     }
 }
 
@@ -286,7 +286,7 @@ proptest! {
                 let its = Evidence {
                     metric: all.metric.clone().map(|f| f.slice([range.clone(), 0..4])),
                     received: all.received.clone().map(|received| received[range.clone()].to_vec()),
-                    maps: None,
+                    ..Evidence::default()
                 };
                 let expected = plan(&tome, remove, &alone, &its);
                 let groups = |plan: &Option<MergePlan>, item: usize| match plan {

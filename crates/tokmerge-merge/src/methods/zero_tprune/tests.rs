@@ -15,7 +15,7 @@ fn item(attention: &[f32], degrees: &[f32]) -> (Tokens, Evidence) {
         Tensor::from_data(TensorData::new(values, [count, width]), &Device::flex())
     };
     let map = AttentionMap { heads: 1, queries: count, keys: count, values: attention.repeat(count) };
-    let evidence = Evidence { metric: Some(matrix(keys, 2)), maps: Some(vec![map]), received: None };
+    let evidence = Evidence { metric: Some(matrix(keys, 2)), maps: Some(vec![map]), ..Evidence::default() };
     (Tokens::new(matrix(values, 1), Layout::uniform(1, count), 1), evidence)
 }
 

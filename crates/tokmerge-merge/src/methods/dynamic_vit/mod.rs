@@ -1,0 +1,163 @@
+//! DynamicViT (Rao et al., 2021, arXiv:2106.02034, §3): before some blocks a small network looks at every patch and at all of
+//! them together, and says which are worth keeping; the others are dropped.
+//!
+//! - Inference: the `int(n k^i)` best of the `n` patches that the model began with go on, in the order of their scores
+//!   (`k` is `keep`, `i` counts the places from 1). Of images of several sizes `n` is that of the largest.
+//! - Training ([`Reduction::relax`](crate::Reduction::relax)): nothing is dropped. Whether a patch is kept is drawn, as the
+//!   predictor has it, for good; what is not kept is masked in attention ([`Tokens::masked`](crate::Tokens::masked)). The
+//!   gradient passes through the drawing as if it were not rounded. Twice the mean of `(kept - k^i)²` over the places is added to
+//!   the loss, `kept` being the part of an image's patches that is kept.
+//!
+//! As in the published code, the norm of the predictor has an epsilon of 1e-5, a patch that is dropped still attends to itself,
+//! and sizes count for nothing. Otherwise than there, heads that look at patches see those that are kept, in training too, and
+//! masks leave next to nothing of what is dropped (there a part of 1e-6 of a row).
+
+mod predictor;
+#[cfg(test)]
+mod tests;
+
+use super::evit::by_falling_score;
+use super::layers::{self, Layers, layers};
+use super::option::{FromOptions, Opt, Refusal, infos, percent, percent_text};
+use super::{At, MethodInfo, Rule};
+use crate::mergers::{self, Start};
+use crate::plan::PlanBuilder;
+use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, ScheduleError, Site, Tokens, TrainedBy};
+
+pub use predictor::Predictor;
+pub(crate) use predictor::Stage;
+
+/// Which part of the patches is kept, and where the others are dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The part that is left in the first of the layers, and in each of the others of what is left in the one before; above 0
+    /// and below 1 (`k`).
+    pub keep: f64,
+    /// The layers before which patches are dropped.
+    pub layers: Layers,
+}
+
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "dynamicvit",
+    summary: "keep the patches that learned predictors choose (has weights: train it)",
+    source: "DynamicViT (arXiv:2106.02034), §3",
+    example: "dynamicvit:keep=70%",
+    options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
+};
+
+const OPTIONS: &[Opt<Options>] = &[
+    Opt::required(
+        "keep",
+        ("a share such as 70%, above 0% and below 100%", "a share above 0% and below 100% such as 70%"),
+        "patches to keep in its first layer, and in each of the others of those left in the one before",
+        |method, text| {
+            method.keep = percent(text, 100.0)?;
+            if method.keep > 0.0 && method.keep < 1.0 { Ok(()) } else { Err(Refusal::Value) }
+        },
+        |method| Some(percent_text(method.keep)),
+    ),
+    layers!(
+        layers,
+        "[4,7,10] of 12 layers, or a layer, or a list",
+        "the layers before which patches are dropped, counted from 1; by default after each quarter of the model"
+    ),
+];
+
+impl FromOptions for Options {
+    const OPTIONS: &'static [Opt<Self>] = OPTIONS;
+
+    fn start() -> Self {
+        Self { keep: 0.7, layers: None }
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        layers::check(&self.layers)
+    }
+}
+
+impl Rule for Options {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn options(&self) -> Vec<(String, String)> {
+        self.written()
+    }
+
+    fn site(&self) -> Site {
+        Site::BeforeBlock
+    }
+
+    fn combine(&self) -> Combine {
+        Combine::KeepOne
+    }
+
+    fn has_weights(&self) -> bool {
+        true
+    }
+
+    /// Its weights say which tokens stay, and change none of them.
+    fn mixes(&self) -> bool {
+        false
+    }
+
+    fn trained_by(&self) -> TrainedBy {
+        TrainedBy::Masks
+    }
+
+    fn mergers_before(&self, depth: usize) -> Vec<usize> {
+        // A list that is beyond the model is refused where amounts are asked for.
+        let layers = layers::of_depth(&self.layers, depth);
+        let layers = layers.unwrap_or_else(|_| self.layers.clone().unwrap_or_default());
+        layers.into_iter().map(|layer| layer - 1).collect()
+    }
+
+    /// Counts the block after it.
+    fn layer_of(&self, before: usize) -> usize {
+        before + 1
+    }
+
+    fn merger(&self, _: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {
+        Some(mergers::Merger::Predictor(Predictor::new(self.keep, channels, start)))
+    }
+
+    fn merger_parameters(&self, _: usize, channels: usize) -> usize {
+        predictor::layers(channels)
+            .iter()
+            .fold(2 * channels, |sum, [inputs, outputs]| sum + (inputs + 1) * outputs)
+    }
+
+    /// Of all patches, dropped ones included: prefix tokens are not looked at.
+    fn merger_cost(&self, _: usize, tokens: usize, prefix: usize, channels: usize) -> (f64, f64) {
+        let patches = tokens.saturating_sub(prefix) as f64;
+        let products = predictor::layers(channels).map(|[inputs, outputs]| inputs * outputs);
+        (patches * products.iter().sum::<usize>() as f64, patches * channels as f64)
+    }
+
+    fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
+        let start = facts.tokens.saturating_sub(facts.prefix);
+        layers::amounts(&self.layers, facts.depth, |index| {
+            Amount::Keep(layers::left_of(start, self.keep, index))
+        })
+    }
+
+    fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
+        if !at.removes_any(tokens) {
+            return None;
+        }
+        let scores = evidence.scores();
+        let mut builder = PlanBuilder::new(tokens.layout.clone());
+        for item in 0..tokens.layout.items() {
+            let range = tokens.layout.range(item);
+            let prefix = tokens.prefix.of(item).min(range.len());
+            let Some(gone @ 1..) = at.amount.of(range.len(), prefix) else {
+                builder.keep_item();
+                continue;
+            };
+            let mut order = by_falling_score(&scores[range], prefix);
+            order.truncate(order.len() - gone);
+            builder.item((0..prefix as u32).chain(order), &[]);
+        }
+        Some(builder.finish())
+    }
+}

@@ -1,0 +1,118 @@
+//! Tokens that a pass of training is to work without, though they are still there.
+//!
+//! Dropping has no gradient. A method that learns what to drop keeps all tokens in training and says of each whether it counts
+//! ([`Tokens::policy`]): a number that is 0 or 1 and carries the gradient of a softer one. Blocks mask the others as keys, which
+//! leaves those that count as they would be without them (DynamicViT, §3.3).
+
+use crate::plan::PlanBuilder;
+use crate::{Combine, Tokens};
+use burn::tensor::{Tensor, s};
+
+/// What is added to the weights of a row together, so that no row is empty. The published code adds 1e-6 of the largest weight
+/// before masking, through which what is masked shows where it had nearly all of a row.
+const EPS: f64 = 1e-12;
+
+impl Tokens {
+    /// Softmaxes of these tokens, `[H, N, N]` for every item, as they are where only tokens that count are attended to; every
+    /// token attends to itself. The same where all count because nobody has decided.
+    ///
+    /// # Panics
+    /// When there are not as many maps as items, or they are of other tokens.
+    #[must_use]
+    pub fn masked(&self, maps: Vec<Tensor<3>>) -> Vec<Tensor<3>> {
+        let Some(policy) = &self.policy else { return maps };
+        assert_eq!(maps.len(), self.layout.items(), "a map for every item");
+        let mask = |(item, map): (usize, Tensor<3>)| {
+            let range = self.layout.range(item);
+            let tokens = range.len();
+            if tokens == 0 {
+                return map;
+            }
+            let keys = policy.clone().slice(s![range, ..]).reshape([1, 1, tokens]);
+            let own = Tensor::<2>::eye(tokens, &map.device()).unsqueeze::<3>();
+            let allowed = keys.clone() + (-keys + 1.0) * own;
+            let left = map * allowed;
+            let sum = left.clone().sum_dim(2) + EPS;
+            (left + EPS / tokens as f64) / sum
+        };
+        maps.into_iter().enumerate().map(mask).collect()
+    }
+
+    /// The tokens that count alone, without a policy: what a head is to see. An item of which none would be left keeps all.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        let Some(policy) = &self.policy else { return self };
+        let counts: Vec<f32> = policy.clone().without_autodiff().into_data().iter::<f32>().collect();
+        let mut builder = PlanBuilder::new(self.layout.clone());
+        for item in 0..self.layout.items() {
+            let counts = &counts[self.layout.range(item)];
+            let gone = (0..counts.len() as u32).filter(|place| counts[*place as usize] < 0.5);
+            let gone: Vec<u32> = gone.collect();
+            builder.item_dropping(if gone.len() == counts.len() { &[] } else { &gone });
+        }
+        let size = self.size.is_some();
+        let settled = Self { policy: None, ..self }.merge(&builder.finish(), Combine::KeepOne);
+        Self { size: settled.size.filter(|_| size), ..settled }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Layout, Tokens};
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+    }
+
+    fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+        x.into_data().iter::<f32>().collect()
+    }
+
+    fn tokens(policy: &[f32], lens: &[usize], device: &Device) -> Tokens {
+        let rows: Vec<f32> = (0..policy.len()).map(|row| row as f32).collect();
+        let tokens = Tokens::new(tensor(&rows, [rows.len(), 1], device), Layout::from_lens(lens), 1);
+        Tokens { policy: Some(tensor(policy, [policy.len(), 1], device)), ..tokens }
+    }
+
+    #[test]
+    fn masked_rows_are_those_of_the_tokens_that_count() {
+        let device = Device::flex();
+        let tokens = tokens(&[1.0, 0.0, 1.0, 1.0, 1.0], &[3, 2], &device);
+        let maps = vec![
+            tensor(&[0.5, 0.25, 0.25, 0.2, 0.4, 0.4, 0.1, 0.1, 0.8], [1, 3, 3], &device),
+            tensor(&[0.5, 0.5, 0.25, 0.75], [1, 2, 2], &device),
+        ];
+        let masked = tokens.masked(maps.clone());
+        // The token in the middle attends to itself, and nobody else does.
+        let wanted = [2.0 / 3.0, 0.0, 1.0 / 3.0, 0.2, 0.4, 0.4, 1.0 / 9.0, 0.0, 8.0 / 9.0];
+        for (found, wanted) in values(masked[0].clone()).into_iter().zip(wanted) {
+            assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
+        }
+        for (found, wanted) in values(masked[1].clone()).into_iter().zip([0.5, 0.5, 0.25, 0.75]) {
+            assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
+        }
+        let undecided = Tokens { policy: None, ..tokens };
+        assert_eq!(values(undecided.masked(maps.clone())[0].clone()), values(maps[0].clone()));
+    }
+
+    /// By hand: with weights w of the keys and masks m, the first row's weight on the first key is w0 / (w0 + m w1).
+    #[test]
+    fn a_gradient_reaches_the_policy() {
+        let device = Device::flex().autodiff();
+        let policy = tensor(&[1.0, 1.0], [2, 1], &device).require_grad();
+        let tokens = Tokens { policy: Some(policy.clone()), ..tokens(&[1.0, 1.0], &[2], &device) };
+        let map = tensor(&[0.25, 0.75, 0.5, 0.5], [1, 2, 2], &device);
+        let weight = tokens.masked(vec![map])[0].clone().slice([0..1, 0..1, 0..1]).sum();
+        let gradient = values(policy.grad(&weight.backward()).expect("a gradient"));
+        assert!((gradient[1] + 0.25 * 0.75).abs() < 1e-5 && gradient[0].abs() < 1e-5, "{gradient:?}");
+    }
+
+    #[test]
+    fn a_head_sees_what_counts_and_never_nothing() {
+        let device = Device::flex();
+        let settled = tokens(&[1.0, 0.0, 1.0, 0.0, 0.0], &[3, 2], &device).settled();
+        assert_eq!((values(settled.x), settled.layout), (vec![0.0, 2.0, 3.0, 4.0], Layout::uniform(2, 2)));
+        assert!(settled.policy.is_none() && settled.size.is_none());
+    }
+}
