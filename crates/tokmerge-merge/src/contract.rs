@@ -160,12 +160,8 @@ fn run(reduction: &Reduction, mut tokens: Tokens) -> (Tokens, Trace) {
     for layer in 0..DEPTH {
         let (mut entered, held) = reduction.enter(layer, tokens, before, &mut trace);
         if reduction.opens_softmax(layer) {
-            let maps = maps(&entered).into_iter().map(|map| {
-                let shape = [map.heads, map.queries, map.keys];
-                Tensor::from_data(TensorData::new(map.values, shape), &Device::flex())
-            });
-            let maps = maps.collect();
-            entered = reduction.merge_softmax(layer, entered, maps, &mut trace).0;
+            let evidence = evidence(&entered);
+            entered = reduction.merge_inside(layer, entered, evidence, &mut trace).0;
         }
         let attended = entered.clone().with(block(entered.x));
         before = evidence(&attended);

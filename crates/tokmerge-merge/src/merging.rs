@@ -1,9 +1,8 @@
 //! What a method answers: which tokens become one, and how.
 
 use crate::{Combine, MergePlan, Tokens};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use std::sync::Arc;
-use tokmerge_ops::DROPPED;
 
 /// How tokens that share a destination become one.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,42 +53,14 @@ impl Merging {
         }
     }
 
-    /// The softmaxes of merged tokens, `[H, N, N]` for every item → `[H, M, M]`, in place of those that would have to be
-    /// computed of them: merged keys are attended to as much as their members together, and a merged query attends as its
-    /// members do on average, by weight (MCTF, one-step-ahead attention).
+    /// Rows of what merged tokens are made of, `y: [T, W]` → `[T', W]`: averages by the weights of this merging.
     ///
     /// # Panics
-    /// When there are not as many maps as items, or they are of other tokens.
+    /// When there are no weights, or other rows.
     #[must_use]
-    pub fn merge_maps(&self, maps: Vec<Tensor<3>>, sizes: &[f32]) -> Vec<Tensor<3>> {
-        let plan = &self.plan;
-        assert_eq!(maps.len(), plan.input().items(), "a map for every item");
-        let weights = self.by.weights.as_deref().unwrap_or(sizes);
-        let merge = |(item, map): (usize, Tensor<3>)| -> Tensor<3> {
-            let (input, output) = (plan.input().range(item), plan.output().range(item));
-            let (before, after) = (input.len(), output.len());
-            let kept = || {
-                let tokens = input.clone().enumerate().filter(|(_, row)| plan.dst()[*row] != DROPPED);
-                tokens.map(|(token, row)| (token, weights[row], plan.dst()[row] as usize - output.start))
-            };
-            let (mut totals, mut counts) = (vec![0.0_f32; after], vec![0.0_f32; after]);
-            for (_, weight, dst) in kept() {
-                totals[dst] += weight;
-                counts[dst] += 1.0;
-            }
-            let (mut members, mut averages) = (vec![0.0_f32; after * before], vec![0.0_f32; after * before]);
-            for (token, weight, dst) in kept() {
-                members[dst * before + token] = 1.0;
-                // As rows do: without any weight there is nothing to weigh by.
-                let share = if totals[dst] == 0.0 { 1.0 / counts[dst] } else { weight / totals[dst] };
-                averages[dst * before + token] = share;
-            }
-            let device = map.device();
-            let matrix = |values: Vec<f32>| {
-                Tensor::<3>::from_data(TensorData::new(values, [1, after, before]), &device)
-            };
-            matrix(averages).matmul(map.matmul(matrix(members).swap_dims(1, 2)))
-        };
-        maps.into_iter().enumerate().map(merge).collect()
+    pub fn average(&self, y: Tensor<2>) -> Tensor<2> {
+        let weights =
+            self.by.weights.as_ref().expect("what merges inside attention says what its tokens weigh");
+        self.plan.merge(y, weights, Combine::WeightedAverage)
     }
 }

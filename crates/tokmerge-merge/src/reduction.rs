@@ -5,10 +5,10 @@ use crate::methods::At;
 use crate::spec::shown;
 use crate::words::to_front;
 use crate::{
-    Amount, AttentionMap, BindError, Combine, Evidence, How, Joining, KeyBias, LastBlockSkip, LastLayer,
-    Layout, Leading, MapQueries, MergePlan, MergerShape, Merging, Method, Mixture, ModelFacts, PositionUse,
-    Positions, Prefix, Protect, Readout, Received, Record, SequencePositions, Site, Softmax, Step, TokenKind,
-    Tokens, Trace, TrainedBy, Wants,
+    Amount, BindError, Combine, Evidence, How, Joining, KeyBias, LastBlockSkip, LastLayer, Layout, Leading,
+    MapQueries, MergePlan, MergerShape, Merging, Method, Mixture, ModelFacts, PositionUse, Positions, Prefix,
+    Protect, Readout, Received, Record, SequencePositions, Site, Softmax, Step, TokenKind, Tokens, Trace,
+    TrainedBy, Wants,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::Arc;
@@ -244,7 +244,7 @@ impl Reduction {
         }
     }
 
-    /// Whether block `layer` is to stop after the softmax of its attention for [`merge_softmax`](Self::merge_softmax).
+    /// Whether block `layer` is to stop after the softmax of its attention for [`merge_inside`](Self::merge_inside).
     #[must_use]
     pub fn opens_softmax(&self, layer: usize) -> bool {
         self.merges_at(Step { layer, site: Site::InsideAttention })
@@ -409,33 +409,25 @@ impl Reduction {
         tokens
     }
 
-    /// Between the softmax and the values of the attention of block `layer`: `maps` are the softmaxes of all tokens,
-    /// `[H, N, N]` for every item. Returns those of the fewer tokens with them.
+    /// What a method that merges inside attention wants to know of it.
     #[must_use]
-    pub fn merge_softmax(
+    pub fn wants_inside(&self) -> Wants {
+        if self.recorded.is_none() { self.method.rule().wants() } else { Wants::default() }
+    }
+
+    /// Between the softmax and the values of the attention of block `layer`, of which `evidence` tells. Returns the fewer
+    /// tokens and how they merged; nothing where none did.
+    #[must_use]
+    pub fn merge_inside(
         &self,
         layer: usize,
         tokens: Tokens,
-        maps: Vec<Tensor<3>>,
+        evidence: Evidence,
         trace: &mut Trace,
-    ) -> (Tokens, Vec<Tensor<3>>) {
+    ) -> (Tokens, Option<Merging>) {
         let step = Step { layer, site: Site::InsideAttention };
-        let evidence = match self.recorded {
-            Some(_) => Evidence::default(),
-            None => {
-                let seen = maps.iter().map(|map| {
-                    let [heads, queries, keys] = map.dims();
-                    let values = map.clone().without_autodiff().into_data().iter::<f32>().collect();
-                    AttentionMap { heads, queries, keys, values }
-                });
-                let metric = Some(tokens.x.clone().without_autodiff());
-                Evidence { metric, maps: Some(seen.collect()), ..Evidence::default() }
-            }
-        };
-        let sizes = tokens.sizes();
-        let Some(merging) = self.merging(step, &tokens, evidence) else { return (tokens, maps) };
-        let maps = merging.merge_maps(maps, &sizes);
-        (self.follow(step, tokens, merging, trace), maps)
+        let Some(merging) = self.merging(step, &tokens, evidence) else { return (tokens, None) };
+        (self.follow(step, tokens, merging.clone(), trace), Some(merging))
     }
 
     /// Instead of [`apply`](Self::apply) in the last block, when only prefix tokens will be read and so only they have

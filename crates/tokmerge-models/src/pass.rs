@@ -321,11 +321,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         if tokens.policy.is_none() {
             return block.attend(tokens, context, wants);
         }
-        let attended = block.attend_merged(tokens, context, &mut |tokens, maps| {
-            let maps = tokens.masked(maps);
-            (tokens, maps)
-        });
-        (attended, Evidence::default())
+        (block.attend_masked(tokens, context), Evidence::default())
     }
 
     /// A block whose tokens merge between the products of its attention.
@@ -334,10 +330,11 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         let before = self.pass.training.map(|_| tokens.x.clone());
         let (reduction, family) = (self.pass.reduction, self.family);
         let (trace, mut merged) = (&mut self.trace, None);
-        let attended = family.block(layer).attend_merged(tokens, context, &mut |tokens, maps| {
-            let (tokens, maps) = reduction.merge_softmax(layer, tokens, maps, trace);
+        let wants = reduction.wants_inside();
+        let attended = family.block(layer).attend_merging(tokens, context, wants, &mut |tokens, evidence| {
+            let (tokens, merging) = reduction.merge_inside(layer, tokens, evidence, trace);
             merged = before.as_ref().map(|_| tokens.x.clone());
-            (tokens, maps)
+            (tokens, merging)
         });
         let attended = self.drop(layer, 0, merged, attended);
         self.report(Some(entered), Step { layer, site: Site::InsideAttention });

@@ -3,7 +3,7 @@
 use super::{BlockConfig, Context, LogitScale, NormConfig, QkNorm, QkvBias, relative_position_bias};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
-use tokmerge_merge::{Evidence, Layout, Metric, MetricRequest, Prefix, Received, Wants};
+use tokmerge_merge::{Evidence, Layout, Merging, Metric, MetricRequest, Prefix, Received, Wants};
 use tokmerge_nn::{Bias, Linear, Norm, zeros_parameter};
 use tokmerge_ops::{
     Activation, AttentionSpec, HeadFeatures, Heads, LinearWeights, NormWeights, PairBias, Part, Precision,
@@ -163,6 +163,41 @@ impl Attention {
         (self.normed(attention(qkv, &spec)), Evidence { metric, received, maps, ..Evidence::default() })
     }
 
+    /// Queries and keys as they are compared, values among them that are not read, and what is asked of their softmax.
+    pub(crate) fn query(&self, qkv: Tensor<2>, with: &Context, layout: &Layout, wants: Wants) -> Queries {
+        let qkv = match &with.rotation {
+            Some(rotation) => rotate_heads(qkv, self.heads(), 2, rotation),
+            None => qkv,
+        };
+        let received = (wants.received == Received::FromAll)
+            .then(|| attention_received(qkv.clone(), &self.spec(with, layout)));
+        Queries { qkv, received }
+    }
+
+    /// What tokens attend to, of which some have merged meanwhile: `values` are those of the fewer. A merged key counts for as
+    /// much as its members together, which is what they count for if all have its value; a merged query attends as its
+    /// members do on average.
+    pub(crate) fn attend_merging(
+        &self,
+        queries: Queries,
+        values: Tensor<2>,
+        merging: Option<&Merging>,
+        with: &Context,
+        layout: &Layout,
+    ) -> Tensor<2> {
+        let width = self.width();
+        let of_all = match merging {
+            Some(merging) => merging.plan.unmerge(values),
+            None => values,
+        };
+        let compared = queries.qkv.slice(s![.., ..2 * width]);
+        let y = attention(Tensor::cat(vec![compared, of_all], 1), &self.spec(with, layout));
+        self.normed(match merging {
+            Some(merging) => merging.average(y),
+            None => y,
+        })
+    }
+
     /// What every token attends to, `[H, N, N]` for every item, by queries and keys as [`project`](Self::project) gives them.
     pub(crate) fn softmaxes(&self, qkv: Tensor<2>, with: &Context, layout: &Layout) -> Vec<Tensor<3>> {
         let qkv = match &with.rotation {
@@ -218,6 +253,14 @@ impl Attention {
             None => y,
         }
     }
+}
+
+/// Queries and keys that are compared.
+pub(crate) struct Queries {
+    /// `[T, 3 * H * D]`, rotated where the model does so.
+    qkv: Tensor<2>,
+    /// Attention received, `[T]`, where it is asked for.
+    pub(crate) received: Option<Vec<f32>>,
 }
 
 /// Attention with what the context adds.

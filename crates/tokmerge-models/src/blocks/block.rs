@@ -6,7 +6,7 @@ use super::feed_forward::{Joint, add};
 use super::{Attention, BlockConfig, Context, FeedForward, Order};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{Evidence, Layout, Metric, Prefix, Tokens, Wants};
+use tokmerge_merge::{Evidence, Layout, Merging, Metric, Prefix, Tokens, Wants};
 use tokmerge_nn::{LayerScale, Norm, Random};
 use tokmerge_ops::{
     Activation, Mask, NormWeights, Precision, SelfAttentionContext, SelfAttentionWeights, linear,
@@ -151,15 +151,28 @@ impl EncoderBlock for Block {
         (tokens, evidence)
     }
 
-    fn attend_merged(
+    fn attend_merging(
         &self,
         tokens: Tokens,
         with: &Context,
-        reduce: &mut dyn FnMut(Tokens, Vec<Tensor<3>>) -> (Tokens, Vec<Tensor<3>>),
+        wants: Wants,
+        reduce: &mut dyn FnMut(Tokens, Evidence) -> (Tokens, Option<Merging>),
     ) -> Tokens {
         let qkv = self.attn.project(tokens.x.clone(), self.norm_before());
-        let maps = self.attn.softmaxes(qkv, with, &tokens.layout);
-        let (mut tokens, maps) = reduce(tokens, maps);
+        let queries = self.attn.query(qkv, with, &tokens.layout, wants);
+        let (layout, x) = (tokens.layout.clone(), tokens.x.clone().without_autodiff());
+        let evidence =
+            Evidence { metric: Some(x), received: queries.received.clone(), ..Evidence::default() };
+        let (mut tokens, merging) = reduce(tokens, evidence);
+        let values = self.attn.project_values(tokens.x.clone(), self.norm_before());
+        let y = self.attn.attend_merging(queries, values, merging.as_ref(), with, &layout);
+        tokens.x = self.join_attention(y, tokens.x);
+        tokens
+    }
+
+    fn attend_masked(&self, mut tokens: Tokens, with: &Context) -> Tokens {
+        let qkv = self.attn.project(tokens.x.clone(), self.norm_before());
+        let maps = tokens.masked(self.attn.softmaxes(qkv, with, &tokens.layout));
         let values = self.attn.project_values(tokens.x.clone(), self.norm_before());
         let y = self.attn.mix(maps, values, &tokens.layout);
         tokens.x = self.join_attention(y, tokens.x);

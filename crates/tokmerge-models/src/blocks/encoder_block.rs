@@ -2,7 +2,7 @@
 
 use super::Context;
 use burn::tensor::Tensor;
-use tokmerge_merge::{Evidence, Tokens, Wants};
+use tokmerge_merge::{Evidence, Merging, Tokens, Wants};
 use tokmerge_nn::Random;
 
 /// A block that can be stopped between attention and MLP.
@@ -16,19 +16,30 @@ pub trait EncoderBlock {
         self.attend(tokens, with, Wants::default()).0.prefix_only()
     }
 
-    /// Attention with its residual, of which `reduce` changes tokens and softmaxes between the two products: it is given all
-    /// tokens and what each attends to, `[H, N, N]` for every item, and returns the fewer tokens with theirs. For blocks
-    /// of models whose softmax is [open](tokmerge_merge::Softmax).
+    /// Attention with its residual, of which `reduce` merges tokens between the two products. It is told what the method
+    /// wants of this block's attention, and returns the fewer tokens and how they merged; nothing where none did. Merged keys
+    /// are attended to as much as their members together, and a merged query attends as its members do on average, by weight
+    /// (MCTF, one-step-ahead attention). For blocks of models whose softmax is [open](tokmerge_merge::Softmax).
     ///
     /// # Panics
     /// In blocks that cannot stop there: a reduction that needs it does not bind to their models.
-    fn attend_merged(
+    fn attend_merging(
         &self,
         tokens: Tokens,
         with: &Context,
-        reduce: &mut dyn FnMut(Tokens, Vec<Tensor<3>>) -> (Tokens, Vec<Tensor<3>>),
+        wants: Wants,
+        reduce: &mut dyn FnMut(Tokens, Evidence) -> (Tokens, Option<Merging>),
     ) -> Tokens {
-        let _ = (tokens, with, reduce);
+        let _ = (tokens, with, wants, reduce);
+        panic!("a reduction inside attention does not bind to models of such blocks");
+    }
+
+    /// Attention with its residual, in which tokens that do not count are [masked](Tokens::masked). For the same blocks.
+    ///
+    /// # Panics
+    /// In other blocks.
+    fn attend_masked(&self, tokens: Tokens, with: &Context) -> Tokens {
+        let _ = (tokens, with);
         panic!("a reduction inside attention does not bind to models of such blocks");
     }
 

@@ -31,8 +31,8 @@ use super::{At, Common, MethodInfo, Partition, Rule};
 use crate::methods::evit::by_falling_score;
 use crate::plan::PlanBuilder;
 use crate::{
-    Amount, AttentionMap, Combination, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, Merging,
-    Metric, MetricRequest, ModelFacts, Received, ScheduleError, Site, Tokens, Wants,
+    Amount, Combination, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, Merging, Metric,
+    MetricRequest, ModelFacts, Received, ScheduleError, Site, Tokens, Wants,
 };
 use scores::Scores;
 
@@ -136,25 +136,6 @@ impl Mctf {
             (None, Removal::Tokens(_) | Removal::PerLayer(_), MctfPlace::Mlp) => Some((1..=depth).collect()),
         }
     }
-
-    /// What tokens receive: the mean over heads and queries. `[T]`.
-    fn received(&self, tokens: &Tokens, evidence: &Evidence) -> Vec<f32> {
-        match self.place {
-            MctfPlace::Attention => {
-                (0..tokens.layout.items()).flat_map(|item| received(evidence.map(item))).collect()
-            }
-            MctfPlace::Mlp => evidence.received().to_vec(),
-        }
-    }
-}
-
-/// The mean of a map over heads and queries. `[K]`.
-fn received(map: &AttentionMap) -> Vec<f32> {
-    let mut sums = vec![0.0_f64; map.keys];
-    for row in map.values.chunks_exact(map.keys.max(1)) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-    }
-    sums.into_iter().map(|sum| (sum / (map.heads * map.queries) as f64) as f32).collect()
 }
 
 impl Directions {
@@ -212,14 +193,8 @@ impl Rule for Mctf {
     }
 
     fn wants(&self) -> Wants {
-        match self.place {
-            // Inside attention there are the tokens and the softmax, without asking.
-            MctfPlace::Attention => Wants::default(),
-            MctfPlace::Mlp => {
-                let entered = MetricRequest { of: Metric::Entered, heads: HeadAggregation::Mean };
-                Wants { metric: Some(entered), received: Received::FromAll, ..Wants::default() }
-            }
-        }
+        let entered = MetricRequest { of: Metric::Entered, heads: HeadAggregation::Mean };
+        Wants { metric: Some(entered), received: Received::FromAll, ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
@@ -246,7 +221,7 @@ impl Rule for Mctf {
             return None;
         }
         let splits = Partition::Alternating.split_items(tokens, 0, at.layer);
-        let (sizes, received) = (tokens.sizes(), self.received(tokens, &evidence));
+        let (sizes, received) = (tokens.sizes(), evidence.received().to_vec());
         let units = scores::units(evidence.into_metric());
         let mut builder = PlanBuilder::new(tokens.layout.clone());
         for (item, split) in splits.iter().enumerate() {

@@ -118,38 +118,41 @@ fn of_pairs_that_are_as_alike_those_go_first_that_tell_little_and_are_small() {
     assert_eq!(one(Criteria { size: 40.0, ..COSINE }, large()), second);
 }
 
-/// Three tokens in block 1, of which 1 and 2 become one.
-fn inside_attention(map: [f32; 9]) -> (Vec<f32>, Vec<f32>) {
+/// Three tokens in block 1, of which 1 and 2 become one: what they are, and what becomes of other rows of theirs.
+fn inside_attention(received: [f32; 3]) -> (Vec<f32>, Vec<f32>) {
     let facts = ModelFacts::new(12, 3, 1);
     let reduction = Reduction::bind("mctf:r=50%,layer=2".parse().expect("a spec"), &facts).expect("fits");
     assert!(reduction.opens_softmax(1) && !reduction.opens_softmax(2));
-    let tokens = Tokens::new(rows(&[[0.0, 7.0], [1.0, 0.0], [3.0, 0.0]]), Layout::uniform(1, 3), 1);
-    let map = Tensor::<3>::from_data(TensorData::new(map.to_vec(), [1, 3, 3]), &Device::flex());
-    let (tokens, maps) = reduction.merge_softmax(1, tokens, vec![map], &mut Trace::default());
-    assert_eq!((maps.len(), maps[0].dims(), tokens.sizes()[..].to_vec()), (1, [1, 2, 2], vec![1.0, 2.0]));
+    assert_eq!(reduction.wants_inside().received, Received::FromAll);
+    let x = rows(&[[0.0, 7.0], [1.0, 0.0], [3.0, 0.0]]);
+    let tokens = Tokens::new(x.clone(), Layout::uniform(1, 3), 1);
+    let evidence = Evidence { metric: Some(x), received: Some(received.to_vec()), ..Evidence::default() };
+    let (tokens, merging) = reduction.merge_inside(1, tokens, evidence, &mut Trace::default());
+    assert_eq!(tokens.sizes()[..], [1.0, 2.0]);
+    let others = rows(&[[5.0, 6.0], [10.0, 0.0], [0.0, 20.0]]);
+    let averaged = merging.expect("they merge").average(others);
     let values = |values: TensorData| values.iter::<f32>().collect();
-    (values(tokens.x.into_data()), values(maps[0].clone().into_data()))
+    (values(tokens.x.into_data()), values(averaged.into_data()))
 }
 
 fn assert_close(found: &[f32], wanted: &[f32]) {
-    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
     assert!(found.len() == wanted.len() && found.iter().zip(wanted).all(close), "{found:?} {wanted:?}");
 }
 
 #[test]
-fn the_softmax_merges_keys_as_sums_and_queries_as_averages() {
-    let (x, map) = inside_attention([0.5, 0.25, 0.25, 0.2, 0.6, 0.2, 0.1, 0.1, 0.8]);
-    // 1 receives 0.95 of three queries together, 2 receives 1.25.
+fn tokens_and_what_they_attend_to_are_averages_by_attention_received() {
     let [one, two] = [0.95 / 2.2, 1.25 / 2.2];
+    let (x, averaged) = inside_attention([0.8 / 3.0, 0.95 / 3.0, 1.25 / 3.0]);
     assert_close(&x, &[0.0, 7.0, one + 3.0 * two, 0.0]);
-    assert_close(&map, &[0.5, 0.5, 0.2 * one + 0.1 * two, 0.8 * one + 0.9 * two]);
+    assert_close(&averaged, &[5.0, 6.0, 10.0 * one, 20.0 * two]);
 }
 
 #[test]
 fn what_receives_nothing_is_averaged_plainly() {
-    let (x, map) = inside_attention([1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    let (x, averaged) = inside_attention([1.0, 0.0, 0.0]);
     assert_close(&x, &[0.0, 7.0, 2.0, 0.0]);
-    assert_close(&map, &[1.0, 0.0, 1.0, 0.0]);
+    assert_close(&averaged, &[5.0, 6.0, 5.0, 10.0]);
 }
 
 fn attended(spec: &str) -> Vec<[usize; 3]> {

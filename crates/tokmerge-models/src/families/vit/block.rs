@@ -4,7 +4,7 @@ use super::Wiring;
 use crate::blocks::{Block, BlockConfig, BranchesBlock, Context, EncoderBlock, FeedForward, ParallelBlock};
 use crate::experts::MixtureOfExperts;
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{Evidence, Tokens, Wants};
+use tokmerge_merge::{Evidence, Merging, Tokens, Wants};
 use tokmerge_nn::{Random, transparent_module};
 use tokmerge_ops::Precision;
 
@@ -70,13 +70,18 @@ impl EncoderBlock for VitBlock {
         each!(self, block => block.attend(tokens, with, wants))
     }
 
-    fn attend_merged(
+    fn attend_merging(
         &self,
         tokens: Tokens,
         with: &Context,
-        reduce: &mut dyn FnMut(Tokens, Vec<Tensor<3>>) -> (Tokens, Vec<Tensor<3>>),
+        wants: Wants,
+        reduce: &mut dyn FnMut(Tokens, Evidence) -> (Tokens, Option<Merging>),
     ) -> Tokens {
-        each!(self, block => block.attend_merged(tokens, with, reduce))
+        each!(self, block => block.attend_merging(tokens, with, wants, reduce))
+    }
+
+    fn attend_masked(&self, tokens: Tokens, with: &Context) -> Tokens {
+        each!(self, block => block.attend_masked(tokens, with))
     }
 
     fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {
