@@ -133,6 +133,42 @@ fn published_gflops_of_atm() {
     }
 }
 
+/// What the formulas of fvcore give for the settings that the papers of other methods print, whose figures round to these:
+/// EViT's 2.3 to 4.0, MCTF's 2.60 and 2.76 (0.71 and 0.75), DiffRate's 2.3 and 2.9, ATC's and PiToMe's.
+#[test]
+fn gmacs_of_other_methods() {
+    for (name, spec, counted) in [
+        ("deit_small_patch16_224", "evit:keep=50%", 2.314),
+        ("deit_small_patch16_224", "evit:keep=60%", 2.641),
+        ("deit_small_patch16_224", "evit:keep=70%", 3.036),
+        ("deit_small_patch16_224", "evit:keep=80%", 3.484),
+        ("deit_small_patch16_224", "evit:keep=90%", 4.030),
+        ("deit_small_patch16_224", "evit:keep=50%,rest=drop", 2.287),
+        ("deit_small_patch16_224", "evit:keep=60%,rest=drop", 2.614),
+        ("deit_small_patch16_224", "evit:keep=70%,rest=drop", 3.003),
+        ("deit_small_patch16_224", "evit:keep=80%,rest=drop", 3.451),
+        ("deit_small_patch16_224", "evit:keep=90%,rest=drop", 3.996),
+        ("deit_small_patch16_224", "mctf:r=16", 2.602),
+        ("deit_small_patch16_224", "mctf:r=35%", 2.756),
+        ("deit_tiny_patch16_224", "mctf:r=16", 0.709),
+        ("deit_tiny_patch16_224", "mctf:r=35%", 0.748),
+        ("deit_small_patch16_224", "diffrate:schedule=deit_s_2.3", 2.336),
+        ("deit_small_patch16_224", "diffrate:schedule=deit_s_2.9", 2.915),
+        ("deit_small_patch16_224", "pitome:ratio=90%", 2.612),
+        ("deit_small_patch16_224", "pitome:ratio=92.5%", 3.013),
+        ("deit_small_patch16_224", "pitome:ratio=95%", 3.465),
+        ("deit_small_patch16_224", "pitome:ratio=97.5%", 4.038),
+        ("deit_small_patch16_224", "atc:keep=25%", 1.705),
+        ("deit_small_patch16_224", "atc:keep=50%", 2.286),
+        ("deit_small_patch16_224", "atc:keep=70%", 2.991),
+        ("deit_small_patch16_224", "atc:keep=90%", 3.974),
+        ("deit_small_patch16_224", "dynamicvit:keep=70%", 2.988),
+    ] {
+        let computed = gmacs(&named(name), spec, Convention::Fvcore);
+        assert!((computed - counted).abs() < 6e-4, "{name} {spec}: {computed} instead of {counted}");
+    }
+}
+
 /// The paper prints 12.74 for LV-ViT-M, which no convention gives: 12.68 to 12.70.
 #[test]
 fn lv_vit_m_is_not_what_is_printed() {
