@@ -60,7 +60,7 @@ fn examples_and_options_of_methods_are_understood() {
             let [name, values] = ["name", "values"].map(|key| option[key].as_str().expect("text"));
             // The only options that belong to a value of another one.
             let base = match name {
-                "iterations" => format!("{example},matcher=kmeans"),
+                "iterations" if method["method"] == "tome" => format!("{example},matcher=kmeans"),
                 "unmerge" => format!("{example},feature=x_pre"),
                 _ => example.to_owned(),
             };
