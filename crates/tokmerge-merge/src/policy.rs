@@ -38,7 +38,7 @@ impl Tokens {
         maps.into_iter().enumerate().map(mask).collect()
     }
 
-    /// The tokens that count alone, without a policy: what a head is to see. An item of which none would be left keeps all.
+    /// The tokens that count alone, without a policy: what a head is to see. An item of which no patch would be left keeps all.
     #[must_use]
     pub fn settled(self) -> Self {
         let Some(policy) = &self.policy else { return self };
@@ -46,9 +46,10 @@ impl Tokens {
         let mut builder = PlanBuilder::new(self.layout.clone());
         for item in 0..self.layout.items() {
             let counts = &counts[self.layout.range(item)];
+            let patches = counts.len() - self.front_of(item);
             let gone = (0..counts.len() as u32).filter(|place| counts[*place as usize] < 0.5);
             let gone: Vec<u32> = gone.collect();
-            builder.item_dropping(if gone.len() == counts.len() { &[] } else { &gone });
+            builder.item_dropping(if gone.len() >= patches { &[] } else { &gone });
         }
         let size = self.size.is_some();
         let settled = Self { policy: None, ..self }.merge(&builder.finish(), Combine::KeepOne);

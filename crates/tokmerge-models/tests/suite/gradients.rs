@@ -340,7 +340,10 @@ fn gradients_by_block_equal_those_of_the_whole() {
                 );
                 let allowed = if paired {
                     5e-5
-                } else if spec.starts_with("stm") || spec.starts_with("dynamicvit") || rounds {
+                } else if spec.starts_with("dynamicvit") {
+                    // Masked softmaxes are stored, and rounded, on both ways.
+                    3e-5
+                } else if spec.starts_with("stm") || rounds {
                     1e-5
                 } else {
                     0.0
