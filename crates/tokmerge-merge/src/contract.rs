@@ -30,6 +30,8 @@ fn specs() -> Vec<String> {
         "pumer:prune=40%,merge=20%,order=attention,combine=average",
         "mctf:r=35%,layer=[2,4]",
         "mctf:r=4,place=mlp",
+        "mctf:above=0.8",
+        "mctf:above=[0.9,1,0.5,0.2],direction=one",
         "mctf:r=30%,layer=[1,2,3],direction=one,tau_info=0",
         "tofu:r=3,switch=1,scale=paper",
         "tofu:r=[2,2,2],switch=6",

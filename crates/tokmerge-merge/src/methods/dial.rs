@@ -100,6 +100,7 @@ mod tests {
             "pumer:prune=40%,merge=0%,layer=3",
             "atm:theta=[0.95,1,0.9],split=9",
             "mctf:r=30%,layer=[2,3]",
+            "mctf:above=[1,0.9,0.85]",
             "mctf:r=16,direction=one,place=mlp",
             "pitome:r=8,energy=paper",
             "atc:r=13,linkage=single",

@@ -32,7 +32,7 @@ use crate::methods::evit::by_falling_score;
 use crate::plan::PlanBuilder;
 use crate::{
     Amount, Combination, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, Merging, Metric,
-    MetricRequest, ModelFacts, Received, ScheduleError, Site, Tokens, Wants,
+    MetricRequest, ModelFacts, Received, ScheduleError, Site, Tokens, Wants, mergeable,
 };
 use scores::Scores;
 
@@ -68,6 +68,43 @@ pub enum Removal {
     PerLayer(Vec<usize>),
     /// A part of the tokens that may merge, rounded down, at most half.
     Share(f64),
+    /// All pairs whose score is above a threshold, in every layer or one for each, beyond which nothing merges: as many as the
+    /// item has, at most half of its tokens. Ours.
+    Above(Vec<f64>),
+}
+
+impl Removal {
+    /// The threshold of a layer, from 0, if there is one.
+    fn threshold(&self, layer: usize) -> Option<f64> {
+        match self {
+            Self::Above(limits) => match limits[..] {
+                [all] => Some(all),
+                _ => limits.get(layer).copied(),
+            },
+            Self::Tokens(_) | Self::PerLayer(_) | Self::Share(_) => None,
+        }
+    }
+}
+
+/// How many pairs merge.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// So many.
+    Count(usize),
+    /// Those whose score is above, at most so many.
+    Above(f64, usize),
+}
+
+impl Wanted {
+    /// How many of the best scores, falling, when so many pairs have merged already.
+    fn of(self, best: impl Iterator<Item = f32>, merged: usize) -> usize {
+        match self {
+            Self::Count(count) => count - merged,
+            Self::Above(limit, most) => {
+                best.take(most - merged).take_while(|score| f64::from(*score) > limit).count()
+            }
+        }
+    }
 }
 
 /// Where in a block tokens merge.
@@ -130,23 +167,21 @@ impl Mctf {
         match (&self.layers, &self.removal, self.place) {
             (Some(layers), ..) => Some(layers.clone()),
             (None, Removal::Share(_), _) => None,
-            (None, Removal::Tokens(_) | Removal::PerLayer(_), MctfPlace::Attention) => {
-                Some((2..=depth).collect())
-            }
-            (None, Removal::Tokens(_) | Removal::PerLayer(_), MctfPlace::Mlp) => Some((1..=depth).collect()),
+            (None, _, MctfPlace::Attention) => Some((2..=depth).collect()),
+            (None, _, MctfPlace::Mlp) => Some((1..=depth).collect()),
         }
     }
 }
 
 impl Directions {
-    /// What becomes of an item that loses `count` tokens: who goes on, behind the prefix, and who merges into whom.
-    fn matched(self, split: &Split, scores: &Scores, count: usize) -> (Vec<u32>, Vec<Pair>) {
-        let forth_count = match self {
-            Self::Both => count / 2,
-            Self::One => count,
-        };
+    /// What becomes of an item: who goes on, behind the prefix, and who merges into whom.
+    fn matched(self, split: &Split, scores: &Scores, wanted: Wanted) -> (Vec<u32>, Vec<Pair>) {
         let forth = scores.forth();
         let mut staying = by_falling_score(&forth.scores, 0);
+        let forth_count = match (self, wanted) {
+            (Self::Both, Wanted::Count(count)) => count / 2,
+            _ => wanted.of(staying.iter().map(|source| forth.scores[*source as usize]), 0),
+        };
         let merging: Vec<u32> = staying.drain(..forth_count).collect();
         staying.sort_unstable();
         let into = |&source: &u32| {
@@ -154,12 +189,13 @@ impl Directions {
         };
         let forth_pairs = merging.iter().map(into);
         let sources = staying.iter().map(|&source| split.sources[source as usize]);
-        if self == Self::One {
+        if self == Self::One || staying.is_empty() {
             return (sources.chain(split.destinations.iter().copied()).collect(), forth_pairs.collect());
         }
         let back = scores.back(&staying);
         let order = by_falling_score(&back.scores, 0);
-        let (merging, left) = order.split_at(count - forth_count);
+        let back_count = wanted.of(order.iter().map(|at| back.scores[*at as usize]), forth_count);
+        let (merging, left) = order.split_at(back_count);
         let destination = |&destination: &u32| split.destinations[destination as usize];
         let from = |at: &u32| (destination(at), split.sources[back.partners[*at as usize] as usize]);
         // What merged into one that merges back is found through it.
@@ -207,6 +243,19 @@ impl Rule for Mctf {
         match &self.removal {
             Removal::Tokens(remove) => in_layers(amount(*remove)),
             Removal::Share(share) => in_layers(Amount::Share(*share)),
+            Removal::Above(limits) if limits.len() > depth => {
+                Err(ScheduleError::TooManyLayers { given: limits.len(), depth })
+            }
+            Removal::Above(_) => {
+                let layers = layers::of_depth(&self.layers_of(depth), depth)?;
+                let works = |layer: usize| {
+                    let limit = self.removal.threshold(layer).filter(|limit| *limit < 1.0);
+                    limit.is_some() && layers.contains(&(layer + 1))
+                };
+                Ok((0..depth)
+                    .map(|layer| if works(layer) { Amount::ByTokens } else { Amount::NOTHING })
+                    .collect())
+            }
             Removal::PerLayer(list) if list.len() > depth => {
                 Err(ScheduleError::TooManyLayers { given: list.len(), depth })
             }
@@ -223,18 +272,30 @@ impl Rule for Mctf {
         let splits = Partition::Alternating.split_items(tokens, 0, at.layer);
         let (sizes, received) = (tokens.sizes(), evidence.received().to_vec());
         let units = scores::units(evidence.into_metric());
-        let mut builder = PlanBuilder::new(tokens.layout.clone());
+        let (mut builder, mut changes) = (PlanBuilder::new(tokens.layout.clone()), false);
         for (item, split) in splits.iter().enumerate() {
             let (range, prefix) = (tokens.layout.range(item), tokens.prefix.of(item));
-            let count = at.amount.of(range.len(), prefix).unwrap_or(0);
-            if count == 0 {
+            let most = mergeable(usize::MAX, range.len(), prefix);
+            let wanted = match (self.removal.threshold(at.layer), at.amount.of(range.len(), prefix)) {
+                (Some(limit), _) if most > 0 => Wanted::Above(limit, most),
+                (None, Some(count)) if count > 0 => Wanted::Count(count),
+                _ => {
+                    builder.keep_item();
+                    continue;
+                }
+            };
+            let of_item = [&received[range.clone()], &sizes[range.clone()]];
+            let scores = Scores::new(self.criteria, of_item, split, &units, range.start);
+            let (kept, pairs) = self.directions.matched(split, &scores, wanted);
+            if pairs.is_empty() {
                 builder.keep_item();
                 continue;
             }
-            let of_item = [&received[range.clone()], &sizes[range.clone()]];
-            let scores = Scores::new(self.criteria, of_item, split, &units, range.start);
-            let (kept, pairs) = self.directions.matched(split, &scores, count);
+            changes = true;
             builder.item((0..prefix as u32).chain(kept), &pairs);
+        }
+        if !changes {
+            return None;
         }
         let weights = received.iter().zip(sizes.iter()).map(|(received, size)| received * size);
         let by =

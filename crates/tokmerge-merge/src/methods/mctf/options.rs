@@ -2,7 +2,7 @@
 
 use super::{Criteria, Directions, Mctf, MctfPlace, Removal};
 use crate::methods::MethodInfo;
-use crate::methods::dial::{self, rounded_share};
+use crate::methods::dial::{self, rounded, rounded_share};
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, entries, infos, joined,
@@ -41,8 +41,11 @@ macro_rules! tau {
     };
 }
 
+/// Before anything is read.
+const NOT_GIVEN: Removal = Removal::PerLayer(Vec::new());
+
 const OPTIONS: &[Opt<Mctf>] = &[
-    Opt::required(
+    Opt::new(
         "r",
         (
             "a number, a list such as [0,16,16,8] with one per layer, or a share such as 35%",
@@ -62,6 +65,31 @@ const OPTIONS: &[Opt<Mctf>] = &[
             Removal::Tokens(tokens) => Some(tokens.to_string()),
             Removal::PerLayer(list) => Some(list_text(list)),
             Removal::Share(share) => Some(percent_text(*share)),
+            Removal::Above(_) => None,
+        },
+    ),
+    Opt::new(
+        "above",
+        (
+            "a number such as 0.85, or a list such as [1,0.9,0.85] with one per layer, in place of r",
+            "a number from 0 to 1, or a list such as [1,0.9,0.85]",
+        ),
+        "score above which pairs merge, as many as the image has; ours",
+        |method, text| {
+            if method.removal != NOT_GIVEN {
+                return Err(Refusal::Conflict(
+                    "above takes the place of r; leave one of them out".to_owned(),
+                ));
+            }
+            let number = |text: &str| number_in(text, |number: &f64| (0.0..=1.0).contains(number));
+            let list = entries(text, number).unwrap_or_else(|| Ok(vec![number(text)?]))?;
+            method.removal = Removal::Above(list);
+            Ok(())
+        },
+        |method| match &method.removal {
+            Removal::Above(limits) if limits.len() == 1 => Some(limits[0].to_string()),
+            Removal::Above(limits) => Some(list_text(limits)),
+            Removal::Tokens(_) | Removal::PerLayer(_) | Removal::Share(_) => None,
         },
     ),
     layers!(
@@ -129,16 +157,28 @@ impl FromOptions for Mctf {
     const OPTIONS: &'static [Opt<Self>] = OPTIONS;
 
     fn start() -> Self {
-        Self::new(Removal::Tokens(0))
+        Self::new(NOT_GIVEN)
     }
 
     fn check(&self) -> Result<(), Refusal> {
+        if self.removal == NOT_GIVEN {
+            return Err(Refusal::Missing("r (or above)"));
+        }
         layers::check(&self.layers)
     }
 
     fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
         let removal = match &self.removal {
             Removal::Share(_) => Removal::Share(rounded_share(0.5 * at)),
+            Removal::Above(limits) => {
+                // All thresholds down by as much, from the lowest at 1. What merges nothing goes on doing so.
+                let lowest = limits.iter().copied().fold(1.0, f64::min);
+                let turned = |limit: &f64| match *limit < 1.0 {
+                    true => rounded((limit + 1.0 - lowest - at).clamp(0.0, 1.0)),
+                    false => 1.0,
+                };
+                Removal::Above(limits.iter().map(turned).collect())
+            }
             Removal::Tokens(_) | Removal::PerLayer(_) => {
                 let mut weights = vec![0.0; facts.depth];
                 let layers = layers::of_depth(&self.layers_of(facts.depth), facts.depth).ok()?;

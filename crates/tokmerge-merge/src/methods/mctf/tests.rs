@@ -227,3 +227,24 @@ fn what_it_is_reads_back() {
         assert!(wrong.parse::<Method>().is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn above_a_threshold_all_pairs_merge_that_the_item_has() {
+    // Of class 0; 1 and 2, 2 and 3, 3 and 4 are 45 degrees apart, which scores 0.854.
+    let x = [row(1.0, 300.0), row(1.0, 0.0), row(1.0, 45.0), row(1.0, 90.0), row(1.0, 135.0)];
+    let above = |limit: f64| {
+        let removal = Removal::Above(vec![limit]);
+        let method = Mctf { removal, criteria: COSINE, ..Mctf::new(Removal::Tokens(0)) };
+        let at = At { layer: 1, depth: 12, amount: Amount::ByTokens };
+        let (tokens, evidence) = item(&x, &[1.0; 5], &[0.2; 5]);
+        let merging = method.merging(&at, &tokens, evidence)?;
+        Some(merging.plan.groups(0).into_iter().flatten().collect::<Vec<u32>>())
+    };
+    // 2 proposes to 1 and 4 to 3: half of four tokens, no more.
+    assert_eq!(above(0.8), Some(vec![0, 1, 1, 2, 2]));
+    assert_eq!(above(0.9), None, "nothing is as alike");
+    assert_eq!("mctf:above=0.8".parse::<Method>().expect("a spec").to_string(), "mctf:above=0.8");
+    for wrong in ["mctf", "mctf:r=8,above=0.9", "mctf:above=1.5"] {
+        assert!(wrong.parse::<Method>().is_err(), "{wrong}");
+    }
+}
