@@ -46,6 +46,7 @@ VILT = {
     "ToMe": {"merge": "tome:r=[0,32,0,0]"},
     "PuMer": {"merge": "pumer:prune=10%,merge=40%,layer=2"},
     "random merging": {"merge": "tome:r=[0,32,0,0],matcher=random_merge"},
+    "DynamicViT": {"merge": "dynamicvit:keep=50%,layer=2"},
 }
 
 QUESTIONS = {
