@@ -14,6 +14,7 @@ mod images;
 mod journal;
 mod measure;
 mod offers;
+mod others;
 mod outcome;
 mod pace;
 mod pairs;

@@ -136,7 +136,7 @@ pub fn search_pairs(
                 near.sort_by(|a, b| a.1.gmacs.total_cmp(&b.1.gmacs));
                 near.truncate(4);
                 let Some(from) = near.get(random.below(near.len().max(1))) else { break };
-                match space.neighbour(&from.0, &mut random) {
+                match space.neighbour(&from.0, &facts, &mut random) {
                     Some(candidate) => candidate.method,
                     None => break,
                 }

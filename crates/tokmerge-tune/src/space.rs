@@ -1,7 +1,8 @@
 //! Methods worth trying.
 
+use crate::others::{near_diffrate, near_mctf};
 use serde::{Deserialize, Serialize};
-use tokmerge_merge::{Atm, LastLayer, Method, Rounding, Schedule, Threshold, Tome};
+use tokmerge_merge::{Atm, LastLayer, Method, ModelFacts, Rounding, Schedule, Threshold, Tome};
 use tokmerge_nn::Random;
 
 /// What kind of method a point is, for tables and plots.
@@ -24,6 +25,14 @@ pub enum Family {
     AtmConstant,
     /// ATM, a threshold for each layer.
     AtmPerLayer,
+    /// MCTF, a number or a threshold for each layer.
+    Mctf,
+    /// DiffRate, what each layer leaves.
+    Diffrate,
+    /// Agglomerative clusters.
+    Atc,
+    /// PiToMe.
+    Pitome,
     /// A random schedule of ToMe.
     Random,
     /// Any method, brought to a cost that others are brought to as well.
@@ -43,6 +52,10 @@ impl Family {
             Self::AtmExponential => "ATM, exponential",
             Self::AtmConstant => "ATM, constant",
             Self::AtmPerLayer => "ATM, per layer",
+            Self::Mctf => "MCTF",
+            Self::Diffrate => "DiffRate",
+            Self::Atc => "ATC",
+            Self::Pitome => "PiToMe",
             Self::Random => "random schedules",
             Self::Compared => "compared",
         }
@@ -150,8 +163,10 @@ impl Space {
     }
 
     /// A random neighbour of a method.
-    pub(crate) fn neighbour(self, of: &Method, random: &mut Random) -> Option<Candidate> {
+    pub(crate) fn neighbour(self, of: &Method, facts: &ModelFacts, random: &mut Random) -> Option<Candidate> {
         match of {
+            Method::Mctf(mctf) => near_mctf(mctf, facts, random),
+            Method::Diffrate(diffrate) => Some(near_diffrate(diffrate, facts, random)),
             Method::Tome(tome) => {
                 let schedule = match tome.schedule {
                     Schedule::Share(share) => {

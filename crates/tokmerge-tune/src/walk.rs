@@ -2,6 +2,7 @@
 
 use crate::choose::{best, shortfall, value};
 use crate::offers::{movement, offers};
+use crate::others::{counted, seeds};
 use crate::pace::{Pace, timed};
 use crate::recording::{Forecast, Recording};
 use crate::search::{SearchOptions, TuneError, Watcher};
@@ -16,6 +17,8 @@ const ROUNDS: usize = 16;
 const PER_ROUND: usize = 8;
 /// Forecasts per round.
 const POOL: usize = 120;
+/// Methods measured in each round besides, of which no forecast can be made.
+const UNFORESEEN: usize = 4;
 /// Methods whose neighbours are tried.
 const PARENTS: usize = 5;
 /// Images whose keys are recorded.
@@ -111,8 +114,9 @@ impl Walk {
         options: SearchOptions,
         watcher: &mut dyn Watcher,
     ) -> Result<(), TuneError> {
-        let seeds = space.seeds();
-        self.planned = seeds.len() + ROUNDS * PER_ROUND;
+        let others = seeds(tuner.model(), tuner.convention());
+        let seeds: Vec<Candidate> = space.seeds().into_iter().chain(others).collect();
+        self.planned = seeds.len() + ROUNDS * (PER_ROUND + UNFORESEEN);
         watcher.stage("seeds");
         for candidate in &seeds {
             if !self.measure(tuner, candidate, watcher)? {
@@ -160,7 +164,9 @@ impl Walk {
         let weights = fit(&known);
         let parents = self.parents(tuner, goal, pace, options);
         let Some(first) = parents.first() else { return Vec::new() };
+        let facts = tuner.model().facts();
         let mut pool: Vec<(Candidate, f64, f64)> = Vec::new();
+        let mut unforeseen: Vec<Candidate> = Vec::new();
         for index in 0..POOL {
             if Instant::now() >= self.deadline {
                 break;
@@ -169,7 +175,7 @@ impl Walk {
                 space.random_exponential(random)
             } else {
                 let parent = &parents[random.below(parents.len())];
-                match parent.merge.parse().ok().and_then(|method| space.neighbour(&method, random)) {
+                match parent.merge.parse().ok().and_then(|method| space.neighbour(&method, &facts, random)) {
                     Some(candidate) => candidate,
                     None => continue,
                 }
@@ -179,9 +185,12 @@ impl Walk {
             {
                 continue;
             }
-            if let Some(forecast) = recording.forecast(tuner, &candidate.method) {
-                let loss = weighted(&weights, &forecast.errors);
-                pool.push((candidate, forecast.gmacs, loss));
+            match recording.forecast(tuner, &candidate.method) {
+                Some(forecast) => {
+                    let loss = weighted(&weights, &forecast.errors);
+                    pool.push((candidate, forecast.gmacs, loss));
+                }
+                None => unforeseen.push(candidate),
             }
         }
         // Around the cost of the best so far, a little dearer to much cheaper: the least loss in each slice.
@@ -197,6 +206,13 @@ impl Walk {
                 chosen.push(candidate.clone());
             }
         }
+        // Keys do not speak for methods that go by something else: some of their neighbours are tried, where the cost is known
+        // such as cost as much.
+        let costs_as_much = |candidate: &Candidate| {
+            let counted = counted(tuner.model(), &candidate.method, tuner.convention());
+            counted.is_none_or(|gmacs| (low..high).contains(&gmacs))
+        };
+        chosen.extend(unforeseen.into_iter().filter(costs_as_much).take(UNFORESEEN));
         chosen
     }
 

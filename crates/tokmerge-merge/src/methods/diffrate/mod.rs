@@ -97,7 +97,8 @@ impl PublishedRates {
 
 impl CompressionRates {
     /// Tokens that are not dropped in each layer, and of these those that are left when some have merged.
-    fn lists(&self) -> [&[usize]; 2] {
+    #[must_use]
+    pub fn lists(&self) -> [&[usize]; 2] {
         match self {
             Self::Published(published) => published.lists(),
             Self::Listed { prune, merge } => [prune, merge],

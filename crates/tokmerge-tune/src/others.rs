@@ -1,0 +1,166 @@
+//! Methods beside ToMe and ATM that a search tries, and methods like them.
+
+use crate::Family;
+use crate::space::Candidate;
+use tokmerge_merge::{CompressionRates, Diffrate, Mctf, Method, ModelFacts, Reduction, Removal};
+use tokmerge_models::{Convention, Model};
+use tokmerge_nn::Random;
+
+/// What is brought to several costs at first: those that did best at equal cost off the shelf (docs/methods.md).
+const SHAPES: [(&str, Family); 5] = [
+    ("mctf:r=13", Family::Mctf),
+    ("mctf:above=0.85", Family::Mctf),
+    ("diffrate:schedule=deit_ti_0.8", Family::Diffrate),
+    ("atc:r=8", Family::Atc),
+    ("pitome:r=8", Family::Pitome),
+];
+
+/// Parts of the unmerged model's multiply-adds.
+const COSTS: [f64; 3] = [0.85, 0.75, 0.65];
+
+/// Where the dial stands of what has no cost before images are looked at.
+const DIALS: [f64; 3] = [0.1, 0.13, 0.16];
+
+/// Steps of a bisection, and how near to a cost is near enough to be told apart from another.
+const STEPS: usize = 20;
+const NEAR: f64 = 0.05;
+
+/// Billions of multiply-adds, where they are known without an image.
+pub(crate) fn counted(model: &Model, method: &Method, convention: Convention) -> Option<f64> {
+    let config = model.config();
+    let reduction = model.bind(method).ok()?;
+    let layers = reduction.expected_tokens(config.tokens(), config.depth())?;
+    let views = model.processor().views() as f64;
+    Some(views * config.cost().gmacs(&layers, &reduction, convention))
+}
+
+/// Those that fit the model, each at a few costs.
+pub(crate) fn seeds(model: &Model, convention: Convention) -> Vec<Candidate> {
+    let facts = model.facts();
+    let unmerged = counted(model, &Method::None, convention);
+    let mut seeds: Vec<Candidate> = Vec::new();
+    for (shape, family) in SHAPES {
+        let Ok(shape) = shape.parse::<Method>() else { continue };
+        if Reduction::bind(shape.clone(), &facts).is_err() {
+            continue;
+        }
+        for (cost, dial) in COSTS.into_iter().zip(DIALS) {
+            let found = match (unmerged, counted(model, &shape, convention)) {
+                (Some(unmerged), Some(_)) => at_cost(model, &shape, cost * unmerged, convention),
+                _ => shape.at_dial(dial, &facts),
+            };
+            let known = |method: &Method| seeds.iter().any(|seed| seed.method == *method);
+            if let Some(method) = found.filter(|method| !known(method)) {
+                seeds.push(Candidate { method, family });
+            }
+        }
+    }
+    seeds
+}
+
+/// The method at the dial at which it costs as much; `None` where it cannot.
+fn at_cost(model: &Model, shape: &Method, cost: f64, convention: Convention) -> Option<Method> {
+    let facts = model.facts();
+    let (mut low, mut high) = (0.0, 1.0);
+    let mut nearest: Option<(f64, Method)> = None;
+    for _ in 0..STEPS {
+        let middle = f64::midpoint(low, high);
+        let method = shape.at_dial(middle, &facts)?;
+        let costs = counted(model, &method, convention)?;
+        let miss = (costs / cost - 1.0).abs();
+        if nearest.as_ref().is_none_or(|(before, _)| miss < *before) {
+            nearest = Some((miss, method));
+        }
+        if costs > cost {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    nearest.filter(|(miss, _)| *miss < NEAR).map(|(_, method)| method)
+}
+
+/// A random neighbour of MCTF: each layer by itself.
+pub(crate) fn near_mctf(mctf: &Mctf, facts: &ModelFacts, random: &mut Random) -> Option<Candidate> {
+    let works = |layer: usize| match &mctf.layers {
+        Some(layers) => layers.contains(&(layer + 1)),
+        None => layer > 0,
+    };
+    let removal = match &mctf.removal {
+        Removal::Share(_) => return None,
+        Removal::Above(limits) => {
+            let (shared, own) = (0.008 * random.normal(), 0.004 + 0.01 * random.unit());
+            let limit = |layer: usize| match limits[..] {
+                [all] => works(layer).then_some(all),
+                _ => limits.get(layer).copied(),
+            };
+            let moved = (0..facts.depth).map(|layer| match limit(layer).filter(|limit| *limit < 1.0) {
+                Some(limit) => {
+                    let moved = limit + shared + own * random.normal();
+                    (moved.clamp(0.0, 1.0) * 1e4).round() / 1e4
+                }
+                None => 1.0,
+            });
+            Removal::Above(moved.collect())
+        }
+        Removal::Tokens(_) | Removal::PerLayer(_) => {
+            let removed = |layer: usize| match &mctf.removal {
+                Removal::PerLayer(list) => list.get(layer).copied().unwrap_or(0),
+                Removal::Tokens(r) if works(layer) => *r,
+                _ => 0,
+            };
+            let moved = (0..facts.depth).map(|layer| {
+                let r = removed(layer) as f64;
+                (r + 0.25 * (r + 2.0) * random.normal()).round().clamp(0.0, (facts.tokens / 2) as f64)
+                    as usize
+            });
+            Removal::PerLayer(moved.collect())
+        }
+    };
+    Some(Candidate { method: Method::Mctf(Mctf { removal, ..mctf.clone() }), family: Family::Mctf })
+}
+
+/// A random neighbour of DiffRate: what each layer leaves, by itself.
+pub(crate) fn near_diffrate(diffrate: &Diffrate, facts: &ModelFacts, random: &mut Random) -> Candidate {
+    let [prune, merge] = diffrate.rates.lists().map(|list| {
+        let moved = list.iter().map(|left| {
+            let gone = facts.tokens.saturating_sub(*left) as f64;
+            let moved = gone + 0.1 * (gone + 4.0) * random.normal();
+            facts.tokens.saturating_sub(moved.round().max(0.0) as usize).clamp(2, facts.tokens.max(2))
+        });
+        moved.collect()
+    });
+    let rates = CompressionRates::Listed { prune, merge };
+    let method = Method::Diffrate(Diffrate { rates, ..diffrate.clone() });
+    Candidate { method, family: Family::Diffrate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SHAPES, near_diffrate, near_mctf};
+    use tokmerge_merge::{Method, ModelFacts, Reduction};
+    use tokmerge_nn::Random;
+
+    #[test]
+    fn neighbours_fit_the_model_and_read_back() {
+        let facts = ModelFacts::new(12, 197, 1);
+        let mut random = Random::new(5);
+        let mut different = 0;
+        for (shape, _) in SHAPES {
+            let mut method: Method = shape.parse().expect("a spec");
+            for _ in 0..20 {
+                let near = match &method {
+                    Method::Mctf(mctf) => near_mctf(mctf, &facts, &mut random),
+                    Method::Diffrate(diffrate) => Some(near_diffrate(diffrate, &facts, &mut random)),
+                    _ => None,
+                };
+                let Some(near) = near else { break };
+                Reduction::bind(near.method.clone(), &facts).unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(near.method.to_string().parse(), Ok(near.method.clone()));
+                different += usize::from(near.method != method);
+                method = near.method;
+            }
+        }
+        assert!(different > 50, "{different}");
+    }
+}
