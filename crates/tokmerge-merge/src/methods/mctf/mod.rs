@@ -34,6 +34,7 @@ use crate::{
     Amount, Combination, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, Merging, Metric,
     MetricRequest, ModelFacts, Received, ScheduleError, Site, Tokens, Wants, mergeable,
 };
+use rayon::prelude::*;
 use scores::Scores;
 
 pub(super) use options::INFO;
@@ -272,30 +273,32 @@ impl Rule for Mctf {
         let splits = Partition::Alternating.split_items(tokens, 0, at.layer);
         let (sizes, received) = (tokens.sizes(), evidence.received().to_vec());
         let units = scores::units(evidence.into_metric());
-        let (mut builder, mut changes) = (PlanBuilder::new(tokens.layout.clone()), false);
-        for (item, split) in splits.iter().enumerate() {
+        let of_item = |(item, split): (usize, &Split)| {
             let (range, prefix) = (tokens.layout.range(item), tokens.prefix.of(item));
             let most = mergeable(usize::MAX, range.len(), prefix);
             let wanted = match (self.removal.threshold(at.layer), at.amount.of(range.len(), prefix)) {
                 (Some(limit), _) if most > 0 => Wanted::Above(limit, most),
                 (None, Some(count)) if count > 0 => Wanted::Count(count),
-                _ => {
-                    builder.keep_item();
-                    continue;
-                }
+                _ => return None,
             };
-            let of_item = [&received[range.clone()], &sizes[range.clone()]];
-            let scores = Scores::new(self.criteria, of_item, split, &units, range.start);
-            let (kept, pairs) = self.directions.matched(split, &scores, wanted);
-            if pairs.is_empty() {
-                builder.keep_item();
-                continue;
-            }
-            changes = true;
-            builder.item((0..prefix as u32).chain(kept), &pairs);
-        }
-        if !changes {
+            let told = [&received[range.clone()], &sizes[range.clone()]];
+            let scores = Scores::new(self.criteria, told, split, &units, range.start);
+            Some(self.directions.matched(split, &scores, wanted)).filter(|(_, pairs)| !pairs.is_empty())
+        };
+        // Items side by side.
+        let matched: Vec<Option<(Vec<u32>, Vec<Pair>)>> =
+            splits.par_iter().enumerate().map(of_item).collect();
+        if matched.iter().all(Option::is_none) {
             return None;
+        }
+        let mut builder = PlanBuilder::new(tokens.layout.clone());
+        for (item, matched) in matched.into_iter().enumerate() {
+            match matched {
+                Some((kept, pairs)) => {
+                    builder.item((0..tokens.prefix.of(item) as u32).chain(kept), &pairs);
+                }
+                None => builder.keep_item(),
+            }
         }
         let weights = received.iter().zip(sizes.iter()).map(|(received, size)| received * size);
         let by =
