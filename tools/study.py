@@ -176,7 +176,8 @@ def measured(args, out):
     """The last validation, and what the steps tell."""
     steps, last = rows(out / "steps.csv"), rows(out / "validation.csv")[-1]
     return {
-        "score": float(last[args.study["score"]]),
+        # What comes before the ways may be of another kind.
+        "score": float(next(last[key] for key in (args.study["score"], "top1") if key in last)),
         "gmacs": float(last["gmacs"]),
         "tokens": float(last["mean_tokens"]),
         "seconds": sum(float(step["seconds"]) for step in steps),

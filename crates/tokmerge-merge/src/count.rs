@@ -97,7 +97,7 @@ impl Reduction {
             layer,
             depth: self.amounts.len(),
             tokens,
-            prefix: self.prefix,
+            prefix,
             amount,
             head_dim,
             channels,

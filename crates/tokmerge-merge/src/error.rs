@@ -38,7 +38,7 @@ pub enum BindError {
     NoWords { merge: String },
     /// The method asks what the class token attends to, and the model has none in front.
     #[error(
-        "{merge}: it keeps what the class token of an image attends to, and this model has no such token; use a method that compares tokens, e.g. tome:r=8"
+        "{merge}: it keeps what the class token of an image attends to, and this model has none in front; use a method that compares tokens, e.g. tome:r=8"
     )]
     NoClassToken { merge: String },
     /// The method asks the block before, and there is none.

@@ -8,7 +8,7 @@ use tokmerge_ops::{AttentionMap, HeadAggregation, MapQueries};
 pub enum Metric {
     /// The tokens entering the block; merging then happens before attention.
     BlockInput,
-    /// The same tokens, for merging that happens behind attention.
+    /// The same tokens, for merging that happens after attention.
     Entered,
     /// The tokens after attention and its residual.
     Attended,

@@ -291,7 +291,9 @@ impl MergePlan {
     /// Plain averages as long as the longest member of their group; what is alone stays as it is.
     fn scaled_average(&self, x: Tensor<2>, scale: AverageScale) -> Tensor<2> {
         let (device, rows) = (x.device(), self.representative.len());
-        let norms = x.clone().powi_scalar(2).sum_dim(1).sqrt();
+        // A root has no gradient at zero.
+        let norm = |x: Tensor<2>| x.powi_scalar(2).sum_dim(1).clamp_min(f32::MIN_POSITIVE).sqrt();
+        let norms = norm(x.clone());
         let values: Vec<f32> = norms.clone().without_autodiff().into_data().iter::<f32>().collect();
         let mut longest: Vec<u32> = self.representative.to_vec();
         let mut members = vec![0_u32; rows];
@@ -303,10 +305,10 @@ impl MergePlan {
         }
         let mean = merge_rows(x, &vec![1.0; self.dst.len()].into(), &self.dst, rows);
         let divisor = match scale {
-            AverageScale::Average => mean.clone().powi_scalar(2).sum_dim(1).sqrt(),
+            AverageScale::Average => norm(mean.clone()),
             AverageScale::Destination => gather_rows(norms.clone(), &self.representative),
         };
-        let factor = gather_rows(norms, &longest.into()) / divisor.clamp_min(f32::MIN_POSITIVE);
+        let factor = gather_rows(norms, &longest.into()) / divisor;
         // A factor of what is alone is one by its meaning, and not by rounding.
         let merged: Vec<f32> = members.iter().map(|members| if *members > 1 { 1.0 } else { 0.0 }).collect();
         let merged = Tensor::<2>::from_data(TensorData::new(merged, [rows, 1]), &device);

@@ -165,6 +165,16 @@ pub enum ScheduleError {
         /// Blocks of the model.
         depth: usize,
     },
+    /// A schedule that was found for models of another depth.
+    #[error(
+        "the published schedule is for {published} layers and the model has {depth}; give prune and merge, a number for each layer"
+    )]
+    OtherDepth {
+        /// Layers of the schedule.
+        published: usize,
+        /// Blocks of the model.
+        depth: usize,
+    },
     /// A layer after the last. Both count from 1.
     #[error("there is no layer {layer}; the model has layers 1 to {depth}")]
     Layer {

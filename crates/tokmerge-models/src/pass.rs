@@ -264,9 +264,14 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         Encoded { tokens, trace: self.trace, auxiliary: self.auxiliary }
     }
 
-    /// The plans so far, and what is to be added to the loss.
-    pub(crate) fn finish(self) -> (Trace, Option<Tensor<1>>) {
-        (self.trace, self.auxiliary)
+    /// The same behind a block that has reported this.
+    pub(crate) fn told(self, before: Evidence) -> Self {
+        Self { before, ..self }
+    }
+
+    /// The plans so far, what is to be added to the loss, and what the last block has reported.
+    pub(crate) fn finish(self) -> (Trace, Option<Tensor<1>>, Evidence) {
+        (self.trace, self.auxiliary, self.before)
     }
 
     /// One block: what may merge before it, attention, what may merge inside, the MLP, what may come back after it. The
@@ -326,7 +331,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
 
     /// A block whose tokens merge between the products of its attention.
     fn merge_inside_attention(&mut self, layer: usize, tokens: Tokens, context: &Context) -> Tokens {
-        let entered = tokens.clone();
+        let entered = self.pass.probe.is_some().then(|| tokens.clone());
         let before = self.pass.training.map(|_| tokens.x.clone());
         let (reduction, family) = (self.pass.reduction, self.family);
         let (trace, mut merged) = (&mut self.trace, None);
@@ -337,10 +342,12 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             (tokens, merging)
         });
         let attended = self.drop(layer, 0, merged, attended);
-        self.report(Some(entered), Step { layer, site: Site::InsideAttention });
+        self.report(entered, Step { layer, site: Site::InsideAttention });
         if let Some(probe) = &mut self.pass.probe {
             probe.attended(layer, &attended, &Evidence::default());
         }
+        // Nothing merges any more; the prefix alone goes on where that is asked for.
+        let attended = self.reduce(layer, attended, Evidence::default());
         let tokens = self.feed_forward(layer, attended);
         if let Some(probe) = &mut self.pass.probe {
             probe.left(layer, &tokens);

@@ -7,7 +7,7 @@
 use crate::family::Family;
 use crate::pass::{DropRates, Pass, Read, Walk};
 use burn::tensor::{Gradients, Tensor};
-use tokmerge_merge::{Readout, Reduction, Tokens};
+use tokmerge_merge::{Evidence, Readout, Reduction, Tokens};
 
 /// `share` times the gradients of a loss of a network's logits; see `Network::gradients_by_block`.
 #[expect(clippy::too_many_arguments, reason = "what a network and its caller know of one pass")]
@@ -22,11 +22,12 @@ pub(crate) fn gradients_by_block<F: Family>(
     found: &mut dyn FnMut(Gradients),
 ) -> Tensor<1> {
     let read = if training.is_some() { Read::Tokens } else { Read::Head };
-    let run = |layer: usize, tokens: Tokens, reduction: &Reduction| {
+    let run = |layer: usize, tokens: Tokens, reduction: &Reduction, before: Evidence| {
         let leaf = |tensor: Tensor<2>| tensor.autodiff().require_grad();
         let leaf = Ends { x: leaf(tokens.x), policy: tokens.policy.map(leaf) };
         let tokens = Tokens { x: leaf.x.clone(), policy: leaf.policy.clone(), ..tokens };
-        let mut walk = Walk::new(family, Pass { reduction, read, training, probe: None }, readout);
+        let mut walk =
+            Walk::new(family, Pass { reduction, read, training, probe: None }, readout).told(before);
         let tokens = walk.block(layer, tokens);
         (leaf, tokens, walk.finish().1)
     };
@@ -41,17 +42,17 @@ pub(crate) fn gradients_by_block<F: Family>(
             tokens = walk.block(layer, tokens);
         }
     }
-    let trace = walk.finish().0;
+    let (trace, _, before) = walk.finish();
 
     let last = entered.pop().expect("a model has blocks");
     let scaled = |loss: Tensor<1>| if share == 1.0 { loss } else { loss * share };
-    let (leaf, tokens, auxiliary) = run(entered.len(), last, again);
+    let (leaf, tokens, auxiliary) = run(entered.len(), last, again, before);
     let loss = plus(loss(family.head(&tokens).logits), auxiliary);
     let mut value = loss.clone().without_autodiff();
     let mut upstream = back(scaled(loss), &leaf, found);
     let again = again.replaying(&trace);
     for (layer, tokens) in entered.into_iter().enumerate().rev() {
-        let (leaf, tokens, auxiliary) = run(layer, tokens, &again);
+        let (leaf, tokens, auxiliary) = run(layer, tokens, &again, Evidence::default());
         value = plus(value, auxiliary.clone().map(Tensor::without_autodiff));
         let policy = tokens.policy.zip(upstream.policy).map(|(policy, gradient)| dot(policy, gradient));
         let scalar = plus(dot(tokens.x, upstream.x), policy);

@@ -10,7 +10,7 @@ use tokmerge_nn::Random;
 const SHAPES: [(&str, Family); 5] = [
     ("mctf:r=13", Family::Mctf),
     ("mctf:above=0.85", Family::Mctf),
-    ("diffrate:schedule=deit_ti_0.8", Family::Diffrate),
+    ("diffrate:schedule=resampled", Family::Diffrate),
     ("atc:r=8", Family::Atc),
     ("pitome:r=8", Family::Pitome),
 ];
@@ -88,11 +88,12 @@ pub(crate) fn near_mctf(mctf: &Mctf, facts: &ModelFacts, random: &mut Random) ->
     };
     let removal = match &mctf.removal {
         Removal::Share(_) => return None,
-        Removal::Above(limits) => {
+        Removal::Above(_) | Removal::AbovePerLayer(_) => {
             let (shared, own) = (0.008 * random.normal(), 0.004 + 0.01 * random.unit());
-            let limit = |layer: usize| match limits[..] {
-                [all] => works(layer).then_some(all),
-                _ => limits.get(layer).copied(),
+            let limit = |layer: usize| match &mctf.removal {
+                Removal::AbovePerLayer(limits) => limits.get(layer).copied(),
+                Removal::Above(limit) if works(layer) => Some(*limit),
+                _ => None,
             };
             let moved = (0..facts.depth).map(|layer| match limit(layer).filter(|limit| *limit < 1.0) {
                 Some(limit) => {
@@ -101,7 +102,7 @@ pub(crate) fn near_mctf(mctf: &Mctf, facts: &ModelFacts, random: &mut Random) ->
                 }
                 None => 1.0,
             });
-            Removal::Above(moved.collect())
+            Removal::AbovePerLayer(moved.collect())
         }
         Removal::Tokens(_) | Removal::PerLayer(_) => {
             let removed = |layer: usize| match &mctf.removal {
@@ -117,12 +118,14 @@ pub(crate) fn near_mctf(mctf: &Mctf, facts: &ModelFacts, random: &mut Random) ->
             Removal::PerLayer(moved.collect())
         }
     };
-    Some(Candidate { method: Method::Mctf(Mctf { removal, ..mctf.clone() }), family: Family::Mctf })
+    // Lists say themselves in which layers.
+    let layers = mctf.layers.clone().filter(|_| !matches!(removal, Removal::PerLayer(_)));
+    Some(Candidate { method: Method::Mctf(Mctf { removal, layers, ..mctf.clone() }), family: Family::Mctf })
 }
 
 /// A random neighbour of DiffRate: what each layer leaves, by itself.
 pub(crate) fn near_diffrate(diffrate: &Diffrate, facts: &ModelFacts, random: &mut Random) -> Candidate {
-    let [prune, merge] = diffrate.rates.lists().map(|list| {
+    let [prune, merge] = diffrate.rates.for_model(facts).map(|list| {
         let moved = list.iter().map(|left| {
             let gone = facts.tokens.saturating_sub(*left) as f64;
             let moved = gone + 0.1 * (gone + 4.0) * random.normal();

@@ -139,7 +139,7 @@ mod tests {
             let others = |(name, _): &&(String, String)| {
                 let numbers = [
                     "alpha", "beta", "min", "theta", "inflect", "rounding", "merge", "columns", "prune_at",
-                    "layer",
+                    "prune", "layer",
                 ];
                 Some(name.as_str()) != knob && !numbers.contains(&name.as_str())
             };

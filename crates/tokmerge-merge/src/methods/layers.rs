@@ -53,6 +53,23 @@ pub(super) fn left_of(start: usize, keep: f64, index: usize) -> usize {
     (left as usize).max(1)
 }
 
+/// The same for methods that ask the layer before: by default not in the first, which the quarters of a shallow model begin
+/// with.
+///
+/// # Errors
+/// When the model has fewer layers.
+pub(super) fn amounts_after_one(
+    layers: &Layers,
+    depth: usize,
+    amount: impl Fn(usize) -> Amount,
+) -> Result<Vec<Amount>, ScheduleError> {
+    let mut all = amounts(layers, depth, amount)?;
+    if let (None, Some(first)) = (layers, all.first_mut()) {
+        *first = Amount::NOTHING;
+    }
+    Ok(all)
+}
+
 /// The place of a layer, from 0, among those of a method, from 1.
 pub(super) fn place(layers: &[usize], layer: usize) -> usize {
     layers.iter().position(|listed| *listed == layer + 1).unwrap_or(0)
@@ -65,13 +82,18 @@ pub(super) fn number_at<N: Copy>(numbers: &[N], place: usize) -> Option<N> {
 
 /// Refuses numbers that are neither one for all layers nor one for each of those that are listed.
 pub(super) fn check_numbers(name: &str, numbers: usize, layers: &Layers) -> Result<(), Refusal> {
-    let listed = layers.as_ref().map_or(0, Vec::len);
-    if numbers == 1 || numbers == listed {
+    let listed = layers.as_deref().unwrap_or_default();
+    if numbers > 1 && listed.windows(2).any(|pair| pair[0] > pair[1]) {
+        return Err(Refusal::Conflict(format!(
+            "layer is a list out of order beside a list of {name}; list both in the order of the layers"
+        )));
+    }
+    if numbers == 1 || numbers == listed.len() {
         return Ok(());
     }
-    Err(Refusal::Conflict(match listed {
+    Err(Refusal::Conflict(match listed.len() {
         0 => format!("{name} is a list, with a number for every layer; list these with layer"),
-        _ => format!("{name} has {numbers} numbers for {listed} layers; list one for each, or give one"),
+        listed => format!("{name} has {numbers} numbers for {listed} layers; list one for each, or give one"),
     }))
 }
 

@@ -207,6 +207,12 @@ impl Attention {
         attention_probabilities(qkv, &self.spec(with, layout))
     }
 
+    /// The values among queries, keys and values, `[T, 3 * H * D]` → `[T, H * D]`.
+    pub(crate) fn values_of(&self, qkv: &Tensor<2>) -> Tensor<2> {
+        let width = self.width();
+        qkv.clone().slice(s![.., 2 * width..3 * width])
+    }
+
     /// Values alone, `[T, H * D]` of `x: [T, C]`, or of its norm.
     pub(crate) fn project_values(&self, x: Tensor<2>, norm: Option<NormWeights>) -> Tensor<2> {
         let width = self.width();

@@ -172,8 +172,8 @@ impl EncoderBlock for Block {
 
     fn attend_masked(&self, mut tokens: Tokens, with: &Context) -> Tokens {
         let qkv = self.attn.project(tokens.x.clone(), self.norm_before());
+        let values = self.attn.values_of(&qkv);
         let maps = tokens.masked(self.attn.softmaxes(qkv, with, &tokens.layout));
-        let values = self.attn.project_values(tokens.x.clone(), self.norm_before());
         let y = self.attn.mix(maps, values, &tokens.layout);
         tokens.x = self.join_attention(y, tokens.x);
         tokens

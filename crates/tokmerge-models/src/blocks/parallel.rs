@@ -6,7 +6,7 @@ use super::feed_forward::add;
 use super::{Attention, BlockConfig, Context, FeedForward, QkNorm, QkvBias};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use tokmerge_merge::{AttentionMap, Evidence, Metric, Tokens, Wants};
+use tokmerge_merge::{Evidence, Metric, Tokens, Wants};
 use tokmerge_nn::{Bias, LayerScale, Linear, Norm, Random, zeros_parameter};
 use tokmerge_ops::{Activation, Heads, Precision, attention, linear_residual, norm_linear, rotate_heads};
 
@@ -150,13 +150,12 @@ impl BranchesBlock {
 }
 
 impl EncoderBlock for BranchesBlock {
-    /// Tokens are compared by the metrics of all attentions side by side; what they receive is the mean, and
-    /// the heads of all are heads of one map.
+    /// Tokens are compared by the metrics of all attentions side by side; what they receive is the mean.
+    /// Methods that ask for the softmax do not bind to models of such blocks.
     fn attend(&self, mut tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
         let asked = wants.metric.map(|request| request.of);
         let x = tokens.x;
         let (mut sum, mut metric, mut received) = (x.clone(), Vec::new(), None::<Vec<f32>>);
-        let mut maps = None::<Vec<AttentionMap>>;
         for AttentionBranch { norm, attn, ls } in &self.attns {
             let qkv = attn.project(x.clone(), Some(norm.weights()));
             let (y, evidence) = attn.attend(qkv, with, (&tokens.layout, &tokens.prefix), wants);
@@ -168,13 +167,6 @@ impl EncoderBlock for BranchesBlock {
                 }
                 (_, more) => more.map(|more| more.iter().map(|more| share * more).collect()),
             };
-            maps = match (maps, evidence.maps) {
-                (Some(mut all), Some(more)) => {
-                    all.iter_mut().zip(more).for_each(|(all, more)| all.add_heads(more));
-                    Some(all)
-                }
-                (one, other) => one.or(other),
-            };
             sum = linear_residual(y, attn.proj.weights(), ls.as_ref().map(|ls| ls.gamma.val()), sum);
         }
         tokens.x = sum;
@@ -183,7 +175,7 @@ impl EncoderBlock for BranchesBlock {
             Some(Metric::Attended) => Some(tokens.x.clone().without_autodiff()),
             _ => (!metric.is_empty()).then(|| Tensor::cat(metric, 1)),
         };
-        (tokens, Evidence { metric, received, maps, ..Evidence::default() })
+        (tokens, Evidence { metric, received, ..Evidence::default() })
     }
 
     fn feed_forward(

@@ -95,6 +95,7 @@ fn specs(config: &Config) -> Vec<String> {
         "atm:theta=[0.2,0.7],split=0,last=keep",
         "pumer:prune=20%,merge=20%,layer=[1,2,3,4],order=attention",
         "diffrate:prune=[14,11],merge=[12,9]",
+        "mctf:r=3,last=cls",
     ];
     // A new method is under contract by being listed.
     let listed = METHODS.iter().map(|info| info.example.to_owned());

@@ -40,6 +40,11 @@ const SPECS: &[&str] = &[
     "tome:r=2,matcher=attention_prune",
     "atm:theta=0.5",
     "atm:alpha=0.9,beta=0.2,min=0.3,last=keep",
+    "evit:keep=60%,layer=1",
+    "tofu:r=2,switch=1",
+    "tofu:r=2,switch=1,scale=paper",
+    "mctf:r=2",
+    "cubistmerge:rows=1,columns=1,layer=1",
 ];
 
 /// Of the examples of all families, which have many parameters.
@@ -260,6 +265,9 @@ const REPLAYED: &[&str] = &[
     "patchmerger:m=3,layer=1",
     "stm:p=2,layer=1",
     "dynamicvit:keep=60%,layer=[1,2]",
+    "token_pooling:keep=70%,layer=2",
+    "zero_tprune:keep=60%,layer=2",
+    "mctf:r=2",
 ];
 
 /// A power of two: nothing is rounded.
@@ -271,6 +279,7 @@ fn can(method: &Method, config: &Config) -> bool {
         Ok(_) => true,
         Err(BindError::LosesPositions { .. } | BindError::Unmergeable { .. }) => false,
         Err(BindError::NoPatches { .. } | BindError::ClosedSoftmax { .. }) => false,
+        Err(BindError::NoClassToken { .. } | BindError::NoGrid { .. }) => false,
         Err(error) => panic!("{error}"),
     }
 }

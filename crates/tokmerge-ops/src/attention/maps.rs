@@ -1,6 +1,6 @@
 //! The softmax of attention itself, for methods that read it and for attention that follows a changed one.
 
-use super::{AttentionSpec, PairBias, PairRows, probabilities, split};
+use super::{AttentionSpec, Mask, PairBias, PairRows, probabilities, split};
 use crate::Layout;
 use burn::tensor::{Tensor, s};
 use tokmerge_kernels::Heads;
@@ -37,16 +37,6 @@ impl AttentionMap {
         assert!(head < self.heads && query < self.queries, "head {head}, query {query}");
         let start = (head * self.queries + query) * self.keys;
         &self.values[start..start + self.keys]
-    }
-
-    /// More heads of the same tokens.
-    ///
-    /// # Panics
-    /// When they are of others.
-    pub fn add_heads(&mut self, more: Self) {
-        assert_eq!((more.queries, more.keys), (self.queries, self.keys), "heads of the same tokens");
-        self.heads += more.heads;
-        self.values.extend(more.values);
     }
 
     /// What a query gives to every token, as the mean of all heads. `[K]`.
@@ -95,9 +85,10 @@ fn item_probabilities(qkv: Tensor<2>, of: MapQueries, spec: &AttentionSpec<'_>) 
     let of_item = |item: usize| -> Tensor<3> {
         let range = layout.range(item);
         let (start, keys) = (range.start, range.len());
+        // A mask says whom the last queries see, of which one alone would be the last.
         let queries = match of {
-            MapQueries::First => keys.min(1),
-            MapQueries::All => keys,
+            MapQueries::First if spec.mask == Mask::None => keys.min(1),
+            MapQueries::First | MapQueries::All => keys,
         };
         if keys == 0 {
             return Tensor::zeros([heads, 0, 0], &q.device());
@@ -119,7 +110,11 @@ fn item_probabilities(qkv: Tensor<2>, of: MapQueries, spec: &AttentionSpec<'_>) 
         let q = q.clone().slice(s![start..start + queries, ..]);
         let kv = kv.clone().slice(s![start..start + keys, ..]);
         let (probabilities, _) = probabilities(q, kv, key_bias, [1, queries, keys], pair_bias, spec);
-        probabilities.squeeze_dim(0)
+        let map: Tensor<3> = probabilities.squeeze_dim(0);
+        match of {
+            MapQueries::First => map.slice(s![.., 0..keys.min(1), ..]),
+            MapQueries::All => map,
+        }
     };
     (0..layout.items()).map(of_item).collect()
 }

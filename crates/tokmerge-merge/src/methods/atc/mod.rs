@@ -24,15 +24,12 @@ use super::matching::cosines;
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Rule};
 use crate::{
-    Amount, Evidence, HeadAggregation, LastLayer, MatchShape, MergePlan, Metric, MetricRequest, ModelFacts,
-    Schedule, ScheduleError, Tokens, Wants,
+    Amount, Evidence, LastLayer, MatchShape, MergePlan, MetricRequest, ModelFacts, Schedule, ScheduleError,
+    Tokens, Wants,
 };
 
 pub use clustering::Linkage;
 pub(super) use options::INFO;
-
-/// What tokens are compared by.
-const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean };
 
 /// Agglomerative clustering.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +82,7 @@ impl Rule for Atc {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(KEYS), ..Wants::default() }
+        Wants { metric: Some(MetricRequest::KEYS), ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
@@ -110,7 +107,7 @@ impl Rule for Atc {
 
     fn matching_macs(&self, shape: MatchShape) -> f64 {
         // The published code compares prefix tokens too.
-        (shape.tokens * shape.tokens * KEYS.width(shape.head_dim, shape.channels)) as f64
+        (shape.tokens * shape.tokens * MetricRequest::KEYS.width(shape.head_dim, shape.channels)) as f64
     }
 }
 

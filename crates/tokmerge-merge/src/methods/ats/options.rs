@@ -37,7 +37,7 @@ const OPTIONS: &[Opt<Ats>] = &[
     layers!(
         layers,
         "4 to the last of 12 layers, or a layer, or a list",
-        "the layers in which that happens, counted from 1; by default all behind the first quarter of the model"
+        "the layers in which that happens, counted from 1; by default all after the first quarter of the model"
     ),
     choice!(
         "form",
@@ -72,7 +72,8 @@ impl FromOptions for Ats {
     fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
         // Samples of all patches still miss some: first in ever more of the last layers, then fewer samples in all of its own.
         let patches = facts.tokens.saturating_sub(facts.prefix);
-        let own = self.layers_of(facts.depth).ok()?;
+        // What does not fit says why when it is bound.
+        let Ok(own) = self.layers_of(facts.depth) else { return Some(self.clone()) };
         let (layers, samples) = match at < HALF {
             true => (((2.0 * at * own.len() as f64).ceil() as usize).clamp(1, own.len().max(1)), patches),
             false => (own.len(), (2.0 * (1.0 - at) * patches as f64).round() as usize),

@@ -34,14 +34,12 @@ use super::{At, Common, MethodInfo, Rule};
 use crate::plan::PlanBuilder;
 use crate::schedule::kept;
 use crate::{
-    Amount, Combination, Evidence, HeadAggregation, LastLayer, MapQueries, MatchShape, Merging, Metric,
-    MetricRequest, ModelFacts, Rest, ScheduleError, Similarity, Tokens, Wants,
+    Amount, Combination, Evidence, LastLayer, MapQueries, MatchShape, Merging, MetricRequest, ModelFacts,
+    Rest, ScheduleError, Similarity, Tokens, Wants,
 };
 
 pub(super) use options::INFO;
 
-/// What tokens are compared by.
-const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean };
 /// The part of the attentive patches that merge: ours.
 const PAIRS: f64 = 0.1;
 /// What a patch weighs at least, so that averages exist.
@@ -147,7 +145,7 @@ impl Rule for Bat {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(KEYS), maps: Some(MapQueries::First), ..Wants::default() }
+        Wants { metric: Some(MetricRequest::KEYS), maps: Some(MapQueries::First), ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
@@ -200,7 +198,7 @@ impl Rule for Bat {
         let attentive = self.counts(patches).0;
         let others = patches - attentive;
         let pairs = attentive.div_ceil(2) * (attentive / 2) + others * others;
-        (pairs * KEYS.width(shape.head_dim, shape.channels)) as f64
+        (pairs * MetricRequest::KEYS.width(shape.head_dim, shape.channels)) as f64
     }
 }
 

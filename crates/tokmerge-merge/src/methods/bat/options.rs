@@ -34,7 +34,7 @@ const OPTIONS: &[Opt<Bat>] = &[
     Opt::new(
         "pairs",
         ("10%, or a share of up to 50%", "a share of up to 50% such as 10%"),
-        "of as many attentive patches as are left those that merge, and make room for clusters of the others",
+        "share of the attentive patches that merge in pairs; as many clusters of the others take their places",
         |method, text| {
             method.pairs = percent(text, 50.0)?;
             Ok(())

@@ -84,7 +84,8 @@ impl FromOptions for Cubistmerge {
 
     fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
         // A column and a row in turn, up to half of both.
-        let (rows, columns) = facts.grid?;
+        // What does not fit says why when it is bound.
+        let Some((rows, columns)) = facts.grid else { return Some(self.clone()) };
         let steps = (at * (rows / 2 + columns / 2) as f64).round() as usize;
         let rows = (steps / 2).max(steps.saturating_sub(columns / 2)).min(rows / 2);
         Some(Self { rows, columns: steps - rows, ..self.clone() })

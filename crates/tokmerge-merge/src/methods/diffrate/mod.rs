@@ -69,7 +69,13 @@ pub enum PublishedRates {
     DeitTiny08,
     /// For DeiT-Ti at 0.7 GMACs.
     DeitTiny07,
+    /// Those for DeiT-Ti at 0.8 GMACs as parts of the patches, resampled to the layers of the model: for any other model. Ours.
+    Resampled,
 }
+
+/// Patches and layers of the models that the paper's numbers are for.
+const PATCHES: usize = 196;
+const LAYERS: usize = 12;
 
 impl PublishedRates {
     /// Tokens that are not dropped in each layer, and of these those that are left when some have merged.
@@ -83,7 +89,7 @@ impl PublishedRates {
                 &[197, 192, 168, 143, 121, 105, 92, 74, 62, 45, 33, 3],
                 &[197, 180, 156, 127, 109, 98, 80, 66, 52, 37, 31, 3],
             ],
-            Self::DeitTiny08 => [
+            Self::DeitTiny08 | Self::Resampled => [
                 &[197, 197, 196, 186, 166, 147, 117, 103, 92, 80, 74, 3],
                 &[197, 196, 190, 172, 154, 125, 107, 96, 84, 78, 70, 3],
             ],
@@ -96,14 +102,35 @@ impl PublishedRates {
 }
 
 impl CompressionRates {
-    /// Tokens that are not dropped in each layer, and of these those that are left when some have merged.
+    /// Tokens that are not dropped in each layer of a model, and of these those that are left when some have merged.
     #[must_use]
-    pub fn lists(&self) -> [&[usize]; 2] {
+    pub fn for_model(&self, facts: &ModelFacts) -> [Vec<usize>; 2] {
+        match self {
+            Self::Published(PublishedRates::Resampled) => self.lists().map(|list| resampled(list, facts)),
+            Self::Published(_) | Self::Listed { .. } => self.lists().map(<[usize]>::to_vec),
+        }
+    }
+
+    /// As they are written down.
+    fn lists(&self) -> [&[usize]; 2] {
         match self {
             Self::Published(published) => published.lists(),
             Self::Listed { prune, merge } => [prune, merge],
         }
     }
+}
+
+/// Published numbers for a model of another depth, whose images have another number of patches.
+fn resampled(list: &[usize], facts: &ModelFacts) -> Vec<usize> {
+    let patches = facts.tokens.saturating_sub(facts.prefix) as f64;
+    let left = |layer: usize| {
+        let place = (layer as f64 + 0.5) * LAYERS as f64 / facts.depth as f64 - 0.5;
+        let place = place.clamp(0.0, (LAYERS - 1) as f64);
+        let (before, after) = (list[place as usize] as f64, list[place.ceil() as usize] as f64);
+        let tokens = before + (after - before) * place.fract();
+        1 + ((tokens - 1.0) / PATCHES as f64 * patches).round().max(1.0) as usize
+    };
+    (0..facts.depth).map(left).collect()
 }
 
 impl Diffrate {
@@ -143,14 +170,17 @@ impl Rule for Diffrate {
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
         let (depth, patches) = (facts.depth, facts.tokens.saturating_sub(facts.prefix));
-        let [prune, merge] = self.rates.lists();
+        let [prune, merge] = self.rates.for_model(facts);
         let given = prune.len().max(merge.len());
+        if matches!(self.rates, CompressionRates::Published(_)) && given != depth {
+            return Err(ScheduleError::OtherDepth { published: given, depth });
+        }
         if given > depth {
             return Err(ScheduleError::TooManyLayers { given, depth });
         }
         let of =
             |list: &[usize], layer: usize| list.get(layer).map_or(patches, |tokens| (*tokens).max(2) - 1);
-        let amount = |layer| match (of(prune, layer), of(merge, layer)) {
+        let amount = |layer| match (of(&prune, layer), of(&merge, layer)) {
             (keep, left) if keep.min(left) >= patches => Amount::NOTHING,
             (keep, left) => Amount::KeepAndMerge { keep, left: left.min(keep) },
         };

@@ -1,6 +1,6 @@
 //! How DiffRate is written down.
 
-use super::{CompressionRates, Diffrate, PublishedRates};
+use super::{CompressionRates, Diffrate, PATCHES, PublishedRates};
 use crate::methods::MethodInfo;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_ON, Refusal, choice, chosen, entries, infos, joined,
@@ -13,6 +13,7 @@ const SCHEDULES: &[Choice<PublishedRates>] = &[
     ("deit_s_2.3", PublishedRates::DeitSmall23),
     ("deit_ti_0.8", PublishedRates::DeitTiny08),
     ("deit_ti_0.7", PublishedRates::DeitTiny07),
+    ("resampled", PublishedRates::Resampled),
 ];
 const LISTED: (&str, &str) = (
     "a list such as [180,140] with one per layer",
@@ -24,7 +25,7 @@ pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "diffrate",
     summary: "rank patches by class attention, drop the last and merge those before them into the first",
     source: "DiffRate (arXiv:2305.17997), Fig. 3",
-    example: "diffrate:prune=[180,140],merge=[160,120]",
+    example: "diffrate:schedule=resampled",
     options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
 };
 
@@ -32,7 +33,7 @@ const OPTIONS: &[Opt<Diffrate>] = &[
     Opt::new(
         "schedule",
         (joined!(SCHEDULES), joined!(SCHEDULES)),
-        "tokens that every layer leaves, as the paper found them for a model and its GMACs",
+        "tokens that every layer leaves, as the paper found them for a model and its GMACs; resampled: one of these for any model",
         |method, text| {
             method.rates = CompressionRates::Published(chosen(SCHEDULES, text)?);
             Ok(())
@@ -104,9 +105,6 @@ impl Diffrate {
     }
 }
 
-/// Patches for which the published numbers are.
-const PATCHES: usize = 196;
-
 impl FromOptions for Diffrate {
     const OPTIONS: &'static [Opt<Self>] = OPTIONS;
 
@@ -122,13 +120,15 @@ impl FromOptions for Diffrate {
     }
 
     fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
-        // Published numbers are for 196 patches, and half of the way to the most.
+        // Half of the way is what is given; published numbers are for 196 patches.
         let patches = facts.tokens.saturating_sub(facts.prefix);
         let whole = match self.rates {
+            CompressionRates::Published(PublishedRates::Resampled) | CompressionRates::Listed { .. } => {
+                patches
+            }
             CompressionRates::Published(_) => PATCHES,
-            CompressionRates::Listed { .. } => patches,
         };
-        let [prune, merge] = self.rates.lists().map(|list| {
+        let [prune, merge] = self.rates.for_model(facts).map(|list| {
             let left = |tokens: &usize| {
                 let gone = whole.saturating_sub(tokens.saturating_sub(1)) as f64 / whole.max(1) as f64;
                 let gone = (2.0 * at * gone * patches as f64).round() as usize;

@@ -22,7 +22,7 @@ use super::option::{FromOptions, Opt, Refusal, infos, percent, percent_text};
 use super::{At, MethodInfo, Rule};
 use crate::mergers::{self, Start};
 use crate::plan::PlanBuilder;
-use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, ScheduleError, Site, Tokens, TrainedBy};
+use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, Rest, ScheduleError, Site, Tokens, TrainedBy};
 
 pub use predictor::Predictor;
 pub(crate) use predictor::Stage;
@@ -136,8 +136,10 @@ impl Rule for Options {
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
         let start = facts.tokens.saturating_sub(facts.prefix);
-        layers::amounts(&self.layers, facts.depth, |index| {
-            Amount::Keep(layers::left_of(start, self.keep, index))
+        layers::amounts(&self.layers, facts.depth, |index| match facts.grid {
+            Some(_) => Amount::Keep(layers::left_of(start, self.keep, index)),
+            // Of pictures of their own sizes that part of what each has, as training asks for.
+            None => Amount::KeepShare { keep: self.keep, rest: Rest::Dropped },
         })
     }
 

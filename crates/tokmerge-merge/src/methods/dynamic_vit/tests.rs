@@ -46,7 +46,11 @@ fn predictor(mergers: &Mergers, index: usize) -> &Predictor {
 }
 
 fn bound(spec: &str, tokens: usize) -> Reduction {
-    Reduction::bind(spec.parse().expect("a spec"), &ModelFacts::new(4, tokens, 1)).expect("fits")
+    Reduction::bind(
+        spec.parse().expect("a spec"),
+        &ModelFacts { grid: Some((14, 14)), ..ModelFacts::new(4, tokens, 1) },
+    )
+    .expect("fits")
 }
 
 fn entered(reduction: &Reduction, layer: usize, tokens: Tokens, trace: &mut Trace) -> Tokens {
@@ -75,7 +79,7 @@ fn the_best_are_kept_by_falling_score_behind_the_prefix() {
 
 #[test]
 fn stages_leave_parts_of_what_the_model_began_with() {
-    let facts = ModelFacts::new(12, 197, 1);
+    let facts = ModelFacts { grid: Some((14, 14)), ..ModelFacts::new(12, 197, 1) };
     let reduction = Reduction::bind("dynamicvit:keep=70%".parse().unwrap(), &facts).unwrap();
     let left: Vec<usize> =
         reduction.expected_tokens(197, 12).expect("known").iter().map(|layer| layer.attended).collect();
@@ -345,7 +349,7 @@ fn what_it_is_reads_back_and_what_cannot_be_is_refused() {
     }
     let spec = "dynamicvit:keep=70%";
     let bind = |facts: ModelFacts| Reduction::bind(spec.parse().unwrap(), &facts).map(|_| ());
-    let facts = ModelFacts::new(12, 197, 1);
+    let facts = ModelFacts { grid: Some((14, 14)), ..ModelFacts::new(12, 197, 1) };
     let merge = spec.to_owned();
     assert_eq!(
         bind(ModelFacts { softmax: Softmax::Closed, ..facts }),

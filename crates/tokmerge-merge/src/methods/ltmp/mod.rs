@@ -25,14 +25,11 @@ use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Partition, Rule};
 use crate::plan::PlanBuilder;
 use crate::{
-    Amount, DROPPED, Evidence, HeadAggregation, LastLayer, Layout, MatchShape, MergePlan, Metric,
-    MetricRequest, ModelFacts, Received, ScheduleError, Similarity, Tokens, Wants,
+    Amount, DROPPED, Evidence, LastLayer, Layout, MatchShape, MergePlan, MetricRequest, ModelFacts, Received,
+    ScheduleError, Similarity, Tokens, Wants,
 };
 
 pub(super) use options::INFO;
-
-/// What tokens are compared by.
-const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean };
 
 /// Merging and pruning by thresholds.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +67,14 @@ impl Limits {
         match self {
             Self::Constant(limit) => *limit,
             Self::PerLayer(list) => list.iter().copied().fold(f64::INFINITY, f64::min),
+        }
+    }
+
+    /// The largest of all, never nothing.
+    fn largest(&self) -> f64 {
+        match self {
+            Self::Constant(limit) => limit.max(f64::MIN_POSITIVE),
+            Self::PerLayer(list) => list.iter().copied().fold(f64::MIN_POSITIVE, f64::max),
         }
     }
 
@@ -163,7 +168,7 @@ impl Rule for Ltmp {
 
     fn wants(&self) -> Wants {
         let received = if self.prune_at.is_some() { Received::FromAll } else { Received::No };
-        Wants { metric: Some(KEYS), received, ..Wants::default() }
+        Wants { metric: Some(MetricRequest::KEYS), received, ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
@@ -199,7 +204,7 @@ impl Rule for Ltmp {
             return 0.0;
         }
         let pairs = shape.tokens.div_ceil(2) * (shape.tokens / 2);
-        (pairs * KEYS.width(shape.head_dim, shape.channels)) as f64
+        (pairs * MetricRequest::KEYS.width(shape.head_dim, shape.channels)) as f64
     }
 }
 

@@ -39,7 +39,7 @@ const OPTIONS: &[Opt<Ltmp>] = &[
             "no pruning, or a number from 0 to 1, or a list such as [0,0.001,0.002] with one per layer",
             "a number from 0 to 1, or a list such as [0,0.001,0.002]",
         ),
-        "tokens are dropped that get at most so much attention, as the mean over heads and queries",
+        "tokens are dropped that get at most this much attention, as the mean over heads and queries",
         |method, text| {
             method.prune_at = Some(read(text, |limit| (0.0..=1.0).contains(limit))?);
             Ok(())
@@ -87,14 +87,19 @@ impl FromOptions for Ltmp {
 
     fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
         let _ = facts;
-        // Limits are as they are given where the threshold is: below that less is dropped, above it more.
         let given = self.merge_above.smallest();
-        let times = at / (1.0 - given).max(1e-3);
-        let prune_at = self
-            .prune_at
-            .as_ref()
-            .filter(|_| at > 0.0)
-            .map(|limits| limits.map(|limit| rounded(limit * times)));
-        Some(Self { merge_above: Limits::Constant(rounded(1.0 - at)), prune_at, ..self.clone() })
+        // Thresholds all shifted by as much, from the lowest at 1; limits are as given where the thresholds are, below that less
+        // is dropped, above it more. Where nothing merges, the limits alone are turned.
+        let (merge_above, times) = match given < 1.0 {
+            true => {
+                let shifted = |limit: f64| rounded((limit + 1.0 - given - at).clamp(0.0, 1.0));
+                let kept = |limit: f64| if limit < 1.0 { shifted(limit) } else { limit };
+                (self.merge_above.map(kept), at / (1.0 - given))
+            }
+            false => (self.merge_above.clone(), at / self.prune_at.as_ref().map_or(1.0, Limits::largest)),
+        };
+        let turned = |limits: &Limits| limits.map(|limit| rounded((limit * times).min(1.0)));
+        let prune_at = self.prune_at.as_ref().filter(|_| at > 0.0).map(turned);
+        Some(Self { merge_above, prune_at, ..self.clone() })
     }
 }

@@ -69,19 +69,19 @@ pub enum Removal {
     PerLayer(Vec<usize>),
     /// A part of the tokens that may merge, rounded down, at most half.
     Share(f64),
-    /// All pairs whose score is above a threshold, in every layer or one for each, beyond which nothing merges: as many as the
-    /// item has, at most half of its tokens. Ours.
-    Above(Vec<f64>),
+    /// All pairs whose score is above a threshold, in each of its layers: as many as the item has, at most half of its tokens.
+    /// Ours.
+    Above(f64),
+    /// The same, one threshold for each layer of the model; layers beyond the list remove nothing.
+    AbovePerLayer(Vec<f64>),
 }
 
 impl Removal {
     /// The threshold of a layer, from 0, if there is one.
     fn threshold(&self, layer: usize) -> Option<f64> {
         match self {
-            Self::Above(limits) => match limits[..] {
-                [all] => Some(all),
-                _ => limits.get(layer).copied(),
-            },
+            Self::Above(limit) => Some(*limit),
+            Self::AbovePerLayer(limits) => limits.get(layer).copied(),
             Self::Tokens(_) | Self::PerLayer(_) | Self::Share(_) => None,
         }
     }
@@ -244,10 +244,10 @@ impl Rule for Mctf {
         match &self.removal {
             Removal::Tokens(remove) => in_layers(amount(*remove)),
             Removal::Share(share) => in_layers(Amount::Share(*share)),
-            Removal::Above(limits) if limits.len() > depth => {
+            Removal::AbovePerLayer(limits) if limits.len() > depth => {
                 Err(ScheduleError::TooManyLayers { given: limits.len(), depth })
             }
-            Removal::Above(_) => {
+            Removal::Above(_) | Removal::AbovePerLayer(_) => {
                 let layers = layers::of_depth(&self.layers_of(depth), depth)?;
                 let works = |layer: usize| {
                     let limit = self.removal.threshold(layer).filter(|limit| *limit < 1.0);

@@ -51,7 +51,7 @@ const OPTIONS: &[Opt<Mctf>] = &[
             "a number, a list such as [0,16,16,8] with one per layer, or a share such as 35%",
             "a whole number from 0 to 100000, a list such as [0,16,16,8], or a share of up to 50% such as 35%",
         ),
-        "tokens to remove in each of its layers; at least ten are left by a number",
+        "tokens to remove in each of its layers; a number always leaves at least ten",
         |method, text| {
             let number = |text: &str| whole(text, 0..=100_000);
             method.removal = match (entries(text, number), text.trim().ends_with('%')) {
@@ -65,7 +65,7 @@ const OPTIONS: &[Opt<Mctf>] = &[
             Removal::Tokens(tokens) => Some(tokens.to_string()),
             Removal::PerLayer(list) => Some(list_text(list)),
             Removal::Share(share) => Some(percent_text(*share)),
-            Removal::Above(_) => None,
+            Removal::Above(_) | Removal::AbovePerLayer(_) => None,
         },
     ),
     Opt::new(
@@ -82,25 +82,27 @@ const OPTIONS: &[Opt<Mctf>] = &[
                 ));
             }
             let number = |text: &str| number_in(text, |number: &f64| (0.0..=1.0).contains(number));
-            let list = entries(text, number).unwrap_or_else(|| Ok(vec![number(text)?]))?;
-            method.removal = Removal::Above(list);
+            method.removal = match entries(text, number) {
+                Some(list) => Removal::AbovePerLayer(list?),
+                None => Removal::Above(number(text)?),
+            };
             Ok(())
         },
         |method| match &method.removal {
-            Removal::Above(limits) if limits.len() == 1 => Some(limits[0].to_string()),
-            Removal::Above(limits) => Some(list_text(limits)),
+            Removal::Above(limit) => Some(limit.to_string()),
+            Removal::AbovePerLayer(limits) => Some(list_text(limits)),
             Removal::Tokens(_) | Removal::PerLayer(_) | Removal::Share(_) => None,
         },
     ),
     layers!(
         layers,
         "all but the first, [4,7,10] of 12 layers for a share, or a layer, or a list",
-        "the layers in which that happens, counted from 1; with place=mlp the first is one of all"
+        "the layers in which that happens, counted from 1; by default all but the first (with place=mlp all)"
     ),
     Opt::new(
         "place",
         (joined!(PLACES), joined!(PLACES)),
-        "where tokens merge: inside attention, or behind it as in OpenToMe's form",
+        "where tokens merge: inside attention, or after it as in OpenToMe's form",
         |method, text| {
             method.place = chosen(PLACES, text)?;
             method.criteria = Criteria::of(method.place);
@@ -164,29 +166,47 @@ impl FromOptions for Mctf {
         if self.removal == NOT_GIVEN {
             return Err(Refusal::Missing("r (or above)"));
         }
+        if self.layers.is_some() && matches!(self.removal, Removal::PerLayer(_)) {
+            let reason = "a list of r says which layers merge; leave layer out, or give r as one number";
+            return Err(Refusal::Conflict(reason.to_owned()));
+        }
         layers::check(&self.layers)
     }
 
     fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
+        let most = 0.5 * facts.tokens.saturating_sub(facts.prefix) as f64;
+        let spread = |weights: &[f64]| dial::spread(most * at, weights, facts.tokens, facts.prefix);
+        // A list of numbers says itself in which layers.
+        let mut layers_said = self.layers.clone();
         let removal = match &self.removal {
             Removal::Share(_) => Removal::Share(rounded_share(0.5 * at)),
-            Removal::Above(limits) => {
+            Removal::Above(_) => Removal::Above(rounded((1.0 - at).clamp(0.0, 1.0))),
+            Removal::AbovePerLayer(limits) => {
                 // All thresholds down by as much, from the lowest at 1. What merges nothing goes on doing so.
                 let lowest = limits.iter().copied().fold(1.0, f64::min);
                 let turned = |limit: &f64| match *limit < 1.0 {
                     true => rounded((limit + 1.0 - lowest - at).clamp(0.0, 1.0)),
                     false => 1.0,
                 };
-                Removal::Above(limits.iter().map(turned).collect())
+                Removal::AbovePerLayer(limits.iter().map(turned).collect())
+            }
+            Removal::PerLayer(list) if list.iter().any(|remove| *remove > 0) => {
+                let weights: Vec<f64> = (0..facts.depth)
+                    .map(|layer| list.get(layer).map_or(0.0, |remove| *remove as f64))
+                    .collect();
+                Removal::PerLayer(spread(&weights))
             }
             Removal::Tokens(_) | Removal::PerLayer(_) => {
                 let mut weights = vec![0.0; facts.depth];
-                let layers = layers::of_depth(&self.layers_of(facts.depth), facts.depth).ok()?;
+                // What does not fit says why when it is bound.
+                let Ok(layers) = layers::of_depth(&self.layers_of(facts.depth), facts.depth) else {
+                    return Some(self.clone());
+                };
                 layers.into_iter().for_each(|layer| weights[layer - 1] = 1.0);
-                let most = 0.5 * facts.tokens.saturating_sub(facts.prefix) as f64;
-                Removal::PerLayer(dial::spread(most * at, &weights, facts.tokens, facts.prefix))
+                layers_said = None;
+                Removal::PerLayer(spread(&weights))
             }
         };
-        Some(Self { removal, ..self.clone() })
+        Some(Self { removal, layers: layers_said, ..self.clone() })
     }
 }

@@ -233,7 +233,7 @@ fn above_a_threshold_all_pairs_merge_that_the_item_has() {
     // Of class 0; 1 and 2, 2 and 3, 3 and 4 are 45 degrees apart, which scores 0.854.
     let x = [row(1.0, 300.0), row(1.0, 0.0), row(1.0, 45.0), row(1.0, 90.0), row(1.0, 135.0)];
     let above = |limit: f64| {
-        let removal = Removal::Above(vec![limit]);
+        let removal = Removal::Above(limit);
         let method = Mctf { removal, criteria: COSINE, ..Mctf::new(Removal::Tokens(0)) };
         let at = At { layer: 1, depth: 12, amount: Amount::ByTokens };
         let (tokens, evidence) = item(&x, &[1.0; 5], &[0.2; 5]);

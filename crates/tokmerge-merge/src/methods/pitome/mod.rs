@@ -34,14 +34,12 @@ use super::matching::cosines::{self, Cosines, Grouping};
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Rule};
 use crate::{
-    Amount, Evidence, HeadAggregation, LastLayer, MatchShape, MergePlan, Metric, MetricRequest, ModelFacts,
-    Schedule, ScheduleError, Tokens, Wants,
+    Amount, Evidence, LastLayer, MatchShape, MergePlan, MetricRequest, ModelFacts, Schedule, ScheduleError,
+    Tokens, Wants,
 };
 
 pub(super) use options::INFO;
 
-/// What tokens are compared by.
-const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean };
 /// The margin of the first layer in the published code for ViT and DeiT.
 const MARGIN: f64 = 0.75;
 
@@ -158,7 +156,7 @@ impl Rule for Pitome {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(KEYS), ..Wants::default() }
+        Wants { metric: Some(MetricRequest::KEYS), ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
@@ -182,7 +180,7 @@ impl Rule for Pitome {
 
     fn matching_macs(&self, shape: MatchShape) -> f64 {
         let tokens = shape.tokens.saturating_sub(shape.prefix);
-        (tokens * tokens * KEYS.width(shape.head_dim, shape.channels)) as f64
+        (tokens * tokens * MetricRequest::KEYS.width(shape.head_dim, shape.channels)) as f64
     }
 }
 

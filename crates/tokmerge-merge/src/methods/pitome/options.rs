@@ -79,7 +79,7 @@ const OPTIONS: &[Opt<Pitome>] = &[
         "prop_attn",
         PROPORTIONAL,
         common.proportional_attention,
-        "attention weighs tokens by size; auto: on. The published code does not"
+        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE. The published code does not"
     ),
     choice!(
         "last",

@@ -27,15 +27,13 @@ use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Partition, Rule};
 use crate::plan::PlanBuilder;
 use crate::{
-    Amount, Evidence, HeadAggregation, LastLayer, MapQueries, MatchShape, MergePlan, Metric, MetricRequest,
-    ModelFacts, Schedule, ScheduleError, Similarity, Tokens, Wants, mergeable,
+    Amount, Evidence, LastLayer, MapQueries, MatchShape, MergePlan, MetricRequest, ModelFacts, Schedule,
+    ScheduleError, Similarity, Tokens, Wants, mergeable,
 };
 use burn::tensor::Tensor;
 
 pub(super) use options::INFO;
 
-/// What tokens are compared by.
-const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean };
 /// From which cosine on tokens resemble each other: ours.
 const SIMILAR: f64 = 0.9;
 
@@ -141,7 +139,7 @@ impl Rule for Rapid {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(KEYS), maps: Some(MapQueries::First), ..Wants::default() }
+        Wants { metric: Some(MetricRequest::KEYS), maps: Some(MapQueries::First), ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
@@ -164,7 +162,7 @@ impl Rule for Rapid {
     }
 
     fn matching_macs(&self, shape: MatchShape) -> f64 {
-        let width = KEYS.width(shape.head_dim, shape.channels) as f64;
+        let width = MetricRequest::KEYS.width(shape.head_dim, shape.channels) as f64;
         let tokens = shape.tokens.saturating_sub(shape.prefix);
         if self.drops(shape.layer, shape.depth) {
             let pairs = shape.tokens.div_ceil(2) * (shape.tokens / 2) + tokens * tokens;

@@ -175,18 +175,14 @@ impl Rule for TokenPooling {
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
         let patches = facts.tokens.saturating_sub(facts.prefix);
-        let mut all =
-            layers::amounts(&self.layers, facts.depth, |index| match self.pooled_to.of(index, patches) {
-                keep if keep >= patches => Amount::NOTHING,
-                keep => Amount::Keep(keep),
-            })?;
-        // Quarters of a shallow model begin with a layer that follows none whose attention could be asked for.
-        if let (None, Some(first)) = (&self.layers, all.first_mut())
-            && self.wants().attention()
-        {
-            *first = Amount::NOTHING;
+        let amount = |index| match self.pooled_to.of(index, patches) {
+            keep if keep >= patches => Amount::NOTHING,
+            keep => Amount::Keep(keep),
+        };
+        match self.wants().attention() {
+            true => layers::amounts_after_one(&self.layers, facts.depth, amount),
+            false => layers::amounts(&self.layers, facts.depth, amount),
         }
-        Ok(all)
     }
 
     fn merging(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<Merging> {

@@ -36,15 +36,13 @@ use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;
 use crate::schedule::kept;
 use crate::{
-    Amount, Evidence, HeadAggregation, LastLayer, MapQueries, MatchShape, MergePlan, Metric, MetricRequest,
-    ModelFacts, Rest, ScheduleError, Similarity, Site, Tokens, Wants,
+    Amount, Evidence, LastLayer, MapQueries, MatchShape, MergePlan, MetricRequest, ModelFacts, Rest,
+    ScheduleError, Similarity, Site, Tokens, Wants,
 };
 use voting::{Voters, importance};
 
 pub(super) use options::INFO;
 
-/// What patches are compared by.
-const KEYS: MetricRequest = MetricRequest { of: Metric::Key, heads: HeadAggregation::Mean };
 /// Patches that are dropped because they resemble others, in every layer: ours.
 const SIMILAR: usize = 10;
 /// Rounds of voting in the three thirds of a model: of 30 to 50, 5 to 10, and 1 in the paper.
@@ -166,7 +164,7 @@ impl Rule for ZeroTprune {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(KEYS), maps: Some(MapQueries::All), ..Wants::default() }
+        Wants { metric: Some(MetricRequest::KEYS), maps: Some(MapQueries::All), ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
@@ -174,7 +172,7 @@ impl Rule for ZeroTprune {
             true => Amount::KeepShare { keep: self.keep, rest: Rest::Dropped },
             false => Amount::NOTHING,
         };
-        layers::amounts(&self.layers, facts.depth, |_| amount)
+        layers::amounts_after_one(&self.layers, facts.depth, |_| amount)
     }
 
     fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
@@ -208,7 +206,9 @@ impl Rule for ZeroTprune {
             return voting;
         }
         let pairs = ((patches / 2) * patches.div_ceil(2)) as f64;
-        voting + round(shape.tokens) + pairs * KEYS.width(shape.head_dim, shape.channels) as f64
+        voting
+            + round(shape.tokens)
+            + pairs * MetricRequest::KEYS.width(shape.head_dim, shape.channels) as f64
     }
 }
 
