@@ -1,7 +1,7 @@
 //! Clusters by density and distance (DPC-KNN; Du, Ding and Jia, 2016).
 
-use crate::methods::evit::by_falling_score;
 use crate::methods::matching::Cosines;
+use crate::methods::matching::by_falling_score;
 
 /// Nearest neighbours that say how dense it is around a token.
 const NEIGHBOURS: usize = 5;

@@ -25,9 +25,9 @@
 mod clusters;
 mod options;
 
-use super::evit::by_falling_score;
 use super::layers::{self, Layers};
 use super::matching::bipartite::{Pair, Proposals};
+use super::matching::by_falling_score;
 use super::matching::{Cosines, Split};
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Rule};

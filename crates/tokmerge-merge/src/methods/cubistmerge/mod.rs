@@ -5,7 +5,7 @@
 //! similar of their neighbours, the left or upper one among equals. In each line as many do as columns (`columns`) or rows
 //! (`rows`) are to go, the most similar first, at most half of the line; which they are differs from line to line. They are
 //! compared by the tokens themselves: by cosine, or by distance (`distance=euclidean`). Of merged tokens each channel is the
-//! entry of the largest magnitude, the destination's among equals. No sizes are kept (`prop_attn=off`).
+//! entry of the largest magnitude, the destination's among equals. Attention does not weigh by size (`prop_attn=off`).
 //!
 //! Two tokens can merge into the same one between them. By `combine=code` (default, as in the published code; which is
 //! better is not known) one of the two is lost: of the merging tokens of a line, most similar first, the code handles the

@@ -19,9 +19,9 @@
 
 mod options;
 
-use super::evit::by_falling_score;
 use super::matching::Split;
 use super::matching::bipartite::{Proposals, Proposed};
+use super::matching::by_falling_score;
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;

@@ -16,8 +16,8 @@ mod predictor;
 #[cfg(test)]
 mod tests;
 
-use super::evit::by_falling_score;
 use super::layers::{self, Layers, layers};
+use super::matching::by_falling_score;
 use super::option::{FromOptions, Opt, Refusal, infos, percent, percent_text};
 use super::{At, MethodInfo, Rule};
 use crate::mergers::{self, Start};

@@ -3,7 +3,7 @@
 //!
 //! How much it attends to a patch is the mean over the heads of its row of the softmax. Kept patches go on by falling
 //! attention, the fused one behind them: the sum of the others weighted by that attention itself, which does not add up to
-//! one. Sizes are kept for counting alone: attention does not weigh tokens by them (`prop_attn=off`). In a later layer a
+//! one. Sizes are kept for counting, and for heads that average patches: attention does not weigh tokens by them (`prop_attn=off`). In a later layer a
 //! fused token is a patch like others. That is what the paper and its published code agree on.
 //!
 //! `rest=drop` leaves the others out (the Top-K of Haurum et al., 2023). Ties go to the patch that stands first.
@@ -11,6 +11,7 @@
 mod options;
 
 use super::layers::{self, Layers};
+use super::matching::by_falling_score;
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;
@@ -43,17 +44,6 @@ impl Evit {
             Common { proportional_attention: ProportionalAttention::Off, ..Common::new(LastLayer::All) };
         Self { keep, rest: Rest::Fused, layers: None, common }
     }
-}
-
-/// Places from `first` on by falling score, ties by place, what is no number last.
-pub(in crate::methods) fn by_falling_score<S: Copy + Into<f64>>(scores: &[S], first: usize) -> Vec<u32> {
-    let score = |place: &u32| match scores[*place as usize].into() {
-        score if score.is_nan() => f64::NEG_INFINITY,
-        score => score,
-    };
-    let mut places: Vec<u32> = (first as u32..scores.len() as u32).collect();
-    places.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    places
 }
 
 impl Rule for Evit {

@@ -140,7 +140,7 @@ fn pruned(layout: &Layout, fronts: &[usize], importance: &[f32], limit: f32) -> 
         let places = *front as u32..importance.len() as u32;
         let mut dropped: Vec<u32> = places.filter(|place| importance[*place as usize] <= limit).collect();
         if dropped.len() == importance.len() {
-            let best = super::evit::by_falling_score(importance, 0).first().copied();
+            let best = super::matching::by_falling_score(importance, 0).first().copied();
             dropped.retain(|place| Some(*place) != best);
         }
         changes |= !dropped.is_empty();

@@ -4,7 +4,9 @@ pub(in crate::methods) mod bipartite;
 pub(in crate::methods) mod clusters;
 pub(in crate::methods) mod cosines;
 mod partition;
+mod ranking;
 
 pub(in crate::methods) use cosines::Cosines;
 pub use partition::Partition;
 pub(in crate::methods) use partition::Split;
+pub(in crate::methods) use ranking::by_falling_score;

@@ -1,7 +1,7 @@
 //! Which tokens of an item propose and which are proposed to.
 
+use super::by_falling_score;
 use crate::Tokens;
-use crate::methods::evit::by_falling_score;
 use tokmerge_nn::Random;
 
 /// How tokens are split into sources and destinations (ToMe, Table 1e).

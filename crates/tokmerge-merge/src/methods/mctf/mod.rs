@@ -28,7 +28,7 @@ use super::matching::Split;
 use super::matching::bipartite::Pair;
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Partition, Rule};
-use crate::methods::evit::by_falling_score;
+use crate::methods::matching::by_falling_score;
 use crate::plan::PlanBuilder;
 use crate::{
     Amount, Combination, Combine, Evidence, HeadAggregation, LastLayer, MatchShape, Merging, Metric,

@@ -29,7 +29,7 @@
 
 mod options;
 
-use super::evit::by_falling_score;
+use super::matching::by_falling_score;
 use super::matching::cosines::{self, Cosines, Grouping};
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Rule};

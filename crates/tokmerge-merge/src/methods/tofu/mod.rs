@@ -3,7 +3,7 @@
 //! they are; in the others they merge into an average that is as long as the longest of them (MLERP).
 //!
 //! Written from descriptions of the published code (OpenToMe's), which keeps no sizes: an average is plain, and attention does
-//! not weigh tokens by size (`prop_attn=off`). Sizes are kept for counting alone, and a token that is left out counts for its
+//! not weigh tokens by size (`prop_attn=off`). Sizes are kept for counting, and for heads that average patches, and a token that is left out counts for its
 //! partner. Where descriptions differ or say nothing:
 //!
 //! - The paper divides the average by its own norm (as remembered), `scale=paper`; the code by the norm that the destination

@@ -29,8 +29,8 @@ mod clusters;
 mod options;
 mod peaks;
 
-use super::evit::by_falling_score;
 use super::layers::{self, Layers};
+use super::matching::by_falling_score;
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;

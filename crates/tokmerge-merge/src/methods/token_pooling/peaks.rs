@@ -1,7 +1,7 @@
 //! Clusters by density peaks among nearest neighbours (DPC-KNN; Du et al., 2016).
 
 use super::clusters::{Clusters, Distances};
-use crate::methods::evit::by_falling_score;
+use crate::methods::matching::by_falling_score;
 
 /// Neighbours that say how dense a point lies, itself included, as in the published code.
 const NEIGHBOURS: usize = 5;

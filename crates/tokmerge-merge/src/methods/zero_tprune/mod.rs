@@ -27,10 +27,10 @@
 mod options;
 mod voting;
 
-use super::evit::by_falling_score;
 use super::layers::{self, Layers};
 use super::matching::Split;
 use super::matching::bipartite::Proposals;
+use super::matching::by_falling_score;
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;
