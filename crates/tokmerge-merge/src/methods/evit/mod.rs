@@ -3,8 +3,9 @@
 //!
 //! How much it attends to a patch is the mean over the heads of its row of the softmax. Kept patches go on by falling
 //! attention, the fused one behind them: the sum of the others weighted by that attention itself, which does not add up to
-//! one. Sizes are kept for counting, and for heads that average patches: attention does not weigh tokens by them (`prop_attn=off`). In a later layer a
-//! fused token is a patch like others. That is what the paper and its published code agree on.
+//! one. Sizes are kept for counting, and for heads that average patches: attention does not weigh tokens by them
+//! (`prop_attn=off`). In a later layer a fused token is a patch like others. That is what the paper and its published code
+//! agree on.
 //!
 //! `rest=drop` leaves the others out (the Top-K of Haurum et al., 2023). Ties go to the patch that stands first.
 
