@@ -54,6 +54,13 @@ pub fn to_json(outcome: &Outcome, setting: &Setting) -> serde_json::Result<serde
     serde_json::to_value(Both { setting, outcome })
 }
 
+/// Whether a text is what [`to_json`] makes of some search.
+#[must_use]
+pub fn is_json(text: &[u8]) -> bool {
+    let found: Option<serde_json::Value> = serde_json::from_slice(text).ok();
+    found.is_some_and(|found| found["search_images"].is_number() && found["points"].is_array())
+}
+
 /// The text of a `merge.toml`: the method of the choice, readable as
 /// [`MergeSpec::from_toml`](tokmerge_merge::MergeSpec::from_toml) reads it, and in tables what was measured where.
 /// `None` unless the outcome is to merge.

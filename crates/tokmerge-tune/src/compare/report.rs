@@ -210,10 +210,34 @@ pub fn setting_line(comparison: &Comparison, setting: &Setting) -> String {
     )
 }
 
+/// How a page begins.
+const PAGE: &str = "# Methods at the same cost";
+
+/// How the title of a chart ends.
+const TITLE: &str = ": methods at the same cost";
+
+/// Whether a text begins as what [`to_markdown`] makes of some comparison.
+#[must_use]
+pub fn is_page(text: &str) -> bool {
+    text.starts_with(PAGE)
+}
+
+/// Whether a text begins as what [`to_csv`] makes of some comparison.
+#[must_use]
+pub fn is_csv(text: &str) -> bool {
+    text.starts_with("at,method,role,standing,merge,")
+}
+
+/// Whether a text begins as the SVG of a [`chart`] of some comparison.
+#[must_use]
+pub fn is_chart(text: &str) -> bool {
+    text.starts_with("<svg") && text.contains(TITLE)
+}
+
 /// The comparison as one page of Markdown, with the command that made it.
 #[must_use]
 pub fn to_markdown(comparison: &Comparison, setting: &Setting, command: &str) -> String {
-    let mut page = format!("# Methods at the same cost: {}\n\n", setting.model);
+    let mut page = format!("{PAGE}: {}\n\n", setting.model);
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{}", setting_line(comparison, setting));
     for of_cost in &comparison.tables {
@@ -301,7 +325,7 @@ pub fn chart(comparison: &Comparison, setting: &Setting) -> Chart {
     let unmerged = comparison.unmerged.quality(judge).value;
     let whole = Series::new("unmerged", Mark::Markers, vec![(x_of(&comparison.unmerged), unmerged)]).muted();
     Chart {
-        title: format!("{}: methods at the same cost", setting.model),
+        title: format!("{}{TITLE}", setting.model),
         x: Axis::linear(match by_speed {
             true => format!("speed over unmerged ({})", setting.machine()),
             false => {

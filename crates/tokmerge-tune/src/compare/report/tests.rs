@@ -1,4 +1,4 @@
-use super::{chart, notes, setting_line, table, to_csv, to_json, to_markdown};
+use super::{chart, is_chart, is_csv, is_page, notes, setting_line, table, to_csv, to_json, to_markdown};
 use crate::compare::outcome::rank;
 use crate::compare::outcome::tests::row;
 use crate::compare::{Comparison, Judge, LeftOut, Role, Row, Standing, Table, Target};
@@ -79,6 +79,7 @@ fn the_page_has_setting_tables_reasons_noise_and_command() {
     ] {
         assert!(page.contains(fragment), "{fragment} in {page}");
     }
+    assert!(is_page(&page) && !is_page("# Diary\n"));
     assert!(
         setting_line(&comparison(), &setting())
             .starts_with("vit_tiny.test (weights: w.safetensors), 224x160")
@@ -88,6 +89,7 @@ fn the_page_has_setting_tables_reasons_noise_and_command() {
 #[test]
 fn csv_has_a_line_for_every_method_also_for_those_left_out() {
     let text = String::from_utf8(to_csv(&comparison()).expect("CSV")).expect("UTF-8");
+    assert!(is_csv(&text) && !is_csv("at,method\n"));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().expect("a header").clone();
     let at = |name: &str| header.iter().position(|column| column == name).expect("a column");
@@ -125,6 +127,7 @@ fn the_chart_has_a_series_for_every_method_side_by_side_where_there_is_one_cost(
     assert!(drawn.series[0].points[0].0 < 0.875, "side by side");
     assert_eq!(drawn.x.label, "GMACs per sound (fvcore); methods of one cost stand side by side");
     assert_eq!(drawn.y.label, "top-1 %, 200 sounds");
+    assert!(is_chart(&drawn.to_svg()) && !is_chart("<svg></svg>"));
     let mut by_speed = comparison();
     by_speed.tables.truncate(1);
     by_speed.tables[0].at = Target::Speedup(1.5);
