@@ -106,7 +106,7 @@ fn a_trained_model_is_compared_on_drawn_pictures_and_a_second_run_takes_all_from
 
 #[test]
 fn what_does_not_fit_a_model_is_named_and_models_without_classes_are_compared_by_their_embeddings() {
-    let desk = desk();
+    let desk = desk().with("TOKMERGE_THREADS", "1");
     let mut without = tiny_config();
     without["model_args"]["class_token"] = false.into();
     without["global_pool"] = "avg".into();
@@ -120,6 +120,8 @@ fn what_does_not_fit_a_model_is_named_and_models_without_classes_are_compared_by
     let reason = table["left_out"][0]["reason"].as_str().expect("a reason");
     assert!(reason.contains("this model has no such token"), "{reason}");
     assert_eq!((&result["judged_by"], rows(table).len()), (&"agreement".into(), 3));
+    let page = read(&desk, "compare.md");
+    assert!(page.contains("```sh\nTOKMERGE_THREADS=1 tokmerge compare flat "), "{page}");
 
     let mut headless = tiny_config();
     headless["num_classes"] = 0.into();
