@@ -472,7 +472,7 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use super::{Setting, chart, front_table, to_csv, to_json, to_toml, verdict};
+    use super::{Setting, chart, front_table, is_json, to_csv, to_json, to_toml, verdict};
     use crate::{Choice, Decision, Family, Goal, HeldOut, Outcome, Point};
     use tokmerge_eval::{Accuracy, Spread};
     use tokmerge_merge::{MergeSpec, Method};
@@ -687,6 +687,7 @@ mod tests {
     #[test]
     fn json_is_one_object_of_setting_and_outcome() {
         let json = to_json(&outcome(), &setting()).unwrap();
+        assert!(is_json(json.to_string().as_bytes()) && !is_json(b"{\"points\": []}") && !is_json(b"[1"));
         assert_eq!((&json["model"], &json["convention"]), (&"vit_tiny.test".into(), &"macs+norm".into()));
         assert_eq!(json["goal"]["min-agreement"], 99.0);
         assert_eq!(json["decision"]["merge"]["method"], CHOSEN);
