@@ -5,6 +5,7 @@ use crate::data::Measure;
 use crate::error::TrainError;
 use crate::validate::Validation;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const STEPS: &str = "steps.csv";
@@ -19,6 +20,9 @@ const VALIDATION_HEADING_OF_LISTS: [&str; 8] =
 /// The same where questions are answered.
 const VALIDATION_HEADING_OF_ANSWERS: [&str; 8] =
     ["step", "epoch", "weights", "merge", "accuracy", "questions", "gmacs", "mean_tokens"];
+
+/// What columns of questions were called before they had a heading of their own.
+const OLD_NAMES: [(&str, &str); 2] = [("accuracy", "top1"), ("questions", "images")];
 
 /// The same where texts are to be written.
 const VALIDATION_HEADING_OF_TEXTS: [&str; 9] =
@@ -114,6 +118,22 @@ impl Log {
     }
 }
 
+/// The rows of a table up to a step, with their steps, in the order of a heading: columns are found by their names, also by old
+/// ones. A table without one of the columns has none.
+fn rows_until(table: impl Read, heading: &[&str], step: usize) -> Vec<(usize, Vec<String>)> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(table);
+    let Ok(columns) = reader.headers().cloned() else { return Vec::new() };
+    let place = |name: &str| columns.iter().position(|column| column == name);
+    let found = heading.iter().map(|name| {
+        let old = || OLD_NAMES.iter().find(|(now, _)| now == name).and_then(|(_, old)| place(old));
+        place(name).or_else(old)
+    });
+    let Some(places) = found.collect::<Option<Vec<usize>>>() else { return Vec::new() };
+    let rows = reader.records().flatten().filter(|row| row.len() == columns.len());
+    let rows = rows.map(|row| places.iter().map(|place| row[*place].to_owned()).collect::<Vec<_>>());
+    rows.filter_map(|row| Some((row.first()?.parse().ok().filter(|at| *at <= step)?, row))).collect()
+}
+
 struct Table {
     path: PathBuf,
     writer: csv::Writer<File>,
@@ -129,19 +149,13 @@ impl Table {
         step: usize,
     ) -> Result<(Self, Vec<usize>), TrainError> {
         let path = checkpoints.dir().join(name);
-        let (mut rows, mut steps) =
-            (vec![heading.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()], Vec::new());
-        if let Ok(mut reader) = csv::ReaderBuilder::new().flexible(true).from_path(&path) {
-            for row in reader.records().flatten() {
-                let at = row.get(0).and_then(|cell| cell.parse().ok());
-                if let (Some(at), true) = (at.filter(|at| *at <= step), row.len() == heading.len()) {
-                    steps.push(at);
-                    rows.push(row.iter().map(str::to_owned).collect());
-                }
-            }
-        }
+        let (steps, rows): (Vec<usize>, Vec<Vec<String>>) = match File::open(&path) {
+            Ok(file) => rows_until(file, heading, step).into_iter().unzip(),
+            Err(_) => (Vec::new(), Vec::new()),
+        };
         let mut text = csv::Writer::from_writer(Vec::new());
         let encode = || -> Result<Vec<u8>, String> {
+            text.write_record(heading).map_err(|error| error.to_string())?;
             for row in rows {
                 text.write_record(row).map_err(|error| error.to_string())?;
             }
@@ -160,5 +174,23 @@ impl Table {
         self.writer.write_record(row)?;
         // A row that nobody can see before the end is of little use.
         Ok(self.writer.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{VALIDATION_HEADING, VALIDATION_HEADING_OF_ANSWERS, rows_until};
+
+    #[test]
+    fn rows_of_questions_under_their_old_heading_stay() {
+        let old = "step,epoch,weights,merge,top1,top5,images,gmacs,mean_tokens\n\
+                   5,1,model,none,41.000,80.000,96,0.1000,30.00\n\
+                   10,2,model,none,52.000,85.000,96,0.1000,30.00\n\
+                   5,1,mod";
+        let rows = rows_until(old.as_bytes(), &VALIDATION_HEADING_OF_ANSWERS, 5);
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].0, rows[0].1.join(",").as_str()), (5, "5,1,model,none,41.000,96,0.1000,30.00"));
+        assert_eq!(rows_until(old.as_bytes(), &VALIDATION_HEADING, 10).len(), 2);
+        assert!(rows_until("step,epoch\n1,1\n".as_bytes(), &VALIDATION_HEADING, 10).is_empty());
     }
 }

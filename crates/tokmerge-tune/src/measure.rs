@@ -164,6 +164,24 @@ impl<'a> Tuner<'a> {
         self.journal.get(&method.clone().with_recheck(None).to_string()).is_some()
     }
 
+    /// Billions of multiply-adds and tokens left, without running anything: where all images have as many tokens and the method
+    /// says how many go.
+    pub(crate) fn counted(&self, reduction: &Reduction) -> Option<(f64, f64)> {
+        let config = self.model.config();
+        let views = self.model.processor().views() as f64;
+        if reduction.method().recheck().is_some() {
+            return None;
+        }
+        let full = views * config.unmerged_gmacs(self.convention);
+        if (full / self.unmerged.gmacs - 1.0).abs() > 1e-6 {
+            return None;
+        }
+        let (tokens, depth) = (config.tokens(), config.depth());
+        let layers = reduction.expected_tokens(tokens, depth)?;
+        let gmacs = views * config.cost().gmacs(&layers, reduction, self.convention);
+        Some((gmacs, reduction.expected_left(tokens, depth)? as f64))
+    }
+
     /// Measures a method on all images, or looks up what was measured before. A recheck needs no run of its own.
     ///
     /// # Errors

@@ -1,9 +1,8 @@
 //! Methods beside ToMe and ATM that a search tries, and methods like them.
 
-use crate::Family;
 use crate::space::Candidate;
+use crate::{Family, Tuner};
 use tokmerge_merge::{CompressionRates, Diffrate, Mctf, Method, ModelFacts, Reduction, Removal};
-use tokmerge_models::{Convention, Model};
 use tokmerge_nn::Random;
 
 /// What is brought to several costs at first: those that did best at equal cost off the shelf (docs/methods.md).
@@ -26,18 +25,15 @@ const STEPS: usize = 20;
 const NEAR: f64 = 0.05;
 
 /// Billions of multiply-adds, where they are known without an image.
-pub(crate) fn counted(model: &Model, method: &Method, convention: Convention) -> Option<f64> {
-    let config = model.config();
-    let reduction = model.bind(method).ok()?;
-    let layers = reduction.expected_tokens(config.tokens(), config.depth())?;
-    let views = model.processor().views() as f64;
-    Some(views * config.cost().gmacs(&layers, &reduction, convention))
+pub(crate) fn counted(tuner: &Tuner<'_>, method: &Method) -> Option<f64> {
+    let reduction = tuner.model().bind(method).ok()?;
+    tuner.counted(&reduction).map(|(gmacs, _)| gmacs)
 }
 
 /// Those that fit the model, each at a few costs.
-pub(crate) fn seeds(model: &Model, convention: Convention) -> Vec<Candidate> {
-    let facts = model.facts();
-    let unmerged = counted(model, &Method::None, convention);
+pub(crate) fn seeds(tuner: &Tuner<'_>) -> Vec<Candidate> {
+    let facts = tuner.model().facts();
+    let unmerged = counted(tuner, &Method::None);
     let mut seeds: Vec<Candidate> = Vec::new();
     for (shape, family) in SHAPES {
         let Ok(shape) = shape.parse::<Method>() else { continue };
@@ -45,8 +41,8 @@ pub(crate) fn seeds(model: &Model, convention: Convention) -> Vec<Candidate> {
             continue;
         }
         for (cost, dial) in COSTS.into_iter().zip(DIALS) {
-            let found = match (unmerged, counted(model, &shape, convention)) {
-                (Some(unmerged), Some(_)) => at_cost(model, &shape, cost * unmerged, convention),
+            let found = match (unmerged, counted(tuner, &shape)) {
+                (Some(unmerged), Some(_)) => at_cost(tuner, &shape, cost * unmerged),
                 _ => shape.at_dial(dial, &facts),
             };
             let known = |method: &Method| seeds.iter().any(|seed| seed.method == *method);
@@ -59,14 +55,14 @@ pub(crate) fn seeds(model: &Model, convention: Convention) -> Vec<Candidate> {
 }
 
 /// The method at the dial at which it costs as much; `None` where it cannot.
-fn at_cost(model: &Model, shape: &Method, cost: f64, convention: Convention) -> Option<Method> {
-    let facts = model.facts();
+fn at_cost(tuner: &Tuner<'_>, shape: &Method, cost: f64) -> Option<Method> {
+    let facts = tuner.model().facts();
     let (mut low, mut high) = (0.0, 1.0);
     let mut nearest: Option<(f64, Method)> = None;
     for _ in 0..STEPS {
         let middle = f64::midpoint(low, high);
         let method = shape.at_dial(middle, &facts)?;
-        let costs = counted(model, &method, convention)?;
+        let costs = counted(tuner, &method)?;
         let miss = (costs / cost - 1.0).abs();
         if nearest.as_ref().is_none_or(|(before, _)| miss < *before) {
             nearest = Some((miss, method));

@@ -30,7 +30,8 @@ impl Pace {
         let bound = tuner.model().bind(&strongest.method);
         let least = bound.ok().and_then(|reduction| {
             let layers = reduction.expected_tokens(config.tokens(), config.depth())?;
-            Some((config.cost().gmacs(&layers, &reduction, tuner.convention()), reduction))
+            let views = tuner.model().processor().views() as f64;
+            Some((views * config.cost().gmacs(&layers, &reduction, tuner.convention()), reduction))
         });
         let none = Reduction::none();
         let Some((least, reduction)) = least else {

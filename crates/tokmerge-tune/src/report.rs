@@ -54,6 +54,13 @@ pub fn to_json(outcome: &Outcome, setting: &Setting) -> serde_json::Result<serde
     serde_json::to_value(Both { setting, outcome })
 }
 
+/// Whether a text is what [`to_json`] makes of some search.
+#[must_use]
+pub fn is_json(text: &[u8]) -> bool {
+    let found: Option<serde_json::Value> = serde_json::from_slice(text).ok();
+    found.is_some_and(|found| found["search_images"].is_number() && found["points"].is_array())
+}
+
 /// The text of a `merge.toml`: the method of the choice, readable as
 /// [`MergeSpec::from_toml`](tokmerge_merge::MergeSpec::from_toml) reads it, and in tables what was measured where.
 /// `None` unless the outcome is to merge.
@@ -465,7 +472,7 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use super::{Setting, chart, front_table, to_csv, to_json, to_toml, verdict};
+    use super::{Setting, chart, front_table, is_json, to_csv, to_json, to_toml, verdict};
     use crate::{Choice, Decision, Family, Goal, HeldOut, Outcome, Point};
     use tokmerge_eval::{Accuracy, Spread};
     use tokmerge_merge::{MergeSpec, Method};
@@ -680,6 +687,7 @@ mod tests {
     #[test]
     fn json_is_one_object_of_setting_and_outcome() {
         let json = to_json(&outcome(), &setting()).unwrap();
+        assert!(is_json(json.to_string().as_bytes()) && !is_json(b"{\"points\": []}") && !is_json(b"[1"));
         assert_eq!((&json["model"], &json["convention"]), (&"vit_tiny.test".into(), &"macs+norm".into()));
         assert_eq!(json["goal"]["min-agreement"], 99.0);
         assert_eq!(json["decision"]["merge"]["method"], CHOSEN);

@@ -96,7 +96,7 @@ pub fn search(
     if let Some(goal) = goal {
         pace.within_reach(goal, tuner)?;
     }
-    let mut walk = Walk { points: Vec::new(), deadline, planned: 0, cut_short: false };
+    let mut walk = Walk::new(deadline);
     match options.search {
         Search::Random { trials } => walk.random(tuner, space, trials, options.seed, watcher)?,
         Search::Guided => walk.guided(tuner, space, goal, &pace, options, watcher)?,

@@ -1,6 +1,7 @@
 //! Where to look next.
 
 use crate::choose::{best, shortfall, value};
+use crate::measure::MeasureError;
 use crate::offers::{movement, offers};
 use crate::others::{counted, seeds};
 use crate::pace::{Pace, timed};
@@ -8,6 +9,7 @@ use crate::recording::{Forecast, Recording};
 use crate::search::{SearchOptions, TuneError, Watcher};
 use crate::space::{Candidate, Space};
 use crate::{Goal, Point, Tuner};
+use std::collections::HashMap;
 use std::time::Instant;
 use tokmerge_merge::Reduction;
 use tokmerge_nn::Random;
@@ -33,9 +35,16 @@ pub(crate) struct Walk {
     pub(crate) deadline: Instant,
     pub(crate) planned: usize,
     pub(crate) cut_short: bool,
+    /// What the recorded keys say of methods, by their specs; they say the same in every round.
+    forecasts: HashMap<String, Option<Forecast>>,
 }
 
 impl Walk {
+    pub(crate) fn new(deadline: Instant) -> Self {
+        Self { points: Vec::new(), deadline, planned: 0, cut_short: false, forecasts: HashMap::new() }
+    }
+
+    /// False where time has run out.
     fn measure(
         &mut self,
         tuner: &mut Tuner<'_>,
@@ -51,7 +60,12 @@ impl Walk {
         if self.points.iter().any(|point| point.merge == spec) {
             return Ok(true);
         }
-        let point = tuner.measure(&candidate.method, candidate.family)?;
+        let point = match tuner.measure(&candidate.method, candidate.family) {
+            Ok(point) => point,
+            // That speaks against this method alone.
+            Err(MeasureError::NotFinite(_)) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        };
         self.points.push(point);
         watcher.measured(&self.points[self.points.len() - 1], self.points.len(), self.planned);
         Ok(true)
@@ -114,7 +128,7 @@ impl Walk {
         options: SearchOptions,
         watcher: &mut dyn Watcher,
     ) -> Result<(), TuneError> {
-        let others = seeds(tuner.model(), tuner.convention());
+        let others = seeds(tuner);
         let seeds: Vec<Candidate> = space.seeds().into_iter().chain(others).collect();
         self.planned = seeds.len() + ROUNDS * (PER_ROUND + UNFORESEEN);
         watcher.stage("seeds");
@@ -130,6 +144,7 @@ impl Walk {
             let mut random = Random::new(options.seed.wrapping_add(1 + round as u64));
             let chosen = self.promising(tuner, &recording, space, goal, pace, options, &mut random);
             if chosen.is_empty() {
+                self.cut_short |= Instant::now() >= self.deadline;
                 return Ok(());
             }
             for candidate in &chosen {
@@ -144,7 +159,7 @@ impl Walk {
     /// New methods that the recorded keys speak for.
     #[expect(clippy::too_many_arguments, reason = "one caller, all of it needed")]
     fn promising(
-        &self,
+        &mut self,
         tuner: &Tuner<'_>,
         recording: &Recording,
         space: Space,
@@ -153,11 +168,12 @@ impl Walk {
         options: SearchOptions,
         random: &mut Random,
     ) -> Vec<Candidate> {
-        let known: Vec<(Forecast, f64)> = self
-            .points
+        let Self { points, forecasts, .. } = self;
+        let known: Vec<(Forecast, f64)> = points
             .iter()
             .filter_map(|point| {
-                let forecast = recording.forecast(tuner, &point.merge.parse().ok()?)?;
+                let forecast = || recording.forecast(tuner, &point.merge.parse().ok()?);
+                let forecast = forecasts.entry(point.merge.clone()).or_insert_with(forecast).clone()?;
                 Some((forecast, movement(point)))
             })
             .collect();
@@ -185,7 +201,8 @@ impl Walk {
             {
                 continue;
             }
-            match recording.forecast(tuner, &candidate.method) {
+            let forecast = || recording.forecast(tuner, &candidate.method);
+            match self.forecasts.entry(candidate.method.to_string()).or_insert_with(forecast) {
                 Some(forecast) => {
                     let loss = weighted(&weights, &forecast.errors);
                     pool.push((candidate, forecast.gmacs, loss));
@@ -206,11 +223,10 @@ impl Walk {
                 chosen.push(candidate.clone());
             }
         }
-        // Keys do not speak for methods that go by something else: some of their neighbours are tried, where the cost is known
-        // such as cost as much.
+        // Keys do not speak for methods that go by something else: some of their neighbours are tried; where their cost is known,
+        // only those that cost about as much.
         let costs_as_much = |candidate: &Candidate| {
-            let counted = counted(tuner.model(), &candidate.method, tuner.convention());
-            counted.is_none_or(|gmacs| (low..high).contains(&gmacs))
+            counted(tuner, &candidate.method).is_none_or(|gmacs| (low..high).contains(&gmacs))
         };
         chosen.extend(unforeseen.into_iter().filter(costs_as_much).take(UNFORESEEN));
         chosen

@@ -1,8 +1,8 @@
 //! `tokmerge compare`.
 
 use crate::args::{
-    ClassArgs, ClassOrderArgs, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of, batch_size,
-    method, must_exist,
+    ClassArgs, ClassOrderArgs, Given, ModelArgs, OutputArgs, PreprocessArgs, at_least_one, batch_of,
+    batch_size, method, must_exist,
 };
 use crate::commands::eval::labelled;
 use crate::commands::searched::{self, check_labels, quoted};
@@ -10,6 +10,8 @@ use crate::output;
 use crate::progress::{CompareProgress, note_left_out};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::tune::compare::{
@@ -21,6 +23,8 @@ use tokmerge::{ClassFolder, ClassNames, EvalError, Labels, Media, Method, Model,
 
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    pub(crate) given: Given,
     /// Folder of images, sounds or clips like those the model will see; without labels agreement with the unmerged model is
     /// measured, and of a model without classes how alike its embeddings are
     #[arg(value_name = "DIR")]
@@ -84,15 +88,20 @@ pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode> {
         None => folder,
     };
     // Refuses what is too little before the model is opened.
-    args.halves(folder.samples().to_vec())?;
+    let media = args.model.media().unwrap_or(Media::Image);
+    args.halves(folder.samples().to_vec(), media)?;
 
     let (model, given) = args.classes.open_for(&args.model, &folder)?;
     let names = names.or(given.filter(ClassNames::has_ids));
     let model = args.preprocess.apply(model)?;
     let model = args.preprocess.for_folder(model, &folder)?;
+    if model.classes() == 0 {
+        args.given.refuse(&["labels"], format!("is for classes, and {} has none", model.name()))?;
+    }
+    args.at.iter().try_for_each(|target| target.check_for(&model, args.shown.convention))?;
     let (samples, labels) = samples(&folder, names.as_ref(), &model)?;
-    let (searched, held_out) = args.halves(samples)?;
-    searched::check_memory(&model, searched.len() + held_out.len())?;
+    let (searched, held_out) = args.halves(samples, model.media())?;
+    searched::check_memory(&model, searched.len() + held_out.len(), "--limit")?;
     let open = |samples, what_for, journal: &Path| -> Result<Tuner<'_>> {
         let images = searched::read(&model, samples, what_for, (&args.model, &args.preprocess))?;
         args.tuner(&model, images, labels, journal)
@@ -152,13 +161,14 @@ fn samples(folder: &ClassFolder, names: Option<&ClassNames>, model: &Model) -> R
 
 impl CompareArgs {
     /// The images to bring methods to the cost on, and those to measure on.
-    fn halves(&self, samples: Vec<Sample>) -> Result<(Vec<Sample>, Vec<Sample>)> {
+    fn halves(&self, samples: Vec<Sample>, media: Media) -> Result<(Vec<Sample>, Vec<Sample>)> {
         const MOST_SEARCHED: usize = 256;
         let images = samples.len();
         let searched = self.search_images.unwrap_or((images / 2).min(MOST_SEARCHED));
         if images < 2 * FEWEST_IMAGES || searched + FEWEST_IMAGES > images {
             bail!(
-                "{images} images are too few: at least {FEWEST_IMAGES} are needed to bring methods to the cost on, and as many others to measure on; give more, or a smaller --search-images"
+                "{images} {} are too few: at least {FEWEST_IMAGES} are needed to bring methods to the cost on, and as many others to measure on; give more, or a smaller --search-images",
+                media.words()
             );
         }
         let Split { search, held_out } = Split::new(samples, Search::Guided, Some(searched), self.seed)?;
@@ -185,6 +195,22 @@ enum Kind {
     Page,
     Chart,
     Lines,
+}
+
+impl Kind {
+    /// Whether a comparison wrote the file, by how it begins.
+    fn is_of_comparison(self, path: &Path) -> bool {
+        const BEGINNING: u64 = 1 << 16;
+        let mut beginning = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
+        let text = String::from_utf8_lossy(&beginning);
+        read.is_ok()
+            && match self {
+                Self::Page => report::is_page(&text),
+                Self::Chart => report::is_chart(&text),
+                Self::Lines => report::is_csv(&text),
+            }
+    }
 }
 
 /// Where results go.
@@ -223,12 +249,10 @@ impl Files {
             output::refuse_inputs("--output", path, inputs())?;
             output::check_writable(path)?;
         }
-        match results().find(|path| path.is_file() && !self.journal.exists()) {
-            Some(path) => bail!(
-                "{}: is there, and no comparison wrote it (there is no {} beside it); give --output another name",
-                path.display(),
-                self.journal.display()
-            ),
+        match self.results.iter().find(|(kind, path)| path.is_file() && !kind.is_of_comparison(path)) {
+            Some((_, path)) => {
+                bail!("{}: is there, and no comparison wrote it; give --output another name", path.display())
+            }
             None => Ok(()),
         }
     }
@@ -248,10 +272,22 @@ impl Files {
     }
 }
 
-/// The command that is running, as a shell takes it.
+/// Environment variables that stand for flags of this command.
+const VARIABLES: [&str; 6] = [
+    "TOKMERGE_MODEL",
+    "TOKMERGE_WEIGHTS",
+    "TOKMERGE_DTYPE",
+    "TOKMERGE_DEVICE",
+    "TOKMERGE_THREADS",
+    "TOKMERGE_LABELS",
+];
+
+/// The command that is running, as a shell takes it, with what the environment says in front.
 fn command_line() -> String {
+    let said = |name: &str| Some(format!("{name}={}", quoted(&std::env::var_os(name)?.to_string_lossy())));
+    let variables = VARIABLES.iter().filter_map(|name| said(name));
     let arguments = std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy()));
-    std::iter::once("tokmerge".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+    variables.chain(["tokmerge".to_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 fn print(comparison: &Comparison, setting: &Setting) -> Result<()> {

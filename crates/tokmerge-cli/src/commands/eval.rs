@@ -25,7 +25,7 @@ pub(crate) struct EvalArgs {
     /// Folder of what the model takes, images, sounds or clips, one sub-folder per class, named as the model's classes or in
     /// their order; or without labels; or a list in CSV of files with several labels each (path,labels, or AudioSet's segments);
     /// or pairs of texts: sentences with scores, or for a model that writes a text, a tab and what is to be written (.tsv);
-    /// or for a model of questions about pictures a list of them (.jsonl, .csv, or easy-VQA's .json)
+    /// or for a model of questions about pictures a list of them (.jsonl, .csv, or easy-VQA's or VQA's .json)
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
@@ -75,6 +75,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         bail!("--long-side is for models of questions about pictures; leave it out, or use --img-size");
     }
     if args.dir.is_file() && media == Some(Media::Text) {
+        args.given.refuse(&["workers"], "is for files that are decoded, and pairs of texts are one file")?;
         return match args.model.writes()? {
             true => eval_written::run(args, &methods),
             false => eval_pairs::run(args, &methods),

@@ -9,20 +9,22 @@ use tokmerge::tune::report::Setting;
 use tokmerge::tune::{FEWEST_IMAGES, Fingerprint, Images, Journal};
 use tokmerge::{Convention, EvalError, Labels, Media, Model, Sample};
 
-/// Refuses more images than fit into memory.
-pub(super) fn check_memory(model: &Model, wanted: usize) -> Result<()> {
+/// Refuses more images than fit into memory; the way out is the flags that take fewer.
+pub(super) fn check_memory(model: &Model, wanted: usize, way_out: &str) -> Result<()> {
     const MOST_GIB: f64 = 8.0;
     let (height, width) = model.config().shape().img_size();
     let gib = (model.input().bytes() * wanted) as f64 / (1u64 << 30) as f64;
     if gib > MOST_GIB {
         bail!(
-            "{wanted} images of {height}x{width} would take {gib:.0} GiB of memory, and at most {MOST_GIB} are used; give --search-images or --limit"
+            "{wanted} {} of {height}x{width} would take {gib:.0} GiB of memory, and at most {MOST_GIB} are used; give {way_out}",
+            model.media().words()
         );
     }
     Ok(())
 }
 
-/// Images in memory. What they are for completes "the images to".
+/// Images in memory. What they are for completes "the images to"; which of them are meant is bounded by `--search-images` or
+/// `--limit`.
 pub(super) fn read(
     model: &Model,
     samples: Vec<Sample>,
@@ -30,7 +32,7 @@ pub(super) fn read(
     (args, preprocess): (&ModelArgs, &PreprocessArgs),
 ) -> Result<Images> {
     let wanted = samples.len();
-    check_memory(model, wanted)?;
+    check_memory(model, wanted, "--search-images or --limit")?;
     let mut progress = Progress::of(model.media(), wanted);
     let mut first = None;
     let (workers, decoding) = (args.threads.workers(None), preprocess.decoding());
@@ -45,8 +47,9 @@ pub(super) fn read(
     progress.report_failures();
     if images.len() < FEWEST_IMAGES {
         bail!(
-            "only {} of the {wanted} images to {what_for} could be read, and at least {FEWEST_IMAGES} are needed; give more",
-            images.len()
+            "only {} of the {wanted} {} to {what_for} could be read, and at least {FEWEST_IMAGES} are needed; give more",
+            images.len(),
+            model.media().words()
         );
     }
     Ok(images)

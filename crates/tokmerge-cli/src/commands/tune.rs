@@ -309,14 +309,9 @@ impl Files {
             output::refuse_inputs("--output", path, inputs())?;
             output::check_writable(path)?;
         }
-        // What tune writes has a journal beside it, or is of pairs of sentences, which have none.
-        let of_pairs = || std::fs::read(&self.json).is_ok_and(|text| report::pairs::is_json(&text));
-        if self.json.exists() && !self.journal.exists() && !of_pairs() {
-            bail!(
-                "{}: is there, and no tuning wrote it (there is no {} beside it); give --output another name",
-                self.json.display(),
-                self.journal.display()
-            );
+        let of_tuning = |text: Vec<u8>| report::is_json(&text) || report::pairs::is_json(&text);
+        if self.json.exists() && !std::fs::read(&self.json).is_ok_and(of_tuning) {
+            bail!("{}: is there, and no tuning wrote it; give --output another name", self.json.display());
         }
         Ok(())
     }

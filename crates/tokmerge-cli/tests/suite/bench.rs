@@ -187,3 +187,16 @@ fn training_of_models_that_write_is_timed() {
     assert!(rows.iter().all(|row| row["images_per_second"].as_f64() > Some(0.0)), "{rows:?}");
     desk.run(&format!("{bench} --recompute blocks")).fails(&["--recompute blocks", "decoder"]);
 }
+
+/// DynamicViT masks tokens while it is trained, and drops none.
+#[test]
+fn training_by_masks_is_counted_with_all_tokens() {
+    let bench = "bench --train --model demo --batch-size 2 --duration 0.1 --json";
+    let rows =
+        Desk::new().run(&format!("{bench} --merge none --merge dynamicvit:keep=50%,layer=2")).ok().json();
+    let counts = |row: &serde_json::Value| (row["gmacs"].clone(), row["tokens"].clone());
+    assert!(
+        rows.len() == 2 && rows[0]["gmacs"].is_number() && counts(&rows[0]) == counts(&rows[1]),
+        "{rows:?}"
+    );
+}

@@ -106,7 +106,7 @@ fn a_trained_model_is_compared_on_drawn_pictures_and_a_second_run_takes_all_from
 
 #[test]
 fn what_does_not_fit_a_model_is_named_and_models_without_classes_are_compared_by_their_embeddings() {
-    let desk = desk();
+    let desk = desk().with("TOKMERGE_THREADS", "1");
     let mut without = tiny_config();
     without["model_args"]["class_token"] = false.into();
     without["global_pool"] = "avg".into();
@@ -120,6 +120,8 @@ fn what_does_not_fit_a_model_is_named_and_models_without_classes_are_compared_by
     let reason = table["left_out"][0]["reason"].as_str().expect("a reason");
     assert!(reason.contains("this model has no such token"), "{reason}");
     assert_eq!((&result["judged_by"], rows(table).len()), (&"agreement".into(), 3));
+    let page = read(&desk, "compare.md");
+    assert!(page.contains("```sh\nTOKMERGE_THREADS=1 tokmerge compare flat "), "{page}");
 
     let mut headless = tiny_config();
     headless["num_classes"] = 0.into();
@@ -129,6 +131,14 @@ fn what_does_not_fit_a_model_is_named_and_models_without_classes_are_compared_by
     let run = desk.run(&format!("{compare} -o h.svg")).ok();
     assert!(run.out.contains("cosine to unmerged (95 %)"), "{}", run.out);
     assert!(read(&desk, "h.svg").contains("cosine to unmerged, 20 images"));
+    desk.write("names.txt", "one\n");
+    desk.run(&format!("{compare} -o h.svg --labels names.txt"))
+        .fails(&["--labels is for classes, and", "has none; leave it out"]);
+    // Without its journals it is still ours.
+    for journal in ["h.journal.jsonl", "h.held-out.jsonl"] {
+        std::fs::remove_file(desk.path(journal)).expect("a journal");
+    }
+    desk.run(&format!("{compare} -o h.svg")).ok();
 }
 
 #[test]
@@ -137,7 +147,8 @@ fn costs_and_methods_that_make_no_sense_are_refused_with_the_rule() {
     let compare = "compare flat --model local-dir:nowhere";
     desk.run(compare).misused(&["required", "--at <COST>"]);
     for (cost, fragments) in [
-        ("gmacs=2", ["gmacs=2 is not allowed", "at most 1, or billions with a G, e.g. 0.93G"]),
+        ("gmacs=2", ["gmacs=2 is not allowed", "below 1, or billions with a G, e.g. 0.93G"]),
+        ("gmacs=1", ["gmacs=1 is not allowed", "above 0 and below 1"]),
         ("gmacs=0", ["gmacs=0 is not allowed", "above 0"]),
         ("speedup=1", ["speedup=1 is not allowed", "a factor above 1, e.g. 1.5"]),
         ("tokens=0.5", ["tokens=0.5 is not allowed", "a whole number of at least 1"]),
@@ -155,13 +166,14 @@ fn costs_and_methods_that_make_no_sense_are_refused_with_the_rule() {
         .fails(&["40 images are too few", "smaller --search-images"]);
     desk.run("compare nowhere --model local-dir:tiny --at gmacs=0.7").fails(&["nowhere", "no such folder"]);
     let tiny = "compare flat --model local-dir:tiny --methods tome";
-    for (cost, has) in [("gmacs=1", "GMACs"), ("gmacs=500G", "GMACs"), ("tokens=17", "17 tokens")] {
+    for (cost, has) in [("gmacs=500G", "GMACs"), ("tokens=17", "17 tokens")] {
         let output = cost.replace(['=', '.'], "");
         desk.run(&format!("{tiny} --at {cost} -o {output}.md")).fails(&[
             &format!("{cost} is no saving: unmerged the model has"),
             has,
             "give less",
         ]);
+        assert!(!desk.path(&format!("{output}.journal.jsonl")).exists(), "{output}");
     }
 }
 
@@ -172,12 +184,14 @@ fn outputs_are_checked_before_any_work() {
     desk.run(&format!("{compare} -o c.txt")).fails(&["c.txt", "name it *.md, *.svg or *.csv"]);
     desk.run(&format!("{compare} -o nowhere/c.md")).fails(&["cannot write nowhere/c.md"]);
     desk.write("c.md", "# Diary\n");
-    desk.run(&format!("{compare} -o d.svg -o c.md")).fails(&[
-        "c.md: is there, and no comparison wrote it",
-        "no d.journal.jsonl beside it",
-        "--output",
-    ]);
+    desk.run(&format!("{compare} -o d.svg -o c.md"))
+        .fails(&["c.md: is there, and no comparison wrote it", "--output"]);
     assert_eq!(read(&desk, "c.md"), "# Diary\n");
+    // A journal beside it makes it no more ours.
+    desk.write("g.journal.jsonl", "");
+    desk.write("notes.csv", "day,note\n");
+    desk.run(&format!("{compare} -o g.md -o notes.csv"))
+        .fails(&["notes.csv: is there, and no comparison wrote it", "--output"]);
     for left in ["d.svg", "d.journal.jsonl", "d.held-out.jsonl", "compare.md"] {
         assert!(!desk.path(left).exists(), "{left}");
     }

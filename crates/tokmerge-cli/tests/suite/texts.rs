@@ -126,6 +126,8 @@ fn a_text_is_cut_where_it_is_asked() {
         "pairs.csv",
         "sentence1,sentence2,score\na cat,the old dog sat there,1\na dog,a house,2\na cat,b,3\n",
     );
+    desk.run(&format!("eval pairs.csv {bert} --workers 2"))
+        .fails(&["--workers is for files that are decoded", "leave it out"]);
     let run = desk.run(&format!("eval pairs.csv {bert} --max-tokens 5 --json")).ok();
     let row = run.one_json();
     assert_eq!((&row["sentences"], &row["cut_sentences"]), (&5.into(), &1.into()), "{row}");

@@ -199,6 +199,12 @@ fn without_a_choice_an_earlier_merge_toml_is_left_alone() {
         .one_json();
     assert_eq!(read(&desk, "merge.toml"), "method = 'none'\n");
     assert!(!desk.path("n.toml").exists() && desk.path("n.json").exists());
+    // What tune wrote is known by what is in it, with a journal beside it or without.
+    std::fs::remove_file(desk.path("n.journal.jsonl")).expect("a journal");
+    desk.run(&tune("--search random --trials 2 -o n.toml")).ok();
+    desk.write("n.json", "{}");
+    desk.run(&tune("--search random --trials 2 -o n.toml"))
+        .fails(&["n.json: is there, and no tuning wrote it"]);
 }
 
 #[test]

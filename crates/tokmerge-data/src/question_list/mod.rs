@@ -1,5 +1,6 @@
 //! Lists of questions about pictures, with their answers.
 
+mod bounded;
 mod error;
 mod read;
 #[cfg(test)]
@@ -148,8 +149,8 @@ impl QuestionList {
         &self.pictures[question.picture]
     }
 
-    /// Runs of consecutive questions about one picture, in order, by their places in [`questions`](Self::questions): who reads a
-    /// picture once for questions in a row reads as many.
+    /// Runs of consecutive questions about one picture, in order, by their places in [`questions`](Self::questions): reading
+    /// each picture once per run takes this many reads.
     pub fn runs(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let mut start = 0;
         self.questions.chunk_by(|one, next| one.picture == next.picture).map(move |run| {

@@ -1,11 +1,12 @@
 //! The forms of a list.
 
+use super::bounded::bounded;
 use super::error::shown;
 use super::{ListedQuestion, Place, QuestionList, QuestionListError, QuestionListForm};
 use crate::labels::{fields, read_bytes};
 use crate::text::from_utf8;
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Twice as much as VQA's training questions take with ten answers each.
@@ -30,9 +31,7 @@ pub(super) fn parse(
     form: QuestionListForm,
     path: &Path,
 ) -> Result<QuestionList, QuestionListError> {
-    let text =
-        from_utf8(bytes).map_err(|source| QuestionListError::Text { path: path.to_owned(), source })?;
-    let text = text.trim_start_matches('\u{feff}');
+    let text = text_of(bytes, path)?;
     let mut reader = Reader::new(path);
     match form {
         QuestionListForm::JsonLines => reader.json_lines(text)?,
@@ -43,10 +42,17 @@ pub(super) fn parse(
     reader.finish()
 }
 
+/// VQA's annotations, and where they are.
+pub(super) struct Annotations {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
 /// VQA's questions with its annotations, the answers, which are another file: that of the same name with `annotations` for
 /// `questions`, without the `OpenEnded` of VQA's own names where there is none with it. `None` where the list is no such file,
 /// or has its annotations in itself.
-pub(super) fn annotations(questions: &[u8], path: &Path) -> Result<Option<Vec<u8>>, QuestionListError> {
+pub(super) fn annotations(questions: &[u8], path: &Path) -> Result<Option<Annotations>, QuestionListError> {
+    let questions = questions.strip_prefix("\u{feff}".as_bytes()).unwrap_or(questions);
     let is_object = questions.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if !is_object || QuestionListForm::of(path) != Some(QuestionListForm::Json) || !name.contains("questions")
@@ -58,7 +64,7 @@ pub(super) fn annotations(questions: &[u8], path: &Path) -> Result<Option<Vec<u8
     match beside.iter().find(|file| file.is_file()) {
         None => Ok(None),
         Some(file) => read_bytes(file, MAX_ANNOTATION_BYTES)
-            .map(Some)
+            .map(|bytes| Some(Annotations { path: file.clone(), bytes }))
             .map_err(|source| QuestionListError::Io { path: file.clone(), source }),
     }
 }
@@ -66,21 +72,32 @@ pub(super) fn annotations(questions: &[u8], path: &Path) -> Result<Option<Vec<u8
 /// Both files of VQA.
 pub(super) fn parse_vqa(
     questions: &[u8],
-    annotations: &[u8],
+    annotations: &Annotations,
     path: &Path,
 ) -> Result<QuestionList, QuestionListError> {
-    let text =
-        |bytes| from_utf8(bytes).map_err(|source| QuestionListError::Text { path: path.to_owned(), source });
+    let questions = text_of(questions, path)?;
+    let annotations = (text_of(&annotations.bytes, &annotations.path)?, annotations.path.as_path());
     let mut reader = Reader::new(path);
-    reader.vqa(text(questions)?, Some(text(annotations)?))?;
+    reader.vqa(questions, Some(annotations))?;
     reader.finish()
+}
+
+fn text_of<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str, QuestionListError> {
+    let text = from_utf8(bytes);
+    text.map(without_mark).map_err(|source| QuestionListError::Text { path: path.to_owned(), source })
+}
+
+/// Without the byte order mark that editors put in front.
+fn without_mark(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}')
 }
 
 /// VQA's file of questions, perhaps with its annotations. What else it says is not read.
 #[derive(Deserialize)]
 struct VqaQuestions {
+    #[serde(deserialize_with = "bounded::<_, _, MAX_QUESTIONS>")]
     questions: Vec<VqaQuestion>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::<_, _, MAX_QUESTIONS>")]
     annotations: Vec<Annotation>,
     #[serde(default)]
     data_subtype: String,
@@ -89,6 +106,7 @@ struct VqaQuestions {
 /// VQA's file of annotations.
 #[derive(Deserialize)]
 struct VqaAnnotations {
+    #[serde(deserialize_with = "bounded::<_, _, MAX_QUESTIONS>")]
     annotations: Vec<Annotation>,
 }
 
@@ -102,6 +120,7 @@ struct VqaQuestion {
 #[derive(Deserialize)]
 struct Annotation {
     question_id: u64,
+    #[serde(deserialize_with = "bounded::<_, _, MAX_ANSWERS>")]
     answers: Vec<Answered>,
     #[serde(default)]
     answer_type: Option<String>,
@@ -111,6 +130,11 @@ struct Annotation {
 struct Answered {
     answer: String,
 }
+
+/// easy-VQA's question, answer and number of the picture, of every question.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Entries(#[serde(deserialize_with = "bounded::<_, _, MAX_QUESTIONS>")] Vec<(String, String, u64)>);
 
 /// A line of JSON. What else it says is not read.
 #[derive(Deserialize)]
@@ -212,7 +236,7 @@ impl<'a> Reader<'a> {
     }
 
     fn easy_vqa(&mut self, text: &str) -> Result<(), QuestionListError> {
-        let entries: Vec<(String, String, u64)> = serde_json::from_str(text).map_err(|error| {
+        let Entries(entries) = serde_json::from_str(text).map_err(|error| {
             let reason = reason(&error, PositionIn::File);
             QuestionListError::Json { path: self.path.to_owned(), reason }
         })?;
@@ -223,15 +247,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn vqa(&mut self, questions: &str, annotations: Option<&str>) -> Result<(), QuestionListError> {
-        let wrong = |error: serde_json::Error| QuestionListError::Vqa {
-            path: self.path.to_owned(),
-            reason: reason(&error, PositionIn::File),
+    /// VQA's questions, with annotations of a file of their own where they have one.
+    fn vqa(&mut self, questions: &str, annotations: Option<(&str, &Path)>) -> Result<(), QuestionListError> {
+        let wrong_in = |path: &Path, error: &serde_json::Error| QuestionListError::Vqa {
+            path: path.to_owned(),
+            reason: reason(error, PositionIn::File),
         };
         let VqaQuestions { questions, annotations: own, data_subtype } =
-            serde_json::from_str(questions).map_err(wrong)?;
+            serde_json::from_str(questions).map_err(|error| wrong_in(self.path, &error))?;
         let annotations = match annotations {
-            Some(text) => serde_json::from_str::<VqaAnnotations>(text).map_err(wrong)?.annotations,
+            Some((text, path)) => {
+                let found: Result<VqaAnnotations, _> = serde_json::from_str(text);
+                found.map_err(|error| wrong_in(path, &error))?.annotations
+            }
             None => own,
         };
         if annotations.is_empty() && !questions.is_empty() {
@@ -243,8 +271,13 @@ impl<'a> Reader<'a> {
             Ok(()) if !data_subtype.contains(['/', '\\']) => data_subtype,
             _ => "images".to_owned(),
         };
+        let mut asked = HashSet::new();
         for (entry, VqaQuestion { question_id, image_id, question }) in (1..).zip(questions) {
             let place = Place::Entry(entry);
+            if !asked.insert(question_id) {
+                let reason = format!("is question {question_id}, which is there twice; leave one out");
+                return Err(self.wrong(place, reason));
+            }
             let Some(Annotation { answers, answer_type, .. }) = answers.remove(&question_id) else {
                 let reason =
                     format!("is question {question_id}, which has no annotation; leave it out, or add one");

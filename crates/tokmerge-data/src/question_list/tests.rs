@@ -202,6 +202,33 @@ fn the_two_files_of_vqa_are_one_list() {
 }
 
 #[test]
+fn what_is_wrong_with_annotations_is_said_of_their_file_and_marks_in_front_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| std::fs::write(dir.path().join(name), text).unwrap();
+    let marked = |text: &str| format!("\u{feff}{text}").into_bytes();
+    write("questions.json", &marked(VQA_QUESTIONS));
+    let error = || QuestionList::open(dir.path()).unwrap_err().to_string();
+    write("annotations.json", br#"{"annotations": 3}"#);
+    assert!(error().contains("annotations.json: is not VQA's questions or annotations"), "{}", error());
+    write("annotations.json", b"{\"annotations\": \"\xff\"}");
+    assert!(error().contains("annotations.json: line 1 is not UTF-8"), "{}", error());
+    write("annotations.json", &marked(VQA_ANNOTATIONS));
+    // Read; the picture alone is missing.
+    assert!(error().contains("COCO_val2014_000000000042.jpg of entry 1"), "{}", error());
+}
+
+#[test]
+fn lists_that_are_too_long_are_refused_while_they_are_read() {
+    let answers = r#"{"answer": "no"}, "#.repeat(101);
+    let text = format!(
+        r#"{{"questions": [], "annotations": [{{"question_id": 1, "answers": [{}]}}]}}"#,
+        answers.trim_end_matches(", ")
+    );
+    let error = parse(text, QuestionListForm::Json).unwrap_err();
+    assert!(error.contains("a list has more than 100 entries"), "{error}");
+}
+
+#[test]
 fn what_is_wrong_with_vqas_files_is_said() {
     let error = |text: &str| parse(text, QuestionListForm::Json).unwrap_err();
     assert!(
@@ -214,6 +241,9 @@ fn what_is_wrong_with_vqas_files_is_said() {
     let one = r#"{"questions": [{"question_id": 1, "image_id": 2, "question": "Is it?"}], "data_subtype": "../x",
         "annotations": [{"question_id": 9, "answers": [{"answer": "no"}]}]}"#;
     assert!(error(one).contains("entry 1 is question 1, which has no annotation"), "{}", error(one));
+    let twice = VQA_QUESTIONS.replace("42001", "42000");
+    let twice = format!("{}, {}", twice.trim_end_matches('}'), VQA_ANNOTATIONS.trim_start_matches('{'));
+    assert!(error(&twice).contains("entry 2 is question 42000, which is there twice"), "{}", error(&twice));
     // A folder of another place is none.
     let outside =
         parse(one.replace("\"question_id\": 9", "\"question_id\": 1"), QuestionListForm::Json).unwrap();

@@ -32,24 +32,7 @@ impl<'t, 'm> Meter<'t, 'm> {
 
     /// Whether multiply-adds and tokens of a method are known without an image.
     pub(super) fn counts(&self, method: &Method) -> bool {
-        self.model().bind(method).is_ok_and(|reduction| self.counted(&reduction).is_some())
-    }
-
-    /// Billions of multiply-adds and tokens left, where all images have as many tokens and the method says how many go.
-    fn counted(&self, reduction: &Reduction) -> Option<(f64, f64)> {
-        let (model, convention) = (self.model(), self.tuner.convention());
-        let (config, views) = (model.config(), model.processor().views() as f64);
-        if reduction.method().recheck().is_some() {
-            return None;
-        }
-        let full = views * config.unmerged_gmacs(convention);
-        if (full / self.unmerged().gmacs - 1.0).abs() > 1e-6 {
-            return None;
-        }
-        let (tokens, depth) = (config.tokens(), config.depth());
-        let layers = reduction.expected_tokens(tokens, depth)?;
-        let gmacs = views * config.cost().gmacs(&layers, reduction, convention);
-        Some((gmacs, reduction.expected_left(tokens, depth)? as f64))
+        self.model().bind(method).is_ok_and(|reduction| self.tuner.counted(&reduction).is_some())
     }
 
     /// What a method costs: counted where it can be, else measured.
@@ -58,7 +41,7 @@ impl<'t, 'm> Meter<'t, 'm> {
         if unit == Unit::Time {
             return Ok(self.time_of(&reduction));
         }
-        let (gmacs, tokens) = match self.counted(&reduction) {
+        let (gmacs, tokens) = match self.tuner.counted(&reduction) {
             Some(counted) => counted,
             None => {
                 let point = self.tuner.measure(method, Family::Compared)?;

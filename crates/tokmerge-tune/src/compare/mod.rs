@@ -40,7 +40,7 @@ pub struct CompareOptions {
 
 /// Receives the events of a comparison.
 pub trait CompareWatcher {
-    /// It goes on to something else; so many of so many steps are done.
+    /// It goes on to something else; `done` of `planned` steps are done.
     fn doing(&mut self, what: &str, done: usize, planned: usize) {
         let _ = (what, done, planned);
     }
@@ -62,7 +62,7 @@ pub enum CompareError {
 
 /// A method that was brought to a cost, or why it was not.
 enum Brought {
-    There { method: Method, off_by: f64 },
+    There(Method),
     Not(String),
 }
 
@@ -77,15 +77,16 @@ pub fn compare(
     options: &CompareOptions,
     watcher: &mut dyn CompareWatcher,
 ) -> Result<Comparison, CompareError> {
-    options.targets.iter().try_for_each(|target| target.check(search.unmerged()))?;
+    let targets = each_once(&options.targets);
+    targets.iter().try_for_each(|target| target.check(search.unmerged()))?;
     let judge = Judge::of(held_out.model().classes(), held_out.is_labelled());
     let entrants = entrants(options);
-    let planned = options.targets.len() * entrants.len() + 1;
+    let planned = targets.len() * entrants.len() + 1;
     let unmerged = held_out.unmerged().clone();
     let search_images = search.images().len();
     let mut meter = Meter::new(search, options.batch_size);
     let (mut tables, mut done) = (Vec::new(), 0);
-    for &at in &options.targets {
+    for at in targets {
         let (unit, cost) = at.cost(meter.unmerged());
         let mut table = Table { at, cost: unit.shown(cost), rows: Vec::new(), left_out: Vec::new() };
         for entrant in &entrants {
@@ -95,10 +96,10 @@ pub fn compare(
             let left_out = |reason: String| LeftOut { label: label.clone(), reason };
             match bring(&mut meter, entrant, unit, cost)? {
                 Brought::Not(reason) => table.left_out.push(left_out(reason)),
-                Brought::There { method, off_by } => match measured(held_out, &method)? {
+                Brought::There(method) => match measured(held_out, &method)? {
                     Ok(point) => {
                         let row = Row::of(&point, label, entrant.role, judge, &unmerged);
-                        table.rows.push(Row { off_by, ..row });
+                        table.rows.push(Row { off_by: unit.of(&point) / cost - 1.0, ..row });
                     }
                     Err(reason) => table.left_out.push(left_out(reason)),
                 },
@@ -110,8 +111,14 @@ pub fn compare(
     let mut first = Row::of(&unmerged, "unmerged", Role::Unmerged, judge, &unmerged);
     first.standing = Standing::Best;
     time(held_out, &mut first, &mut tables, options.batch_size)?;
-    tables.iter_mut().for_each(|table| rank(&mut table.rows, judge));
+    for table in &mut tables {
+        if let Target::Speedup(factor) = table.at {
+            table.rows.iter_mut().for_each(|row| row.off_by = factor / row.speedup.median - 1.0);
+        }
+        rank(&mut table.rows, judge);
+    }
     Ok(Comparison {
+        media: held_out.model().media(),
         judged_by: judge,
         search_images,
         held_out_images: held_out.images().len(),
@@ -122,10 +129,23 @@ pub fn compare(
     })
 }
 
-/// The methods asked for, each once, and what chance does.
+/// The costs in their order, without repetitions.
+fn each_once(targets: &[Target]) -> Vec<Target> {
+    let mut once: Vec<Target> = Vec::new();
+    for target in targets {
+        if !once.contains(target) {
+            once.push(*target);
+        }
+    }
+    once
+}
+
+/// The methods asked for, each once, and what chance does. Without second looks: they cost the more the more is merged, so that
+/// a dial all the way up would not be the cheapest.
 fn entrants(options: &CompareOptions) -> Vec<Entrant> {
     let mut all: Vec<Entrant> = Vec::new();
     for entrant in options.entrants.iter().cloned().chain(Entrant::controls(options.seed)) {
+        let entrant = Entrant { method: entrant.method.with_recheck(None), ..entrant };
         if all.iter().all(|known| known.method != entrant.method) {
             all.push(entrant);
         }
@@ -170,12 +190,11 @@ fn bring(
         Unit::Gmacs | Unit::Tokens => MEASURED,
     };
     match settle(Aim { cost, ..aim }, |dial| meter.cost(unit, &at(dial))) {
-        Ok(Settled::At { dial, cost: found }) => {
-            Ok(Brought::There { method: at(dial), off_by: found / cost - 1.0 })
-        }
-        Ok(Settled::OutOfReach { least }) => {
-            Ok(Brought::Not(format!("it comes no further than {}", unit.shown(least))))
-        }
+        Ok(Settled::At { dial, .. }) => Ok(Brought::There(at(dial))),
+        Ok(Settled::OutOfReach { least }) => Ok(Brought::Not(match unit {
+            Unit::Time => format!("it reaches at most {}", unit.shown(least)),
+            Unit::Gmacs | Unit::Tokens => format!("at its strongest it still costs {}", unit.shown(least)),
+        })),
         Err(error) => unfit(error).map(Brought::Not),
     }
 }

@@ -4,11 +4,15 @@ use super::entrant::Role;
 use super::target::Target;
 use crate::Point;
 use serde::Serialize;
+use tokmerge_data::Media;
 use tokmerge_eval::{Spread, wilson};
 
 /// Methods side by side, at one cost or at several.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
+    /// What the model takes.
+    #[serde(skip)]
+    pub media: Media,
     /// What they are judged by.
     pub judged_by: Judge,
     /// Images on which they were brought to the cost.
@@ -75,7 +79,7 @@ pub struct Row {
     pub ms_per_image: Spread,
     /// Speed over that of the unmerged model, round by round.
     pub speedup: Spread,
-    /// By what part the cost was missed on the images that it was brought there on: above 0 where it costs more.
+    /// By what part it misses the cost on the images that it was measured on: above 0 where it costs more.
     pub off_by: f64,
     /// How it compares with the best of its table.
     pub standing: Standing,
@@ -154,10 +158,10 @@ impl Row {
             merge: point.merge.clone(),
             top1: point.top1.filter(|_| judge == Judge::Top1).map(counted),
             agreement: (judge != Judge::Cosine).then(|| counted(point.agreement)),
-            cosine: (judge == Judge::Cosine).then(|| match cosines.is_empty() {
-                // The unmerged model is like itself.
-                true => Estimate { value: 1.0, low: 1.0, high: 1.0 },
-                false => Estimate::mean(cosines),
+            cosine: (judge == Judge::Cosine).then(|| match role {
+                // It is like itself.
+                Role::Unmerged => Estimate { value: 1.0, low: 1.0, high: 1.0 },
+                Role::Method | Role::Control => Estimate::mean(cosines),
             }),
             gmacs: point.gmacs,
             gmacs_ratio: point.gmacs / unmerged.gmacs,

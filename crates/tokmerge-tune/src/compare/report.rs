@@ -48,7 +48,8 @@ pub fn table(comparison: &Comparison, table: &Table, setting: &Setting) -> (Vec<
     let mut header = vec!["method".to_owned(), String::new(), format!("{} (95 %)", judge.name())];
     header.extend(with_agreement.then(|| "agreement %".to_owned()));
     header.push(format!("GMACs ({})", setting.convention));
-    header.extend(["saved %", "tokens left", "ms per image", "speed", "setting"].map(str::to_owned));
+    let ms = format!("ms per {}", comparison.media.word());
+    header.extend(["saved %", "tokens left", &ms, "speed", "setting"].map(str::to_owned));
     let row = |(row, standing): (&Row, &str)| {
         let agreement = row.agreement.map_or(f64::NAN, |agreement| agreement.value);
         let mut cells = vec![row.label.clone(), standing.to_owned(), judge.estimate(row.quality(judge))];
@@ -78,7 +79,7 @@ pub fn notes(table: &Table) -> Vec<String> {
     let missed = table.rows.iter().filter(|row| row.off_by.abs() > MISSED).map(|row| {
         let side = if row.off_by > 0.0 { "above" } else { "below" };
         format!(
-            "{}: {:.1} % {side} the cost, the nearest that it was brought",
+            "{}: {:.1} % {side} the cost, the closest it could be brought",
             row.label,
             100.0 * row.off_by.abs()
         )
@@ -199,19 +200,44 @@ pub fn setting_line(comparison: &Comparison, setting: &Setting) -> String {
     let Setting { model, weights, img_size, dtype, .. } = setting;
     let size = img_size.map_or_else(String::new, |(height, width)| format!(", {height}x{width}"));
     format!(
-        "{model} (weights: {weights}){size}, {dtype}; {}, batch {}. Brought to the cost on {} images, measured on {} others; seed {}.",
+        "{model} (weights: {weights}){size}, {dtype}; {}, batch {}. Brought to the cost on {} {}, measured on {} others; seed {}.",
         setting.machine(),
         comparison.batch_size,
         comparison.search_images,
+        comparison.media.words(),
         comparison.held_out_images,
         setting.seed,
     )
 }
 
+/// How a page begins.
+const PAGE: &str = "# Methods at the same cost";
+
+/// How the title of a chart ends.
+const TITLE: &str = ": methods at the same cost";
+
+/// Whether a text begins as what [`to_markdown`] makes of some comparison.
+#[must_use]
+pub fn is_page(text: &str) -> bool {
+    text.starts_with(PAGE)
+}
+
+/// Whether a text begins as what [`to_csv`] makes of some comparison.
+#[must_use]
+pub fn is_csv(text: &str) -> bool {
+    text.starts_with("at,method,role,standing,merge,")
+}
+
+/// Whether a text begins as the SVG of a [`chart`] of some comparison.
+#[must_use]
+pub fn is_chart(text: &str) -> bool {
+    text.starts_with("<svg") && text.contains(TITLE)
+}
+
 /// The comparison as one page of Markdown, with the command that made it.
 #[must_use]
 pub fn to_markdown(comparison: &Comparison, setting: &Setting, command: &str) -> String {
-    let mut page = format!("# Methods at the same cost: {}\n\n", setting.model);
+    let mut page = format!("{PAGE}: {}\n\n", setting.model);
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{}", setting_line(comparison, setting));
     for of_cost in &comparison.tables {
@@ -241,6 +267,7 @@ pub fn to_markdown(comparison: &Comparison, setting: &Setting, command: &str) ->
 #[must_use]
 pub fn reading(comparison: &Comparison) -> Vec<String> {
     let Comparison { judged_by, unmerged, held_out_images, rounds, .. } = comparison;
+    let words = comparison.media.words();
     let interval = match judged_by {
         Judge::Top1 | Judge::Agreement => "Wilson's 95 % interval of a share",
         Judge::Cosine => "the 95 % interval of a mean",
@@ -248,8 +275,8 @@ pub fn reading(comparison: &Comparison) -> Vec<String> {
     let Spread { min, median, max } = unmerged.ms_per_image;
     vec![
         format!(
-            "In brackets after the quality: {interval}, of {held_out_images} images. `~ best` lies within the interval of \
-             the best, so that these images do not tell the two apart."
+            "In brackets after the quality: {interval}, of {held_out_images} {words}. `~ best` lies within the interval of \
+             the best, so that these {words} do not tell the two apart."
         ),
         format!(
             "Times are medians of {rounds} rounds in which every method runs once, in brackets the least and the most. The \
@@ -280,10 +307,11 @@ pub fn chart(comparison: &Comparison, setting: &Setting) -> Chart {
     }
     let places = || rows().chain([&comparison.unmerged]).map(x_of);
     let extent = places().fold(f64::NEG_INFINITY, f64::max) - places().fold(f64::INFINITY, f64::min);
-    // What costs the same stands side by side, or one would hide the other.
-    let shift = |index: usize| match by_speed {
-        true => 0.0,
-        false => (index as f64 - (labels.len() as f64 - 1.0) / 2.0) * SIDE_BY_SIDE * extent,
+    // What costs the same stands side by side, or one would hide the other; lines are told apart, and stay where they are.
+    let side_by_side = !by_speed && comparison.tables.len() == 1;
+    let shift = |index: usize| match side_by_side {
+        false => 0.0,
+        true => (index as f64 - (labels.len() as f64 - 1.0) / 2.0) * SIDE_BY_SIDE * extent,
     };
     let series = labels.iter().enumerate().map(|(index, label)| {
         let mut of_label: Vec<&Row> = rows().filter(|row| row.label == *label).collect();
@@ -297,14 +325,20 @@ pub fn chart(comparison: &Comparison, setting: &Setting) -> Chart {
     let unmerged = comparison.unmerged.quality(judge).value;
     let whole = Series::new("unmerged", Mark::Markers, vec![(x_of(&comparison.unmerged), unmerged)]).muted();
     Chart {
-        title: format!("{}: methods at the same cost", setting.model),
+        title: format!("{}{TITLE}", setting.model),
         x: Axis::linear(match by_speed {
             true => format!("speed over unmerged ({})", setting.machine()),
             false => {
-                format!("GMACs per image ({}); methods of one cost stand side by side", setting.convention)
+                let note = if side_by_side { "; methods of one cost stand side by side" } else { "" };
+                format!("GMACs per {} ({}){note}", comparison.media.word(), setting.convention)
             }
         }),
-        y: Axis::linear(format!("{}, {} images", judge.name(), comparison.held_out_images)),
+        y: Axis::linear(format!(
+            "{}, {} {}",
+            judge.name(),
+            comparison.held_out_images,
+            comparison.media.words()
+        )),
         series: series.chain([whole]).collect(),
         references: vec![Reference::new(format!("unmerged {}", judge.shown(unmerged)), unmerged)],
         ..Chart::default()

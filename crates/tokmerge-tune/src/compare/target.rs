@@ -4,6 +4,7 @@ use crate::Point;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+use tokmerge_models::{Convention, InputShape, Model};
 
 /// The cost that every method of a comparison is brought to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,9 +61,9 @@ impl FromStr for Target {
                 let billions = value.strip_suffix(['G', 'g']).map(|number| number.trim_end());
                 let found = match billions {
                     Some(billions) => number(billions).filter(|gmacs| *gmacs > 0.0).map(Self::Gmacs),
-                    None => number(value).filter(|share| *share > 0.0 && *share <= 1.0).map(Self::Share),
+                    None => number(value).filter(|share| *share > 0.0 && *share < 1.0).map(Self::Share),
                 };
-                let allowed = "a fraction of the unmerged model's, above 0 and at most 1, or billions with a G, e.g. 0.93G";
+                let allowed = "a fraction of the unmerged model's, above 0 and below 1, or billions with a G, e.g. 0.93G";
                 ("gmacs", found, allowed)
             }
             "speedup" => {
@@ -121,12 +122,28 @@ impl Target {
 
     /// Refuses what the unmerged model does not exceed.
     pub(crate) fn check(self, unmerged: &Point) -> Result<(), TargetError> {
-        let has = match self {
-            Self::Share(share) if share >= 1.0 => format!("{:.3} GMACs", unmerged.gmacs),
-            Self::Gmacs(gmacs) if gmacs >= unmerged.gmacs => format!("{:.3} GMACs", unmerged.gmacs),
-            Self::Tokens(tokens) if tokens as f64 >= unmerged.tokens => {
-                format!("{:.0} tokens", unmerged.tokens)
+        self.check_below(unmerged.gmacs, unmerged.tokens)
+    }
+
+    /// Refuses what a model does not exceed unmerged, as far as that is known without an item: where all have one size.
+    ///
+    /// # Errors
+    /// When the cost is no saving.
+    pub fn check_for(self, model: &Model, convention: Convention) -> Result<(), TargetError> {
+        match model.input() {
+            InputShape::Image { .. } | InputShape::Clip { .. } => {
+                let (config, views) = (model.config(), model.processor().views() as f64);
+                self.check_below(views * config.unmerged_gmacs(convention), config.tokens() as f64)
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_below(self, gmacs: f64, tokens: f64) -> Result<(), TargetError> {
+        let has = match self {
+            Self::Share(share) if share >= 1.0 => format!("{gmacs:.3} GMACs"),
+            Self::Gmacs(asked) if asked >= gmacs => format!("{gmacs:.3} GMACs"),
+            Self::Tokens(asked) if asked as f64 >= tokens => format!("{tokens:.0} tokens"),
             Self::Share(_) | Self::Gmacs(_) | Self::Tokens(_) | Self::Speedup(_) => return Ok(()),
         };
         Err(TargetError::NoSaving { asked: self, unmerged: has })
@@ -134,6 +151,15 @@ impl Target {
 }
 
 impl Unit {
+    /// What a measured point costs; its time is taken afterwards.
+    pub(crate) fn of(self, point: &Point) -> f64 {
+        match self {
+            Self::Gmacs => point.gmacs,
+            Self::Tokens => point.tokens,
+            Self::Time => point.seconds / point.unmerged_seconds,
+        }
+    }
+
     /// A cost in words.
     pub(crate) fn shown(self, cost: f64) -> String {
         match self {
@@ -152,7 +178,7 @@ mod tests {
     fn costs_read_as_they_are_written() {
         for (text, target) in [
             ("gmacs=0.7", Target::Share(0.7)),
-            ("gmacs=1", Target::Share(1.0)),
+            ("gmacs=0.999", Target::Share(0.999)),
             ("gmacs=0.93G", Target::Gmacs(0.93)),
             ("gmacs=12G", Target::Gmacs(12.0)),
             ("speedup=1.5", Target::Speedup(1.5)),
@@ -167,10 +193,12 @@ mod tests {
     #[test]
     fn others_are_refused_with_the_rule() {
         let refused = |text: &str| text.parse::<Target>().unwrap_err();
-        for text in ["gmacs=0", "gmacs=2", "gmacs=-0.5", "gmacs=nan", "gmacs=infG", "gmacs=G", "gmacs="] {
+        for text in
+            ["gmacs=0", "gmacs=1", "gmacs=2", "gmacs=-0.5", "gmacs=nan", "gmacs=infG", "gmacs=G", "gmacs="]
+        {
             let error = refused(text);
             assert!(matches!(error, TargetError::Range { what: "gmacs", .. }), "{error:?}");
-            assert!(error.to_string().contains("at most 1, or billions with a G, e.g. 0.93G"), "{error}");
+            assert!(error.to_string().contains("below 1, or billions with a G, e.g. 0.93G"), "{error}");
         }
         for text in ["speedup=1", "speedup=0.5", "speedup=x", "tokens=0", "tokens=3.5", "tokens=-1"] {
             assert!(matches!(refused(text), TargetError::Range { .. }), "{text}");

@@ -1,8 +1,9 @@
-use super::{chart, notes, setting_line, table, to_csv, to_json, to_markdown};
+use super::{chart, is_chart, is_csv, is_page, notes, setting_line, table, to_csv, to_json, to_markdown};
 use crate::compare::outcome::rank;
 use crate::compare::outcome::tests::row;
 use crate::compare::{Comparison, Judge, LeftOut, Role, Row, Standing, Table, Target};
 use crate::report::Setting;
+use tokmerge_data::Media;
 use tokmerge_models::Convention;
 use tokmerge_viz::plot::Mark;
 
@@ -33,6 +34,7 @@ fn comparison() -> Comparison {
         Table { at, cost: format!("{gmacs:.3} GMACs"), rows, left_out }
     };
     Comparison {
+        media: Media::Image,
         judged_by: Judge::Top1,
         search_images: 100,
         held_out_images: 200,
@@ -57,7 +59,7 @@ fn a_table_begins_with_the_model_as_it_is_and_marks_what_is_as_good_as_the_best(
     assert!(rows.iter().all(|row| row.len() == header.len()));
     assert!(rows[1][2].starts_with("80.0 (73.9 to 85.0)"), "{}", rows[1][2]);
     let notes = notes(&comparison.tables[0]);
-    assert_eq!(notes[0], "evit: 3.1 % above the cost, the nearest that it was brought");
+    assert_eq!(notes[0], "evit: 3.1 % above the cost, the closest it could be brought");
     assert_eq!(notes[1], "stm: left out; it has weights of its own");
 }
 
@@ -77,6 +79,7 @@ fn the_page_has_setting_tables_reasons_noise_and_command() {
     ] {
         assert!(page.contains(fragment), "{fragment} in {page}");
     }
+    assert!(is_page(&page) && !is_page("# Diary\n"));
     assert!(
         setting_line(&comparison(), &setting())
             .starts_with("vit_tiny.test (weights: w.safetensors), 224x160")
@@ -86,6 +89,7 @@ fn the_page_has_setting_tables_reasons_noise_and_command() {
 #[test]
 fn csv_has_a_line_for_every_method_also_for_those_left_out() {
     let text = String::from_utf8(to_csv(&comparison()).expect("CSV")).expect("UTF-8");
+    assert!(is_csv(&text) && !is_csv("at,method\n"));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().expect("a header").clone();
     let at = |name: &str| header.iter().position(|column| column == name).expect("a column");
@@ -108,15 +112,22 @@ fn json_has_everything() {
 }
 
 #[test]
-fn the_chart_has_a_series_for_every_method_side_by_side() {
+fn the_chart_has_a_series_for_every_method_side_by_side_where_there_is_one_cost() {
     let drawn = chart(&comparison(), &setting());
     let names: Vec<_> = drawn.series.iter().map(|series| series.name.as_str()).collect();
     assert_eq!(names, ["tome", "evit", "random merge", "unmerged"]);
     let [tome, evit, ..] = &drawn.series[..] else { panic!("series") };
     assert_eq!((tome.mark, tome.points.len(), tome.intervals.len()), (Mark::Line, 2, 2));
     assert!(tome.points[0].0 < tome.points[1].0, "cheapest first");
-    assert!(tome.points[0].0 < 0.5 && evit.points[0].0 > tome.points[0].0, "side by side");
-    assert!(drawn.x.label.starts_with("GMACs per image (fvcore)"));
+    assert_eq!((tome.points[0].0, evit.points[0].0), (0.5, 0.515), "where they are");
+    assert_eq!(drawn.x.label, "GMACs per image (fvcore)");
+    let mut one = Comparison { media: Media::Sound, ..comparison() };
+    one.tables.truncate(1);
+    let drawn = chart(&one, &setting());
+    assert!(drawn.series[0].points[0].0 < 0.875, "side by side");
+    assert_eq!(drawn.x.label, "GMACs per sound (fvcore); methods of one cost stand side by side");
+    assert_eq!(drawn.y.label, "top-1 %, 200 sounds");
+    assert!(is_chart(&drawn.to_svg()) && !is_chart("<svg></svg>"));
     let mut by_speed = comparison();
     by_speed.tables.truncate(1);
     by_speed.tables[0].at = Target::Speedup(1.5);
