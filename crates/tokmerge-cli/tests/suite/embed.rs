@@ -155,7 +155,7 @@ fn only_what_is_missing_is_done_again() {
 
 #[test]
 fn runs_that_are_killed_at_any_moment_end_as_one_that_was_not() {
-    let (desk, _) = with_broken(200);
+    let (desk, _) = with_broken(400);
     let arguments = format!("embed in {DEMO} --shard-size 8 --batch-size 2 --threads 1 --workers 1");
     for (whole, killed) in [("whole/", "killed/"), ("whole.npy", "killed.npy")] {
         desk.run(&format!("{arguments} -o {whole}")).ok();
@@ -168,7 +168,7 @@ fn runs_that_are_killed_at_any_moment_end_as_one_that_was_not() {
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap();
-            std::thread::sleep(Duration::from_millis(60 + (round * 97) % 240 + round * 10));
+            std::thread::sleep(Duration::from_millis(40 + (round * 53) % 120 + round * 10));
             if let Some(status) = child.try_wait().unwrap() {
                 assert!(status.success());
                 break;

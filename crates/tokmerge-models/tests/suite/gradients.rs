@@ -43,7 +43,6 @@ const SPECS: &[&str] = &[
     "evit:keep=60%,layer=1",
     "tofu:r=2,switch=1",
     "tofu:r=2,switch=1,scale=paper",
-    "mctf:r=2",
     "cubistmerge:rows=1,columns=1,layer=1",
 ];
 
