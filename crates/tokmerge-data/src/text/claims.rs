@@ -4,9 +4,10 @@
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use std::fmt;
 
 /// Values of JSON. A vocabulary of a quarter of a million, with twice as many merges, has two million.
 const MOST_VALUES: usize = 2_500_000;
@@ -20,6 +21,9 @@ const LONGEST_PATTERN: usize = 16 << 10;
 const LONGEST_AFFIX: usize = 64;
 /// Characters of a word that is looked up piece by piece.
 const LONGEST_WORD: u64 = 10_000;
+/// Bytes of a piece of the vocabulary. The crate keeps pieces in a tree of a level for each byte, which it takes down by
+/// recursion: one of 60,000 bytes overflows the stack.
+const LONGEST_PIECE: usize = 2_000;
 /// Bytes of all tokens beside the vocabulary.
 const MOST_ADDED: usize = 1 << 20;
 /// Places of the text in what is added to it, in one processor and in a pair of texts.
@@ -51,10 +55,68 @@ struct Model {
     max_input_chars_per_word: Option<u64>,
     continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
-    #[serde(rename = "vocab")]
-    _vocab: Option<IgnoredAny>,
+    vocab: Option<Longest>,
     #[serde(rename = "merges")]
     _merges: Option<IgnoredAny>,
+}
+
+/// Bytes of the longest text in a part of JSON, which is not kept.
+struct Longest(usize);
+
+impl<'de> Deserialize<'de> for Longest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Looking;
+
+        impl<'de> Visitor<'de> for Looking {
+            type Value = usize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a vocabulary")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
+                Ok(text.len())
+            }
+
+            fn visit_bool<E: Error>(self, _: bool) -> Result<usize, E> {
+                Ok(0)
+            }
+
+            fn visit_i64<E: Error>(self, _: i64) -> Result<usize, E> {
+                Ok(0)
+            }
+
+            fn visit_u64<E: Error>(self, _: u64) -> Result<usize, E> {
+                Ok(0)
+            }
+
+            fn visit_f64<E: Error>(self, _: f64) -> Result<usize, E> {
+                Ok(0)
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<usize, E> {
+                Ok(0)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
+                let mut longest = 0;
+                while let Some(Longest(entry)) = list.next_element()? {
+                    longest = longest.max(entry);
+                }
+                Ok(longest)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+                let mut longest = 0;
+                while let Some((Longest(key), Longest(value))) = map.next_entry()? {
+                    longest = longest.max(key).max(value);
+                }
+                Ok(longest)
+            }
+        }
+
+        deserializer.deserialize_any(Looking).map(Self)
+    }
 }
 
 /// Refuses a file that asks for too much, or is no tokenizer at first sight, with the reason.
@@ -73,6 +135,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
         if longest > LONGEST_WORD {
             return Err(format!(
                 "max_input_chars_per_word is {longest}, and at most {LONGEST_WORD} is taken"
+            ));
+        }
+        let piece = model.vocab.as_ref().map_or(0, |longest| longest.0);
+        if piece > LONGEST_PIECE {
+            return Err(format!(
+                "a piece of its vocabulary has {piece} bytes, and at most {LONGEST_PIECE} are taken"
             ));
         }
         for affix in [&model.continuing_subword_prefix, &model.end_of_word_suffix].into_iter().flatten() {
@@ -257,6 +325,14 @@ mod tests {
         assert!(check(affix.as_bytes()).unwrap_err().contains("65 bytes"));
         let added = format!(r#"{{"added_tokens": [{{"content": "{}"}}]}}"#, "x".repeat(2 << 20));
         assert!(check(added.as_bytes()).unwrap_err().contains("2097152 bytes"));
+        let piece = |bytes: usize| {
+            format!(
+                r#"{{"model": {{"type": "Unigram", "vocab": [["a", -1.5], ["{}", null]]}}}}"#,
+                "x".repeat(bytes)
+            )
+        };
+        assert!(check(piece(2_000).as_bytes()).is_ok());
+        assert!(check(piece(60_000).as_bytes()).unwrap_err().contains("60000 bytes"));
         let many = format!("{{\"x\": [{}0]}}", "0,".repeat(2_500_001));
         assert!(check(many.as_bytes()).unwrap_err().contains("values"));
     }
