@@ -254,6 +254,55 @@ macro_rules! number {
 }
 pub(super) use number;
 
+const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
+
+/// What goes through the last MLP, of methods that send all by default.
+pub(super) const fn last<T: Rule>() -> Opt<T> {
+    Opt::new(
+        "last",
+        (joined!(LAST_LAYERS), joined!(LAST_LAYERS)),
+        "what goes through the last MLP: all, or the class token",
+        |method, text| {
+            let last_layer = chosen(LAST_LAYERS, text)?;
+            method.set_common(|common| common.last_layer = last_layer);
+            Ok(())
+        },
+        |method| named(LAST_LAYERS, &method.common().last_layer),
+    )
+}
+
+/// Whether attention weighs tokens by size, of methods that do as suits the weights by default.
+pub(super) const fn prop_attn<T: Rule>() -> Opt<T> {
+    Opt::new(
+        "prop_attn",
+        (joined!(PROPORTIONAL), joined!(PROPORTIONAL)),
+        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE",
+        |method, text| {
+            let weighed = chosen(PROPORTIONAL, text)?;
+            method.set_common(|common| common.proportional_attention = weighed);
+            Ok(())
+        },
+        |method| named(PROPORTIONAL, &method.common().proportional_attention),
+    )
+}
+
+/// A row for the part of the patches that is kept, above 0: `keep!("help")`.
+macro_rules! keep {
+    ($help:literal) => {
+        $crate::methods::option::Opt::required(
+            "keep",
+            ("a share such as 70%, above 0%", "a share above 0% and up to 100% such as 70%"),
+            $help,
+            |method, text| {
+                method.keep = $crate::methods::option::percent(text, 100.0)?;
+                if method.keep > 0.0 { Ok(()) } else { Err($crate::methods::option::Refusal::Value) }
+            },
+            |method| Some($crate::methods::option::percent_text(method.keep)),
+        )
+    };
+}
+pub(super) use keep;
+
 pub(super) const fn recheck<T: Rule>() -> Opt<T> {
     const VALUES: &str = "never, or a number above 0";
     Opt::new(

@@ -1,19 +1,17 @@
 //! How agglomerative token clustering is written down.
 
 use super::{Atc, AtcAmount, Linkage};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial;
 use crate::methods::layers;
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, ONE_OR_LIST, Opt, PROPORTIONAL, Refusal, SCHEDULE, choice, infos,
-    one_or_list, one_or_list_text, percent, percent_text, positions, protect, recheck, schedule,
-    schedule_text,
+    Choice, FromOptions, ONE_OR_LIST, Opt, Refusal, SCHEDULE, choice, infos, last, one_or_list,
+    one_or_list_text, percent, percent_text, positions, prop_attn, protect, recheck, schedule, schedule_text,
 };
-use crate::{LastLayer, ModelFacts};
 
 const LINKAGES: &[Choice<Linkage>] =
     &[("average", Linkage::Average), ("complete", Linkage::Complete), ("single", Linkage::Single)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "atc",
@@ -81,18 +79,8 @@ const OPTIONS: &[Opt<Atc>] = &[
         linkage,
         "how far apart two clusters are: the mean distance of their members, the largest or the smallest"
     ),
-    choice!(
-        "prop_attn",
-        PROPORTIONAL,
-        common.proportional_attention,
-        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
-    ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    prop_attn(),
+    last(),
     recheck(),
     protect(),
     positions(),

@@ -3,8 +3,8 @@
 use super::{Atm, BatchRule, Threshold};
 use crate::methods::MethodInfo;
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, entries, infos, list_text, number,
-    number_in, positions, protect, recheck,
+    CLASS, Choice, FromOptions, KEEP, Opt, Refusal, choice, entries, infos, list_text, number, number_in,
+    positions, prop_attn, protect, recheck,
 };
 use crate::{HeadAggregation, LastLayer, Metric, ModelFacts};
 
@@ -97,12 +97,7 @@ const OPTIONS: &[Opt<Atm>] = &[
     ),
     choice!("feature", METRICS, metric.of, "what is compared"),
     choice!("heads", HEADS, metric.heads, "what becomes of heads"),
-    choice!(
-        "prop_attn",
-        PROPORTIONAL,
-        common.proportional_attention,
-        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
-    ),
+    prop_attn(),
     recheck(),
     protect(),
     positions(),

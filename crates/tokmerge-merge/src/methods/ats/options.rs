@@ -1,16 +1,15 @@
 //! How ATS is written down.
 
 use super::{Ats, AtsForm};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, Refusal, choice, infos, one_or_list, one_or_list_text, recheck,
+    Choice, FromOptions, Opt, Refusal, choice, infos, last, one_or_list, one_or_list_text, recheck,
 };
-use crate::{LastLayer, ModelFacts};
 
 const FORMS: &[Choice<AtsForm>] =
     &[("official", AtsForm::Official), ("token_reduction", AtsForm::TokenReduction)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "ats",
@@ -45,12 +44,7 @@ const OPTIONS: &[Opt<Ats>] = &[
         form,
         "as in the authors' code (by rising score), or as in TokenReduction (patches keep their places)"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     recheck(),
 ];
 

@@ -1,16 +1,13 @@
 //! How BAT is written down.
 
 use super::{Bat, PAIRS};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, infos, percent, percent_text,
-    recheck,
+    FromOptions, Opt, Refusal, infos, keep, last, percent, percent_text, prop_attn, recheck,
 };
-use crate::{LastLayer, ModelFacts};
-
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "bat",
@@ -21,16 +18,7 @@ pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
 };
 
 const OPTIONS: &[Opt<Bat>] = &[
-    Opt::required(
-        "keep",
-        ("a share such as 70%, above 0%", "a share above 0% and up to 100% such as 70%"),
-        "patches that are left in each of its layers, rounded up",
-        |method, text| {
-            method.keep = percent(text, 100.0)?;
-            if method.keep > 0.0 { Ok(()) } else { Err(Refusal::Value) }
-        },
-        |method| Some(percent_text(method.keep)),
-    ),
+    keep!("patches that are left in each of its layers, rounded up"),
     Opt::new(
         "pairs",
         ("10%, or a share of up to 50%", "a share of up to 50% such as 10%"),
@@ -46,18 +34,8 @@ const OPTIONS: &[Opt<Bat>] = &[
         "[4,7,10] of 12 layers, or a layer, or a list",
         "the layers in which that happens, counted from 1; by default after each quarter of the model"
     ),
-    choice!(
-        "prop_attn",
-        PROPORTIONAL,
-        common.proportional_attention,
-        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
-    ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    prop_attn(),
+    last(),
     recheck(),
 ];
 

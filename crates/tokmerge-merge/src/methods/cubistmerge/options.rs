@@ -3,16 +3,15 @@
 use super::{Cubistmerge, LAYER, SharedDestination};
 use crate::methods::MethodInfo;
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_OFF, choice, infos, recheck, whole,
+    Choice, FromOptions, Opt, PROPORTIONAL_OFF, choice, infos, last, recheck, whole,
 };
-use crate::{LastLayer, ModelFacts, Similarity};
+use crate::{ModelFacts, Similarity};
 
 const NUMBER: (&str, &str) = ("a whole number", "a whole number from 0 to 4096");
 const DISTANCES: &[Choice<Similarity>] =
     &[("cosine", Similarity::Cosine), ("euclidean", Similarity::Euclidean)];
 const SHARED: &[Choice<SharedDestination>] =
     &[("code", SharedDestination::LastCounts), ("paper", SharedDestination::BothCount)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "cubistmerge",
@@ -66,12 +65,7 @@ const OPTIONS: &[Opt<Cubistmerge>] = &[
         common.proportional_attention,
         "attention weighs tokens by size; the published code does not"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     recheck(),
 ];
 

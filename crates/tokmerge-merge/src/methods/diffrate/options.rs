@@ -1,12 +1,12 @@
 //! How DiffRate is written down.
 
 use super::{CompressionRates, Diffrate, PATCHES, PublishedRates};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_ON, Refusal, choice, chosen, entries, infos, joined,
+    Choice, FromOptions, Opt, PROPORTIONAL_ON, Refusal, choice, chosen, entries, infos, joined, last,
     list_text, recheck, whole,
 };
-use crate::{LastLayer, ModelFacts};
 
 const SCHEDULES: &[Choice<PublishedRates>] = &[
     ("deit_s_2.9", PublishedRates::DeitSmall29),
@@ -19,7 +19,6 @@ const LISTED: (&str, &str) = (
     "a list such as [180,140] with one per layer",
     "a list of whole numbers from 2 to 100000 such as [180,140]",
 );
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "diffrate",
@@ -73,12 +72,7 @@ const OPTIONS: &[Opt<Diffrate>] = &[
         common.proportional_attention,
         "attention weighs tokens by size, which similarity shrinks as they merge"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     recheck(),
 ];
 

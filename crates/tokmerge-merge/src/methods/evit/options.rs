@@ -2,16 +2,14 @@
 
 use super::Evit;
 use crate::methods::MethodInfo;
-use crate::methods::dial::rounded_share;
+use crate::methods::dial::kept;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_OFF, Refusal, choice, infos, percent, percent_text,
-    recheck,
+    Choice, FromOptions, Opt, PROPORTIONAL_OFF, Refusal, choice, infos, keep, last, recheck,
 };
-use crate::{LastLayer, ModelFacts, Rest};
+use crate::{ModelFacts, Rest};
 
 const RESTS: &[Choice<Rest>] = &[("fuse", Rest::Fused), ("drop", Rest::Dropped)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "evit",
@@ -22,16 +20,7 @@ pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
 };
 
 const OPTIONS: &[Opt<Evit>] = &[
-    Opt::required(
-        "keep",
-        ("a share such as 70%, above 0%", "a share above 0% and up to 100% such as 70%"),
-        "patches to keep in each of its layers, rounded up",
-        |method, text| {
-            method.keep = percent(text, 100.0)?;
-            if method.keep > 0.0 { Ok(()) } else { Err(Refusal::Value) }
-        },
-        |method| Some(percent_text(method.keep)),
-    ),
+    keep!("patches to keep in each of its layers, rounded up"),
     choice!("rest", RESTS, rest, "what becomes of the others: one token, weighted by attention, or nothing"),
     layers!(
         layers,
@@ -44,12 +33,7 @@ const OPTIONS: &[Opt<Evit>] = &[
         common.proportional_attention,
         "attention weighs tokens by size; the paper does not"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     recheck(),
 ];
 
@@ -65,7 +49,6 @@ impl FromOptions for Evit {
     }
 
     fn at_dial(&self, dial: f64, _: &ModelFacts) -> Option<Self> {
-        // A share above 0, of which one patch at least is kept.
-        Some(Self { keep: rounded_share(1.0 - dial).max(1e-4), ..self.clone() })
+        Some(Self { keep: kept(dial), ..self.clone() })
     }
 }

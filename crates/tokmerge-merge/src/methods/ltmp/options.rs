@@ -1,15 +1,13 @@
 //! How LTMP is written down.
 
 use super::{Limits, Ltmp};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial::rounded;
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, entries, infos, list_text,
-    number_in, positions, protect, recheck,
+    FromOptions, Opt, Refusal, entries, infos, last, list_text, number_in, positions, prop_attn, protect,
+    recheck,
 };
-use crate::{LastLayer, ModelFacts};
-
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "ltmp",
@@ -46,18 +44,8 @@ const OPTIONS: &[Opt<Ltmp>] = &[
         },
         |method| method.prune_at.as_ref().map(written),
     ),
-    choice!(
-        "prop_attn",
-        PROPORTIONAL,
-        common.proportional_attention,
-        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
-    ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    prop_attn(),
+    last(),
     recheck(),
     protect(),
     positions(),

@@ -1,18 +1,17 @@
 //! How MCTF is written down.
 
 use super::{Criteria, Directions, Mctf, MctfPlace, Removal};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial::{self, rounded, rounded_share};
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, chosen, entries, infos, joined,
-    list_text, named, number_in, percent, percent_text, positions, protect, recheck, whole,
+    Choice, FromOptions, Opt, Refusal, choice, chosen, entries, infos, joined, last, list_text, named,
+    number_in, percent, percent_text, positions, prop_attn, protect, recheck, whole,
 };
-use crate::{LastLayer, ModelFacts};
 
 const PLACES: &[Choice<MctfPlace>] = &[("attention", MctfPlace::Attention), ("mlp", MctfPlace::Mlp)];
 const DIRECTIONS: &[Choice<Directions>] = &[("both", Directions::Both), ("one", Directions::One)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "mctf",
@@ -134,18 +133,8 @@ const OPTIONS: &[Opt<Mctf>] = &[
         "40 (0 with place=mlp), or 0 for off",
         "temperature of size: what is small merges first"
     ),
-    choice!(
-        "prop_attn",
-        PROPORTIONAL,
-        common.proportional_attention,
-        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
-    ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    prop_attn(),
+    last(),
     recheck(),
     protect(),
     positions(),

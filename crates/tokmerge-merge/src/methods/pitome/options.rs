@@ -1,16 +1,15 @@
 //! How PiToMe is written down.
 
 use super::{Energy, MARGIN, Pitome, PitomeAmount};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial;
 use crate::methods::option::{
-    CLASS, COUNTS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, choice, counts, infos, number,
-    number_in, percent, percent_text, positions, protect, recheck, schedule_text,
+    COUNTS, Choice, FromOptions, Opt, PROPORTIONAL, Refusal, choice, counts, infos, last, number, number_in,
+    percent, percent_text, positions, protect, recheck, schedule_text,
 };
-use crate::{LastLayer, ModelFacts};
 
 const ENERGIES: &[Choice<Energy>] = &[("code", Energy::AboveMargin), ("paper", Energy::Whole)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "pitome",
@@ -81,12 +80,7 @@ const OPTIONS: &[Opt<Pitome>] = &[
         common.proportional_attention,
         "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE. The published code does not"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     recheck(),
     protect(),
     positions(),

@@ -4,14 +4,13 @@ use super::{Order, Pumer};
 use crate::methods::MethodInfo;
 use crate::methods::dial::rounded_share;
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, ONE_OR_LIST, Opt, PROPORTIONAL, Refusal, choice, infos, one_or_list,
+    Choice, FromOptions, ONE_OR_LIST, Opt, PROPORTIONAL, Refusal, choice, infos, last, one_or_list,
     one_or_list_text, percent, percent_text, recheck,
 };
-use crate::{Combine, LastLayer, ModelFacts};
+use crate::{Combine, ModelFacts};
 
 const ORDERS: &[Choice<Order>] = &[("place", Order::Place), ("attention", Order::Attention)];
 const COMBINES: &[Choice<Combine>] = &[("weighted", Combine::WeightedAverage), ("average", Combine::Average)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 /// The largest shares.
 const MOST_PRUNED: f64 = 0.99;
 const MOST_MERGED: f64 = 0.5;
@@ -75,12 +74,7 @@ const OPTIONS: &[Opt<Pumer>] = &[
         common.proportional_attention,
         "attention weighs tokens by size; auto: on. The published code does not"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     recheck(),
 ];
 

@@ -1,15 +1,12 @@
 //! How RAPID is written down.
 
 use super::{Rapid, SIMILAR};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial;
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, SCHEDULE, choice, infos, number, number_in, recheck,
-    schedule, schedule_text,
+    FromOptions, Opt, SCHEDULE, infos, last, number, number_in, prop_attn, recheck, schedule, schedule_text,
 };
-use crate::{LastLayer, ModelFacts};
-
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "rapid",
@@ -47,18 +44,8 @@ const OPTIONS: &[Opt<Rapid>] = &[
         ("half of the layers, or 0 to their number", "a whole number from 0 to 1000"),
         "last layer in which tokens are dropped; after it they merge"
     ),
-    choice!(
-        "prop_attn",
-        PROPORTIONAL,
-        common.proportional_attention,
-        "attention weighs tokens by size; auto: on, but off for off-the-shelf MAE"
-    ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    prop_attn(),
+    last(),
     recheck(),
 ];
 

@@ -4,14 +4,13 @@ use super::Tofu;
 use crate::methods::MethodInfo;
 use crate::methods::dial;
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL_OFF, SCHEDULE, choice, infos, number, positions,
-    protect, recheck, schedule, schedule_text,
+    Choice, FromOptions, Opt, PROPORTIONAL_OFF, SCHEDULE, choice, infos, last, number, positions, protect,
+    recheck, schedule, schedule_text,
 };
-use crate::{AverageScale, LastLayer, ModelFacts};
+use crate::{AverageScale, ModelFacts};
 
 const SCALES: &[Choice<AverageScale>] =
     &[("code", AverageScale::Destination), ("paper", AverageScale::Average)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "tofu",
@@ -52,12 +51,7 @@ const OPTIONS: &[Opt<Tofu>] = &[
         common.proportional_attention,
         "attention weighs tokens by size; the published code does not"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     recheck(),
     protect(),
     positions(),

@@ -1,14 +1,14 @@
 //! How Token Pooling is written down.
 
 use super::{Clustering, ITERATIONS, MedoidUpdate, PooledTo, TokenPooling};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, ONE_OR_LIST, Opt, PROPORTIONAL_OFF, Refusal, choice, infos,
-    one_or_list, one_or_list_text, percent, percent_text, positions, protect, recheck, whole,
+    Choice, FromOptions, ONE_OR_LIST, Opt, PROPORTIONAL_OFF, Refusal, choice, infos, last, one_or_list,
+    one_or_list_text, percent, percent_text, positions, protect, recheck, whole,
 };
-use crate::{LastLayer, ModelFacts};
 
 const CLUSTERINGS: &[Choice<Clustering>] = &[
     ("kmedoids", Clustering::Medoids),
@@ -16,7 +16,6 @@ const CLUSTERINGS: &[Choice<Clustering>] = &[
     ("dpc_knn", Clustering::DensityPeaks),
 ];
 const UPDATES: &[Choice<MedoidUpdate>] = &[("code", MedoidUpdate::Published), ("paper", MedoidUpdate::Paper)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "token_pooling",
@@ -94,12 +93,7 @@ const OPTIONS: &[Opt<TokenPooling>] = &[
         common.proportional_attention,
         "attention weighs tokens by size; the published code does not"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     protect(),
     positions(),
     recheck(),

@@ -1,17 +1,16 @@
 //! How Zero-TPrune is written down.
 
 use super::{SIMILAR, VotingStart, ZeroTprune};
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial;
 use crate::methods::layers::{self, layers};
 use crate::methods::option::{
-    CLASS, Choice, FromOptions, KEEP, Opt, Refusal, choice, entries, infos, number, one_or_list_text,
-    percent, percent_text, positions, protect, recheck, whole,
+    Choice, FromOptions, Opt, Refusal, choice, entries, infos, keep, last, number, one_or_list_text,
+    positions, protect, recheck, whole,
 };
-use crate::{LastLayer, ModelFacts};
 
 const STARTS: &[Choice<VotingStart>] = &[("class", VotingStart::Class), ("uniform", VotingStart::Uniform)];
-const LAST_LAYERS: &[Choice<LastLayer>] = &[KEEP, CLASS];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "zero_tprune",
@@ -22,16 +21,7 @@ pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
 };
 
 const OPTIONS: &[Opt<ZeroTprune>] = &[
-    Opt::required(
-        "keep",
-        ("a share such as 70%, above 0%", "a share above 0% and up to 100% such as 70%"),
-        "patches to keep in each of its layers, rounded up",
-        |method, text| {
-            method.keep = percent(text, 100.0)?;
-            if method.keep > 0.0 { Ok(()) } else { Err(Refusal::Value) }
-        },
-        |method| Some(percent_text(method.keep)),
-    ),
+    keep!("patches to keep in each of its layers, rounded up"),
     Opt::new(
         "r",
         (
@@ -64,12 +54,7 @@ const OPTIONS: &[Opt<ZeroTprune>] = &[
         ("40, 8 or 1 by the third of the model, or a number", "a whole number from 1 to 1000"),
         "rounds of voting"
     ),
-    choice!(
-        "last",
-        LAST_LAYERS,
-        common.last_layer,
-        "what goes through the last MLP: all, or the class token"
-    ),
+    last(),
     recheck(),
     protect(),
     positions(),
