@@ -1,8 +1,8 @@
 //! Merging with weights: modules that stand before a block and make its tokens fewer by weighted sums.
 //!
 //! Where methods without weights have a [`MergePlan`](crate::MergePlan), these have a matrix of weights, which carries
-//! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours. Those of DynamicViT
-//! are the exception: they only say which tokens a plan is to keep.
+//! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours. Those that choose,
+//! as DynamicViT's, are the exception: they only say which tokens a plan is to keep.
 
 use crate::methods::{dynamic_vit, patch_merger, stm};
 use crate::{Joining, Method, Mixture, Tokens};
@@ -15,54 +15,84 @@ use std::fmt;
 use tokmerge_nn::{Bias, Linear, Norm, Random, parameters, transparent_module};
 use tokmerge_ops::{Layout, NormKind, Precision};
 
-pub(crate) use stm::Held as MergersHeld;
+/// What the module of a method with weights does. A module that mixes tokens answers [`forward`](Self::forward) and
+/// [`mixtures`](Self::mixtures); one that chooses among them [`scores`](Self::scores) and [`relax`](Self::relax).
+pub(crate) trait Weighted {
+    /// Fewer tokens, which enter block `layer`, and what gives all of them back after it, if the method wants that.
+    fn forward(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<Box<dyn HeldBack>>) {
+        let _ = layer;
+        (tokens, None)
+    }
 
-/// The module of one method with weights.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are a few of a model")]
-pub enum Merger {
-    /// Of [`Method::PatchMerger`].
-    Patch(patch_merger::Merger),
-    /// Of [`Method::Stm`].
-    Soft(stm::Merger),
-    /// Of [`Method::DynamicVit`]. It merges nothing itself: it says which tokens stay.
-    Predictor(dynamic_vit::Predictor),
+    /// What [`forward`](Self::forward) mixes, for every item.
+    fn mixtures(&self, layer: usize, tokens: &Tokens) -> Vec<Mixture> {
+        let _ = (layer, tokens);
+        Vec::new()
+    }
+
+    /// What the module says of every token, `[T]`, where it chooses.
+    fn scores(&self, tokens: &Tokens) -> Option<Vec<f32>> {
+        let _ = tokens;
+        None
+    }
+
+    /// In training, in place of choosing: the same tokens with a [policy](Tokens::policy), and what is to be added to the
+    /// loss, `[1]`.
+    fn relax(&self, tokens: Tokens, stage: Stage, seed: u64) -> (Tokens, Option<Tensor<1>>) {
+        let _ = (stage, seed);
+        (tokens, None)
+    }
 }
 
-transparent_module!(Merger { Patch, Soft, Predictor });
+/// Tokens that a module holds back while a block works on fewer.
+pub(crate) trait HeldBack: fmt::Debug {
+    /// All tokens again, of those that left the block.
+    fn all(self: Box<Self>, after: Tokens) -> Tokens;
+}
 
-impl Merger {
-    /// The name under which saved files have it: `mergers.patch.0.queries`.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Patch(_) => "patch",
-            Self::Soft(_) => "soft",
-            Self::Predictor(_) => "predictor",
-        }
-    }
+/// One of the places of a model where a module stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stage {
+    /// Which block follows, from 0.
+    pub(crate) layer: usize,
+    /// Its number among all places, from 0.
+    pub(crate) index: usize,
+    /// How many there are.
+    pub(crate) count: usize,
+}
 
-    fn forward(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<MergersHeld>) {
-        match self {
-            Self::Patch(merger) => (merger.forward(tokens), None),
-            Self::Soft(merger) => merger.forward(tokens, layer),
-            Self::Predictor(_) => (tokens, None),
+/// Makes the variants of [`Merger`], their names in saved files and the dispatch from one list.
+macro_rules! mergers {
+    ($($(#[$doc:meta])* $variant:ident($module:ty) = $name:literal,)+) => {
+        /// The module of one method with weights.
+        #[derive(Clone, Debug)]
+        #[expect(clippy::large_enum_variant, reason = "there are a few of a model")]
+        pub enum Merger {
+            $($(#[$doc])* $variant($module),)+
         }
-    }
 
-    fn mixtures(&self, layer: usize, tokens: &Tokens) -> Vec<Mixture> {
-        match self {
-            Self::Patch(merger) => merger.mixtures(tokens),
-            Self::Soft(merger) => merger.mixtures(tokens, layer),
-            Self::Predictor(_) => Vec::new(),
-        }
-    }
+        transparent_module!(Merger { $($variant),+ });
 
-    fn predictor(&self) -> Option<&dynamic_vit::Predictor> {
-        match self {
-            Self::Predictor(predictor) => Some(predictor),
-            Self::Patch(_) | Self::Soft(_) => None,
+        impl Merger {
+            /// The name under which saved files have it: `mergers.patch.0.queries`.
+            fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)+ }
+            }
+
+            fn weighted(&self) -> &dyn Weighted {
+                match self { $(Self::$variant(module) => module,)+ }
+            }
         }
-    }
+    };
+}
+
+mergers! {
+    /// Of [`Method::PatchMerger`].
+    Patch(patch_merger::Merger) = "patch",
+    /// Of [`Method::Stm`].
+    Soft(stm::Merger) = "soft",
+    /// Of [`Method::DynamicVit`]. It merges nothing itself: it says which tokens stay.
+    Predictor(dynamic_vit::Predictor) = "predictor",
 }
 
 /// The weights of a method that has some, for every block before which it stands. Empty for all other methods.
@@ -164,32 +194,31 @@ impl Mergers {
     }
 
     /// Merges before block `layer`. Returns too how to come back to all tokens, if the method wants that.
-    pub(crate) fn enter(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<MergersHeld>) {
+    pub(crate) fn enter(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<Box<dyn HeldBack>>) {
         match self.before(layer) {
-            Some(merger) => merger.forward(layer, tokens),
+            Some(merger) => merger.weighted().forward(layer, tokens),
             None => (tokens, None),
         }
     }
 
     /// What [`enter`](Self::enter) mixes, for every item, if weights stand there.
     pub(crate) fn mixtures(&self, layer: usize, tokens: &Tokens) -> Option<Vec<Mixture>> {
-        self.before(layer).map(|merger| merger.mixtures(layer, tokens))
+        self.before(layer).map(|merger| merger.weighted().mixtures(layer, tokens))
     }
 
     /// What the weights before block `layer` say of every token, `[T]`, if they are of that kind.
     pub(crate) fn scores(&self, layer: usize, tokens: &Tokens) -> Option<Vec<f32>> {
-        self.before(layer)?.predictor().map(|predictor| predictor.scores(tokens))
+        self.before(layer)?.weighted().scores(tokens)
     }
 
     /// In training, in place of dropping before block `layer`: the same tokens with a policy, and what is to be added to the
     /// loss.
     pub(crate) fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
-        let place = self.at.iter().position(|(before, _)| *before == layer);
-        let predictor = place.and_then(|index| Some((index, self.at[index].1.predictor()?)));
-        let Some((index, predictor)) = predictor else { return (tokens, None) };
-        let stage = dynamic_vit::Stage { layer, index, count: self.at.len() };
-        let (tokens, loss) = predictor.relax(tokens, stage, seed);
-        (tokens, Some(loss))
+        let Some(index) = self.at.iter().position(|(before, _)| *before == layer) else {
+            return (tokens, None);
+        };
+        let stage = Stage { layer, index, count: self.at.len() };
+        self.at[index].1.weighted().relax(tokens, stage, seed)
     }
 
     fn each(self, change: impl Fn(Merger) -> Merger) -> Self {

@@ -1,6 +1,6 @@
 //! What sits in the seam of an encoder: a method, bound to a model.
 
-use crate::mergers::{Mergers, MergersHeld};
+use crate::mergers::{HeldBack, Mergers};
 use crate::methods::At;
 use crate::spec::shown;
 use crate::words::to_front;
@@ -30,14 +30,14 @@ pub struct Reduction {
 
 /// Tokens that are held back while a block works on fewer.
 #[derive(Debug, Default)]
-pub struct Held(Option<HeldTokens>);
+pub struct Held(Option<Box<dyn HeldBack>>);
 
+/// All tokens, the rows that a block got in their place, and which became which.
 #[derive(Debug)]
-enum HeldTokens {
-    /// All tokens, the rows that the block got in their place, and which became which.
-    Plan { tokens: Tokens, merged: Tensor<2>, plan: MergePlan },
-    /// What a merger with weights held back.
-    Weights(MergersHeld),
+struct Merged {
+    all: Tokens,
+    merged: Tensor<2>,
+    plan: MergePlan,
 }
 
 impl Reduction {
@@ -340,8 +340,8 @@ impl Reduction {
         let (tokens, plan) = self.reduce(step, tokens, evidence, trace);
         match (all, plan) {
             (Some(all), Some(plan)) => {
-                let held = HeldTokens::Plan { tokens: all, merged: tokens.x.clone(), plan };
-                (tokens, Held(Some(held)))
+                let held = Merged { all, merged: tokens.x.clone(), plan };
+                (tokens, Held(Some(Box::new(held))))
             }
             _ => (tokens, Held::default()),
         }
@@ -375,7 +375,7 @@ impl Reduction {
         let seen = fewer.layout.clone();
         let left = if held.is_some() { entered.clone() } else { seen.clone() };
         trace.record(Record { step, entered, seen, left, how: How::Weights, by: None });
-        (fewer, Held(held.map(HeldTokens::Weights)))
+        (fewer, Held(held))
     }
 
     /// What weights before block `layer` make of the tokens that are about to enter it, for every item. They are
@@ -392,8 +392,7 @@ impl Reduction {
     pub fn leave(&self, tokens: Tokens, held: Held) -> Tokens {
         match held.0 {
             None => tokens,
-            Some(HeldTokens::Weights(held)) => held.inflate(tokens),
-            Some(HeldTokens::Plan { tokens: all, merged, plan }) => unmerged(all, merged, &plan, tokens),
+            Some(held) => held.all(tokens),
         }
     }
 
@@ -532,21 +531,23 @@ fn not_of_texts(method: &Method, facts: &ModelFacts) -> Option<(&'static str, &'
     }
 }
 
-/// All tokens after a block that worked on `merged`, the rows that `plan` made of them, and returned `after`: every
-/// token of a group changes as its merged token did, a token that was alone is what the block made of it, and one that
-/// was dropped stays as it was.
-fn unmerged(all: Tokens, merged: Tensor<2>, plan: &MergePlan, after: Tokens) -> Tokens {
-    let mut members = vec![0_u32; plan.output().rows()];
-    for &dst in plan.dst() {
-        if let Some(members) = members.get_mut(dst as usize) {
-            *members += 1;
+impl HeldBack for Merged {
+    /// Every token of a group changes as its merged token did, a token that was alone is what the block made of it, and one
+    /// that was dropped stays as it was.
+    fn all(self: Box<Self>, after: Tokens) -> Tokens {
+        let Self { all, merged, plan } = *self;
+        let mut members = vec![0_u32; plan.output().rows()];
+        for &dst in plan.dst() {
+            if let Some(members) = members.get_mut(dst as usize) {
+                *members += 1;
+            }
         }
+        let alone = |dst: &u32| members.get(*dst as usize) == Some(&1);
+        let keep: Vec<f32> = plan.dst().iter().map(|dst| if alone(dst) { 0.0 } else { 1.0 }).collect();
+        let keep = TensorData::new(keep, [plan.dst().len(), 1]);
+        let keep = Tensor::from_data(keep, &all.device());
+        let own = all.x.clone() - plan.unmerge(merged);
+        let x = plan.unmerge(after.x) + own * keep;
+        all.with(x)
     }
-    let alone = |dst: &u32| members.get(*dst as usize) == Some(&1);
-    let keep: Vec<f32> = plan.dst().iter().map(|dst| if alone(dst) { 0.0 } else { 1.0 }).collect();
-    let keep = TensorData::new(keep, [plan.dst().len(), 1]);
-    let keep = Tensor::from_data(keep, &all.device());
-    let own = all.x.clone() - plan.unmerge(merged);
-    let x = plan.unmerge(after.x) + own * keep;
-    all.with(x)
 }

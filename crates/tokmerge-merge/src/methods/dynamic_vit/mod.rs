@@ -25,7 +25,6 @@ use crate::plan::PlanBuilder;
 use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, Rest, ScheduleError, Site, Tokens, TrainedBy};
 
 pub use predictor::Predictor;
-pub(crate) use predictor::Stage;
 
 /// Which part of the patches is kept, and where the others are dropped.
 #[derive(Clone, Debug, PartialEq)]

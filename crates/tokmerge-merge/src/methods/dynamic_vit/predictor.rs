@@ -1,7 +1,7 @@
 //! What says which patches are worth keeping (DynamicViT, §3.2), and how it learns (§3.3, §3.4).
 
 use crate::Tokens;
-use crate::mergers::Start;
+use crate::mergers::{Stage, Start, Weighted};
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, activation::log_softmax, activation::sigmoid, s};
 use std::sync::Arc;
@@ -38,54 +38,11 @@ pub struct Predictor {
     keep: f64,
 }
 
-/// One of the places of a model where patches are dropped.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stage {
-    /// Which block follows, from 0.
-    pub(crate) layer: usize,
-    /// Its number among all places, from 0.
-    pub(crate) index: usize,
-    /// How many there are.
-    pub(crate) count: usize,
-}
-
 impl Predictor {
     pub(crate) fn new(keep: f64, channels: usize, start: &mut Start<'_>) -> Self {
         let [embed, fc1, fc2, fc3] =
             layers(channels).map(|[inputs, outputs]| start.linear(inputs, outputs, 0.02));
         Self { norm: start.layer_norm(channels, EPS), embed, fc1, fc2, fc3, keep }
-    }
-
-    /// The logarithm of the probability of keeping each token; of prefix tokens, which always stay, 0. `[T]`.
-    pub(crate) fn scores(&self, tokens: &Tokens) -> Vec<f32> {
-        let patches = Patches::of(tokens);
-        let mut scores = vec![0.0; tokens.layout.rows()];
-        let kept = self.log_probabilities(tokens, &patches).slice(s![.., 0..1]);
-        for (row, score) in patches.rows.iter().zip(kept.into_data().iter::<f32>()) {
-            scores[*row as usize] = score;
-        }
-        scores
-    }
-
-    /// Draws which patches are kept of those that still are, and returns the same tokens with that policy, and what is to be
-    /// added to the loss, `[1]`. Of a seed, a place and an item's number in the batch always the same is drawn.
-    pub(crate) fn relax(&self, tokens: Tokens, stage: Stage, seed: u64) -> (Tokens, Tensor<1>) {
-        let (patches, device) = (Patches::of(&tokens), tokens.device());
-        let logs = self.log_probabilities(&tokens, &patches);
-        let noise = TensorData::new(noise(&patches.layout, stage.layer, seed), [patches.rows.len(), 1]);
-        let noise = Tensor::<2>::from_data(noise, &device);
-        // The larger of two logits with Gumbel noise each, which differ by logistic noise.
-        let drawn = logs.clone().slice(s![.., 0..1]) - logs.slice(s![.., 1..2]) + noise;
-        let hard = drawn.clone().detach().greater_equal_elem(0.0).float();
-        let soft = sigmoid(drawn);
-        let decided = hard + (soft.clone() - soft.detach());
-        let policy = match patches.policy(&tokens) {
-            Some(before) => decided * before,
-            None => decided,
-        };
-        let loss = self.ratio_loss(&policy, &patches.layout, stage);
-        let policy = patches.with_prefix(policy, tokens.layout.rows());
-        (Tokens { policy: Some(policy), ..tokens }, loss)
     }
 
     /// `weight / places · mean over items of (kept - k^i)²`: `policy: [P, 1]` → `[1]`.
@@ -113,6 +70,40 @@ impl Predictor {
         let shared = means(x.slice(s![.., local..]), patches.policy(tokens), &patches.layout);
         let x = gelu(gelu(Tensor::cat(vec![own, shared], 1), &self.fc1), &self.fc2);
         log_softmax(self.fc3.forward(x), 1)
+    }
+}
+
+impl Weighted for Predictor {
+    /// The logarithm of the probability of keeping each token; of prefix tokens, which always stay, 0. `[T]`.
+    fn scores(&self, tokens: &Tokens) -> Option<Vec<f32>> {
+        let patches = Patches::of(tokens);
+        let mut scores = vec![0.0; tokens.layout.rows()];
+        let kept = self.log_probabilities(tokens, &patches).slice(s![.., 0..1]);
+        for (row, score) in patches.rows.iter().zip(kept.into_data().iter::<f32>()) {
+            scores[*row as usize] = score;
+        }
+        Some(scores)
+    }
+
+    /// Draws which patches are kept of those that still are, and returns the same tokens with that policy, and what is to be
+    /// added to the loss, `[1]`. Of a seed, a place and an item's number in the batch always the same is drawn.
+    fn relax(&self, tokens: Tokens, stage: Stage, seed: u64) -> (Tokens, Option<Tensor<1>>) {
+        let (patches, device) = (Patches::of(&tokens), tokens.device());
+        let logs = self.log_probabilities(&tokens, &patches);
+        let noise = TensorData::new(noise(&patches.layout, stage.layer, seed), [patches.rows.len(), 1]);
+        let noise = Tensor::<2>::from_data(noise, &device);
+        // The larger of two logits with Gumbel noise each, which differ by logistic noise.
+        let drawn = logs.clone().slice(s![.., 0..1]) - logs.slice(s![.., 1..2]) + noise;
+        let hard = drawn.clone().detach().greater_equal_elem(0.0).float();
+        let soft = sigmoid(drawn);
+        let decided = hard + (soft.clone() - soft.detach());
+        let policy = match patches.policy(&tokens) {
+            Some(before) => decided * before,
+            None => decided,
+        };
+        let loss = self.ratio_loss(&policy, &patches.layout, stage);
+        let policy = patches.with_prefix(policy, tokens.layout.rows());
+        (Tokens { policy: Some(policy), ..tokens }, Some(loss))
     }
 }
 

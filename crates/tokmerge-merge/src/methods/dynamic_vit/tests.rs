@@ -1,6 +1,7 @@
 //! Cases by hand, and what training and inference must have in common.
 
 use super::{Options, Predictor};
+use crate::mergers::Weighted;
 use crate::methods::{At, Rule};
 use crate::{
     Amount, BindError, Evidence, Layout, Merger, MergerShape, Mergers, Method, ModelFacts, Reduction,
@@ -153,7 +154,7 @@ fn scores_are_those_of_the_paper_computed_number_by_number() {
         let thirds: Vec<f32> = (0..ones.len()).map(|row| if row % 3 == 1 { 0.0 } else { 1.0 }).collect();
         for policy in [None, Some(thirds)] {
             let given = policy.clone().map(|policy| tensor(&policy, [policy.len(), 1], &device));
-            let scores = predictor.scores(&Tokens { policy: given, ..tokens.clone() });
+            let scores = predictor.scores(&Tokens { policy: given, ..tokens.clone() }).unwrap();
             let policy = policy.unwrap_or_else(|| ones.clone());
             for item in 0..2 {
                 let range = tokens.layout.range(item);
@@ -253,7 +254,7 @@ fn masking_is_dropping_where_the_same_are_kept() {
     for layer in 0..4 {
         if layer == 2 {
             let [of_dropped, of_masked] =
-                [&dropped, &masked].map(|tokens| predictor(&mergers, 1).scores(tokens));
+                [&dropped, &masked].map(|tokens| predictor(&mergers, 1).scores(tokens).unwrap());
             let plan = trace.plan_until(None).expect("some were dropped");
             for (row, representative) in plan.representative().iter().enumerate() {
                 let (a, b) = (of_dropped[row], of_masked[*representative as usize]);
@@ -303,7 +304,7 @@ fn gradients_of_the_predictor_are_those_of_what_is_not_rounded() {
         let mut moved = before.clone();
         moved.get_mut(path).expect("a parameter").values[index] += step;
         let mergers = parameters::assign(weights(spec, &plain), &moved, &plain);
-        let scores = predictor(&mergers, 0).scores(&batch(&lens, 2, &plain));
+        let scores = predictor(&mergers, 0).scores(&batch(&lens, 2, &plain)).unwrap();
         let patches = (0..12).filter(|row| ![0, 7].contains(row));
         patches
             .zip(&noise)

@@ -1,7 +1,7 @@
 //! The PatchMerger: any number of tokens becomes a fixed number, by learned queries (arXiv:2202.12015, §3).
 
 use super::{Axis, Options};
-use crate::mergers::{Run, Start, runs};
+use crate::mergers::{HeldBack, Run, Start, Weighted, runs};
 use crate::{Layout, Mixture, Tokens};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::softmax, s};
@@ -29,42 +29,6 @@ impl Merger {
         }
     }
 
-    /// Items of `N` tokens → items of `M`, and the prefix in front where it is kept. Outputs have no
-    /// position.
-    pub(crate) fn forward(&self, tokens: Tokens) -> Tokens {
-        let (outputs, items, [_, channels]) =
-            (self.queries.dims()[0], tokens.layout.items(), tokens.x.dims());
-        let merged = runs(&tokens).map(|run| {
-            let [items, ..] = run.x.dims();
-            let kept = self.method.kept(run.prefix);
-            self.merge(run.x, kept).reshape([items * (kept + outputs), channels])
-        });
-        let x = Tensor::cat(merged.collect(), 0);
-        let kept = tokens.prefix.map(items, |item, prefix| {
-            self.method.kept(prefix).min(tokens.layout.range(item).len()) + outputs
-        });
-        // Where the prefix has merged too, the first outputs stand in its place.
-        let prefix = tokens.prefix.map(items, |item, prefix| prefix.min(kept.of(item)));
-        let layout = Layout::from_lens(&(0..items).map(|item| kept.of(item)).collect::<Vec<_>>());
-        Tokens::new(x, layout, prefix)
-    }
-
-    /// What every token weighs in every output, of every item.
-    pub(crate) fn mixtures(&self, tokens: &Tokens) -> Vec<Mixture> {
-        let outputs = self.queries.dims()[0];
-        let of = |run: Run| {
-            let kept = self.method.kept(run.prefix);
-            let (_, weights) = self.weigh(&run.x, kept);
-            let [items, len, _] = weights.dims();
-            let weights: Vec<f32> = weights.into_data().iter::<f32>().collect();
-            (0..items).map(move |item| {
-                let at = |output: usize, input: usize| weights[(item * len + input) * outputs + output];
-                Mixture::after(kept, kept + len, kept + outputs, at)
-            })
-        };
-        runs(tokens).flat_map(|run| of(run).collect::<Vec<_>>()).collect()
-    }
-
     /// `[B, N, C]` → `[B, kept + M, C]`.
     fn merge(&self, x: Tensor<3>, kept: usize) -> Tensor<3> {
         let (patches, weights) = self.weigh(&x, kept);
@@ -86,5 +50,43 @@ impl Merger {
             Axis::Inputs => softmax(scores, 1),
         };
         (patches.reshape([items, len - kept, channels]), weights)
+    }
+}
+
+impl Weighted for Merger {
+    /// Items of `N` tokens → items of `M`, and the prefix in front where it is kept. Outputs have no
+    /// position.
+    fn forward(&self, _: usize, tokens: Tokens) -> (Tokens, Option<Box<dyn HeldBack>>) {
+        let (outputs, items, [_, channels]) =
+            (self.queries.dims()[0], tokens.layout.items(), tokens.x.dims());
+        let merged = runs(&tokens).map(|run| {
+            let [items, ..] = run.x.dims();
+            let kept = self.method.kept(run.prefix);
+            self.merge(run.x, kept).reshape([items * (kept + outputs), channels])
+        });
+        let x = Tensor::cat(merged.collect(), 0);
+        let kept = tokens.prefix.map(items, |item, prefix| {
+            self.method.kept(prefix).min(tokens.layout.range(item).len()) + outputs
+        });
+        // Where the prefix has merged too, the first outputs stand in its place.
+        let prefix = tokens.prefix.map(items, |item, prefix| prefix.min(kept.of(item)));
+        let layout = Layout::from_lens(&(0..items).map(|item| kept.of(item)).collect::<Vec<_>>());
+        (Tokens::new(x, layout, prefix), None)
+    }
+
+    /// What every token weighs in every output, of every item.
+    fn mixtures(&self, _: usize, tokens: &Tokens) -> Vec<Mixture> {
+        let outputs = self.queries.dims()[0];
+        let of = |run: Run| {
+            let kept = self.method.kept(run.prefix);
+            let (_, weights) = self.weigh(&run.x, kept);
+            let [items, len, _] = weights.dims();
+            let weights: Vec<f32> = weights.into_data().iter::<f32>().collect();
+            (0..items).map(move |item| {
+                let at = |output: usize, input: usize| weights[(item * len + input) * outputs + output];
+                Mixture::after(kept, kept + len, kept + outputs, at)
+            })
+        };
+        runs(tokens).flat_map(|run| of(run).collect::<Vec<_>>()).collect()
     }
 }

@@ -2,7 +2,7 @@
 //! 2024, §3).
 
 use super::{Inflation, Options, Scale, Score, ScoreGradient, windows};
-use crate::mergers::{Run, Start, runs};
+use crate::mergers::{HeldBack, Run, Start, Weighted, runs};
 use crate::{Layout, Mixture, Tokens};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, activation::softmax, s};
@@ -25,7 +25,7 @@ pub struct Merger {
 
 /// All tokens, held back while a block works on the merged ones (eq. 6).
 #[derive(Debug)]
-pub(crate) struct Held {
+struct Held {
     tokens: Tokens,
     /// `[T, 1]`; 1 for the prefix.
     scores: Tensor<2>,
@@ -48,54 +48,6 @@ impl Merger {
         }
         let norm = query.is_some().then(|| start.norm(method.norm, channels));
         Self { norm, query, key, method: method.clone() }
-    }
-
-    /// Windows of `p` neighbours → one token each, where they stood on average; the prefix stays.
-    pub(crate) fn forward(&self, tokens: Tokens, layer: usize) -> (Tokens, Option<Held>) {
-        let ([_, channels], window) = (tokens.x.dims(), self.method.window);
-        let (mut merged, mut scores) = (Vec::new(), Vec::new());
-        for Run { x, prefix } in runs(&tokens) {
-            let [items, len, _] = x.dims();
-            let (y, s) = self.merge(x.clone().slice(s![.., prefix.., ..]), layer);
-            let rows = y.dims()[1] + prefix;
-            let y = Tensor::cat(vec![x.slice(s![.., ..prefix, ..]), y], 1);
-            merged.push(y.reshape([items * rows, channels]));
-            let ones = Tensor::ones([items, prefix], &s.device());
-            scores.push(Tensor::cat(vec![ones, s], 1).reshape([items * len, 1]));
-        }
-        let lens = tokens.layout.lens().enumerate();
-        let lens: Vec<usize> = lens.map(|(item, len)| windows(len, tokens.prefix.of(item), window)).collect();
-        let layout = Layout::from_lens(&lens);
-        let dst = destinations(&tokens, &layout, window);
-        let mut less = Tokens::new(Tensor::cat(merged, 0), layout, tokens.prefix.clone());
-        less.positions =
-            tokens.positions.as_ref().map(|at| at.mean(&dst, &tokens.sizes(), less.layout.rows()));
-        let inflated = (self.method.inflation == Inflation::On).then(|| Held {
-            dst,
-            scores: match self.method.gradient {
-                ScoreGradient::Detached => Tensor::cat(scores, 0).detach(),
-                ScoreGradient::Attached => Tensor::cat(scores, 0),
-            },
-            tokens,
-        });
-        (less, inflated)
-    }
-
-    /// What every token weighs in the one of its window, of every item; of [maxima](Score::Max) all the same.
-    pub(crate) fn mixtures(&self, tokens: &Tokens, layer: usize) -> Vec<Mixture> {
-        let window = self.method.window;
-        let of = |Run { x, prefix }| {
-            let [items, len, _] = x.dims();
-            let (_, scores) = self.merge(x.slice(s![.., prefix.., ..]), layer);
-            let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
-            (0..items).map(move |item| {
-                let score = |input: usize| scores[item * (len - prefix) + input];
-                let at =
-                    |output: usize, input: usize| if input / window == output { score(input) } else { 0.0 };
-                Mixture::after(prefix, len, windows(len, prefix, window), at)
-            })
-        };
-        runs(tokens).flat_map(|run| of(run).collect::<Vec<_>>()).collect()
     }
 
     /// `[B, N, C]` → `[B, ceil(N / p), C]` and the score of every token, `[B, N]`. The last window is shorter where
@@ -172,11 +124,64 @@ impl Merger {
     }
 }
 
-impl Held {
+impl Weighted for Merger {
+    /// Windows of `p` neighbours → one token each, where they stood on average; the prefix stays.
+    fn forward(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<Box<dyn HeldBack>>) {
+        let ([_, channels], window) = (tokens.x.dims(), self.method.window);
+        let (mut merged, mut scores) = (Vec::new(), Vec::new());
+        for Run { x, prefix } in runs(&tokens) {
+            let [items, len, _] = x.dims();
+            let (y, s) = self.merge(x.clone().slice(s![.., prefix.., ..]), layer);
+            let rows = y.dims()[1] + prefix;
+            let y = Tensor::cat(vec![x.slice(s![.., ..prefix, ..]), y], 1);
+            merged.push(y.reshape([items * rows, channels]));
+            let ones = Tensor::ones([items, prefix], &s.device());
+            scores.push(Tensor::cat(vec![ones, s], 1).reshape([items * len, 1]));
+        }
+        let lens = tokens.layout.lens().enumerate();
+        let lens: Vec<usize> = lens.map(|(item, len)| windows(len, tokens.prefix.of(item), window)).collect();
+        let layout = Layout::from_lens(&lens);
+        let dst = destinations(&tokens, &layout, window);
+        let mut less = Tokens::new(Tensor::cat(merged, 0), layout, tokens.prefix.clone());
+        less.positions =
+            tokens.positions.as_ref().map(|at| at.mean(&dst, &tokens.sizes(), less.layout.rows()));
+        let held: Option<Box<dyn HeldBack>> = match self.method.inflation {
+            Inflation::Off => None,
+            Inflation::On => {
+                let scores = Tensor::cat(scores, 0);
+                let scores = match self.method.gradient {
+                    ScoreGradient::Detached => scores.detach(),
+                    ScoreGradient::Attached => scores,
+                };
+                Some(Box::new(Held { dst, scores, tokens }))
+            }
+        };
+        (less, held)
+    }
+
+    /// What every token weighs in the one of its window, of every item; of [maxima](Score::Max) all the same.
+    fn mixtures(&self, layer: usize, tokens: &Tokens) -> Vec<Mixture> {
+        let window = self.method.window;
+        let of = |Run { x, prefix }| {
+            let [items, len, _] = x.dims();
+            let (_, scores) = self.merge(x.slice(s![.., prefix.., ..]), layer);
+            let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
+            (0..items).map(move |item| {
+                let score = |input: usize| scores[item * (len - prefix) + input];
+                let at =
+                    |output: usize, input: usize| if input / window == output { score(input) } else { 0.0 };
+                Mixture::after(prefix, len, windows(len, prefix, window), at)
+            })
+        };
+        runs(tokens).flat_map(|run| of(run).collect::<Vec<_>>()).collect()
+    }
+}
+
+impl HeldBack for Held {
     /// The tokens that a block has made of the merged ones, back at the places of all: `X + y' s` (eq. 6). The
     /// prefix, which has not merged, is what the block made of it.
-    pub(crate) fn inflate(self, y: Tokens) -> Tokens {
-        let Self { tokens, scores, dst } = self;
+    fn all(self: Box<Self>, y: Tokens) -> Tokens {
+        let Self { tokens, scores, dst } = *self;
         let [rows, _] = tokens.x.dims();
         let mut keep = vec![1.0f32; rows];
         for item in 0..tokens.layout.items() {

@@ -17,7 +17,6 @@ use crate::Site;
 use crate::mergers::{self, Start};
 use tokmerge_ops::NormKind;
 
-pub(crate) use merger::Held;
 pub use merger::Merger;
 
 /// Where neighbours merge, and how.
