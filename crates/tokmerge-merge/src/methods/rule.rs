@@ -141,6 +141,24 @@ pub(crate) trait Rule: fmt::Debug {
         Wants::default()
     }
 
+    /// Whether it asks what the class token's logits will be in the block that it works around.
+    fn needs_logits(&self) -> bool {
+        false
+    }
+
+    /// Whether block `layer`, from 0, is to report what it [wants](Self::wants), in a model whose blocks merge so much.
+    fn asks(&self, layer: usize, amounts: &[Amount]) -> bool {
+        let asking = if self.site() == Site::BeforeBlock { layer + 1 } else { layer };
+        amounts.get(asking).is_some_and(|amount| *amount != Amount::NOTHING)
+    }
+
+    /// What it is to remember of the tokens that a block has attended to, `[T]`, by what that has reported and what it
+    /// remembers of them already ([`Tokens::standing`]); `None` to leave that as it is.
+    fn scores(&self, at: &At, tokens: &Tokens, evidence: &Evidence) -> Option<Vec<f32>> {
+        let _ = (at, tokens, evidence);
+        None
+    }
+
     /// What each layer is to merge.
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
         Ok(vec![Amount::NOTHING; facts.depth])
