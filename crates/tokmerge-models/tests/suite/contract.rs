@@ -124,7 +124,7 @@ fn binds(spec: &str, config: &Config) -> bool {
             assert_eq!(facts.tokens_are, TokenKind::Words, "{spec}");
             false
         }
-        Err(BindError::ClosedSoftmax { .. }) => {
+        Err(BindError::ClosedSoftmax { .. } | BindError::ClosedKeys { .. }) => {
             assert_eq!(facts.softmax, Softmax::Closed, "{spec}");
             false
         }
