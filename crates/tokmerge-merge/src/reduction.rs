@@ -557,6 +557,10 @@ impl HeldBack for Merged {
     /// that was dropped stays as it was.
     fn all(self: Box<Self>, after: Tokens) -> Tokens {
         let Self { mut all, merged, plan } = *self;
+        if after.layout != *plan.output() {
+            // Only the prefix has gone through the last MLP: nothing is to come back.
+            return after;
+        }
         all.standing = Standing::back(all.standing, after.standing, &plan);
         let mut members = vec![0_u32; plan.output().rows()];
         for &dst in plan.dst() {

@@ -135,8 +135,7 @@ pub(crate) trait Rule: fmt::Debug {
         false
     }
 
-    /// What it must know about every block in which it merges; about the block before, if it merges before blocks; of
-    /// attention alone, if it merges inside that.
+    /// What it must know about every block that it [asks](Self::asks); of attention alone, if it merges inside that.
     fn wants(&self) -> Wants {
         Wants::default()
     }
@@ -146,7 +145,8 @@ pub(crate) trait Rule: fmt::Debug {
         false
     }
 
-    /// Whether block `layer`, from 0, is to report what it [wants](Self::wants), in a model whose blocks merge so much.
+    /// Whether block `layer`, from 0, is to report what it [wants](Self::wants), in a model whose blocks merge so much: by
+    /// default the block in which it merges, or the one before, if it merges before blocks.
     fn asks(&self, layer: usize, amounts: &[Amount]) -> bool {
         let asking = if self.site() == Site::BeforeBlock { layer + 1 } else { layer };
         amounts.get(asking).is_some_and(|amount| *amount != Amount::NOTHING)

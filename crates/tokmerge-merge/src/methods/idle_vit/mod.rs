@@ -9,7 +9,7 @@
 //! Stages begin after each quarter of the model but the last, with layers 4, 7 and 10 of 12, as the published code does at
 //! inference. In training it begins one layer later with the same ratios, which is `layer=[5,8,11]`. That it takes scores of the
 //! block itself, by keys that it computes for all, is what its costs say: DeiT-S at 70 % counts 3.015 and 3.251 GMACs that way,
-//! 2.884 and 3.139 with scores of the block before, 3.141 and 3.357 where all get queries too.
+//! 2.884 and 3.139 with scores of the block before, 3.141 and 3.358 where all get queries too.
 //!
 //! - Training does the same as inference. The published code masks idle tokens in attention by -1e5 instead, which leaves
 //!   them a weight of exactly 0 and moves no other: values and gradients are the same (a test says so).
