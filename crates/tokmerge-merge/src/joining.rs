@@ -81,6 +81,7 @@ impl Tokens {
             positions: Some(Positions::Sequence(places.into())),
             waiting: None,
             policy,
+            standing: None,
         }
     }
 }

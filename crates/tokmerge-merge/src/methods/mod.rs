@@ -9,6 +9,8 @@ mod dial;
 pub(crate) mod diffrate;
 pub mod dynamic_vit;
 pub(crate) mod evit;
+pub(crate) mod evo_vit;
+pub(crate) mod idle_vit;
 pub(crate) mod layers;
 pub(crate) mod ltmp;
 mod matching;
@@ -155,6 +157,10 @@ methods! {
     Bat(bat::Bat),
     /// DynamicViT: learned predictors say which patches are kept.
     DynamicVit(dynamic_vit::Options),
+    /// Evo-ViT: patches that the class token has looked at least wait while a stage works on the others.
+    EvoVit(evo_vit::EvoVit),
+    /// IdleViT: in each block patches of low logits wait, and may be chosen again in the next.
+    IdleVit(idle_vit::IdleVit),
 }
 
 impl Method {
