@@ -89,6 +89,8 @@ pub struct Evidence {
     pub maps: Option<Vec<AttentionMap>>,
     /// What the method's own weights say of every token, `[T]`: not the block's answer.
     pub scores: Option<Vec<f32>>,
+    /// The seed of a step of training, for what is drawn anew in each: not the block's answer either.
+    pub step: Option<u64>,
 }
 
 impl Evidence {

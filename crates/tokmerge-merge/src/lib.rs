@@ -62,6 +62,7 @@ mod mergers;
 mod merging;
 mod merging_error;
 mod methods;
+mod mixing;
 mod mixture;
 mod plan;
 mod policy;
@@ -89,6 +90,7 @@ pub use methods::ats::{Ats, AtsForm};
 pub use methods::bat::Bat;
 pub use methods::cubistmerge::{Cubistmerge, SharedDestination};
 pub use methods::diffrate::{CompressionRates, Diffrate, PublishedRates};
+pub use methods::draw::Redraw;
 pub use methods::evit::Evit;
 pub use methods::layers::Layers;
 pub use methods::ltmp::{Limits, Ltmp};
@@ -98,12 +100,14 @@ pub use methods::pumer::{Order, Pumer};
 pub use methods::rapid::Rapid;
 pub use methods::tofu::Tofu;
 pub use methods::token_pooling::{Clustering, MedoidUpdate, PooledTo, TokenPooling};
+pub use methods::token_transforming::{Compared, TokenTransforming};
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy,
-    dynamic_vit, patch_merger, stm,
+    dynamic_vit, patch_merger, stm, token_learner, trainable_pooling,
 };
+pub use mixing::Mixing;
 pub use mixture::{Largest, Mixture};
 pub use plan::{AverageScale, Combine, MergePlan, PlanError};
 pub use positions::Positions;

@@ -309,7 +309,9 @@ fn mixed(
     let mut mixing = Mixing { reduction, until: layer.unwrap_or(usize::MAX), mixture: None };
     let output = model.run(pixels, Pass::new(reduction).probed(&mut mixing));
     NotFinite::check_tensor(&output.logits)?;
-    let Some(mixture) = mixing.mixture else { return Ok(None) };
+    // What weights make is computed again as tokens enter a block, what a method makes without them is in the trace.
+    let found = || output.trace.mixture_until(0, layer.map(|layer| layer - 1));
+    let Some(mixture) = mixing.mixture.or_else(found) else { return Ok(None) };
     let patches = model.facts().prefix..mixture.inputs();
     // The rest is prefix.
     let tokens = (0..mixture.outputs())
