@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use tokmerge_data::{MediaError, Prepared, PreprocessError, Processor, Rgb};
-use tokmerge_merge::{Mixture, Reduction, Tokens};
+use tokmerge_merge::{Method, Mixture, Reduction, Tokens};
 use tokmerge_models::{Model, NotFinite, Pass, Probe};
 use tokmerge_viz::{
     ClipStyle, End, Grid, Overlap, Patches, Picture, Style, TubeGrid, render, save, save_clip, sheet,
@@ -37,11 +37,13 @@ pub enum PictureError {
     /// All tokens come back after every block, so that none is merged when they are looked at.
     #[error(
         "{merge} merges tokens inside blocks only, and after each block all of them are there again, so there is nothing \
-         to draw; give it inflate=off, or a `merge` that keeps tokens merged, e.g. tome:r=13"
+         to draw; give it {option}=off, or a `merge` that keeps tokens merged, e.g. tome:r=13"
     )]
     Inflated {
         /// The method.
         merge: String,
+        /// The option by which they do.
+        option: String,
     },
     /// An output is no number.
     #[error(transparent)]
@@ -242,9 +244,20 @@ fn drawable(
         return Err(PictureError::Layer { layer, depth });
     }
     if reduction.method().inflates() {
-        return Err(PictureError::Inflated { merge: reduction.method().to_string() });
+        return Err(inflated(reduction.method()));
     }
     model.config().shape().grid.ok_or(PictureError::NoGrid)
+}
+
+/// Refuses a method that brings all tokens back after a block, with the option by which it does.
+fn inflated(method: &Method) -> PictureError {
+    const OPTIONS: [&str; 3] = ["inflate", "unmerge", "fuse"];
+    let options = method.spec().options;
+    let option = options.into_iter().map(|(name, _)| name).find(|name| OPTIONS.contains(&name.as_str()));
+    PictureError::Inflated {
+        merge: method.to_string(),
+        option: option.unwrap_or_else(|| OPTIONS[0].to_owned()),
+    }
 }
 
 /// How the patches of a model lie over a picture of its input, `upscale` pixels for each of its own. `first` says where

@@ -16,7 +16,7 @@ pub(super) const REDRAWS: &[Choice<Redraw>] = &[("on", Redraw::On), ("off", Redr
 
 impl Redraw {
     /// What is drawn in a step of training of this seed, or outside training.
-    pub(super) fn from(self, seed: u64, step: Option<u64>) -> Draw {
+    pub(super) fn draw(self, seed: u64, step: Option<u64>) -> Draw {
         match self {
             Self::On => Draw { seed, step },
             Self::Off => Draw::fixed(seed),

@@ -103,7 +103,7 @@ impl Merger {
             Score::Query => softmax(projected(&self.query).reshape([all, window]), 1),
             Score::Mean | Score::Max => Tensor::full([all, window], 1.0 / window as f32, &device),
             Score::Random => {
-                let draw = self.method.redraw.from(0, self.step);
+                let draw = self.method.redraw.draw(0, self.step);
                 let mut values = Vec::with_capacity(all * window);
                 for item in first..first + all / count {
                     let mut random = draw.numbers(layer, item, count * window);

@@ -98,7 +98,7 @@ impl Tome {
 
     /// Where its random choices come from.
     fn draw(&self, evidence: &Evidence) -> Draw {
-        self.redraw.from(self.seed, evidence.step)
+        self.redraw.draw(self.seed, evidence.step)
     }
 }
 
