@@ -67,7 +67,7 @@ train-demo: build
     {{tokmerge}} eval runs/scenes --model demo --merge none --merge tome:r=8 --merge tome:r=12
 
 # Train methods with weights on the same pictures, as recipes/study-learned.txt lists them: places and numbers of
-# tokens for PatchMerger (its section 4.1), soft token merging with its baselines
+# tokens for PatchMerger (its section 4.1), soft token merging with its baselines, TokenLearner
 study-learned: build
     {{tokmerge}} scenes runs/scenes --images 2400
     grep -v '^#' recipes/study-learned.txt | while read spec; do \

@@ -17,7 +17,7 @@ pub(crate) fn shape(model: &Model, reduction: &Reduction) -> Result<[usize; 2], 
     let refused = |reason: String| Err(EmbedError::Dense { reason });
     if reduction.method().mixes() {
         return refused(format!(
-            "{} mixes all tokens by weights of its own, so that none stands for a patch; take a `merge` such as tome:r=8",
+            "{} mixes all tokens, so that none stands for a patch; take a `merge` such as tome:r=8",
             reduction.method()
         ));
     }

@@ -48,7 +48,7 @@ pub enum BindError {
     NoLayerBefore { merge: String },
     /// The method merges rows and columns, and the model's patches are no grid of one size.
     #[error(
-        "{merge}: it merges rows and columns of a grid of patches, and this model takes no pictures of one size; use a method that compares tokens, e.g. tome:r=8"
+        "{merge}: it works on the rows and columns of a grid of patches, and this model takes no pictures of one size; use a method that compares tokens, e.g. tome:r=8"
     )]
     NoGrid { merge: String },
     /// The method drops patches, and the model reads texts.

@@ -92,6 +92,8 @@ pub struct Evidence {
     /// What the class token will make of every token in the block that follows, before its softmax, `[T]`: the mean over the
     /// heads of products of queries and keys, neither scaled nor biased.
     pub logits: Option<Vec<f32>>,
+    /// The seed of a step of training, for what is drawn anew in each: not the block's answer either.
+    pub step: Option<u64>,
 }
 
 impl Evidence {

@@ -62,6 +62,7 @@ mod mergers;
 mod merging;
 mod merging_error;
 mod methods;
+mod mixing;
 mod mixture;
 mod plan;
 mod policy;
@@ -90,6 +91,7 @@ pub use methods::ats::{Ats, AtsForm};
 pub use methods::bat::Bat;
 pub use methods::cubistmerge::{Cubistmerge, SharedDestination};
 pub use methods::diffrate::{CompressionRates, Diffrate, PublishedRates};
+pub use methods::draw::Redraw;
 pub use methods::evit::Evit;
 pub use methods::evo_vit::{EvoVit, Selection};
 pub use methods::idle_vit::IdleVit;
@@ -101,12 +103,14 @@ pub use methods::pumer::{Order, Pumer};
 pub use methods::rapid::Rapid;
 pub use methods::tofu::Tofu;
 pub use methods::token_pooling::{Clustering, MedoidUpdate, PooledTo, TokenPooling};
+pub use methods::token_transforming::{Compared, TokenTransforming};
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy,
-    dynamic_vit, patch_merger, stm,
+    dynamic_vit, patch_merger, stm, token_learner, trainable_pooling,
 };
+pub use mixing::Mixing;
 pub use mixture::{Largest, Mixture};
 pub use plan::{AverageScale, Combine, MergePlan, PlanError};
 pub use positions::Positions;

@@ -4,7 +4,7 @@
 //! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours. Those that choose,
 //! as DynamicViT's, are the exception: they only say which tokens a plan is to keep.
 
-use crate::methods::{dynamic_vit, patch_merger, stm};
+use crate::methods::{dynamic_vit, patch_merger, stm, token_learner, trainable_pooling};
 use crate::{Joining, Method, Mixture, Tokens};
 use burn::module::Param;
 use burn::module::{
@@ -93,6 +93,10 @@ mergers! {
     Soft(stm::Merger) = "soft",
     /// Of [`Method::DynamicVit`]. It merges nothing itself: it says which tokens stay.
     Predictor(dynamic_vit::Predictor) = "predictor",
+    /// Of [`Method::TokenLearner`].
+    Learner(token_learner::Learner) = "learner",
+    /// Of [`Method::TrainablePooling`].
+    Pooling(trainable_pooling::Pooling) = "pooling",
 }
 
 /// The weights of a method that has some, for every block before which it stands. Empty for all other methods.
@@ -221,6 +225,15 @@ impl Mergers {
         self.at[index].1.weighted().relax(tokens, stage, seed)
     }
 
+    /// The same for images of this grid, and what is drawn at random drawn for a step of training, if it is one.
+    pub(crate) fn placed(self, grid: Option<(usize, usize)>, step: Option<u64>) -> Self {
+        self.each(|merger| match merger {
+            Merger::Learner(learner) => Merger::Learner(learner.on(grid)),
+            Merger::Soft(soft) => Merger::Soft(soft.in_step(step)),
+            other => other,
+        })
+    }
+
     fn each(self, change: impl Fn(Merger) -> Merger) -> Self {
         Self { at: self.at.into_iter().map(|(before, merger)| (before, change(merger))).collect() }
     }
@@ -317,10 +330,15 @@ impl<'d> Start<'d> {
     }
 
     /// Normally distributed around 0.
-    pub(crate) fn normal(&mut self, [rows, columns]: [usize; 2], deviation: f64) -> Param<Tensor<2>> {
-        let values: Vec<f32> =
-            (0..rows * columns).map(|_| (self.random.normal() * deviation) as f32).collect();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, [rows, columns]), self.device))
+    pub(crate) fn normal<const D: usize>(&mut self, shape: [usize; D], deviation: f64) -> Param<Tensor<D>> {
+        let count = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| (self.random.normal() * deviation) as f32).collect();
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+    }
+
+    /// Zeros.
+    pub(crate) fn zeros<const D: usize>(&self, shape: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_tensor(Tensor::zeros(shape, self.device))
     }
 
     /// A linear layer with a bias of zeros.
@@ -358,11 +376,18 @@ pub(crate) fn runs(tokens: &Tokens) -> impl Iterator<Item = Run> {
     (0..runs).map(move |run| {
         let rows = if whole { 0..tokens.layout.rows() } else { tokens.layout.range(run) };
         let len = rows.len() / items.max(1);
-        let x = tokens.x.clone().slice(s![rows.start..rows.end, ..]).reshape([items, len, channels]);
+        // In a shape of burn a zero stands for what was there.
+        let x = match rows.len() {
+            0 => Tensor::zeros([items, len, channels], &tokens.x.device()),
+            _ => tokens.x.clone().slice(s![rows.start..rows.end, ..]).reshape([items, len, channels]),
+        };
         let prefix = if items == 0 { 0 } else { tokens.prefix.of(run).min(len) };
         Run { x, prefix }
     })
 }
+
+mod pooled;
+pub(crate) use pooled::{mixtures_of_pooled, pooled};
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,10 @@ pub struct Reduction {
     positions: PositionUse,
     pub(crate) joining: Option<Joining>,
     mergers: Option<Arc<Mergers>>,
+    /// Rows and columns of the patches, where all images have as many.
+    grid: Option<(usize, usize)>,
+    /// The seed of a step of training, for what is drawn anew in each.
+    step: Option<u64>,
     /// What an earlier pass did, to be repeated instead of making new plans.
     recorded: Option<Arc<[Record]>>,
 }
@@ -138,9 +142,10 @@ impl Reduction {
             Readout::Prefix => method.last_layer(),
             Readout::All => LastLayer::All,
         };
-        let ModelFacts { positions, joining, .. } = *facts;
-        let (mergers, recorded) = (None, None);
-        Ok(Self { method, amounts, key_bias, last_layer, prefix, positions, joining, mergers, recorded })
+        let ModelFacts { positions, joining, grid, .. } = *facts;
+        let bound =
+            Self { method, amounts, key_bias, last_layer, prefix, positions, joining, grid, ..Self::none() };
+        Ok(bound)
     }
 
     /// The reduction that does nothing, in any model.
@@ -155,6 +160,8 @@ impl Reduction {
             positions: PositionUse::Free,
             joining: None,
             mergers: None,
+            grid: None,
+            step: None,
             recorded: None,
         }
     }
@@ -164,8 +171,18 @@ impl Reduction {
     #[must_use]
     pub fn with_mergers(mut self, mergers: Mergers) -> Self {
         if !mergers.is_empty() {
-            self.mergers = Some(Arc::new(mergers));
+            self.mergers = Some(Arc::new(mergers.placed(self.grid, self.step)));
         }
+        self
+    }
+
+    /// The same reduction in a step of training, of a seed that is another in every step: what the method draws at random it
+    /// draws anew for this step and every image of it, unless it is told not to. Draws the same when a pass is repeated.
+    #[must_use]
+    pub fn in_step(mut self, seed: u64) -> Self {
+        self.step = Some(seed);
+        self.mergers =
+            self.mergers.map(|mergers| Arc::new(mergers.as_ref().clone().placed(self.grid, self.step)));
         self
     }
 
@@ -499,9 +516,35 @@ impl Reduction {
         evidence: Evidence,
         trace: &mut Trace,
     ) -> (Tokens, Option<MergePlan>) {
+        if self.method.mixes() {
+            return (self.mix_without_weights(step, tokens, evidence, trace), None);
+        }
         let Some(merging) = self.merging(step, &tokens, evidence) else { return (tokens, None) };
         let plan = merging.plan.clone();
         (self.follow(step, tokens, merging, trace), Some(plan))
+    }
+
+    /// In the parts that the method says, or said in an earlier pass.
+    fn mix_without_weights(
+        &self,
+        step: Step,
+        tokens: Tokens,
+        evidence: Evidence,
+        trace: &mut Trace,
+    ) -> Tokens {
+        let mixing = match &self.recorded {
+            Some(recorded) => recorded.iter().find_map(|record| match &record.how {
+                How::Mixed(mixing) if record.step == step => Some(mixing.clone()),
+                _ => None,
+            }),
+            None => self.method.rule().mixing(&self.at(step.layer), &tokens, evidence),
+        };
+        // Whether others of a batch are mixed says nothing about these.
+        let Some(mixing) = mixing else { return Tokens { positions: None, ..tokens } };
+        let (entered, seen) = (tokens.layout.clone(), mixing.output().clone());
+        let mixed = mixing.apply(tokens);
+        trace.record(Record { step, entered, left: seen.clone(), seen, how: How::Mixed(mixing), by: None });
+        mixed
     }
 
     /// What becomes of these tokens: what the method says, or did in an earlier pass.
@@ -513,7 +556,10 @@ impl Reduction {
                 }
                 _ => None,
             }),
-            None => self.method.rule().merging(&self.at(step.layer), tokens, evidence),
+            None => {
+                let evidence = Evidence { step: self.step, ..evidence };
+                self.method.rule().merging(&self.at(step.layer), tokens, evidence)
+            }
         }
     }
 

@@ -30,11 +30,14 @@ fn nothing_but_none_binds_where_merging_cannot_be_right() {
 fn where_blocks_follow_positions_methods_that_lose_them_are_refused() {
     for info in METHODS {
         let bound = bind(info.example, PositionUse::Followed);
-        assert_eq!(bound.is_ok(), info.name != "patchmerger", "{}", info.name);
+        let keeps = info.example.parse::<Method>().expect("a spec").keeps_positions();
+        assert_eq!(bound.is_ok(), keeps, "{}", info.name);
         assert!(bind(info.example, PositionUse::Free).is_ok(), "{}", info.name);
     }
-    let error = bind("patchmerger:m=8", PositionUse::Followed).unwrap_err().to_string();
-    assert!(error.contains("have no positions") && error.contains("e.g. tome:r=8"), "{error}");
+    for spec in ["patchmerger:m=8", "tokenlearner", "trainable_pooling:m=8", "token_transforming:keep=70%"] {
+        let error = bind(spec, PositionUse::Followed).unwrap_err().to_string();
+        assert!(error.contains("have no positions") && error.contains("e.g. tome:r=8"), "{error}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What happened to the tokens in one forward pass.
 
-use crate::{Amount, Combination, LastLayer, Layout, MergePlan, Prefix};
+use crate::{Amount, Combination, LastLayer, Layout, MergePlan, Mixing, Mixture, Prefix};
 
 /// Where in an encoder a method works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub enum How {
     Moved(MergePlan),
     /// They merged by a plan, and after the block all are there again.
     Unmerged(MergePlan),
+    /// They were mixed, each going into all in parts.
+    Mixed(Mixing),
     /// They were mixed by weights: see [`Reduction::mixtures`](crate::Reduction::mixtures).
     Weights,
     /// Others joined them: see [`Joining`](crate::Joining).
@@ -137,7 +139,7 @@ impl Trace {
     pub fn plans(&self) -> impl DoubleEndedIterator<Item = (Step, &MergePlan)> {
         self.records.iter().filter_map(|record| match &record.how {
             How::Plan(plan) | How::Moved(plan) => Some((record.step, plan)),
-            How::Unmerged(_) | How::Weights | How::Joined | How::Skipped(_) => None,
+            How::Unmerged(_) | How::Mixed(_) | How::Weights | How::Joined | How::Skipped(_) => None,
         })
     }
 
@@ -146,7 +148,7 @@ impl Trace {
     pub fn plan_at(&self, step: Step) -> Option<&MergePlan> {
         self.records.iter().filter(|record| record.step == step).find_map(|record| match &record.how {
             How::Plan(plan) | How::Unmerged(plan) => Some(plan),
-            How::Moved(_) | How::Weights | How::Joined | How::Skipped(_) => None,
+            How::Moved(_) | How::Mixed(_) | How::Weights | How::Joined | How::Skipped(_) => None,
         })
     }
 
@@ -166,7 +168,9 @@ impl Trace {
     pub fn last_block_skip(&self) -> Option<(Step, &LastBlockSkip)> {
         self.records.iter().find_map(|record| match &record.how {
             How::Skipped(skip) => Some((record.step, skip)),
-            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights | How::Joined => None,
+            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Mixed(_) | How::Weights | How::Joined => {
+                None
+            }
         })
     }
 
@@ -176,7 +180,7 @@ impl Trace {
     #[must_use]
     pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
         self.records.iter().fold(self.entered(item, tokens), |left, record| match &record.how {
-            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights | How::Joined => {
+            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Mixed(_) | How::Weights | How::Joined => {
                 record.left.range(item).len()
             }
             How::Skipped(skip) => skip.left_of(item, left),
@@ -196,8 +200,20 @@ impl Trace {
             (None, How::Plan(plan) | How::Moved(plan)) => Some(plan.clone()),
             (Some(first), How::Plan(plan) | How::Moved(plan)) => Some(first.then(plan)),
             (Some(first), How::Joined) => Some(first.behind(&record.entered, &record.left)),
-            (first, How::Unmerged(_) | How::Weights | How::Joined | How::Skipped(_)) => first,
+            (first, How::Unmerged(_) | How::Mixed(_) | How::Weights | How::Joined | How::Skipped(_)) => first,
         })
+    }
+
+    /// In which parts the original tokens of an item are in those after block `layer` (after all blocks if `None`), where
+    /// they were [mixed](How::Mixed); `None` if nothing has been by then.
+    #[must_use]
+    pub fn mixture_until(&self, item: usize, layer: Option<usize>) -> Option<Mixture> {
+        let reached = |record: &&Record| layer.is_none_or(|layer| record.step.layer <= layer);
+        let mixed = self.records.iter().filter(reached).filter_map(|record| match &record.how {
+            How::Mixed(mixing) => Some(mixing.item(item).clone()),
+            _ => None,
+        });
+        mixed.reduce(|first, next| first.then(&next))
     }
 
     /// Tokens of one item that attention and MLP of every block see, `tokens` entering the first if the trace does not

@@ -271,6 +271,17 @@ pub struct ShapeOverrides {
     pub num_frames: Option<usize>,
 }
 
+impl ShapeOverrides {
+    /// Of the same share of the channels in every layer, up to 1: uniform pruning, a model that is to be trained anew (Yuan et
+    /// al., 2024, §4.4). Heads get narrower, and stay as many; channels are the nearest multiple of these.
+    #[must_use]
+    pub fn of_width(shape: &Shape, share: f64) -> Self {
+        let heads = shape.heads.max(1);
+        let of_head = (share * shape.channels as f64 / heads as f64).round() as usize;
+        Self { embed_dim: Some(of_head.max(1) * heads), ..Self::default() }
+    }
+}
+
 /// What the head looks at, of what a recipe may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolOverride {

@@ -58,7 +58,8 @@ impl Pass {
         target: Target,
         share: f64,
     ) -> (f64, GradientsParams) {
-        let reduction = self.reduction.clone().with_mergers(network.mergers().clone());
+        let reduction =
+            self.reduction.clone().with_mergers(network.mergers().clone()).in_step(self.drop.seed);
         // Experts are chosen in another way in training, and so may tokens be, whatever else is left out.
         let chooses = network.config().experts().is_some() || reduction.relaxes();
         let drop = (self.drop.any() || chooses).then_some(self.drop);

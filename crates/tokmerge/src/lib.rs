@@ -54,8 +54,8 @@ pub use tokmerge_models::{
     Architecture, Batch, Buffers, ClassTexts, Config, Convention, Cost, Described, EMBEDDED, ExpertsConfig,
     GenerateError, GenerateOptions, Generated, Group, Hypothesis, InputShape, Isa, IsaError, LoadReport,
     Measured, Model, ModelError, ModelOptions, MostTokens, Network, NotFinite, Order, Output, Pass,
-    Placement, Precision, Probability, Probe, Routing, RoutingError, Stopping, Template, UnknownModel,
-    Unused, VitConfig, Weights, ZeroShot, ZeroShotError, architecture, architectures, describe,
+    Placement, Precision, Probability, Probe, Routing, RoutingError, ShapeOverrides, Stopping, Template,
+    UnknownModel, Unused, VitConfig, Weights, ZeroShot, ZeroShotError, architecture, architectures, describe,
     describe_with_progress,
 };
 pub use tokmerge_scenes as scenes;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use tokmerge_data::{MediaError, Prepared, PreprocessError, Processor, Rgb};
-use tokmerge_merge::{MergePlan, Mixture, Reduction, Site, Step, Tokens, Trace};
+use tokmerge_merge::{MergePlan, Method, Mixture, Reduction, Site, Step, Tokens, Trace};
 use tokmerge_models::{Model, NotFinite, Pass, Probe};
 use tokmerge_viz::{
     ClipStyle, End, Grid, Overlap, Patches, Picture, Style, TubeGrid, render, save, save_clip, sheet,
@@ -43,7 +43,7 @@ pub enum PictureError {
         /// The method.
         merge: String,
         /// What can be drawn.
-        instead: &'static str,
+        instead: String,
     },
     /// An output is no number.
     #[error(transparent)]
@@ -252,15 +252,23 @@ fn drawable(
     }
     let method = reduction.method();
     if method.inflates() && (method.mixes() || layer.is_none()) {
-        let instead = match method.mixes() {
-            true => "give it inflate=off, or a `merge` that keeps tokens merged, e.g. tome:r=13",
-            false => {
-                "give a `layer` whose tokens are to be drawn, or a `merge` that keeps tokens merged, e.g. tome:r=13"
-            }
-        };
-        return Err(PictureError::Inflated { merge: method.to_string(), instead });
+        return Err(inflated(method));
     }
     model.config().shape().grid.ok_or(PictureError::NoGrid)
+}
+
+/// Refuses a method that brings all tokens back after a block, with what can be drawn: of one that mixes them, without the
+/// option by which it does; of others, the tokens inside a layer.
+fn inflated(method: &Method) -> PictureError {
+    const OPTIONS: [&str; 3] = ["inflate", "unmerge", "fuse"];
+    let options = method.spec().options;
+    let option = options.into_iter().map(|(name, _)| name).find(|name| OPTIONS.contains(&name.as_str()));
+    let first = match (method.mixes(), option) {
+        (true, Some(option)) => format!("give it {option}=off"),
+        _ => "give a `layer` whose tokens are to be drawn".to_owned(),
+    };
+    let instead = format!("{first}, or a `merge` that keeps tokens merged, e.g. tome:r=13");
+    PictureError::Inflated { merge: method.to_string(), instead }
 }
 
 /// How the patches of a model lie over a picture of its input, `upscale` pixels for each of its own. `first` says where
@@ -337,7 +345,9 @@ fn mixed(
     let mut mixing = Mixing { reduction, until: layer.unwrap_or(usize::MAX), mixture: None };
     let output = model.run(pixels, Pass::new(reduction).probed(&mut mixing));
     NotFinite::check_tensor(&output.logits)?;
-    let Some(mixture) = mixing.mixture else { return Ok(None) };
+    // What weights make is computed again as tokens enter a block, what a method makes without them is in the trace.
+    let found = || output.trace.mixture_until(0, layer.map(|layer| layer - 1));
+    let Some(mixture) = mixing.mixture.or_else(found) else { return Ok(None) };
     let patches = model.facts().prefix..mixture.inputs();
     // The rest is prefix.
     let tokens = (0..mixture.outputs())

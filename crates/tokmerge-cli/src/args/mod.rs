@@ -21,5 +21,5 @@ pub(crate) use output::OutputArgs;
 pub(crate) use preprocess::{PreprocessArgs, with_max_tokens};
 pub(crate) use values::{
     at_least_one, batch_of, batch_size, beams, duration, epochs, images, img_size, must_exist, one_of,
-    seconds, threshold,
+    seconds, threshold, width,
 };

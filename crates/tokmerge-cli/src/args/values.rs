@@ -41,6 +41,13 @@ pub(crate) fn thread_count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "it must be from 1 to 1024".to_owned())
 }
 
+/// A part of the channels.
+pub(crate) fn width(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|percent| percent.parse::<f64>().ok());
+    let share = percent.map(|percent| percent / 100.0).filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "it must be a share above 0% and up to 100%, such as 75%".to_owned())
+}
+
 /// Batches beyond this fit into no memory.
 pub(crate) fn batch_size(text: &str) -> Result<usize, String> {
     at_least_one(text)

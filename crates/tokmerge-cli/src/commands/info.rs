@@ -1,6 +1,6 @@
 //! `tokmerge info`.
 
-use crate::args::{MergeArgs, OutputArgs, at_least_one, epochs, images, img_size};
+use crate::args::{MergeArgs, OutputArgs, at_least_one, epochs, images, img_size, width};
 use crate::output;
 use crate::progress::Downloads;
 use anyhow::{Result, anyhow, bail};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 use tokmerge::{
     Amount, Architecture, Buffers, Config, Cost, Group, InputShape, LayerTokens, Media, Method, ModelOptions,
-    Order, Processor, Reduction, Routing, Weights, describe_with_progress,
+    Order, Processor, Reduction, Routing, ShapeOverrides, Weights, describe_with_progress,
 };
 
 #[derive(Args, Debug)]
@@ -28,6 +28,10 @@ pub(crate) struct InfoArgs {
     /// Outputs of the head [default: the model's own]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) num_classes: Option<usize>,
+    /// The same share of the channels in every layer, such as 75%: a narrower model, which would have to be trained anew
+    /// [default: all]
+    #[arg(long, value_name = "SHARE", value_parser = width)]
+    pub(crate) width: Option<f64>,
     #[command(flatten)]
     pub(crate) training: TrainingArgs,
     #[command(flatten)]
@@ -62,6 +66,13 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
     let options =
         ModelOptions { img_size: args.img_size, weights: Weights::Random, ..ModelOptions::new(&model) };
     let mut architecture = describe_with_progress(&options, &Downloads::default())?.architecture;
+    if let Some(width) = args.width {
+        let overrides = ShapeOverrides::of_width(&architecture.config.shape(), width);
+        let narrowed = architecture.config.clone().with_overrides(&overrides);
+        architecture.config = narrowed.map_err(|reason| anyhow!("--width: {reason}; leave it out"))?;
+        // Nothing that is published is as narrow.
+        architecture.tag = String::new();
+    }
     if let Some(classes) = args.num_classes {
         if architecture.config.writes() {
             bail!("--num-classes is {classes}, and {model} writes texts and has no classes; leave it out");

@@ -71,6 +71,26 @@ fn each_method_has_its_line() {
     assert_eq!(results.len(), 2);
 }
 
+/// Uniform pruning of soft token merging's Fig. 6a: every layer is as much narrower, heads too, and there are as many.
+#[test]
+fn a_width_makes_every_layer_narrower() {
+    let desk = Desk::new();
+    let narrow = desk.run("info vit_small_patch16_224 --width 75% --json").ok().one_json();
+    // 288 channels in 12 blocks: queries, keys, values and outputs, an MLP of 1152, norms; tokens, patches, head.
+    let (c, hidden) = (288, 1152);
+    let block = 4 * (c * c + c) + 2 * c * hidden + hidden + c + 4 * c;
+    let model = 12 * block + 768 * c + c + 198 * c + 2 * c + 1000 * (c + 1);
+    assert_eq!(narrow["params"], model);
+    let run = desk.run("info vit_small_patch16_224 --width 76%").ok();
+    assert!(run.out.contains("vit_294x12"), "the nearest multiple of six heads: {}", run.out);
+    let whole =
+        |width: &str| desk.run(&format!("info deit_small_patch16_224 {width} --json")).ok().one_json();
+    assert_eq!(whole("--width 100%"), whole(""));
+    for wrong in ["0%", "101%", "0.75", "x%"] {
+        desk.run(&format!("info vit_small_patch16_224 --width {wrong}")).fails(&["above 0% and up to 100%"]);
+    }
+}
+
 #[test]
 fn a_merge_toml_equals_its_spec() {
     let desk = Desk::new();

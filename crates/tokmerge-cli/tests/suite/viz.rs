@@ -59,6 +59,17 @@ fn methods_with_weights_are_drawn_and_said_to_mix() {
     assert!(run.err.contains("16 patches mixed into 8 tokens"), "{}", run.err);
     assert!(!run.err.contains(" 100 % of its weight"), "{}", run.err);
     assert_eq!(size(&desk, "mixed.png").1, 64);
+    // Without weights of its own it is said to mix too, and its matrices are in the trace: 16 to 8, and 8 to 4.
+    let run = desk
+        .run(&format!("{VIZ} --merge token_transforming:keep=50%,layer=[1,2] --layer 1 -o parts.svg"))
+        .ok();
+    assert!(
+        run.err.contains("16 patches mixed into 8 tokens") && !run.err.contains("random here"),
+        "{}",
+        run.err
+    );
+    let run = desk.run(&format!("{VIZ} --merge token_transforming:keep=50%,layer=[1,2] -o parts.svg")).ok();
+    assert!(run.err.contains("16 patches mixed into 4 tokens"), "{}", run.err);
     // Four of the windows that two made before.
     desk.run(&format!("{VIZ} --merge stm:p=2,layer=[1,2] -o twice.svg")).ok();
     let svg = std::fs::read_to_string(desk.path("twice.svg")).expect("text");
@@ -117,6 +128,7 @@ fn what_cannot_be_drawn_is_refused() {
         ("--merge patchmerger:m=8,layer=1 -o out.png --layer 1", ["until layer 1", "merges nothing"]),
         ("--merge stm:p=2,layer=1,inflate=on -o out.png", ["all of them are there again", "inflate=off"]),
         ("--merge idle_vit:keep=50% -o out.png", ["all of them are there again", "give a --layer"]),
+        ("--merge tokenlearner:layer=1,fuse=on -o out.png", ["all of them are there again", "fuse=off"]),
         ("--merge tome:r=4 -o nowhere/out.png", ["nowhere/out.png", "No such file"]),
         ("--merge tome:r=4 -o out.png --upscale 100000", ["100000", "16384"]),
     ] {

@@ -64,9 +64,12 @@ impl<'a> MergedTokens<'a> {
     /// The study of a model with some ways of merging.
     ///
     /// # Errors
-    /// When one merges nothing in any layer.
+    /// When one merges nothing in any layer, or mixes tokens.
     pub fn new(model: &'a Model, reductions: &[Reduction]) -> Result<Self, AnalysisError> {
         let subject = |reduction: &Reduction| {
+            if reduction.method().mixes() {
+                return Err(AnalysisError::Mixes(reduction.method().to_string()));
+            }
             if reduction.amounts().iter().all(|amount| *amount == Amount::NOTHING) {
                 return Err(AnalysisError::NeverMerges(reduction.method().to_string()));
             }

@@ -44,4 +44,9 @@ pub enum AnalysisError {
         "{0} merges nothing in any layer, so there is nothing to count; give one that does, e.g. tome:r=8 or atm:theta=0.9"
     )]
     NeverMerges(String),
+    /// A method that mixes.
+    #[error(
+        "{0} mixes all tokens, so that none merges into another and there is nothing to count; give one that merges or drops tokens, e.g. tome:r=8"
+    )]
+    Mixes(String),
 }

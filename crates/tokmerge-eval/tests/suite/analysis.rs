@@ -197,6 +197,10 @@ fn what_cannot_be_studied_is_refused() {
             "{error}"
         );
     }
+    for spec in ["token_transforming:keep=50%,layer=1", "patchmerger:m=2,layer=1"] {
+        let error = MergedTokens::new(&model, &[bound(&model, spec)]).expect_err("refused").to_string();
+        assert!(error.contains("mixes all tokens") && error.contains("e.g. tome:r=8"), "{error}");
+    }
     let too_many: Method = "tome:r=99".parse().expect("a spec");
     assert!(model.bind(&too_many).expect_err("refused").to_string().contains("r must be below"));
 }

@@ -7,6 +7,7 @@ pub(crate) mod bat;
 pub(crate) mod cubistmerge;
 mod dial;
 pub(crate) mod diffrate;
+pub(crate) mod draw;
 pub mod dynamic_vit;
 pub(crate) mod evit;
 pub(crate) mod evo_vit;
@@ -24,8 +25,11 @@ pub(crate) mod rapid;
 mod rule;
 pub mod stm;
 pub(crate) mod tofu;
+pub mod token_learner;
 pub(crate) mod token_pooling;
+pub(crate) mod token_transforming;
 pub(crate) mod tome;
+pub mod trainable_pooling;
 pub(crate) mod zero_tprune;
 
 use crate::spec::{Given, did_you_mean};
@@ -161,6 +165,12 @@ methods! {
     EvoVit(evo_vit::EvoVit),
     /// IdleViT: in each block patches of low logits wait, and may be chosen again in the next.
     IdleVit(idle_vit::IdleVit),
+    /// TokenLearner: learned maps of weights make a few tokens of all patches.
+    TokenLearner(token_learner::Options),
+    /// Trainable pooling: learned queries gather a few tokens of all by cross-attention.
+    TrainablePooling(trainable_pooling::Options),
+    /// Token Transforming, the idea alone: every token goes into all that are kept, in parts.
+    TokenTransforming(token_transforming::TokenTransforming),
 }
 
 impl Method {
@@ -243,7 +253,7 @@ impl Method {
         self.rule().has_weights()
     }
 
-    /// Whether its weights mix tokens, so that what they make stands for none of them alone: there is no plan then.
+    /// Whether it mixes tokens, so that what it makes stands for none of them alone: there is no plan then.
     #[must_use]
     pub fn mixes(&self) -> bool {
         self.rule().mixes()

@@ -3,8 +3,8 @@
 use super::MethodInfo;
 use crate::mergers::{Merger, Start};
 use crate::{
-    Amount, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, Merging, ModelFacts, Protect,
-    ScheduleError, SequencePositions, Site, Tokens, Wants,
+    Amount, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, Merging, Mixing, ModelFacts,
+    Protect, ScheduleError, SequencePositions, Site, Tokens, Wants,
 };
 use std::fmt;
 
@@ -176,6 +176,13 @@ pub(crate) trait Rule: fmt::Debug {
         Some(Merging { plan, by: self.combine().into() })
     }
 
+    /// In which parts tokens go into those that are left, of a method that [mixes](Self::mixes) without weights; `None` if
+    /// nothing is to be done. Must look at each item alone.
+    fn mixing(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<Mixing> {
+        let _ = (at, tokens, evidence);
+        None
+    }
+
     /// Multiply-adds of finding them in one layer.
     fn matching_macs(&self, shape: MatchShape) -> f64 {
         let _ = shape;
@@ -187,7 +194,7 @@ pub(crate) trait Rule: fmt::Debug {
         false
     }
 
-    /// Whether its weights mix tokens, rather than say which are to go.
+    /// Whether it mixes tokens, by weights of its own or by a [mixing](Self::mixing), rather than say which are to go.
     fn mixes(&self) -> bool {
         self.has_weights()
     }

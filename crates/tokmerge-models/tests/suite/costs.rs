@@ -2,7 +2,8 @@
 
 use tokmerge_merge::{Method, ModelFacts, Reduction};
 use tokmerge_models::{
-    Buffers, Config, Convention, Cost, Group, HeadCost, Order, Routing, VitConfig, architecture,
+    Buffers, Config, Convention, Cost, Group, HeadCost, Order, Routing, ShapeOverrides, VitConfig,
+    architecture,
 };
 
 fn named(name: &str) -> Config {
@@ -315,8 +316,8 @@ fn experts_cost_what_runs() {
 }
 
 /// Soft token merging's Tables 1, 8 and 9 on ViT-S/16 with average pooling and 196 tokens, in multiply-adds of products:
-/// our number to three digits, and what the paper prints. Three of nine do not round to it: two whose scoring module is
-/// `d/2` wide as its text says (they do with `d`), and random merging of four, which is 1.98.
+/// our number to three digits, and what the paper prints. Some do not round to it: two whose scoring module is `d/2` wide as its
+/// text says (they do with `d`), random merging of four, which is 1.98, and trainable pooling at layer 6.
 #[test]
 fn published_gflops_of_soft_token_merging() {
     let small = named("vit_small_patch16_gap_224");
@@ -330,11 +331,18 @@ fn published_gflops_of_soft_token_merging() {
         ("stm:p=2,layer=6,width=384", "3.263", "3.3", true),
         ("stm:p=4,layer=4,score=random", "1.984", "1.9", false),
         ("stm:p=4,layer=4", "2.013", "2.0", true),
+        ("trainable_pooling:m=98,layer=4", "2.916", "2.9", true),
+        ("trainable_pooling:m=98,layer=6", "3.307", "3.2", false),
+        ("trainable_pooling:m=98,layer=6,width=192", "3.256", "3.2", false),
     ] {
         let computed = gmacs(&small, spec, Convention::Macs);
         assert_eq!(format!("{computed:.3}"), expected, "{spec}");
         assert_eq!(rounds_to(computed, printed), rounds, "{spec}: {computed} beside {printed}");
     }
+    // Uniform pruning, Fig. 6a: 50 channels in each of six heads.
+    let narrow = small.clone().with_overrides(&ShapeOverrides::of_width(&small.shape(), 0.78)).expect("fits");
+    assert_eq!((narrow.shape().channels, narrow.shape().heads, narrow.shape().mlp_hidden), (300, 6, 1200));
+    assert_eq!(format!("{:.2}", gmacs(&narrow, "none", Convention::Macs)), "2.86");
 }
 
 /// DynamicViT on DeiT-S keeping 70 % three times, its predictors counted: by the formula of fvcore's count. Its README prints 2.9,

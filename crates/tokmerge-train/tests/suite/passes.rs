@@ -25,12 +25,30 @@ fn recomputed_blocks_train_the_same_weights_bit_for_bit() {
         ("plain", &["train.epochs=1"][..]),
         ("deep", &["train.epochs=1", "model.depth=4", "merge=atm:theta=0.8", "regularisation.drop_path=0.3"]),
         ("parts", &["train.epochs=1", "train.accumulate=2", "train.batch_size=4", "merge=stm:p=2,layer=2"]),
+        ("random", &["train.epochs=1", "merge=tome:r=3,matcher=random_merge"]),
+        ("transformed", &["train.epochs=1", "merge=token_transforming:keep=60%,tau=0.2,layer=1"]),
     ] {
         let again = [more, &["train.recompute=blocks"]].concat();
         assert!(
             model(dir.path(), name, more) == model(dir.path(), &format!("{name}-again"), &again),
             "{name}"
         );
+    }
+}
+
+/// What does not look at tokens is a control in training too, where every step and every image is merged in a way of its own.
+#[test]
+fn random_merging_is_drawn_anew_in_every_step() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 24);
+    for (name, merge) in
+        [("pairs", "tome:r=3,matcher=random_merge"), ("windows", "stm:p=2,layer=2,score=random")]
+    {
+        let trained = |redraw: &str| {
+            let merge = format!("merge={merge},redraw={redraw}");
+            model(dir.path(), &format!("{name}-{redraw}"), &["train.epochs=1", &merge])
+        };
+        assert!(trained("on") != trained("off"), "{name}");
     }
 }
 

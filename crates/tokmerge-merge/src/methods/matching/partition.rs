@@ -2,6 +2,7 @@
 
 use super::by_falling_score;
 use crate::Tokens;
+use crate::methods::draw::Draw;
 use tokmerge_nn::Random;
 
 /// How tokens are split into sources and destinations (ToMe, Table 1e).
@@ -53,9 +54,14 @@ impl Partition {
 
     /// Splits every item. Random numbers depend on seed, layer and number of tokens only.
     pub(in crate::methods) fn split_items(self, tokens: &Tokens, seed: u64, layer: usize) -> Vec<Split> {
+        self.split_drawn(tokens, Draw::fixed(seed), layer)
+    }
+
+    /// Splits every item, with these random numbers.
+    pub(in crate::methods) fn split_drawn(self, tokens: &Tokens, draw: Draw, layer: usize) -> Vec<Split> {
         let split = |(item, len)| {
             let (prefix, first) = (tokens.prefix.of(item), tokens.prefix.counted_from(item));
-            self.split(len, prefix, first, &mut Random::for_layer(seed, layer, len))
+            self.split(len, prefix, first, &mut draw.numbers(layer, item, len))
         };
         tokens.layout.lens().enumerate().map(split).collect()
     }

@@ -7,7 +7,7 @@ use crate::{Layout, Mixture, Tokens};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, activation::softmax, s};
 use std::sync::Arc;
-use tokmerge_nn::{Norm, Random};
+use tokmerge_nn::Norm;
 use tokmerge_ops::{Activation, LinearWeights, Precision, gather_rows, linear};
 
 /// The scoring module before a block (eq. 1 to 4).
@@ -21,6 +21,8 @@ pub struct Merger {
     pub key: Option<Param<Tensor<2>>>,
     #[module(skip)]
     method: Options,
+    #[module(skip)]
+    step: Option<u64>,
 }
 
 /// All tokens, held back while a block works on the merged ones (eq. 6).
@@ -47,12 +49,17 @@ impl Merger {
             Score::Random | Score::Mean | Score::Max => {}
         }
         let norm = query.is_some().then(|| start.norm(method.norm, channels));
-        Self { norm, query, key, method: method.clone() }
+        Self { norm, query, key, method: method.clone(), step: None }
+    }
+
+    /// The same in a step of training, or outside it.
+    pub(crate) fn in_step(self, step: Option<u64>) -> Self {
+        Self { step, ..self }
     }
 
     /// `[B, N, C]` → `[B, ceil(N / p), C]` and the score of every token, `[B, N]`. The last window is shorter where
-    /// `p` does not divide `N`.
-    fn merge(&self, x: Tensor<3>, layer: usize) -> (Tensor<3>, Tensor<2>) {
+    /// `p` does not divide `N`. `first` is the number of the first item.
+    fn merge(&self, x: Tensor<3>, layer: usize, first: usize) -> (Tensor<3>, Tensor<2>) {
         let [items, len, channels] = x.dims();
         let window = self.method.window;
         let full = len / window * window;
@@ -63,7 +70,7 @@ impl Merger {
             }
             let count = (end - start) / window;
             let x = x.clone().slice(s![.., start..end, ..]).reshape([items * count, window, channels]);
-            let s = self.scores(&x, layer, count);
+            let s = self.scores(&x, layer, first, count);
             merged.push(self.combine(x, &s).reshape([items, count, channels]));
             scores.push(s.reshape([items, end - start]));
         }
@@ -74,7 +81,7 @@ impl Merger {
     }
 
     /// Scores of the tokens of each window, which sum up to 1: `[W, p, C]` → `[W, p]`.
-    fn scores(&self, x: &Tensor<3>, layer: usize, count: usize) -> Tensor<2> {
+    fn scores(&self, x: &Tensor<3>, layer: usize, first: usize, count: usize) -> Tensor<2> {
         let [all, window, channels] = x.dims();
         let device = x.device();
         let projected = |weight: &Option<Param<Tensor<2>>>| {
@@ -96,15 +103,16 @@ impl Merger {
             Score::Query => softmax(projected(&self.query).reshape([all, window]), 1),
             Score::Mean | Score::Max => Tensor::full([all, window], 1.0 / window as f32, &device),
             Score::Random => {
-                // The same for every image, whoever its neighbours are.
-                let mut random = Random::for_layer(0, layer, count * window);
-                let mut one = Vec::with_capacity(count * window);
-                for _ in 0..count {
-                    let drawn: Vec<f32> = (0..window).map(|_| random.unit() as f32).collect();
-                    let sum: f32 = drawn.iter().sum::<f32>().max(f32::MIN_POSITIVE);
-                    one.extend(drawn.iter().map(|score| score / sum));
+                let draw = self.method.redraw.draw(0, self.step);
+                let mut values = Vec::with_capacity(all * window);
+                for item in first..first + all / count {
+                    let mut random = draw.numbers(layer, item, count * window);
+                    for _ in 0..count {
+                        let drawn: Vec<f32> = (0..window).map(|_| random.unit() as f32).collect();
+                        let sum: f32 = drawn.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+                        values.extend(drawn.iter().map(|score| score / sum));
+                    }
                 }
-                let values: Vec<f32> = one.iter().copied().cycle().take(all * window).collect();
                 Tensor::from_data(TensorData::new(values, [all, window]), &device)
             }
         }
@@ -128,10 +136,11 @@ impl Weighted for Merger {
     /// Windows of `p` neighbours → one token each, where they stood on average; the prefix stays.
     fn forward(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<Box<dyn HeldBack>>) {
         let ([_, channels], window) = (tokens.x.dims(), self.method.window);
-        let (mut merged, mut scores) = (Vec::new(), Vec::new());
+        let (mut merged, mut scores, mut first) = (Vec::new(), Vec::new(), 0);
         for Run { x, prefix } in runs(&tokens) {
             let [items, len, _] = x.dims();
-            let (y, s) = self.merge(x.clone().slice(s![.., prefix.., ..]), layer);
+            let (y, s) = self.merge(x.clone().slice(s![.., prefix.., ..]), layer, first);
+            first += items;
             let rows = y.dims()[1] + prefix;
             let y = Tensor::cat(vec![x.slice(s![.., ..prefix, ..]), y], 1);
             merged.push(y.reshape([items * rows, channels]));
@@ -162,9 +171,11 @@ impl Weighted for Merger {
     /// What every token weighs in the one of its window, of every item; of [maxima](Score::Max) all the same.
     fn mixtures(&self, layer: usize, tokens: &Tokens) -> Vec<Mixture> {
         let window = self.method.window;
-        let of = |Run { x, prefix }| {
+        let mut first = 0;
+        let mut of = |Run { x, prefix }| {
             let [items, len, _] = x.dims();
-            let (_, scores) = self.merge(x.slice(s![.., prefix.., ..]), layer);
+            let (_, scores) = self.merge(x.slice(s![.., prefix.., ..]), layer, first);
+            first += items;
             let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
             (0..items).map(move |item| {
                 let score = |input: usize| scores[item * (len - prefix) + input];

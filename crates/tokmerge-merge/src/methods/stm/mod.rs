@@ -8,6 +8,7 @@
 
 mod merger;
 
+use super::draw::{REDRAWS, Redraw};
 use super::option::{
     Choice, FromOptions, ONE_OR_LIST, Opt, Refusal, choice, infos, number, one_or_list, one_or_list_text,
     positions, protect, whole,
@@ -38,6 +39,8 @@ pub struct Options {
     pub width: Option<usize>,
     /// The norm before the scores.
     pub norm: NormKind,
+    /// Whether random scores are others for every image and step in training.
+    pub redraw: Redraw,
     /// Options that methods share.
     pub common: Common,
 }
@@ -65,7 +68,7 @@ pub enum Scale {
 pub enum Score {
     /// Its tokens score each other (eq. 1 to 3).
     Attention,
-    /// Random numbers that sum up to 1 (baseline of §4.4); the same for all images.
+    /// Random numbers that sum up to 1 (baseline of §4.4); outside training the same for all images.
     Random,
     /// All equal: mean pooling (baseline of §4.4).
     Mean,
@@ -143,6 +146,7 @@ const OPTIONS: &[Opt<Options>] = &[
         "channels of queries and keys"
     ),
     choice!("norm", NORMS, norm, "the norm before the scores"),
+    choice!("redraw", REDRAWS, redraw, "in training, draw random scores anew for every image and step"),
     protect(),
     positions(),
 ];
@@ -160,6 +164,7 @@ impl FromOptions for Options {
             gradient: ScoreGradient::Detached,
             width: None,
             norm: NormKind::Layer,
+            redraw: Redraw::On,
             common: Common::NONE,
         }
     }

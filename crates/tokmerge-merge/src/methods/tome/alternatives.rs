@@ -3,11 +3,11 @@
 
 use super::Tome;
 use crate::methods::At;
+use crate::methods::draw::Draw;
 use crate::methods::matching::bipartite::{Proposals, Unmerged};
 use crate::methods::matching::clusters::fill_empty;
 use crate::plan::PlanBuilder;
 use crate::{Evidence, MergePlan, Similarity, Tokens};
-use tokmerge_nn::Random;
 use tokmerge_ops::Match;
 
 /// The metric of a batch on the host, normalised where the similarity asks for it.
@@ -58,12 +58,12 @@ fn count(at: &At, tokens: &Tokens, item: usize, len: usize) -> usize {
 }
 
 /// Random partners and random acceptance: what merging is worth without looking at the tokens.
-pub(super) fn random_merge(tome: &Tome, at: &At, tokens: &Tokens) -> Option<MergePlan> {
-    let splits = tome.partition.split_items(tokens, tome.seed, at.layer);
+pub(super) fn random_merge(tome: &Tome, at: &At, tokens: &Tokens, draw: Draw) -> Option<MergePlan> {
+    let splits = tome.partition.split_drawn(tokens, draw, at.layer);
     let mut found = Match::default();
     for (item, split) in splits.iter().enumerate() {
         let range = tokens.layout.range(item);
-        let mut random = Random::for_layer(tome.seed.wrapping_add(1), at.layer, range.len());
+        let mut random = draw.another().numbers(at.layer, item, range.len());
         for _ in &split.sources {
             found.best.push(random.below(1 << 24) as f32);
             found.partner.push(match split.destinations.len() {
@@ -181,12 +181,12 @@ fn lloyd(metric: &Rows, rows: std::ops::Range<usize>, clusters: usize, iteration
     cluster_of
 }
 
-/// Drops random tokens, the same positions in every item of a length.
-pub(super) fn random_prune(tome: &Tome, at: &At, tokens: &Tokens) -> Option<MergePlan> {
+/// Drops random tokens; outside training the same positions in every item of a length.
+pub(super) fn random_prune(at: &At, tokens: &Tokens, draw: Draw) -> Option<MergePlan> {
     let mut builder = PlanBuilder::new(tokens.layout.clone());
     for (item, len) in tokens.layout.lens().enumerate() {
         let mut positions: Vec<u32> = (tokens.prefix.of(item).min(len) as u32..len as u32).collect();
-        Random::for_layer(tome.seed, at.layer, len).shuffle(&mut positions);
+        draw.numbers(at.layer, item, len).shuffle(&mut positions);
         positions.truncate(count(at, tokens, item, len));
         builder.item_dropping(&positions);
     }

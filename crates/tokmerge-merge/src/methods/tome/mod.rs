@@ -12,6 +12,7 @@
 mod alternatives;
 mod options;
 
+use super::draw::{Draw, Redraw};
 use super::matching::bipartite::{Proposals, Unmerged};
 use super::option::FromOptions;
 use super::{At, Common, MethodInfo, Partition, Rule};
@@ -44,6 +45,8 @@ pub struct Tome {
     /// For everything random. A layer's random numbers depend on seed, layer and number of tokens only, never on the
     /// image or its neighbours.
     pub seed: u64,
+    /// Whether they are others for every image and step in training.
+    pub redraw: Redraw,
 }
 
 /// Whether merged tokens are there again after the block.
@@ -89,7 +92,13 @@ impl Tome {
             unmerge: Unmerge::Off,
             common: Common::new(LastLayer::All),
             seed: 0,
+            redraw: Redraw::On,
         }
+    }
+
+    /// Where its random choices come from.
+    fn draw(&self, evidence: &Evidence) -> Draw {
+        self.redraw.draw(self.seed, evidence.step)
     }
 }
 
@@ -166,8 +175,8 @@ impl Matcher {
             Self::Bipartite => bipartite(tome, at, tokens, evidence),
             Self::Greedy => alternatives::greedy(tome, at, tokens, evidence),
             Self::KMeans { iterations } => alternatives::kmeans(iterations, tome, at, tokens, evidence),
-            Self::RandomMerge => alternatives::random_merge(tome, at, tokens),
-            Self::RandomPrune => alternatives::random_prune(tome, at, tokens),
+            Self::RandomMerge => alternatives::random_merge(tome, at, tokens, tome.draw(&evidence)),
+            Self::RandomPrune => alternatives::random_prune(at, tokens, tome.draw(&evidence)),
             Self::AttentionPrune => alternatives::attention_prune(at, tokens, &evidence),
         }
     }
@@ -175,7 +184,7 @@ impl Matcher {
 
 /// Bipartite soft matching (§3 and appendix D).
 fn bipartite(tome: &Tome, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
-    let splits = tome.partition.split_items(tokens, tome.seed, at.layer);
+    let splits = tome.partition.split_drawn(tokens, tome.draw(&evidence), at.layer);
     let proposals = Proposals::by_similarity(tokens, splits, evidence.into_metric(), tome.similarity);
     proposals.accept(at.amount, Unmerged::Published, tokens)
 }

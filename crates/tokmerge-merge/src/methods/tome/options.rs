@@ -2,6 +2,7 @@
 
 use super::{Matcher, Tome, Unmerge};
 use crate::methods::dial;
+use crate::methods::draw::REDRAWS;
 use crate::methods::option::{
     CLASS, Choice, FromOptions, KEEP, Opt, PROPORTIONAL, Refusal, SCHEDULE, choice, chosen, infos, joined,
     named, number_in, positions, protect, recheck, schedule, schedule_text, whole,
@@ -159,6 +160,7 @@ const OPTIONS: &[Opt<Tome>] = &[
         },
         |tome| (tome.seed != 0).then(|| tome.seed.to_string()),
     ),
+    choice!("redraw", REDRAWS, redraw, "in training, draw anew whatever is random, for every image and step"),
 ];
 
 fn read_inflect(tome: &mut Tome, text: &str) -> Result<(), Refusal> {
