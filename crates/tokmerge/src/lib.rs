@@ -47,7 +47,7 @@ pub use tokmerge_eval::{
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,
-    Method, MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
+    Method, MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace, split_list,
 };
 pub use tokmerge_metrics as metrics;
 pub use tokmerge_models::{

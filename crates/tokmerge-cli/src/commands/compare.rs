@@ -14,12 +14,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokmerge::tune::compare::{
-    CompareOptions, Comparison, Entrant, Role, Target, compare, report, split_list,
-};
+use tokmerge::tune::compare::{CompareOptions, Comparison, Entrant, Role, Target, compare, report};
 use tokmerge::tune::report::Setting;
 use tokmerge::tune::{FEWEST_IMAGES, Fingerprint, Images, Search, Split, Tuner};
-use tokmerge::{ClassFolder, ClassNames, EvalError, Labels, Media, Method, Model, Sample};
+use tokmerge::{ClassFolder, ClassNames, EvalError, Labels, Media, Method, Model, Sample, split_list};
 
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
@@ -262,9 +260,8 @@ impl Files {
             let content = match kind {
                 Kind::Page => report::to_markdown(comparison, setting, &command_line()).into_bytes(),
                 Kind::Chart => report::chart(comparison, setting).to_svg().into_bytes(),
-                Kind::Lines => {
-                    report::to_csv(comparison).with_context(|| format!("cannot write {}", path.display()))?
-                }
+                Kind::Lines => report::to_csv(comparison, setting)
+                    .with_context(|| format!("cannot write {}", path.display()))?,
             };
             output::write_whole(path, content)?;
         }
