@@ -9,6 +9,7 @@ mod charts;
 mod classify;
 mod demo;
 mod picture;
+pub mod runs;
 mod sheet;
 mod threads;
 

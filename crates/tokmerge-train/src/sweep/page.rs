@@ -152,7 +152,7 @@ impl SweepTable {
         header.extend(
             all.flat_map(|name| ["", "_deviation", "_low", "_high"].map(|part| format!("{name}{part}"))),
         );
-        header.extend(["gmacs", "mean_tokens", "seconds", "convention"].map(str::to_owned));
+        header.extend(["gmacs", "mean_tokens", "train_seconds", "convention"].map(str::to_owned));
         writer.write_record(header)?;
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         for row in &self.rows {
