@@ -22,7 +22,10 @@ pub use classify::{
     ClassNamesSource, Classification, ClassifyError, Ranked, class_names, classify, classify_batch,
 };
 pub use demo::demo_pictures;
-pub use picture::{Drawn, Membership, PictureError, clip_picture, picture, picture_sheet, sound_picture};
+pub use picture::{
+    Column, Drawn, Membership, PictureError, clip_picture, picture, picture_grid, picture_sheet,
+    sound_picture,
+};
 pub use sheet::contact_sheet;
 pub use threads::{Affinity, ThreadsError, set_threads};
 pub use tokmerge_checkpoint::{

@@ -10,7 +10,9 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::plot::Chart;
-use tokmerge::runs::{self, Curve, Curves, Front, Lines, Progress, Report, Results, View, X, Y};
+use tokmerge::runs::{
+    self, Cost, Curve, Curves, Front, Lines, Progress, Report, Results, Schedules, Selection, View, X, Y,
+};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -21,7 +23,9 @@ Examples:
       the same over speed, which tokmerge bench --results-file measured
   tokmerge report ViT-S=a.csv ViT-B=b.csv --y agreement --front line --lines method -o methods.svg
   tokmerge report runs/none runs/stm --x step --y loss -o loss.svg
-      losses of two runs of tokmerge train")]
+      losses of two runs of tokmerge train
+  tokmerge report schedules.csv --x layer --best 20 -o best.svg
+      how many tokens the best schedules merge in every layer, of a tokmerge tune --search random")]
 pub(crate) struct RunsArgs {
     #[command(flatten)]
     pub(crate) given: Given,
@@ -29,7 +33,8 @@ pub(crate) struct RunsArgs {
     /// folders of train or sweep; LABEL=PATH gives the model a name
     #[arg(value_name = "RUN", required = true)]
     pub(crate) runs: Vec<String>,
-    /// What results cost, or with step and epoch the course of training
+    /// What results cost; with step and epoch the course of training; with layer how many tokens the best schedules merge in
+    /// every layer
     #[arg(long, value_name = "AXIS", value_parser = one_of::<X>(X::names()), default_value = "gmacs")]
     pub(crate) x: X,
     /// How good they are, or loss for the course of training [default: the first of these that all results have; of training
@@ -45,6 +50,15 @@ pub(crate) struct RunsArgs {
     /// Draw costs, or losses, on a logarithmic axis
     #[arg(long)]
     pub(crate) log: bool,
+    /// With --x layer: the cost that schedules are put into ranges by [default: speedup where it is known, else gmacs]
+    #[arg(long, value_name = "COST", value_parser = one_of::<Cost>(Cost::ALL.map(Cost::name)))]
+    pub(crate) by: Option<Cost>,
+    /// With --x layer: ranges of that cost
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    pub(crate) ranges: usize,
+    /// With --x layer: schedules of every range that count, those with the best --y
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) best: usize,
     /// Draw the mean loss of every N steps [default: as many as leave two hundred points]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) smooth: Option<usize>,
@@ -96,31 +110,64 @@ pub(crate) fn run(args: &RunsArgs) -> Result<ExitCode> {
     for (label, path) in inputs {
         results.read(label, path)?;
     }
+    let (title, command) = (args.title(), command_line(&[]));
     match asked {
         Asked::Curves(x, y) => {
             let curves = Curves::new(&results.runs, x, y, args.smooth)?;
-            results.notes.iter().for_each(|note| output::note(format!("note: {note}")));
-            args.write(
+            note(&results.notes);
+            write(
                 &files,
-                &curves.chart(args.title(), args.log),
-                |picture| curves.to_markdown(args.title(), picture, &command_line(&[])),
+                &curves.chart(title, args.log),
+                |picture| curves.to_markdown(title, picture, &command),
                 || curves.to_csv(),
             )?;
             args.print_curves(&curves)?;
         }
         Asked::Points(view) => {
             let report = Report::new(results, view)?;
-            report.notes.iter().for_each(|note| output::note(format!("note: {note}")));
-            args.write(
+            note(&report.notes);
+            write(
                 &files,
-                &report.chart(args.title(), args.log),
-                |picture| report.to_markdown(args.title(), picture, &command_line(&[])),
+                &report.chart(title, args.log),
+                |picture| report.to_markdown(title, picture, &command),
                 || report.to_csv(),
             )?;
             args.print(&report)?;
         }
+        Asked::Schedules(selection) => {
+            let schedules = Schedules::new(results, selection)?;
+            note(&schedules.notes);
+            write(
+                &files,
+                &schedules.chart(title),
+                |picture| schedules.to_markdown(title, picture, &command),
+                || schedules.to_csv(),
+            )?;
+            args.print_schedules(&schedules)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn note(notes: &[String]) {
+    notes.iter().for_each(|note| output::note(format!("note: {note}")));
+}
+
+/// Writes a chart, a page that shows it where they lie in one folder, and a table.
+fn write(
+    files: &ResultFiles,
+    chart: &Chart,
+    page: impl Fn(Option<&str>) -> String,
+    table: impl Fn() -> Result<Vec<u8>, csv::Error>,
+) -> Result<()> {
+    let picture = files.first(Kind::Chart);
+    files.write(|kind, path| {
+        Ok(match kind {
+            Kind::Chart => chart.to_svg().into_bytes(),
+            Kind::Page => page(picture.and_then(|picture| beside(path, picture)).as_deref()).into_bytes(),
+            Kind::Table => table().with_context(|| format!("cannot write {}", path.display()))?,
+        })
+    })
 }
 
 /// A label, where one is given, and a path. What exists as a path is one.
@@ -137,21 +184,31 @@ fn input(text: &str) -> (Option<&str>, &Path) {
 enum Asked {
     Points(View),
     Curves(Progress, Curve),
+    Schedules(Selection),
 }
+
+/// Flags that are for points, and for schedules.
+const OF_POINTS: [&str; 2] = ["lines", "front"];
+const OF_SCHEDULES: [&str; 3] = ["by", "ranges", "best"];
 
 impl RunsArgs {
     fn asked(&self) -> Result<Asked> {
-        match (self.x, self.y) {
-            (X::Cost(x), Some(Y::Loss)) => bail!(
-                "--y loss is the course of training, and --x {} a cost; give --x step or epoch",
-                x.name()
-            ),
-            (X::Cost(x), y) => {
-                self.given.refuse(&["smooth"], "is for losses over steps (--x step)")?;
-                let y = y.and_then(|y| match y {
-                    Y::Quality(quality) => Some(quality),
-                    Y::Loss => None,
-                });
+        if self.x != X::Layer {
+            self.given.refuse(&OF_SCHEDULES, "is for schedules (--x layer)")?;
+        }
+        if (self.x, self.y.unwrap_or(Y::Loss)) != (X::Progress(Progress::Step), Y::Loss) {
+            self.given.refuse(&["smooth"], "is for losses over steps (--x step)")?;
+        }
+        let quality = match self.y {
+            Some(Y::Quality(quality)) => Some(quality),
+            Some(Y::Loss) | None => None,
+        };
+        let is_loss = self.y == Some(Y::Loss);
+        match self.x {
+            X::Cost(_) | X::Layer if is_loss => {
+                bail!("--y loss is the course of training, and --x {} is not; give --x step or epoch", self.x)
+            }
+            X::Cost(x) => {
                 let lines = match self.lines {
                     LineKind::Each => Lines::Each,
                     LineKind::Model => Lines::Model,
@@ -162,42 +219,23 @@ impl RunsArgs {
                     FrontKind::Line => Front::Line,
                     FrontKind::None => Front::None,
                 };
-                Ok(Asked::Points(View { x, y, lines, front }))
+                Ok(Asked::Points(View { x, y: quality, lines, front }))
             }
-            (X::Progress(x), y) => {
-                self.given
-                    .refuse(&["lines", "front"], format!("is for costs, and --x {} is none", x.name()))?;
-                let y = match y {
-                    None | Some(Y::Loss) => Curve::Loss,
-                    Some(Y::Quality(quality)) => Curve::Quality(quality),
-                };
-                if (x, y) != (Progress::Step, Curve::Loss) {
-                    self.given.refuse(&["smooth"], "is for losses over steps (--x step)")?;
-                }
-                Ok(Asked::Curves(x, y))
+            X::Progress(x) => {
+                self.given.refuse(&OF_POINTS, format!("is for costs, and --x {} is none", x.name()))?;
+                Ok(Asked::Curves(x, quality.map_or(Curve::Loss, Curve::Quality)))
+            }
+            X::Layer => {
+                self.given.refuse(&OF_POINTS, "is for costs, and --x layer is none")?;
+                self.given.refuse(&["log"], "is for costs and losses")?;
+                let Self { by: cost, ranges, best, .. } = *self;
+                Ok(Asked::Schedules(Selection { cost, quality, ranges, best }))
             }
         }
     }
 
     fn title(&self) -> Option<&str> {
         self.title.as_deref()
-    }
-
-    fn write(
-        &self,
-        files: &ResultFiles,
-        chart: &Chart,
-        page: impl Fn(Option<&str>) -> String,
-        table: impl Fn() -> Result<Vec<u8>, csv::Error>,
-    ) -> Result<()> {
-        let picture = files.first(Kind::Chart);
-        files.write(|kind, path| {
-            Ok(match kind {
-                Kind::Chart => chart.to_svg().into_bytes(),
-                Kind::Page => page(picture.and_then(|picture| beside(path, picture)).as_deref()).into_bytes(),
-                Kind::Table => table().with_context(|| format!("cannot write {}", path.display()))?,
-            })
-        })
     }
 
     fn print(&self, report: &Report) -> Result<()> {
@@ -219,6 +257,25 @@ impl RunsArgs {
             });
         }
         let (header, rows) = curves.cells();
+        output::line(table(&header, &rows))
+    }
+
+    fn print_schedules(&self, schedules: &Schedules) -> Result<()> {
+        if self.json {
+            return schedules.ranges.iter().try_for_each(|range| {
+                output::json(&json!({
+                    "cost": schedules.cost.name(),
+                    "from": range.from,
+                    "to": range.to,
+                    "count": range.count,
+                    "best": range.best,
+                    "quality": schedules.quality.name(),
+                    "mean": range.mean,
+                    "merged": range.merged,
+                }))
+            });
+        }
+        let (header, rows) = schedules.cells();
         output::line(table(&header, &rows))
     }
 }

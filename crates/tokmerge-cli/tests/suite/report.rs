@@ -79,6 +79,9 @@ fn mistakes_are_told_before_anything_is_written() {
     desk.run("report a.csv --smooth 3").fails(&["--smooth is for losses over steps"]);
     desk.run("report a.csv --x step").fails(&["a curve of loss", "folders of tokmerge train or sweep"]);
     desk.run("report a.csv --x step --front line").fails(&["--front is for costs"]);
+    desk.run("report a.csv --best 3").fails(&["--best is for schedules (--x layer)"]);
+    desk.run("report a.csv --x layer")
+        .fails(&["none of the results has a list as r", "tune --search random"]);
     desk.run("report .").fails(&["holds no run of training"]);
     assert!(!desk.path("x.svg").exists());
     let mixed = desk.run("report a.csv one=b.csv --x tokens").code(1);

@@ -1,7 +1,5 @@
 //! What is drawn over what.
 
-use std::fmt;
-use std::str::FromStr;
 use tokmerge_eval::Better;
 
 /// What a result costs.
@@ -61,29 +59,6 @@ pub enum Curve {
     /// What validations measured.
     Quality(Quality),
 }
-
-/// A horizontal axis: a cost, or progress of training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum X {
-    /// A point for every result.
-    Cost(Cost),
-    /// A curve for every run.
-    Progress(Progress),
-}
-
-/// A vertical axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Y {
-    /// How good results are.
-    Quality(Quality),
-    /// The loss of training.
-    Loss,
-}
-
-/// A name that is no axis.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no axis; give {1}")]
-pub struct UnknownAxis(String, String);
 
 impl Cost {
     /// All of them.
@@ -225,65 +200,8 @@ impl Curve {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Loss => LOSS,
+            Self::Loss => "loss",
             Self::Quality(quality) => quality.name(),
         }
-    }
-}
-
-const LOSS: &str = "loss";
-
-impl X {
-    /// Names of all of them.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        Cost::ALL.map(Cost::name).into_iter().chain(Progress::ALL.map(Progress::name))
-    }
-}
-
-impl Y {
-    /// Names of all of them.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        Quality::ALL.map(Quality::name).into_iter().chain([LOSS])
-    }
-}
-
-impl fmt::Display for X {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cost(cost) => cost.name(),
-            Self::Progress(progress) => progress.name(),
-        })
-    }
-}
-
-impl fmt::Display for Y {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Quality(quality) => quality.name(),
-            Self::Loss => LOSS,
-        })
-    }
-}
-
-fn unknown(name: &str, names: impl Iterator<Item = &'static str>) -> UnknownAxis {
-    UnknownAxis(tokmerge_checkpoint::shortened(name), names.collect::<Vec<_>>().join(", "))
-}
-
-impl FromStr for X {
-    type Err = UnknownAxis;
-
-    fn from_str(name: &str) -> Result<Self, UnknownAxis> {
-        let costs = Cost::ALL.into_iter().map(Self::Cost);
-        let mut all = costs.chain(Progress::ALL.into_iter().map(Self::Progress));
-        all.find(|x| x.to_string() == name).ok_or_else(|| unknown(name, Self::names()))
-    }
-}
-
-impl FromStr for Y {
-    type Err = UnknownAxis;
-
-    fn from_str(name: &str) -> Result<Self, UnknownAxis> {
-        let mut all = Quality::ALL.into_iter().map(Self::Quality).chain([Self::Loss]);
-        all.find(|y| y.to_string() == name).ok_or_else(|| unknown(name, Self::names()))
     }
 }

@@ -63,6 +63,9 @@ pub enum RunsError {
         shortened(.1)
     )]
     Conventions(String, String),
+    /// Schedules of different models.
+    #[error("some schedules have {0} layers and others {1}; give results of one model")]
+    Depths(usize, usize),
     /// Too much to be looked at.
     #[error("there are more than {0} results; give fewer files")]
     TooMany(usize),
@@ -82,6 +85,12 @@ impl RunsError {
     pub(super) fn no_quality(quality: Quality, known: &str) -> Self {
         let way_out = format!("they have {known}; say which with `y`");
         Self::Nothing { words: quality.name().to_owned(), way_out }
+    }
+
+    pub(super) fn no_schedule() -> Self {
+        let words = "a list as r, tokens to merge in every layer".to_owned();
+        let way_out = "tokmerge tune --search random draws some".to_owned();
+        Self::Nothing { words, way_out }
     }
 
     pub(super) fn speeds_alone() -> Self {

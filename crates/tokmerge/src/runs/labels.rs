@@ -60,6 +60,7 @@ fn shown(key: &str, value: &str) -> String {
     match key {
         "dtype" | "device" => value.to_owned(),
         "img_size" => format!("{value} px"),
+        "clips" | "threads" if value == "1" => format!("1 {}", key.trim_end_matches('s')),
         "clips" => format!("{value} clips"),
         "shots" => format!("{value}-shot"),
         "threads" => format!("{value} threads"),

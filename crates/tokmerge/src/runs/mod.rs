@@ -13,6 +13,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod asked;
 mod axis;
 mod chart;
 mod curves;
@@ -24,16 +25,19 @@ mod point;
 mod read;
 mod record;
 mod report;
+mod schedules;
 mod speeds;
 mod training;
 
-pub use axis::{Cost, Curve, Progress, Quality, UnknownAxis, X, Y};
+pub use asked::{UnknownAxis, X, Y};
+pub use axis::{Cost, Curve, Progress, Quality};
 pub use curves::{CurveLine, Curves};
 pub use error::RunsError;
 pub use page::{is_csv, is_page};
 pub use point::{Estimate, Point};
 pub use read::Results;
 pub use report::{Front, Lines, Placed, Report, View};
+pub use schedules::{ScheduleRange, Schedules, Selection};
 pub use training::TrainingRun;
 
 /// Reads results from a text, as [`Results::read`] does from a file; for whoever has it in memory.

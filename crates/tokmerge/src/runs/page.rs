@@ -18,11 +18,12 @@ pub fn is_page(text: &str) -> bool {
 /// Whether a text begins as what [`Report::to_csv`] or [`Curves::to_csv`](super::Curves::to_csv) makes.
 #[must_use]
 pub fn is_csv(text: &str) -> bool {
-    [&RESULTS[..], &CURVES[..]].iter().any(|heading| text.starts_with(&heading.join(",")))
+    [&RESULTS[..], &CURVES[..], &SCHEDULES[..]].iter().any(|heading| text.starts_with(&heading.join(",")))
 }
 
 const RESULTS: [&str; 5] = ["line", "model", "method", "merge", "front"];
 pub(super) const CURVES: [&str; 4] = ["line", "step", "epoch", "measure"];
+pub(super) const SCHEDULES: [&str; 4] = ["layer", "merged", "cost", "quality"];
 
 /// A page: its heading, a picture, tables and sentences.
 pub(super) fn page(

@@ -130,8 +130,7 @@ impl Report {
         Ok(report)
     }
 
-    fn place(&mut self, mut kept: Vec<(Point, f64, Estimate)>) {
-        kept.sort_by(|one, other| one.1.total_cmp(&other.1).then(one.2.value.total_cmp(&other.2.value)));
+    fn place(&mut self, kept: Vec<(Point, f64, Estimate)>) {
         let points: Vec<Point> = kept.iter().map(|(point, ..)| point.clone()).collect();
         let grouped = Grouped::new(&points, self.view.lines, self.x);
         let rest = grouped.named.into_iter().zip(grouped.lines_of);
@@ -140,6 +139,8 @@ impl Report {
             .zip(rest)
             .map(|((point, x, y), (name, lines))| Placed { point, x, y, name, lines, on_front: false })
             .collect();
+        self.placed
+            .sort_by(|one, other| one.x.total_cmp(&other.x).then(one.y.value.total_cmp(&other.y.value)));
         self.lines = grouped.names;
         let fronts: Vec<usize> = match self.view.front {
             Front::Overall | Front::None => self.front(|_| true),

@@ -104,7 +104,7 @@ fn speeds_of_bench_take_the_place_of_those_of_eval() {
     // Two settings of one model are two lines.
     let threads = BENCH.replace("f32,2", "f32,1").replace(",80.00", ",45.00");
     let four = report(&[("a.csv", EVAL), ("s.csv", BENCH), ("t.csv", &threads)], view);
-    assert_eq!(four.lines, ["tome, 1 threads", "tome, 2 threads"]);
+    assert_eq!(four.lines, ["tome, 2 threads", "tome, 1 thread"]);
     let gmacs = report(&[("a.csv", EVAL), ("s.csv", BENCH)], VIEW);
     assert_eq!(gmacs.placed.len(), 4);
     assert!(gmacs.notes[0].starts_with("2 speeds say nothing of quality"), "{:?}", gmacs.notes);
@@ -118,7 +118,7 @@ fn a_comparison_and_a_search_are_read_with_their_own_intervals_and_names() {
                gmacs=0.7,random merge,control,below,\"tome:r=8,matcher=random_merge\",400,50.0,45.0,55.0,0.9,4.0,1.25,,vit,fvcore\n\
                gmacs=0.7,stm,,,,,,,,,,,it has weights,vit,fvcore\n";
     let found = report(&[("c.csv", csv)], VIEW);
-    assert_eq!(found.lines, ["random merge", "tome"]);
+    assert_eq!(found.lines, ["tome", "random merge"]);
     assert_eq!(found.placed[1].y, Estimate { value: 69.2, interval: Some((64.6, 73.4)) });
     assert_eq!(found.notes, ["c.csv: 1 of its rows have no result and are left out"]);
     let json = r#"{"model": "vit", "convention": "fvcore", "held_out_images": 400,
@@ -306,7 +306,7 @@ mod training {
         results.read(Some("mine"), dir.path()).unwrap();
         assert_eq!(results.runs[0].name, "mine, schedule.lr=0.1,seed=0");
         let report = Report::new(results, VIEW).unwrap();
-        assert_eq!(report.lines, ["unmerged, schedule.lr=0.2", "unmerged, schedule.lr=0.1"]);
+        assert_eq!(report.lines, ["unmerged, schedule.lr=0.1", "unmerged, schedule.lr=0.2"]);
         assert_eq!(report.placed[1].y.interval, Some((45.0, 55.0)));
     }
 }
