@@ -13,8 +13,10 @@ use crate::commands::few_shot::FewShotArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::info::InfoArgs;
 use crate::commands::list::ListArgs;
+use crate::commands::report::RunsArgs;
 use crate::commands::scenes::ScenesArgs;
 use crate::commands::search::SearchArgs;
+use crate::commands::sweep::SweepArgs;
 use crate::commands::train::TrainArgs;
 use crate::commands::tune::TuneArgs;
 use crate::commands::viz::VizArgs;
@@ -56,10 +58,14 @@ pub(crate) enum Command {
     Tune(TuneArgs),
     /// Compare the methods at the same cost on one model, side by side and with what chance does
     Compare(CompareArgs),
+    /// Draw results of several runs and models in one chart, with Pareto fronts and 95 % intervals, and training curves
+    Report(RunsArgs),
     /// Train a model on images, sounds, clips, texts or questions about pictures, following a recipe
     Train(TrainArgs),
     /// Fine-tune a model from existing weights, following a recipe
     Finetune(TrainArgs),
+    /// Train a recipe with every combination of some values and several seeds, and sum up mean and deviation
+    Sweep(SweepArgs),
     /// Generate a data set to train and measure on: drawn pictures or clips, one folder per class, questions about pictures, or
     /// sentences
     Scenes(ScenesArgs),

@@ -9,6 +9,8 @@ mod commands;
 mod memory;
 mod output;
 mod progress;
+mod result_files;
+mod shell;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -35,8 +37,10 @@ fn main() -> ExitCode {
         Command::Analyze(AnalyzeCommand::Tokens(args)) => commands::analyze::tokens(&args),
         Command::Tune(args) => commands::tune::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Train(args) => commands::train::run(&args, commands::train::Weights::Optional),
         Command::Finetune(args) => commands::train::run(&args, commands::train::Weights::Required),
+        Command::Sweep(args) => commands::sweep::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Scenes(args) => commands::scenes::run(&args),
         Command::Info(args) => commands::info::run(&args),

@@ -38,11 +38,12 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 44] = [
+const SETTINGS: [&str; 49] = [
     "batch_size",
     "beams",
     "class_order",
     "column",
+    "convention",
     "crop_mode",
     "crop_pct",
     "dense",
@@ -51,6 +52,7 @@ const SETTINGS: [&str; 44] = [
     "files",
     "format",
     "gmacs",
+    "grid",
     "ignore_unused",
     "interpolation",
     "labels",
@@ -73,6 +75,7 @@ const SETTINGS: [&str; 44] = [
     "resume",
     "search_images",
     "seed",
+    "seeds",
     "set",
     "shard",
     "shard_size",
@@ -83,6 +86,8 @@ const SETTINGS: [&str; 44] = [
     "vector_dtype",
     "weights",
     "workers",
+    "x",
+    "y",
 ];
 
 /// A message of the library in the words of the command line: `` `max_drop` `` is `--max-drop`.

@@ -12,6 +12,7 @@ mod extract;
 mod few_shot;
 mod mean_average_precision;
 mod pairs;
+mod pareto;
 mod passes;
 mod questions;
 mod speed;
@@ -27,12 +28,13 @@ pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
 pub use mean_average_precision::{MeanAveragePrecision, average_precision};
 pub use pairs::{PairsAccuracy, PairsError, SentencePair, evaluate_pairs, read_pairs};
+pub use pareto::{Better, pareto_front};
 pub use questions::{
     KindAccuracy, QuestionPrediction, QuestionsAccuracy, QuestionsEvaluation, answer_scores, comparable,
     evaluate_questions,
 };
 pub use speed::{BenchOptions, PeakOf, Rounds, Speed, bench};
-pub use statistics::{Moments, Spread, wilson};
+pub use statistics::{Moments, Repeated, Spread, wilson};
 pub use written::{
     AnswersAccuracy, AnswersEvaluation, MOST_OF_ANSWER, WrittenAccuracy, WrittenError, WrittenOptions,
     evaluate_answers, evaluate_written,

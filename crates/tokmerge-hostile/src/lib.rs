@@ -85,6 +85,10 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "models")]
     models::RECIPE,
     #[cfg(feature = "models")]
+    models::GRID,
+    #[cfg(feature = "models")]
+    models::RESULTS,
+    #[cfg(feature = "models")]
     embedding::TAR,
     #[cfg(feature = "models")]
     embedding::PARQUET,

@@ -2,11 +2,13 @@
 
 use crate::{Outcome, Target, as_it_is, refused, seeds, text};
 use std::collections::BTreeMap;
+use tokmerge::runs::{self, Cost, Front, Lines, Report, View};
 use tokmerge_checkpoint::ModelConfig;
 use tokmerge_merge::{MergeSpec, Method, ModelFacts, Reduction};
 use tokmerge_models::weights::key_map::Spelling;
 use tokmerge_models::{Convention, configured};
 use tokmerge_train::Recipe;
+use tokmerge_train::sweep::GridAxis;
 
 /// From a configuration to the shape of a model.
 pub(crate) const ARCHITECTURE: Target = Target {
@@ -144,3 +146,59 @@ pub(crate) const RECIPE: Target = Target {
     mend: as_it_is,
     memory: 64 << 20,
 };
+
+/// Values of a key of a recipe that a sweep combines.
+pub(crate) const GRID: Target = Target {
+    name: "grid",
+    run: |input| match text(input).map(str::parse::<GridAxis>) {
+        Some(Ok(axis)) => {
+            assert!(!axis.key().is_empty() && !axis.values().is_empty(), "{axis:?}");
+            assert!(axis.values().iter().all(|value| !value.is_empty()), "{axis:?}");
+            Outcome::Read
+        }
+        Some(Err(error)) => refused(&error),
+        None => Outcome::Refused,
+    },
+    seeds: seeds::grids,
+    mend: as_it_is,
+    memory: 64 << 20,
+};
+
+/// What measurements wrote, in a chart and tables.
+pub(crate) const RESULTS: Target = Target {
+    name: "results",
+    run: |input| {
+        let Some(text) = text(input) else { return Outcome::Refused };
+        let results = match runs::read_text(text, "hostile.csv") {
+            Ok(results) => results,
+            Err(error) => return refused(&error),
+        };
+        for x in Cost::ALL {
+            for (lines, front) in [(Lines::Each, Front::Overall), (Lines::Method, Front::Line)] {
+                match Report::new(results.clone(), View { x, y: None, lines, front }) {
+                    Ok(report) => drawn(&report),
+                    Err(error) => drop(refused(&error)),
+                }
+            }
+        }
+        Outcome::Read
+    },
+    seeds: seeds::results,
+    mend: as_it_is,
+    memory: 64 << 20,
+};
+
+/// A report is consistent, and can be read again.
+fn drawn(report: &Report) {
+    assert!(report.placed.iter().all(|placed| placed.x.is_finite() && placed.y.value.is_finite()));
+    assert!(report.placed.iter().all(|placed| placed.lines.iter().all(|line| *line < report.lines.len())));
+    assert!(report.placed.iter().any(|placed| placed.on_front), "no front");
+    assert!(report.chart(None, true).to_svg().starts_with("<svg"));
+    let page = report.to_markdown(None, None, "tokmerge report");
+    assert!(runs::is_page(&page) && page.lines().all(|line| !line.contains(char::is_control)));
+    let csv = report.to_csv().expect("a table");
+    let csv = String::from_utf8(csv).expect("UTF-8");
+    assert!(runs::is_csv(&csv));
+    let again = runs::read_text(&csv, "again.csv");
+    assert!(again.as_ref().is_ok_and(|again| again.points.len() == report.placed.len()), "{again:?}");
+}

@@ -224,6 +224,24 @@ mod of_models {
         written.chain(by_hand).collect()
     }
 
+    pub(crate) fn grids() -> Vec<Vec<u8>> {
+        bytes([
+            "schedule.lr=[1e-3, 3e-4]",
+            "merge=[none,tome:r=8,inflect=-1,evit:keep=70%]",
+            r#"train.validate=[["none"],["none","tome:r=8"]]"#,
+        ])
+    }
+
+    pub(crate) fn results() -> Vec<Vec<u8>> {
+        bytes([
+            "model,top1,merge,images,agreement,gmacs,mean_tokens,model_images_per_second,convention\nvit.a,80.0,none,200,100.0,4.0,197.0,100.0,fvcore\nvit.a,79.0,\"tome:r=8,inflect=-1\",200,96.0,3.0,101.0,130.0,fvcore\n",
+            "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,infer_gmacs,merge,dtype,threads\nvit,224,50.0,160.0,8,4.0,none,f32,2\n",
+            "trained,merge,weights,runs,diverged,images,grid.schedule.lr,top1,top1_deviation,top1_low,top1_high,gmacs,train_seconds\nnone,none,ema,3,0,100,0.1,50.0,2.0,45.0,55.0,1.0,60\n",
+            r#"{"model": "vilt", "merge": "none", "questions": 50, "accuracy": 70.0, "interval": [60.0, 80.0], "gmacs": 9.0}"#,
+            r#"{"model": "vit", "img_size": [224, 160], "convention": "fvcore", "unmerged": {"merge": "none", "gmacs": 1.25, "cosine": {"value": 1.0, "low": 1.0, "high": 1.0}}, "tables": [{"rows": [{"label": "tome", "merge": "tome:r=8", "gmacs": 0.9, "cosine": {"value": 0.98, "low": 0.97, "high": 0.99}, "ms_per_image": {"min": 3.0, "median": 4.0, "max": 5.0}}]}]}"#,
+        ])
+    }
+
     pub(crate) fn recipes() -> Vec<Vec<u8>> {
         let by_hand = bytes([
             "merge = \"tome:r=2\"\n[model]\npatch_size = 8\nimg_size = 32\nembed_dim = 32\ndepth = 3\nnum_heads = 2\n[data]\ntrain = \"a\"\nsplit = 0.2\n[schedule]\nlr = 1e-3\n[train]\nepochs = 4\nbatch_size = 16\nema = 0.9\nclip_grad = 1.0\n",

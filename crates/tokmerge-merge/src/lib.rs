@@ -117,7 +117,7 @@ pub use positions::Positions;
 pub use prefix::Prefix;
 pub use reduction::{Held, Reduction};
 pub use schedule::{Amount, Rest, Rounding, Schedule, ScheduleError, mergeable};
-pub use spec::{MergeSpec, SpecError};
+pub use spec::{MergeSpec, SpecError, split_list};
 pub use standing::Standing;
 pub use tokens::Tokens;
 pub use tokmerge_ops::{AttentionMap, DROPPED, HeadAggregation, Layout, MapQueries, Similarity};

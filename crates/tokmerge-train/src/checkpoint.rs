@@ -102,6 +102,16 @@ impl Checkpoints {
         }
     }
 
+    /// Whether a folder holds a whole checkpoint.
+    pub(crate) fn has_any(dir: &Path) -> bool {
+        !checkpoints_in(&dir.join(FOLDER)).is_empty()
+    }
+
+    /// Whether a folder holds the model that its run was for, which is written last.
+    pub(crate) fn has_result(dir: &Path) -> bool {
+        [WEIGHTS, CONFIG].into_iter().all(|name| dir.join(name).is_file())
+    }
+
     /// The folder of a run, created if need be.
     ///
     /// # Errors
@@ -136,12 +146,7 @@ impl Checkpoints {
 
     /// Whole checkpoints, the oldest first.
     fn all(&self) -> Vec<(usize, PathBuf)> {
-        let entries = fs::read_dir(self.folder()).into_iter().flatten().flatten();
-        let step = |name: &str| name.strip_prefix("step-")?.parse().ok();
-        let mut found: Vec<(usize, PathBuf)> =
-            entries.filter_map(|entry| Some((step(entry.file_name().to_str()?)?, entry.path()))).collect();
-        found.sort();
-        found
+        checkpoints_in(&self.folder())
     }
 
     /// The newest checkpoint.
@@ -350,6 +355,16 @@ impl Checkpoints {
             self.cannot_write(&failed, &reason)
         })
     }
+}
+
+/// Whole checkpoints in a folder of these, the oldest first.
+fn checkpoints_in(folder: &Path) -> Vec<(usize, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let step = |name: &str| name.strip_prefix("step-")?.parse().ok();
+    let mut found: Vec<(usize, PathBuf)> =
+        entries.filter_map(|entry| Some((step(entry.file_name().to_str()?)?, entry.path()))).collect();
+    found.sort();
+    found
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), (PathBuf, String)> {

@@ -17,6 +17,7 @@ mod error;
 mod freeze;
 mod gradients;
 mod groups;
+mod history;
 mod log;
 mod lora;
 mod loss;
@@ -27,6 +28,7 @@ mod recipe;
 mod schedule;
 mod start;
 mod suit;
+pub mod sweep;
 mod trainer;
 mod validate;
 mod weights;
@@ -34,6 +36,7 @@ mod weights;
 pub use bench::bench_training;
 pub use checkpoint::{Checkpoints, Position};
 pub use error::TrainError;
+pub use history::{History, LoggedStep, LoggedValidation};
 pub use loss::{Loss, binary_cross_entropy, soft_cross_entropy, soft_targets, token_cross_entropy};
 pub use recipe::{
     AdafactorRecipe, AdamRecipe, DataRecipe, DistillRecipe, LoraRecipe, ModelRecipe, OptimizerRecipe, Recipe,

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-const STEPS: &str = "steps.csv";
+pub(crate) const STEPS: &str = "steps.csv";
 const STEPS_HEADING: [&str; 7] = ["step", "epoch", "lr", "loss", "grad_norm", "images_per_second", "seconds"];
-const VALIDATION: &str = "validation.csv";
+pub(crate) const VALIDATION: &str = "validation.csv";
 const VALIDATION_HEADING: [&str; 9] =
     ["step", "epoch", "weights", "merge", "top1", "top5", "images", "gmacs", "mean_tokens"];
 /// The same where items have several labels.

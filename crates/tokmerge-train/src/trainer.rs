@@ -101,6 +101,49 @@ pub struct Trainer {
     last: Vec<Validation>,
 }
 
+/// What follows from a start that fits.
+struct Fitted {
+    steps_per_epoch: usize,
+    reduction: Reduction,
+    validate: Vec<Method>,
+    teacher: Option<Teacher>,
+}
+
+impl Fitted {
+    /// Refuses too few items for a step, and ways of merging that do not fit the model.
+    fn new(start: &Start) -> Result<Self, TrainError> {
+        let recipe = &start.setup.recipe;
+        let step_items = recipe.train.batch_size * recipe.train.accumulate;
+        let (items, words) = (start.setup.data.train.len(), start.setup.data.media.words());
+        let steps_per_epoch = items / step_items;
+        if steps_per_epoch == 0 {
+            return Err(TrainError::Data(format!(
+                "there are {items} {words} to train on, fewer than the {step_items} of one step; lower train.batch_size or train.accumulate"
+            )));
+        }
+        let facts = start.setup.facts();
+        let method =
+            |spec: &String| spec.parse::<Method>().map_err(|error| TrainError::Data(error.to_string()));
+        let reduction = Reduction::bind(method(&recipe.merge)?, &facts)?;
+        let validate = recipe.validate_specs().iter().map(method).collect::<Result<Vec<_>, _>>()?;
+        for method in &validate {
+            Reduction::bind(method.clone(), &facts)?;
+        }
+        let teacher = recipe.distill.as_ref().map(|distill| Teacher::new(distill, &start.network, &facts));
+        Ok(Self { steps_per_epoch, reduction, validate, teacher: teacher.transpose()? })
+    }
+}
+
+impl Start {
+    /// Refuses what [`Trainer::new`] would refuse of it in any folder.
+    ///
+    /// # Errors
+    /// When there are fewer items than a step takes, or a way of merging does not fit the model.
+    pub fn check(&self) -> Result<(), TrainError> {
+        Fitted::new(self).map(drop)
+    }
+}
+
 /// Whether a run begins or goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
@@ -138,25 +181,7 @@ impl Trainer {
     }
 
     fn open(start: Start, dir: &Path, begin: Begin) -> Result<Self, TrainError> {
-        let recipe = &start.setup.recipe;
-        let step_items = recipe.train.batch_size * recipe.train.accumulate;
-        let (items, words) = (start.setup.data.train.len(), start.setup.data.media.words());
-        let steps_per_epoch = items / step_items;
-        if steps_per_epoch == 0 {
-            return Err(TrainError::Data(format!(
-                "there are {items} {words} to train on, fewer than the {step_items} of one step; lower train.batch_size or train.accumulate"
-            )));
-        }
-        let facts = start.setup.facts();
-        let method =
-            |spec: &String| spec.parse::<Method>().map_err(|error| TrainError::Data(error.to_string()));
-        let reduction = Reduction::bind(method(&recipe.merge)?, &facts)?;
-        let validate = recipe.validate_specs().iter().map(method).collect::<Result<Vec<_>, _>>()?;
-        for method in &validate {
-            Reduction::bind(method.clone(), &facts)?;
-        }
-        let teacher = recipe.distill.as_ref().map(|distill| Teacher::new(distill, &start.network, &facts));
-        let teacher = teacher.transpose()?;
+        let Fitted { steps_per_epoch, reduction, validate, teacher } = Fitted::new(&start)?;
         let occupied =
             |reason: &str| TrainError::Occupied { path: dir.to_owned(), reason: reason.to_owned() };
         // Nothing is created for a run that cannot be resumed.

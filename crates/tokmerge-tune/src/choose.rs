@@ -7,7 +7,7 @@ use crate::pace::{Pace, ROUNDS, timed};
 use crate::search::{SearchOptions, TuneError, Watcher};
 use crate::{Goal, Point, Tuner};
 use tokmerge_data::Sample;
-use tokmerge_eval::{EvalOptions, Labels, Observer, Spread, evaluate, wilson};
+use tokmerge_eval::{Better, EvalOptions, Labels, Observer, Spread, evaluate, pareto_front, wilson};
 use tokmerge_merge::{Method, Reduction};
 use tokmerge_models::Model;
 
@@ -77,18 +77,8 @@ pub(crate) fn best<'a>(
 
 /// Indices of the points that none beats in both multiply-adds and expected agreement, the cheapest first.
 pub(crate) fn front(points: &[Point]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..points.len()).collect();
-    order.sort_by(|&a, &b| {
-        let key = |index: usize| (points[index].gmacs, -points[index].expected_agreement);
-        key(a).partial_cmp(&key(b)).unwrap_or(std::cmp::Ordering::Equal)
-    });
-    let mut best = f64::NEG_INFINITY;
-    order.retain(|&index| {
-        let better = points[index].expected_agreement > best;
-        best = best.max(points[index].expected_agreement);
-        better
-    });
-    order
+    let places: Vec<_> = points.iter().map(|point| (point.gmacs, point.expected_agreement)).collect();
+    pareto_front(&places, Better::Less)
 }
 
 #[expect(clippy::too_many_arguments, reason = "one caller, all of it needed")]

@@ -4,7 +4,7 @@ pub mod pairs;
 
 use crate::{Choice, Decision, Family, Goal, Outcome, Point};
 use serde::Serialize;
-use tokmerge_eval::wilson;
+use tokmerge_eval::{Better, pareto_front, wilson};
 use tokmerge_models::Convention;
 use tokmerge_viz::plot::{Axis, Chart, Mark, Note, Reference, Series};
 
@@ -457,16 +457,9 @@ impl View {
 
     /// What nothing beats on these axes, from the cheapest or the fastest on.
     fn front(self, points: &[Point]) -> Vec<(f64, f64)> {
-        let mut places: Vec<(f64, f64)> = points.iter().map(|point| self.place(point)).collect();
-        let cost = |x: f64| if self.random { -x } else { x };
-        places.sort_by(|a, b| cost(a.0).total_cmp(&cost(b.0)).then(b.1.total_cmp(&a.1)));
-        let mut best = f64::NEG_INFINITY;
-        places.retain(|&(_, y)| {
-            let better = y > best;
-            best = best.max(y);
-            better
-        });
-        places
+        let places: Vec<(f64, f64)> = points.iter().map(|point| self.place(point)).collect();
+        let better = if self.random { Better::More } else { Better::Less };
+        pareto_front(&places, better).into_iter().map(|index| places[index]).collect()
     }
 }
 

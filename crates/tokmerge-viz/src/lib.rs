@@ -31,6 +31,7 @@
 mod clip;
 mod colormap;
 mod error;
+mod labelled;
 mod layout;
 mod outline;
 mod palette;
@@ -45,11 +46,12 @@ mod svg;
 
 pub use clip::{ClipFormat, ClipStyle, Shown, TubeGrid, render_clip, save_clip};
 pub use error::{Error, Result};
+pub use labelled::{Labelled, labelled_sheet};
 pub use layout::Grid;
 pub use patches::{End, Overlap, Patches};
 pub use picture::{Picture, sheet, side_by_side};
 pub use render::render;
-pub use save::{Format, save};
+pub use save::{Format, save, write_text};
 pub use spectrogram::{Range, Spectrogram, drawn_groups};
 pub use style::{BorderWidth, Fill, Style};
 pub use svg::svg;

@@ -76,6 +76,15 @@ impl Picture {
         [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
     }
 
+    /// The picture with every pixel `upscale` times as wide and as high.
+    ///
+    /// # Errors
+    /// When it is then larger than this crate makes pictures, or `upscale` is 0.
+    pub fn enlarge(&self, upscale: usize) -> Result<Self> {
+        let (width, height) = self.enlarged(upscale)?;
+        Ok(Self::from_fn(width, height, |x, y| self.pixel(x / upscale, y / upscale)))
+    }
+
     /// Sides after enlarging `upscale` times, checked.
     pub(crate) fn enlarged(&self, upscale: usize) -> Result<(usize, usize)> {
         let side = |pixels: usize| pixels.checked_mul(upscale).filter(|side| (1..=MAX_SIDE).contains(side));

@@ -33,6 +33,14 @@ impl Format {
     }
 }
 
+/// Writes a drawing that is a text.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    write_file(path, text.as_bytes())
+}
+
 /// Writes the input beside its groups, in the format that the path's extension asks for.
 ///
 /// `caption` (model, merge spec, token counts) appears in SVG only; PNG has no text.

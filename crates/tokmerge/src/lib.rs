@@ -9,6 +9,7 @@ mod charts;
 mod classify;
 mod demo;
 mod picture;
+pub mod runs;
 mod sheet;
 mod threads;
 
@@ -21,7 +22,10 @@ pub use classify::{
     ClassNamesSource, Classification, ClassifyError, Ranked, class_names, classify, classify_batch,
 };
 pub use demo::demo_pictures;
-pub use picture::{Drawn, Membership, PictureError, clip_picture, picture, picture_sheet, sound_picture};
+pub use picture::{
+    Column, Drawn, Membership, PictureError, clip_picture, picture, picture_grid, picture_sheet,
+    sound_picture,
+};
 pub use sheet::contact_sheet;
 pub use threads::{Affinity, ThreadsError, set_threads};
 pub use tokmerge_checkpoint::{
@@ -47,7 +51,7 @@ pub use tokmerge_eval::{
 };
 pub use tokmerge_merge::{
     Amount, Atm, BatchRule, BindError, LastBlockSkip, LastLayer, LayerTokens, METHODS, MergePlan, MergeSpec,
-    Method, MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace,
+    Method, MethodInfo, Reduction, SpecError, Threshold, Tokens, Tome, Trace, split_list,
 };
 pub use tokmerge_metrics as metrics;
 pub use tokmerge_models::{

@@ -1,7 +1,9 @@
 //! Where the tokens of an image went, as a picture (ToMe, appendix E).
 
+mod grid;
 mod sound;
 
+pub use grid::{Column, picture_grid};
 pub use sound::sound_picture;
 use std::collections::BTreeSet;
 use std::fmt;

@@ -281,6 +281,7 @@ struct CsvRow<'a> {
     min: String,
     max: String,
     convention: Convention,
+    train: bool,
 }
 
 impl<'a> CsvRow<'a> {
@@ -301,6 +302,7 @@ impl<'a> CsvRow<'a> {
             min: format!("{:.2}", speed.images_per_second.min),
             max: format!("{:.2}", speed.images_per_second.max),
             convention: args.output.convention,
+            train: args.train,
         }
     }
 }

@@ -5,21 +5,19 @@ use crate::args::{
     batch_size, method, must_exist,
 };
 use crate::commands::eval::labelled;
-use crate::commands::searched::{self, check_labels, quoted};
+use crate::commands::searched::{self, check_labels};
 use crate::output;
 use crate::progress::{CompareProgress, note_left_out};
+use crate::result_files::{Kind, Ours, ResultFiles};
+use crate::shell::command_line;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokmerge::tune::compare::{
-    CompareOptions, Comparison, Entrant, Role, Target, compare, report, split_list,
-};
+use tokmerge::tune::compare::{CompareOptions, Comparison, Entrant, Role, Target, compare, report};
 use tokmerge::tune::report::Setting;
 use tokmerge::tune::{FEWEST_IMAGES, Fingerprint, Images, Search, Split, Tuner};
-use tokmerge::{ClassFolder, ClassNames, EvalError, Labels, Media, Method, Model, Sample};
+use tokmerge::{ClassFolder, ClassNames, EvalError, Labels, Media, Method, Model, Sample, split_list};
 
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
@@ -189,89 +187,6 @@ impl CompareArgs {
     }
 }
 
-/// What a file of results is, by its ending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Page,
-    Chart,
-    Lines,
-}
-
-impl Kind {
-    /// Whether a comparison wrote the file, by how it begins.
-    fn is_of_comparison(self, path: &Path) -> bool {
-        const BEGINNING: u64 = 1 << 16;
-        let mut beginning = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
-        let text = String::from_utf8_lossy(&beginning);
-        read.is_ok()
-            && match self {
-                Self::Page => report::is_page(&text),
-                Self::Chart => report::is_chart(&text),
-                Self::Lines => report::is_csv(&text),
-            }
-    }
-}
-
-/// Where results go.
-struct Files {
-    results: Vec<(Kind, PathBuf)>,
-    journal: PathBuf,
-    held_out: PathBuf,
-}
-
-impl Files {
-    fn of(outputs: &[PathBuf]) -> Result<Self> {
-        let kind = |path: &PathBuf| {
-            let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-            let kind = match ending.as_deref() {
-                Some("md") => Kind::Page,
-                Some("svg") => Kind::Chart,
-                Some("csv") => Kind::Lines,
-                _ => bail!(
-                    "{}: a comparison is written as a page, a chart or a table; name it *.md, *.svg or *.csv",
-                    path.display()
-                ),
-            };
-            Ok((kind, path.clone()))
-        };
-        let results: Vec<(Kind, PathBuf)> = outputs.iter().map(kind).collect::<Result<_>>()?;
-        // There is a default.
-        let first = results.first().map_or_else(PathBuf::new, |(_, path)| path.clone());
-        let beside = |ending: &str| first.with_extension(ending);
-        Ok(Self { journal: beside("journal.jsonl"), held_out: beside("held-out.jsonl"), results })
-    }
-
-    /// A mistyped path must not cost a comparison.
-    fn check<'p, I: Iterator<Item = &'p Path>>(&self, inputs: impl Fn() -> I) -> Result<()> {
-        let results = || self.results.iter().map(|(_, path)| path);
-        for path in results().chain([&self.journal, &self.held_out]) {
-            output::refuse_inputs("--output", path, inputs())?;
-            output::check_writable(path)?;
-        }
-        match self.results.iter().find(|(kind, path)| path.is_file() && !kind.is_of_comparison(path)) {
-            Some((_, path)) => {
-                bail!("{}: is there, and no comparison wrote it; give --output another name", path.display())
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn write(&self, comparison: &Comparison, setting: &Setting) -> Result<()> {
-        for (kind, path) in &self.results {
-            let content = match kind {
-                Kind::Page => report::to_markdown(comparison, setting, &command_line()).into_bytes(),
-                Kind::Chart => report::chart(comparison, setting).to_svg().into_bytes(),
-                Kind::Lines => {
-                    report::to_csv(comparison).with_context(|| format!("cannot write {}", path.display()))?
-                }
-            };
-            output::write_whole(path, content)?;
-        }
-        Ok(())
-    }
-}
-
 /// Environment variables that stand for flags of this command.
 const VARIABLES: [&str; 6] = [
     "TOKMERGE_MODEL",
@@ -282,12 +197,47 @@ const VARIABLES: [&str; 6] = [
     "TOKMERGE_LABELS",
 ];
 
-/// The command that is running, as a shell takes it, with what the environment says in front.
-fn command_line() -> String {
-    let said = |name: &str| Some(format!("{name}={}", quoted(&std::env::var_os(name)?.to_string_lossy())));
-    let variables = VARIABLES.iter().filter_map(|name| said(name));
-    let arguments = std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy()));
-    variables.chain(["tokmerge".to_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
+/// Where results go.
+struct Files {
+    results: ResultFiles,
+    journal: PathBuf,
+    held_out: PathBuf,
+}
+
+/// By what files of comparisons are recognised.
+const OURS: Ours =
+    Ours { what: "comparison", page: report::is_page, chart: report::is_chart, table: report::is_csv };
+
+impl Files {
+    fn of(outputs: &[PathBuf]) -> Result<Self> {
+        let results = ResultFiles::of(outputs, &OURS)?;
+        let first = results.paths().next().map_or_else(PathBuf::new, PathBuf::clone);
+        let beside = |ending: &str| first.with_extension(ending);
+        Ok(Self { journal: beside("journal.jsonl"), held_out: beside("held-out.jsonl"), results })
+    }
+
+    /// A mistyped path must not cost a comparison.
+    fn check<'p, I: Iterator<Item = &'p Path>>(&self, inputs: impl Fn() -> I) -> Result<()> {
+        self.results.check(&inputs)?;
+        for path in [&self.journal, &self.held_out] {
+            output::refuse_inputs("--output", path, inputs())?;
+            output::check_writable(path)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, comparison: &Comparison, setting: &Setting) -> Result<()> {
+        self.results.write(|kind, path| {
+            Ok(match kind {
+                Kind::Page => {
+                    report::to_markdown(comparison, setting, &command_line(&VARIABLES)).into_bytes()
+                }
+                Kind::Chart => report::chart(comparison, setting).to_svg().into_bytes(),
+                Kind::Table => report::to_csv(comparison, setting)
+                    .with_context(|| format!("cannot write {}", path.display()))?,
+            })
+        })
+    }
 }
 
 fn print(comparison: &Comparison, setting: &Setting) -> Result<()> {

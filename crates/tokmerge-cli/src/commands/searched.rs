@@ -87,15 +87,6 @@ pub(super) fn setting(args: &ModelArgs, convention: Convention, seed: u64, model
     }
 }
 
-/// As a shell takes it for one word.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-:@+=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 /// Refuses labels that are none of the model's classes.
 pub(super) fn check_labels(samples: &[Sample], labels: Labels, model: &Model) -> Result<(), EvalError> {
     let classes = model.classes();

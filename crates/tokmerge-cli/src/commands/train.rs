@@ -52,37 +52,75 @@ pub(crate) fn run(args: &TrainArgs, weights: Weights) -> Result<ExitCode> {
         );
     }
     memory::keep();
-    if let Some(threads) = recipe.train.threads {
-        tokmerge::set_threads(threads, tokmerge::Affinity::Free).context("cannot start the threads")?;
-    }
+    set_threads(recipe.train.threads)?;
     let dir = args.output.clone().unwrap_or_else(|| default_output(&args.recipe));
-    let start = Start::open_with_progress(recipe.clone(), &args.device.open(), &Downloads::default())?;
-    let description = describe(&recipe, &start, &dir);
-    let media = start.media();
-    let trainer = match (args.resume, args.extend) {
-        (_, true) => Trainer::extend(start, &dir)?,
-        (true, false) => Trainer::resume(start, &dir)?,
-        (false, false) => Trainer::new(start, &dir)?,
+    let begin = match (args.resume, args.extend) {
+        (_, true) => Begin::Extend,
+        (true, false) => Begin::Resume,
+        (false, false) => Begin::New,
     };
-    description.into_iter().for_each(output::note);
-    if recipe.lora.is_some() {
-        let (trained, all) = trainer.trained();
-        output::note(format!(
-            "{:.2} of {:.2} million values are trained",
-            trained as f64 / 1e6,
-            all as f64 / 1e6
-        ));
-    }
-    let (done, steps) = trainer.progress();
-    if done > 0 {
-        output::note(format!("going on after step {done} of {steps}"));
-    }
-    let mut progress = TrainProgress::new(media, done, steps, recipe.train.epochs);
-    let summary = trainer.run(&mut progress);
-    progress.clear();
-    let summary = summary?;
+    let (summary, media) = Job { recipe, dir: &dir, begin, device: args.device }.run()?;
     print(args, &summary, media)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts as many threads as a recipe asks for, once for this process.
+pub(super) fn set_threads(threads: Option<usize>) -> Result<()> {
+    match threads {
+        Some(threads) => {
+            tokmerge::set_threads(threads, tokmerge::Affinity::Free).context("cannot start the threads")
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a run begins or goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    New,
+    Resume,
+    /// With more epochs.
+    Extend,
+}
+
+/// A run of training.
+pub(super) struct Job<'a> {
+    pub(super) recipe: Recipe,
+    pub(super) dir: &'a Path,
+    pub(super) begin: Begin,
+    pub(super) device: DeviceArgs,
+}
+
+impl Job<'_> {
+    /// Trains to the end, and shows how it goes.
+    pub(super) fn run(self) -> Result<(Summary, Media)> {
+        let Self { recipe, dir, begin, device } = self;
+        let start = Start::open_with_progress(recipe.clone(), &device.open(), &Downloads::default())?;
+        let description = describe(&recipe, &start, dir);
+        let media = start.media();
+        let trainer = match begin {
+            Begin::Extend => Trainer::extend(start, dir)?,
+            Begin::Resume => Trainer::resume(start, dir)?,
+            Begin::New => Trainer::new(start, dir)?,
+        };
+        description.into_iter().for_each(output::note);
+        if recipe.lora.is_some() {
+            let (trained, all) = trainer.trained();
+            output::note(format!(
+                "{:.2} of {:.2} million values are trained",
+                trained as f64 / 1e6,
+                all as f64 / 1e6
+            ));
+        }
+        let (done, steps) = trainer.progress();
+        if done > 0 {
+            output::note(format!("going on after step {done} of {steps}"));
+        }
+        let mut progress = TrainProgress::new(media, done, steps, recipe.train.epochs);
+        let summary = trainer.run(&mut progress);
+        progress.clear();
+        Ok((summary?, media))
+    }
 }
 
 /// `runs/deit-small` of `recipes/deit-small.toml`.

@@ -5,9 +5,10 @@ use crate::args::{
     batch_size, duration, must_exist,
 };
 use crate::commands::eval::labelled;
-use crate::commands::searched::{self, check_labels, quoted};
+use crate::commands::searched::{self, check_labels};
 use crate::output;
 use crate::progress::{SearchProgress, note_left_out};
+use crate::shell::quoted;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ const KEYS: [&str; 12] = [
 ];
 
 /// The columns of timm's `benchmark.py` that we fill, then ours.
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
     "model",
     "infer_img_size",
     "infer_samples_per_sec",
@@ -34,6 +34,7 @@ const COLUMNS: [&str; 15] = [
     "min",
     "max",
     "convention",
+    "train",
 ];
 
 /// Other programs call it exactly so.

@@ -31,6 +31,8 @@ fn the_program_says_what_it_is_for() {
             "analyze",
             "tune",
             "compare",
+            "report",
+            "sweep",
             "info",
             "viz",
             "models",
@@ -69,6 +71,21 @@ fn each_command_names_its_options() {
     let compare =
         ["<DIR>", "--at", "gmacs=0.7", "speedup=1.5", "--methods", "--search-images", ".held-out.jsonl"];
     assert_mentions("compare", &[&MODEL, &compare, &PREPROCESS, &OUTPUT, &classes]);
+    let report = [
+        "<RUN>...",
+        "--x",
+        "images_per_second",
+        "--y",
+        "agreement",
+        "--front",
+        "--lines",
+        ".svg",
+        "LABEL=PATH",
+    ];
+    assert_mentions("report", &[&report, &["Examples:", "--json", "--smooth", "--output"]]);
+    let sweep =
+        ["<RECIPE>", "--grid", "--seeds", "--set", "--output", "sweep.csv", "Examples:", "goes on", "--json"];
+    assert_mentions("sweep", &[&sweep]);
     assert_mentions("info", &[merge, &OUTPUT, &["<MODEL>", "--img-size"]]);
     let viz = ["<FILE>", "--merge", "--output", ".png", ".svg", "--layer", "--upscale"];
     assert_mentions("viz", &[&MODEL, &PREPROCESS, &viz]);

@@ -43,6 +43,27 @@ fn an_svg_says_what_it_shows() {
     }
 }
 
+#[test]
+fn several_images_methods_and_layers_are_drawn_on_one_sheet() {
+    let desk = desk();
+    desk.draw("b.png", 40, 60);
+    let sheet =
+        "viz a.png b.png --model local-dir:tiny --merge tome:r=4 --merge atm:theta=0.999999 --layer 1,2";
+    let run = desk.run(&format!("{sheet} -o sheet.png")).ok();
+    assert!(run.err.contains("a.png, tome:r=4 after layer 1: 16 patches in 12 tokens"), "{}", run.err);
+    assert_eq!(run.err.lines().count(), 2 * 4, "{}", run.err);
+    // The image and four columns of 32 pixels with gaps of 8 between them, in two rows.
+    assert_eq!(size(&desk, "sheet.png"), (5 * 32 + 4 * 8, 2 * 32 + 8));
+    desk.run(&format!("{sheet} -o sheet.svg --upscale 3")).ok();
+    let svg = std::fs::read_to_string(desk.path("sheet.svg")).expect("text");
+    assert_eq!(svg.matches("<image").count(), 2 * 5);
+    for fragment in ["image</text>", "layer", "12 tokens", "8 tokens"] {
+        assert!(svg.contains(fragment), "{fragment}");
+    }
+    desk.run("viz a.png b.png --model local-dir:tiny --merge tome:r=4 --layer 3 -o x.png")
+        .fails(&["layer 3 does not exist", "layers 1 to 2"]);
+}
+
 /// The window of a soft merger is known whatever its weights are; of a PatchMerger everything mixes.
 #[test]
 fn methods_with_weights_are_drawn_and_said_to_mix() {

@@ -4,7 +4,7 @@
 //! that make no sense: see `check.rs`.
 
 mod check;
-mod overrides;
+pub(crate) mod overrides;
 
 use crate::groups::Pace;
 use crate::loss::Loss;

@@ -47,7 +47,7 @@ pub(super) fn with_optimizer(mut table: Table) -> Table {
 
 /// A value as TOML has it; whatever is none is a text, so that paths and specs need no quotes. `None` for whole numbers that
 /// are too large.
-fn read(text: &str) -> Option<Value> {
+pub(crate) fn read(text: &str) -> Option<Value> {
     let parsed = toml::from_str::<Table>(&format!("value = {text}"));
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     match parsed.ok().and_then(|mut table| table.remove("value")) {

@@ -57,40 +57,10 @@ impl Entrant {
     }
 }
 
-/// The parts of a list of names and specs, separated by commas: those inside a spec belong to it.
-#[must_use]
-pub fn split_list(list: &str) -> Vec<String> {
-    let mut parts: Vec<String> = Vec::new();
-    let mut depth = 0_i32;
-    for part in list.split(',') {
-        // No name has an equals sign: options without a method in front go on with the spec before, and so does what stands
-        // in brackets.
-        let goes_on = depth > 0 || (part.contains('=') && !part.contains(':'));
-        depth += part.matches('[').count() as i32 - part.matches(']').count() as i32;
-        match parts.last_mut().filter(|_| goes_on) {
-            Some(last) => *last = format!("{last},{part}"),
-            None => parts.push(part.to_owned()),
-        }
-    }
-    parts
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Entrant, Role, split_list};
+    use super::{Entrant, Role};
     use tokmerge_merge::{METHODS, ModelFacts};
-
-    #[test]
-    fn lists_part_at_methods_and_not_inside_them() {
-        let parts = |list| split_list(list).join(" | ");
-        assert_eq!(parts("tome,evit,atm"), "tome | evit | atm");
-        assert_eq!(
-            parts("tome:r=[8,8,4],feature=k,evit:keep=70%,rest=drop,atm"),
-            "tome:r=[8,8,4],feature=k | evit:keep=70%,rest=drop | atm"
-        );
-        assert_eq!(parts("rest=drop"), "rest=drop");
-        assert_eq!(parts(""), "");
-    }
 
     #[test]
     fn names_stand_for_their_examples_and_specs_for_themselves() {

@@ -21,7 +21,7 @@ use target::Unit;
 use tokmerge_eval::Spread;
 use tokmerge_merge::{Method, Reduction};
 
-pub use entrant::{Entrant, Role, split_list};
+pub use entrant::{Entrant, Role};
 pub use outcome::{Comparison, Estimate, Judge, LeftOut, Row, Standing, Table};
 pub use target::{Target, TargetError};
 

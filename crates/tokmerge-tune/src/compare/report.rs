@@ -5,6 +5,7 @@ use crate::report::Setting;
 use serde::Serialize;
 use std::fmt::Write;
 use tokmerge_eval::Spread;
+use tokmerge_models::Convention;
 use tokmerge_viz::plot::{Axis, Chart, Mark, Reference, Series};
 
 /// Costs that are missed by more than this part are pointed out.
@@ -132,6 +133,17 @@ struct Line<'a> {
     speedup_max: Option<f64>,
     off_by: Option<f64>,
     left_out: Option<&'a str>,
+    model: &'a str,
+    dtype: &'a str,
+    convention: Option<Convention>,
+}
+
+impl<'a> Line<'a> {
+    /// The same with what was measured with.
+    fn set(self, setting: &'a Setting) -> Self {
+        let Setting { model, dtype, convention, .. } = setting;
+        Self { model, dtype, convention: Some(*convention), ..self }
+    }
 }
 
 fn line<'a>(comparison: &Comparison, at: String, row: &'a Row) -> Line<'a> {
@@ -165,7 +177,7 @@ fn line<'a>(comparison: &Comparison, at: String, row: &'a Row) -> Line<'a> {
         speedup_min: Some(row.speedup.min),
         speedup_max: Some(row.speedup.max),
         off_by: Some(row.off_by),
-        left_out: None,
+        ..Line::default()
     }
 }
 
@@ -173,22 +185,17 @@ fn line<'a>(comparison: &Comparison, at: String, row: &'a Row) -> Line<'a> {
 ///
 /// # Errors
 /// When a line cannot be written as CSV.
-pub fn to_csv(comparison: &Comparison) -> Result<Vec<u8>, csv::Error> {
+pub fn to_csv(comparison: &Comparison, setting: &Setting) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let unmerged = line(comparison, String::new(), &comparison.unmerged);
-    writer.serialize(Line { standing: None, ..unmerged })?;
+    let mut write = |line: Line<'_>| writer.serialize(line.set(setting));
+    write(Line { standing: None, ..line(comparison, String::new(), &comparison.unmerged) })?;
     for table in &comparison.tables {
         for row in &table.rows {
-            writer.serialize(line(comparison, table.at.to_string(), row))?;
+            write(line(comparison, table.at.to_string(), row))?;
         }
         for left in &table.left_out {
             let left_out = Some(left.reason.as_str());
-            writer.serialize(Line {
-                at: table.at.to_string(),
-                method: &left.label,
-                left_out,
-                ..Line::default()
-            })?;
+            write(Line { at: table.at.to_string(), method: &left.label, left_out, ..Line::default() })?;
         }
     }
     writer.into_inner().map_err(|error| error.into_error().into())

@@ -101,6 +101,8 @@ pub enum Tone {
     Color,
     /// Grey, for what the others are seen against.
     Muted,
+    /// The colour and the shape of the series before it: another view of the same thing, such as the front of its points.
+    Same,
 }
 
 /// How series get their colours. Marker shapes differ too, so that no reader depends on colour alone.
@@ -170,6 +172,11 @@ impl Series {
     /// The series in grey.
     pub fn muted(self) -> Self {
         Self { tone: Tone::Muted, ..self }
+    }
+
+    /// The series in the colour of the one before it.
+    pub fn as_before(self) -> Self {
+        Self { tone: Tone::Same, ..self }
     }
 }
 

@@ -46,11 +46,13 @@ pub(super) struct Pen {
 pub(super) fn pens(series: &[Series], palette: Palette) -> Vec<Pen> {
     let colored = series.iter().filter(|series| series.tone == Tone::Color).count();
     let mut next = 0;
-    let pen = |series: &Series| match series.tone {
-        Tone::Muted => {
-            let color = if series.mark == Mark::Bars { MUTED_AREA } else { MUTED_LINE };
-            Pen { color: hex(color), dash: "", shape: Shape::Circle }
-        }
+    let muted = |series: &Series| {
+        let color = if series.mark == Mark::Bars { MUTED_AREA } else { MUTED_LINE };
+        Pen { color: hex(color), dash: "", shape: Shape::Circle }
+    };
+    let mut pen = |series: &Series, before: Option<&Pen>| match series.tone {
+        Tone::Muted => muted(series),
+        Tone::Same => before.cloned().unwrap_or_else(|| muted(series)),
         Tone::Color => {
             let at = next;
             next += 1;
@@ -62,7 +64,11 @@ pub(super) fn pens(series: &[Series], palette: Palette) -> Vec<Pen> {
             Pen { color: hex(color), dash: DASHES[round % DASHES.len()], shape: SHAPES[at % SHAPES.len()] }
         }
     };
-    series.iter().map(pen).collect()
+    series.iter().fold(Vec::with_capacity(series.len()), |mut pens, series| {
+        let pen = pen(series, pens.last());
+        pens.push(pen);
+        pens
+    })
 }
 
 /// Large areas need less colour than lines, and lines must be seen on them.
@@ -154,6 +160,16 @@ mod tests {
         let pens = pens(&series, Palette::Distinct);
         assert_eq!(pens[1].color, "#0072b2");
         assert_eq!(pens[0].color, hex(MUTED_LINE));
+    }
+
+    #[test]
+    fn a_series_in_the_pen_of_the_one_before_uses_up_no_colour() {
+        let mut series = series(3);
+        series[1] = series[1].clone().as_before();
+        let found = pens(&series, Palette::Distinct);
+        assert_eq!((&found[0], found[2].color.as_str()), (&found[1], "#d55e00"));
+        series[0] = series[0].clone().as_before();
+        assert_eq!(pens(&series, Palette::Distinct)[0].color, hex(MUTED_LINE));
     }
 
     #[test]

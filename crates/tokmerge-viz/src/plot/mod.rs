@@ -28,6 +28,6 @@ mod marks;
 mod number;
 mod page;
 mod place;
-mod text;
+pub(crate) mod text;
 
 pub use chart::{Axis, Chart, Mark, Note, Palette, Reference, Scale, Series, Side, Tone};

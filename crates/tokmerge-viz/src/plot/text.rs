@@ -3,7 +3,7 @@
 use crate::svg::printable;
 
 /// One line of text that XML can hold, not yet escaped.
-pub(super) fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     printable(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -13,7 +13,7 @@ pub(super) fn width(text: &str, size: f64) -> f64 {
 }
 
 /// The text, shortened with an ellipsis to fit into `room` pixels.
-pub(super) fn fit(text: &str, size: f64, room: f64) -> String {
+pub(crate) fn fit(text: &str, size: f64, room: f64) -> String {
     if width(text, size) <= room {
         return text.to_owned();
     }
@@ -27,7 +27,7 @@ pub(super) fn fit(text: &str, size: f64, room: f64) -> String {
 }
 
 /// Words in lines of at most `room` pixels; a longer word has a shortened line to itself.
-pub(super) fn wrap(text: &str, size: f64, room: f64) -> Vec<String> {
+pub(crate) fn wrap(text: &str, size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

@@ -214,7 +214,7 @@ fn side() -> impl Strategy<Value = Side> {
 fn series() -> impl Strategy<Value = Series> {
     let points = || prop::collection::vec((value(), value()), 0..12);
     let mark = prop::sample::select(MARKS.to_vec());
-    let tone = prop::sample::select(vec![Tone::Color, Tone::Muted]);
+    let tone = prop::sample::select(vec![Tone::Color, Tone::Muted, Tone::Same]);
     let parts = (any::<String>(), points(), points(), mark, side(), tone);
     parts.prop_map(|(name, points, intervals, mark, side, tone)| Series {
         name,

@@ -88,7 +88,7 @@ fn the_page_has_setting_tables_reasons_noise_and_command() {
 
 #[test]
 fn csv_has_a_line_for_every_method_also_for_those_left_out() {
-    let text = String::from_utf8(to_csv(&comparison()).expect("CSV")).expect("UTF-8");
+    let text = String::from_utf8(to_csv(&comparison(), &setting()).expect("CSV")).expect("UTF-8");
     assert!(is_csv(&text) && !is_csv("at,method\n"));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().expect("a header").clone();
@@ -99,6 +99,10 @@ fn csv_has_a_line_for_every_method_also_for_those_left_out() {
     assert_eq!((&rows[1][at("method")], &rows[1][at("standing")]), ("tome", "best"));
     assert_eq!((&rows[3][at("role")], &rows[3][at("merge")]), ("control", "tome:r=8,matcher=random_merge"));
     assert_eq!((&rows[4][at("left_out")], &rows[4][at("gmacs")]), ("it has weights of its own", ""));
+    for row in &rows {
+        let set = [row.get(at("model")), row.get(at("dtype")), row.get(at("convention"))];
+        assert_eq!(set, [Some("vit_tiny.test"), Some("f32"), Some("fvcore")]);
+    }
 }
 
 #[test]
