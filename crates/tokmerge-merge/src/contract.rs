@@ -59,6 +59,8 @@ fn specs() -> Vec<String> {
         "bat:keep=40%,pairs=50%",
         "bat:keep=1%,layer=1",
         "dynamicvit:keep=20%,layer=[1,3]",
+        "ltmp:target=60%",
+        "diffrate:target=60%",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }

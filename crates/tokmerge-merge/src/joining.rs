@@ -70,7 +70,7 @@ impl Tokens {
         let text: Arc<[usize]> = front.lens().collect();
         let rows: Arc<[u32]> = rows.into();
         let policy = policy.map(|policy| {
-            let all_count = Tensor::ones([words.dims()[0], 1], &policy.device());
+            let all_count = Tensor::ones([words.dims()[0], policy.dims()[1]], &policy.device());
             gather_rows(Tensor::cat(vec![all_count, policy], 0), &rows)
         });
         Self {

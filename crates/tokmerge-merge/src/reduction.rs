@@ -1,7 +1,9 @@
 //! What sits in the seam of an encoder: a method, bound to a model.
 
+mod relaxed;
+
 use crate::mergers::{HeldBack, Mergers};
-use crate::methods::At;
+use crate::methods::{At, Rule};
 use crate::spec::shown;
 use crate::words::to_front;
 use crate::{
@@ -17,6 +19,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Reduction {
     pub(crate) method: Method,
+    /// The same with the numbers that its weights have learned written out, where they are no more than that.
+    given: Option<Method>,
+    /// The model, where it is bound to one.
+    facts: Option<ModelFacts>,
     pub(crate) amounts: Vec<Amount>,
     key_bias: KeyBias,
     pub(crate) last_layer: LastLayer,
@@ -134,8 +140,21 @@ impl Reduction {
             Readout::All => LastLayer::All,
         };
         let ModelFacts { positions, joining, .. } = *facts;
-        let (mergers, recorded) = (None, None);
-        Ok(Self { method, amounts, key_bias, last_layer, prefix, positions, joining, mergers, recorded })
+        let (given, mergers, recorded) = (None, None, None);
+        let facts = Some(*facts);
+        Ok(Self {
+            method,
+            given,
+            facts,
+            amounts,
+            key_bias,
+            last_layer,
+            prefix,
+            positions,
+            joining,
+            mergers,
+            recorded,
+        })
     }
 
     /// The reduction that does nothing, in any model.
@@ -143,6 +162,8 @@ impl Reduction {
     pub fn none() -> Self {
         Self {
             method: Method::None,
+            given: None,
+            facts: None,
             amounts: Vec::new(),
             key_bias: KeyBias::None,
             last_layer: LastLayer::All,
@@ -158,10 +179,23 @@ impl Reduction {
     /// to be counted.
     #[must_use]
     pub fn with_mergers(mut self, mergers: Mergers) -> Self {
-        if !mergers.is_empty() {
-            self.mergers = Some(Arc::new(mergers));
+        if mergers.is_empty() {
+            return self;
         }
+        if let Some(facts) = &self.facts
+            && let Some(given) = self.method.given(&mergers, facts)
+        {
+            let amounts = given.rule().amounts(facts);
+            self.amounts = amounts.unwrap_or_else(|error| panic!("weights of another model: {error}"));
+            self.given = Some(given);
+        }
+        self.mergers = Some(Arc::new(mergers));
         self
+    }
+
+    /// What merges: the method, with the numbers that it has learned.
+    pub(crate) fn rule(&self) -> &dyn Rule {
+        self.given.as_ref().unwrap_or(&self.method).rule()
     }
 
     /// The same reduction with fresh weights for tokens that enter the first block with so many channels, if the method has
@@ -225,6 +259,10 @@ impl Reduction {
         self.amounts.get(layer).copied().unwrap_or(Amount::NOTHING)
     }
 
+    fn at(&self, layer: usize) -> At {
+        At { layer, depth: self.amounts.len(), amount: self.amount(layer) }
+    }
+
     fn merges_at(&self, step: Step) -> bool {
         self.method.site() == step.site && self.amount(step.layer) != Amount::NOTHING
     }
@@ -238,7 +276,7 @@ impl Reduction {
         };
         let matches = self.amount(asking) != Amount::NOTHING && self.recorded.is_none();
         if matches && self.method.site() != Site::InsideAttention {
-            self.method.rule().wants()
+            self.rule().wants()
         } else {
             Wants::default()
         }
@@ -328,7 +366,7 @@ impl Reduction {
             Some(_) => Evidence::default(),
             None => {
                 let scores = mergers.and_then(|mergers| mergers.scores(layer, &tokens));
-                let metric = match self.method.rule().wants().metric {
+                let metric = match self.rule().wants().metric {
                     Some(_) => before.metric,
                     // Before a block the tokens are their own metric.
                     None => Some(tokens.x.clone().without_autodiff()),
@@ -345,26 +383,6 @@ impl Reduction {
             }
             _ => (tokens, Held::default()),
         }
-    }
-
-    /// Whether [`relax`](Self::relax) is what training does.
-    #[must_use]
-    pub fn relaxes(&self) -> bool {
-        self.method.trained_by() == TrainedBy::Masks
-    }
-
-    /// In training, in place of [`enter`](Self::enter) where the reduction [relaxes](Self::relaxes): all tokens stay, and from
-    /// here on have a [policy](Tokens::policy), drawn from a seed that is another in every step. Returns too what is to be added
-    /// to the loss, `[1]`. Draws the same when a pass is repeated.
-    ///
-    /// # Panics
-    /// When the method's weights were never given.
-    #[must_use]
-    pub fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
-        let mergers = self.mergers.as_deref();
-        mergers
-            .unwrap_or_else(|| panic!("{} has weights, and none were given", self.method))
-            .relax(layer, tokens, seed)
     }
 
     fn mix(&self, mergers: &Mergers, step: Step, tokens: Tokens, trace: &mut Trace) -> (Tokens, Held) {
@@ -411,7 +429,7 @@ impl Reduction {
     /// What a method that merges inside attention wants to know of it.
     #[must_use]
     pub fn wants_inside(&self) -> Wants {
-        if self.recorded.is_none() { self.method.rule().wants() } else { Wants::default() }
+        if self.recorded.is_none() { self.rule().wants() } else { Wants::default() }
     }
 
     /// Between the softmax and the values of the attention of block `layer`, of which `evidence` tells. Returns the fewer
@@ -490,8 +508,8 @@ impl Reduction {
                 _ => None,
             }),
             None => {
-                let at = At { layer: step.layer, depth: self.amounts.len(), amount: self.amount(step.layer) };
-                self.method.rule().merging(&at, tokens, evidence)
+                let at = self.at(step.layer);
+                self.rule().merging(&at, tokens, evidence)
             }
         }
     }

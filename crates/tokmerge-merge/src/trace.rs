@@ -1,6 +1,6 @@
 //! What happened to the tokens in one forward pass.
 
-use crate::{Amount, Combination, LastLayer, Layout, MergePlan, Prefix};
+use crate::{Amount, Choice, Combination, LastLayer, Layout, MergePlan, Prefix};
 
 /// Where in an encoder a method works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ pub enum How {
     Moved(MergePlan),
     /// They merged by a plan, and after the block all are there again.
     Unmerged(MergePlan),
+    /// In training all stayed, masked where a plan would merge or drop them: see
+    /// [`Reduction::relax_inside`](crate::Reduction::relax_inside).
+    Masked(Choice),
     /// They were mixed by weights: see [`Reduction::mixtures`](crate::Reduction::mixtures).
     Weights,
     /// Others joined them: see [`Joining`](crate::Joining).
@@ -137,7 +140,7 @@ impl Trace {
     pub fn plans(&self) -> impl DoubleEndedIterator<Item = (Step, &MergePlan)> {
         self.records.iter().filter_map(|record| match &record.how {
             How::Plan(plan) | How::Moved(plan) => Some((record.step, plan)),
-            How::Unmerged(_) | How::Weights | How::Joined | How::Skipped(_) => None,
+            How::Unmerged(_) | How::Masked(_) | How::Weights | How::Joined | How::Skipped(_) => None,
         })
     }
 
@@ -146,7 +149,7 @@ impl Trace {
     pub fn plan_at(&self, step: Step) -> Option<&MergePlan> {
         self.records.iter().filter(|record| record.step == step).find_map(|record| match &record.how {
             How::Plan(plan) | How::Unmerged(plan) => Some(plan),
-            How::Moved(_) | How::Weights | How::Joined | How::Skipped(_) => None,
+            How::Moved(_) | How::Masked(_) | How::Weights | How::Joined | How::Skipped(_) => None,
         })
     }
 
@@ -166,7 +169,9 @@ impl Trace {
     pub fn last_block_skip(&self) -> Option<(Step, &LastBlockSkip)> {
         self.records.iter().find_map(|record| match &record.how {
             How::Skipped(skip) => Some((record.step, skip)),
-            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights | How::Joined => None,
+            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Masked(_) | How::Weights | How::Joined => {
+                None
+            }
         })
     }
 
@@ -176,7 +181,7 @@ impl Trace {
     #[must_use]
     pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
         self.records.iter().fold(self.entered(item, tokens), |left, record| match &record.how {
-            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Weights | How::Joined => {
+            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Masked(_) | How::Weights | How::Joined => {
                 record.left.range(item).len()
             }
             How::Skipped(skip) => skip.left_of(item, left),
@@ -196,7 +201,9 @@ impl Trace {
             (None, How::Plan(plan) | How::Moved(plan)) => Some(plan.clone()),
             (Some(first), How::Plan(plan) | How::Moved(plan)) => Some(first.then(plan)),
             (Some(first), How::Joined) => Some(first.behind(&record.entered, &record.left)),
-            (first, How::Unmerged(_) | How::Weights | How::Joined | How::Skipped(_)) => first,
+            (first, How::Unmerged(_) | How::Masked(_) | How::Weights | How::Joined | How::Skipped(_)) => {
+                first
+            }
         })
     }
 
