@@ -7,7 +7,7 @@
 //! Of methods that merge by masks too ([`Choice`](crate::Choice)) a row has two more numbers: [`WEIGHT`] and [`COST`].
 
 use crate::plan::PlanBuilder;
-use crate::{Combine, Evidence, MapQueries, MergePlan, Received, Tokens, Wants};
+use crate::{Combine, Evidence, Layout, MapQueries, MergePlan, Received, Tokens, Wants};
 use burn::tensor::{Tensor, s};
 use tokmerge_ops::AttentionMap;
 
@@ -128,6 +128,13 @@ impl Tokens {
             builder.item_dropping(if keeps_all { &[] } else { &gone });
         }
         Some(builder.finish())
+    }
+
+    /// Tokens of every item that count, where those stand in front, because tokens merge by masks.
+    pub(crate) fn in_front(&self) -> Option<Layout> {
+        let [_, columns] = self.policy.as_ref()?.dims();
+        let plan = self.counting(Empty::Stays).filter(|_| columns == COLUMNS)?;
+        Some(plan.output().clone())
     }
 
     /// The tokens that count alone, without a policy: what a head is to see. An item of which no patch would be left keeps all.
