@@ -70,6 +70,8 @@ fn specs() -> Vec<String> {
         "trainable_pooling:m=2,width=4",
         "token_transforming:keep=50%,tau=1,layer=[1,3]",
         "token_transforming:keep=1%,temperatures=[0,1,8],feature=x,layer=2",
+        "ltmp:target=60%",
+        "diffrate:target=60%",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }

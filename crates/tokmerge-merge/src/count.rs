@@ -93,7 +93,7 @@ impl Reduction {
         if possible == 0 {
             return 0.0;
         }
-        self.method.rule().matching_macs(MatchShape {
+        self.rule().matching_macs(MatchShape {
             layer,
             depth: self.amounts.len(),
             tokens,

@@ -51,6 +51,7 @@ impl Tokens {
     /// When none wait, or there are more or fewer rows than wait.
     #[must_use]
     pub fn join(self, words: Tensor<2>) -> Self {
+        let counting = self.in_front();
         let Self { x, layout, prefix, size, waiting, policy, .. } = self;
         let front = waiting.expect("tokens that wait").layout;
         assert_eq!(words.dims()[0], front.rows(), "a row for every token that waits");
@@ -64,13 +65,15 @@ impl Tokens {
             rows.extend(range.clone().map(|row| (words.dims()[0] + row) as u32));
             all.extend(std::iter::repeat_n(1.0, count));
             all.extend(sizes.into_iter().flat_map(|sizes| &sizes[range.clone()]));
-            places.extend((len..len + count).chain(0..len).map(|place| place as f32));
+            // Places are those of inference, which has no others.
+            let behind = counting.as_ref().map_or(len, |counting| counting.range(item).len());
+            places.extend((behind..behind + count).chain(0..len).map(|place| place as f32));
             lens.push(count + len);
         }
         let text: Arc<[usize]> = front.lens().collect();
         let rows: Arc<[u32]> = rows.into();
         let policy = policy.map(|policy| {
-            let all_count = Tensor::ones([words.dims()[0], 1], &policy.device());
+            let all_count = Tensor::ones([words.dims()[0], policy.dims()[1]], &policy.device());
             gather_rows(Tensor::cat(vec![all_count, policy], 0), &rows)
         });
         Self {
@@ -175,6 +178,22 @@ mod tests {
         assert_eq!(places[..9], [6.0, 7.0, 8.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(places[9..11], [6.0, 0.0]);
         assert!(joined.size.is_none() && joined.waiting.is_none());
+    }
+
+    /// In training tokens that are gone are still there, and those that count stand in front: words are numbered behind these.
+    #[test]
+    fn what_joins_masked_tokens_is_numbered_as_without_them() {
+        let counts = [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+        let numbers: Vec<f32> = counts.iter().flat_map(|counts| [*counts, 1.0, 0.5]).collect();
+        let policy = Tensor::from_data(TensorData::new(numbers, [12, 3]), &Device::flex());
+        let joined = Tokens { policy: Some(policy), ..waiting() }.join(rows(100, 4));
+        let Some(Positions::Sequence(places)) = &joined.positions else { panic!("a sequence") };
+        assert_eq!((&places[..7], places[9]), (&[4.0, 5.0, 6.0, 0.0, 1.0, 2.0, 3.0][..], 6.0));
+        let policy: Vec<f32> = joined.policy.expect("still there").into_data().iter::<f32>().collect();
+        assert_eq!(
+            (&policy[..9], &policy[6 * 3..8 * 3]),
+            (&[1.0; 9][..], &[1.0, 1.0, 0.5, 0.0, 1.0, 0.5][..])
+        );
     }
 
     #[test]

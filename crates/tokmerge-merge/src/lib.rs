@@ -51,6 +51,8 @@
 //! ```
 #![deny(missing_docs)]
 
+mod budget;
+mod choice;
 #[cfg(test)]
 mod contract;
 mod count;
@@ -78,6 +80,7 @@ mod tokens;
 mod trace;
 mod words;
 
+pub use choice::{Choice, Judged, Pair};
 pub use count::MatchShape;
 pub use error::BindError;
 pub use evidence::{Evidence, Metric, MetricRequest, Received, Wants};
@@ -90,13 +93,13 @@ pub use methods::atm::{Atm, BatchRule, Threshold};
 pub use methods::ats::{Ats, AtsForm};
 pub use methods::bat::Bat;
 pub use methods::cubistmerge::{Cubistmerge, SharedDestination};
-pub use methods::diffrate::{CompressionRates, Diffrate, PublishedRates};
+pub use methods::diffrate::{CompressionRates, Diffrate, LearnedRates, PublishedRates};
 pub use methods::draw::Redraw;
 pub use methods::evit::Evit;
 pub use methods::evo_vit::{EvoVit, Selection};
 pub use methods::idle_vit::IdleVit;
 pub use methods::layers::Layers;
-pub use methods::ltmp::{Limits, Ltmp};
+pub use methods::ltmp::{LearnedThresholds, Limits, Ltmp, Thresholds};
 pub use methods::mctf::{Criteria, Directions, Mctf, MctfPlace, Removal};
 pub use methods::pitome::{Energy, Pitome, PitomeAmount};
 pub use methods::pumer::{Order, Pumer};

@@ -2,10 +2,11 @@
 //!
 //! Where methods without weights have a [`MergePlan`](crate::MergePlan), these have a matrix of weights, which carries
 //! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours. Those that choose,
-//! as DynamicViT's, are the exception: they only say which tokens a plan is to keep.
+//! as DynamicViT's, are the exception: they only say which tokens a plan is to keep; and so are those that are a few numbers, as
+//! LTMP's thresholds, which stand in a block and are read before anything runs ([`Method::given`]).
 
-use crate::methods::{dynamic_vit, patch_merger, stm, token_learner, trainable_pooling};
-use crate::{Joining, Method, Mixture, Tokens};
+use crate::methods::{diffrate, dynamic_vit, ltmp, patch_merger, stm, token_learner, trainable_pooling};
+use crate::{Choice, Joining, Method, Mixture, Tokens};
 use burn::module::Param;
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -16,7 +17,8 @@ use tokmerge_nn::{Bias, Linear, Norm, Random, parameters, transparent_module};
 use tokmerge_ops::{Layout, NormKind, Precision};
 
 /// What the module of a method with weights does. A module that mixes tokens answers [`forward`](Self::forward) and
-/// [`mixtures`](Self::mixtures); one that chooses among them [`scores`](Self::scores) and [`relax`](Self::relax).
+/// [`mixtures`](Self::mixtures); one that chooses among them [`scores`](Self::scores) and [`relax`](Self::relax); one of a few
+/// numbers [`soften`](Self::soften) and [`target`](Self::target).
 pub(crate) trait Weighted {
     /// Fewer tokens, which enter block `layer`, and what gives all of them back after it, if the method wants that.
     fn forward(&self, layer: usize, tokens: Tokens) -> (Tokens, Option<Box<dyn HeldBack>>) {
@@ -42,6 +44,26 @@ pub(crate) trait Weighted {
         let _ = (stage, seed);
         (tokens, None)
     }
+
+    /// Smooth answers to what its numbers have decided, in a model whose images have so many patches.
+    fn soften(&self, choice: &Choice, patches: usize) -> Soft {
+        let _ = (choice, patches);
+        Soft::default()
+    }
+
+    /// The cost that its numbers were trained for, where they are good for no other.
+    fn target(&self) -> Option<f64> {
+        None
+    }
+}
+
+/// How nearly pairs merge and tokens stay, from 0 to 1, with a gradient; `None` where there are none.
+#[derive(Debug, Default)]
+pub(crate) struct Soft {
+    /// Of every pair, `[E, 1]`.
+    pub(crate) merges: Option<Tensor<2>>,
+    /// Of every token that may be dropped, `[J, 1]`.
+    pub(crate) stays: Option<Tensor<2>>,
 }
 
 /// Tokens that a module holds back while a block works on fewer.
@@ -97,12 +119,16 @@ mergers! {
     Learner(token_learner::Learner) = "learner",
     /// Of [`Method::TrainablePooling`].
     Pooling(trainable_pooling::Pooling) = "pooling",
+    /// Of [`Method::Ltmp`].
+    Thresholds(ltmp::LearnedThresholds) = "thresholds",
+    /// Of [`Method::Diffrate`].
+    Rates(diffrate::LearnedRates) = "rates",
 }
 
 /// The weights of a method that has some, for every block before which it stands. Empty for all other methods.
 #[derive(Clone, Debug, Default)]
 pub struct Mergers {
-    /// The block, from 0, before which each stands.
+    /// The block, from 0, before or in which each stands.
     pub at: Vec<(usize, Merger)>,
 }
 
@@ -147,7 +173,7 @@ impl Mergers {
     }
 
     /// Weights for a method: these where they fit it, fresh ones for all others. Weights fit if they stand before the
-    /// same block and have the same shapes.
+    /// same block, have the same shapes and were not trained for another cost.
     #[must_use]
     pub fn fitted(self, method: &Method, shape: MergerShape, device: &Device) -> Self {
         let mut fresh = Self::new(method, shape, device);
@@ -171,7 +197,9 @@ impl Mergers {
     /// The module before the same block with weights of the same shapes.
     fn trained(&self, before: usize, merger: &Merger) -> Option<&Merger> {
         let fits = |had: &Merger| {
-            had.name() == merger.name() && parameters::shapes(had) == parameters::shapes(merger)
+            had.name() == merger.name()
+                && parameters::shapes(had) == parameters::shapes(merger)
+                && had.weighted().target() == merger.weighted().target()
         };
         self.at.iter().find(|(at, had)| *at == before && fits(had)).map(|(_, had)| had)
     }
@@ -232,6 +260,12 @@ impl Mergers {
             Merger::Soft(soft) => Merger::Soft(soft.in_step(step)),
             other => other,
         })
+    }
+
+    /// Smooth answers to what was decided in block `layer`.
+    pub(crate) fn soften(&self, layer: usize, choice: &Choice, patches: usize) -> Soft {
+        let merger = self.before(layer);
+        merger.map_or_else(Soft::default, |merger| merger.weighted().soften(choice, patches))
     }
 
     fn each(self, change: impl Fn(Merger) -> Merger) -> Self {
@@ -339,6 +373,12 @@ impl<'d> Start<'d> {
     /// Zeros.
     pub(crate) fn zeros<const D: usize>(&self, shape: [usize; D]) -> Param<Tensor<D>> {
         Param::from_tensor(Tensor::zeros(shape, self.device))
+    }
+
+    /// These numbers.
+    pub(crate) fn numbers(&self, values: Vec<f32>) -> Param<Tensor<1>> {
+        let count = values.len();
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, [count]), self.device))
     }
 
     /// A linear layer with a bias of zeros.

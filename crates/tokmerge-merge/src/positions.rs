@@ -39,6 +39,22 @@ impl Positions {
         }
     }
 
+    /// These positions, then others of their kind.
+    ///
+    /// # Panics
+    /// When they are of another kind.
+    pub(crate) fn then(&self, others: &Self) -> Self {
+        match (self, others) {
+            (Self::Grid(these), Self::Grid(others)) => {
+                Self::Grid(these.iter().chain(others.iter()).copied().collect())
+            }
+            (Self::Sequence(these), Self::Sequence(others)) => {
+                Self::Sequence(these.iter().chain(others.iter()).copied().collect())
+            }
+            _ => panic!("positions of one kind follow each other"),
+        }
+    }
+
     /// The mean of every group's positions, weighted by size. `dst: [T]`, `size: [T]`, `groups` of them.
     pub(crate) fn mean(&self, dst: &[u32], size: &[f32], groups: usize) -> Self {
         match self {

@@ -1,7 +1,9 @@
 //! What sits in the seam of an encoder: a method, bound to a model.
 
+mod relaxed;
+
 use crate::mergers::{HeldBack, Mergers};
-use crate::methods::At;
+use crate::methods::{At, Rule};
 use crate::spec::shown;
 use crate::words::to_front;
 use crate::{
@@ -17,6 +19,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Reduction {
     pub(crate) method: Method,
+    /// The same with the numbers that its weights have learned written out, where they are no more than that.
+    given: Option<Method>,
+    /// The model, where it is bound to one.
+    facts: Option<ModelFacts>,
     pub(crate) amounts: Vec<Amount>,
     key_bias: KeyBias,
     pub(crate) last_layer: LastLayer,
@@ -24,8 +30,6 @@ pub struct Reduction {
     positions: PositionUse,
     pub(crate) joining: Option<Joining>,
     mergers: Option<Arc<Mergers>>,
-    /// Rows and columns of the patches, where all images have as many.
-    grid: Option<(usize, usize)>,
     /// The seed of a step of training, for what is drawn anew in each.
     step: Option<u64>,
     /// What an earlier pass did, to be repeated instead of making new plans.
@@ -142,9 +146,10 @@ impl Reduction {
             Readout::Prefix => method.last_layer(),
             Readout::All => LastLayer::All,
         };
-        let ModelFacts { positions, joining, grid, .. } = *facts;
+        let ModelFacts { positions, joining, .. } = *facts;
+        let facts = Some(*facts);
         let bound =
-            Self { method, amounts, key_bias, last_layer, prefix, positions, joining, grid, ..Self::none() };
+            Self { method, facts, amounts, key_bias, last_layer, prefix, positions, joining, ..Self::none() };
         Ok(bound)
     }
 
@@ -153,6 +158,8 @@ impl Reduction {
     pub fn none() -> Self {
         Self {
             method: Method::None,
+            given: None,
+            facts: None,
             amounts: Vec::new(),
             key_bias: KeyBias::None,
             last_layer: LastLayer::All,
@@ -160,7 +167,6 @@ impl Reduction {
             positions: PositionUse::Free,
             joining: None,
             mergers: None,
-            grid: None,
             step: None,
             recorded: None,
         }
@@ -170,9 +176,17 @@ impl Reduction {
     /// to be counted.
     #[must_use]
     pub fn with_mergers(mut self, mergers: Mergers) -> Self {
-        if !mergers.is_empty() {
-            self.mergers = Some(Arc::new(mergers.placed(self.grid, self.step)));
+        if mergers.is_empty() {
+            return self;
         }
+        if let Some(facts) = &self.facts
+            && let Some(given) = self.method.given(&mergers, facts)
+        {
+            let amounts = given.rule().amounts(facts);
+            self.amounts = amounts.unwrap_or_else(|error| panic!("weights of another model: {error}"));
+            self.given = Some(given);
+        }
+        self.mergers = Some(Arc::new(mergers.placed(self.grid(), self.step)));
         self
     }
 
@@ -181,9 +195,19 @@ impl Reduction {
     #[must_use]
     pub fn in_step(mut self, seed: u64) -> Self {
         self.step = Some(seed);
-        self.mergers =
-            self.mergers.map(|mergers| Arc::new(mergers.as_ref().clone().placed(self.grid, self.step)));
+        let mergers = self.mergers.as_deref().cloned();
+        self.mergers = mergers.map(|mergers| Arc::new(mergers.placed(self.grid(), self.step)));
         self
+    }
+
+    /// Rows and columns of the images, where they have one grid.
+    fn grid(&self) -> Option<(usize, usize)> {
+        self.facts.as_ref().and_then(|facts| facts.grid)
+    }
+
+    /// What merges: the method, with the numbers that it has learned.
+    pub(crate) fn rule(&self) -> &dyn Rule {
+        self.given.as_ref().unwrap_or(&self.method).rule()
     }
 
     /// The same reduction with fresh weights for tokens that enter the first block with so many channels, if the method has
@@ -247,6 +271,10 @@ impl Reduction {
         self.amounts.get(layer).copied().unwrap_or(Amount::NOTHING)
     }
 
+    fn at(&self, layer: usize) -> At {
+        At { layer, depth: self.amounts.len(), amount: self.amount(layer) }
+    }
+
     fn merges_at(&self, step: Step) -> bool {
         self.method.site() == step.site && self.amount(step.layer) != Amount::NOTHING
     }
@@ -254,7 +282,7 @@ impl Reduction {
     /// What block `layer` should report.
     #[must_use]
     pub fn wants(&self, layer: usize) -> Wants {
-        let rule = self.method.rule();
+        let rule = self.rule();
         let inside = self.method.site() == Site::InsideAttention;
         if self.recorded.is_none() && !inside && rule.asks(layer, &self.amounts) {
             rule.wants()
@@ -353,7 +381,7 @@ impl Reduction {
             Some(_) => Evidence::default(),
             None => {
                 let scores = mergers.and_then(|mergers| mergers.scores(layer, &tokens));
-                let metric = match self.method.rule().wants().metric {
+                let metric = match self.rule().wants().metric {
                     Some(_) => before.metric,
                     // Before a block the tokens are their own metric.
                     None => Some(tokens.x.clone().without_autodiff()),
@@ -370,26 +398,6 @@ impl Reduction {
             }
             _ => (tokens, Held::default()),
         }
-    }
-
-    /// Whether [`relax`](Self::relax) is what training does.
-    #[must_use]
-    pub fn relaxes(&self) -> bool {
-        self.method.trained_by() == TrainedBy::Masks
-    }
-
-    /// In training, in place of [`enter`](Self::enter) where the reduction [relaxes](Self::relaxes): all tokens stay, and from
-    /// here on have a [policy](Tokens::policy), drawn from a seed that is another in every step. Returns too what is to be added
-    /// to the loss, `[1]`. Draws the same when a pass is repeated.
-    ///
-    /// # Panics
-    /// When the method's weights were never given.
-    #[must_use]
-    pub fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
-        let mergers = self.mergers.as_deref();
-        mergers
-            .unwrap_or_else(|| panic!("{} has weights, and none were given", self.method))
-            .relax(layer, tokens, seed)
     }
 
     fn mix(&self, mergers: &Mergers, step: Step, tokens: Tokens, trace: &mut Trace) -> (Tokens, Held) {
@@ -445,14 +453,10 @@ impl Reduction {
         }
     }
 
-    fn at(&self, layer: usize) -> At {
-        At { layer, depth: self.amounts.len(), amount: self.amount(layer) }
-    }
-
     /// What a method that merges inside attention wants to know of it.
     #[must_use]
     pub fn wants_inside(&self) -> Wants {
-        if self.recorded.is_none() { self.method.rule().wants() } else { Wants::default() }
+        if self.recorded.is_none() { self.rule().wants() } else { Wants::default() }
     }
 
     /// Between the softmax and the values of the attention of block `layer`, of which `evidence` tells. Returns the fewer
@@ -558,7 +562,7 @@ impl Reduction {
             }),
             None => {
                 let evidence = Evidence { step: self.step, ..evidence };
-                self.method.rule().merging(&self.at(step.layer), tokens, evidence)
+                self.rule().merging(&self.at(step.layer), tokens, evidence)
             }
         }
     }

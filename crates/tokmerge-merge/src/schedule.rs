@@ -197,6 +197,18 @@ pub enum ScheduleError {
 }
 
 impl Schedule {
+    /// That part of what every layer removes, whole numbers rounded to the nearest.
+    #[must_use]
+    pub(crate) fn in_part(&self, part: f64) -> Self {
+        let of = |remove: usize| (remove as f64 * part).round() as usize;
+        match *self {
+            Self::Constant(r) => Self::Constant(of(r)),
+            Self::Linear { r, inflect, rounding } => Self::Linear { r: of(r), inflect, rounding },
+            Self::PerLayer(ref list) => Self::PerLayer(list.iter().map(|remove| of(*remove)).collect()),
+            Self::Share(share) => Self::Share(share * part),
+        }
+    }
+
     /// Tokens to remove in each of `depth` layers, before any limit by the number of tokens.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub struct Tokens {
     /// Words that join these before a later block, where some do.
     pub waiting: Option<Waiting>,
     /// Which rows count, `[T, 1]`, 1 or 0: in training alone, of methods that learn what to drop
-    /// ([`masked`](Self::masked)). `None` where all do.
+    /// ([`masked`](Self::masked)); `[T, 3]` of those that learn what to merge too ([`Choice`](crate::Choice)). `None` where all do.
     pub policy: Option<Tensor<2>>,
     /// What the method remembers of these from the blocks before. `None` where it remembers nothing.
     pub standing: Option<Standing>,

@@ -1,6 +1,6 @@
 //! What happened to the tokens in one forward pass.
 
-use crate::{Amount, Combination, LastLayer, Layout, MergePlan, Mixing, Mixture, Prefix};
+use crate::{Amount, Choice, Combination, LastLayer, Layout, MergePlan, Mixing, Mixture, Prefix};
 
 /// Where in an encoder a method works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,9 @@ pub enum How {
     Unmerged(MergePlan),
     /// They were mixed, each going into all in parts.
     Mixed(Mixing),
+    /// In training all stayed, masked where a plan would merge or drop them: see
+    /// [`Reduction::relax_inside`](crate::Reduction::relax_inside).
+    Masked(Choice),
     /// They were mixed by weights: see [`Reduction::mixtures`](crate::Reduction::mixtures).
     Weights,
     /// Others joined them: see [`Joining`](crate::Joining).
@@ -139,7 +142,12 @@ impl Trace {
     pub fn plans(&self) -> impl DoubleEndedIterator<Item = (Step, &MergePlan)> {
         self.records.iter().filter_map(|record| match &record.how {
             How::Plan(plan) | How::Moved(plan) => Some((record.step, plan)),
-            How::Unmerged(_) | How::Mixed(_) | How::Weights | How::Joined | How::Skipped(_) => None,
+            How::Unmerged(_)
+            | How::Masked(_)
+            | How::Mixed(_)
+            | How::Weights
+            | How::Joined
+            | How::Skipped(_) => None,
         })
     }
 
@@ -148,7 +156,9 @@ impl Trace {
     pub fn plan_at(&self, step: Step) -> Option<&MergePlan> {
         self.records.iter().filter(|record| record.step == step).find_map(|record| match &record.how {
             How::Plan(plan) | How::Unmerged(plan) => Some(plan),
-            How::Moved(_) | How::Mixed(_) | How::Weights | How::Joined | How::Skipped(_) => None,
+            How::Moved(_) | How::Masked(_) | How::Mixed(_) | How::Weights | How::Joined | How::Skipped(_) => {
+                None
+            }
         })
     }
 
@@ -168,9 +178,13 @@ impl Trace {
     pub fn last_block_skip(&self) -> Option<(Step, &LastBlockSkip)> {
         self.records.iter().find_map(|record| match &record.how {
             How::Skipped(skip) => Some((record.step, skip)),
-            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Mixed(_) | How::Weights | How::Joined => {
-                None
-            }
+            How::Plan(_)
+            | How::Moved(_)
+            | How::Unmerged(_)
+            | How::Masked(_)
+            | How::Mixed(_)
+            | How::Weights
+            | How::Joined => None,
         })
     }
 
@@ -180,9 +194,13 @@ impl Trace {
     #[must_use]
     pub fn tokens_left(&self, item: usize, tokens: usize) -> usize {
         self.records.iter().fold(self.entered(item, tokens), |left, record| match &record.how {
-            How::Plan(_) | How::Moved(_) | How::Unmerged(_) | How::Mixed(_) | How::Weights | How::Joined => {
-                record.left.range(item).len()
-            }
+            How::Plan(_)
+            | How::Moved(_)
+            | How::Unmerged(_)
+            | How::Masked(_)
+            | How::Mixed(_)
+            | How::Weights
+            | How::Joined => record.left.range(item).len(),
             How::Skipped(skip) => skip.left_of(item, left),
         })
     }
@@ -200,7 +218,15 @@ impl Trace {
             (None, How::Plan(plan) | How::Moved(plan)) => Some(plan.clone()),
             (Some(first), How::Plan(plan) | How::Moved(plan)) => Some(first.then(plan)),
             (Some(first), How::Joined) => Some(first.behind(&record.entered, &record.left)),
-            (first, How::Unmerged(_) | How::Mixed(_) | How::Weights | How::Joined | How::Skipped(_)) => first,
+            (
+                first,
+                How::Unmerged(_)
+                | How::Masked(_)
+                | How::Mixed(_)
+                | How::Weights
+                | How::Joined
+                | How::Skipped(_),
+            ) => first,
         })
     }
 

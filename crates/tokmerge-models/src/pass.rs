@@ -290,7 +290,10 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         if self.pass.reduction.opens_softmax(layer) {
             return self.merge_inside_attention(layer, tokens, &context);
         }
-        let mut wants = self.pass.reduction.wants(layer);
+        let mut wants = match self.relaxes_inside() {
+            true => self.pass.reduction.wants_relaxed(layer),
+            false => self.pass.reduction.wants(layer),
+        };
         if let Some(probe) = &self.pass.probe
             && wants == Wants::default()
         {
@@ -323,13 +326,18 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         self.pass.training.is_some() && self.pass.reduction.relaxes()
     }
 
+    /// The same between attention and MLP.
+    fn relaxes_inside(&self) -> bool {
+        self.relaxes() && self.pass.reduction.relaxes_inside()
+    }
+
     /// The attention of a block, of which some tokens may be masked.
     fn attend(&self, layer: usize, tokens: Tokens, context: &Context, wants: Wants) -> (Tokens, Evidence) {
         let block = self.family.block(layer);
         if tokens.policy.is_none() {
             return block.attend(tokens, context, wants);
         }
-        (block.attend_masked(tokens, context), Evidence::default())
+        block.attend_masked(tokens, context, wants)
     }
 
     /// A block whose tokens merge between the products of its attention.
@@ -450,6 +458,12 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
 
     /// Between attention and MLP.
     fn reduce(&mut self, layer: usize, attended: Tokens, evidence: Evidence) -> Tokens {
+        if self.relaxes_inside() {
+            let reduction = self.pass.reduction;
+            let (masked, auxiliary) = reduction.relax_inside(layer, attended, evidence, &mut self.trace);
+            self.add(auxiliary);
+            return masked;
+        }
         let before = self.pass.probe.is_some().then(|| attended.clone());
         let reduced = self.pass.reduction.apply(layer, attended, evidence, &mut self.trace);
         self.report(before, Step { layer, site: Site::InsideBlock });

@@ -61,7 +61,10 @@ pub fn bench_training(
         .collect();
     let passes: Vec<Pass> = reductions
         .iter()
-        .map(|reduction| Pass { reduction: reduction.clone(), drop: DropRates::default(), recompute })
+        .map(|reduction| {
+            let (reduction, drop) = (reduction.clone(), DropRates::default());
+            Pass { reduction, drop, recompute, consistency: None }
+        })
         .collect();
     // What a forward pass costs is counted once, untimed.
     let counts = reductions.iter().map(|reduction| count(model, reduction, &options));

@@ -7,6 +7,7 @@
 //!                                      average, optimiser, position
 //! DIR/best/                            the weights that validated best, as a model
 //! DIR/config.json, model.safetensors   the weights at the end, as a model
+//! DIR/merge.toml                       what a merging method has learned, where that is a few numbers
 //! ```
 //!
 //! A checkpoint is a folder that is written under another name and renamed when it is whole: at every moment there is
@@ -45,6 +46,8 @@ const APART: &str = "apart.safetensors";
 const EMA: &str = "ema.safetensors";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
+/// What the weights of a merging method have learned, where that is a few numbers.
+pub(crate) const LEARNED: &str = "merge.toml";
 /// The recipe of a run, which says that a run wrote the folder.
 pub(crate) const RECIPE: &str = "recipe.toml";
 

@@ -10,6 +10,8 @@
 
 mod bench;
 mod checkpoint;
+mod consistency;
+mod course;
 mod data;
 mod distill;
 mod ema;
@@ -39,9 +41,9 @@ pub use error::TrainError;
 pub use history::{History, LoggedStep, LoggedValidation};
 pub use loss::{Loss, binary_cross_entropy, soft_cross_entropy, soft_targets, token_cross_entropy};
 pub use recipe::{
-    AdafactorRecipe, AdamRecipe, DataRecipe, DistillRecipe, LoraRecipe, ModelRecipe, OptimizerRecipe, Recipe,
-    RecipeError, Recompute, RegularisationRecipe, RoutingRecipe, SamplingRecipe, ScheduleKind,
-    ScheduleRecipe, SgdRecipe, SilenceRecipe, SpecAugmentRecipe, TrainRecipe, UnknownRecompute,
+    AdafactorRecipe, AdamRecipe, ConsistencyRecipe, DataRecipe, DistillRecipe, LoraRecipe, ModelRecipe,
+    OptimizerRecipe, Recipe, RecipeError, Recompute, RegularisationRecipe, RoutingRecipe, SamplingRecipe,
+    ScheduleKind, ScheduleRecipe, SgdRecipe, SilenceRecipe, SpecAugmentRecipe, TrainRecipe, UnknownRecompute,
 };
 pub use schedule::Schedule;
 pub use start::Start;

@@ -1,12 +1,13 @@
 //! The one place where training runs the model.
 
+use crate::consistency::Consistency;
 use crate::loss::{Loss, token_cross_entropy};
 use crate::recipe::Recompute;
 use burn::tensor::{Device, Tensor};
 use burn_optim::{GradientsAccumulator, GradientsParams};
 use std::ops::Range;
 use tokmerge_merge::Reduction;
-use tokmerge_models::{Answers, Batch, DropRates, Input, InputShape, Network, Pass as NetworkPass};
+use tokmerge_models::{Answers, Batch, DropRates, Input, InputShape, Network, Output, Pass as NetworkPass};
 
 /// How a batch becomes gradients.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct Pass {
     pub(crate) reduction: Reduction,
     pub(crate) drop: DropRates,
     pub(crate) recompute: Recompute,
+    /// A second pass, where there is to be one. Of classes alone, and where nothing is recomputed.
+    pub(crate) consistency: Option<Consistency>,
 }
 
 /// What a batch is to give, and so what is minimised.
@@ -69,21 +72,32 @@ impl Pass {
                 return texts(network, input, &reduction, drop, &answers, smoothing, share);
             }
         };
-        let loss = |logits| of_classes.of(logits, targets);
         match self.recompute {
             Recompute::Nothing => {
-                let pass = match drop {
-                    Some(drop) => NetworkPass::new(&reduction).training(drop),
-                    None => NetworkPass::head(&reduction),
+                let run = |input, reduction| {
+                    network.run(
+                        input,
+                        match drop {
+                            Some(drop) => NetworkPass::new(reduction).training(drop),
+                            None => NetworkPass::head(reduction),
+                        },
+                    )
                 };
-                let output = network.run(input, pass);
-                let loss = match output.auxiliary {
-                    Some(auxiliary) => loss(output.logits) + auxiliary,
-                    None => loss(output.logits),
+                let of = |output: &Output| {
+                    let loss = of_classes.of(output.logits.clone(), targets.clone());
+                    output.auxiliary.iter().fold(loss, |loss, auxiliary| loss + auxiliary.clone())
+                };
+                let second =
+                    self.consistency.as_ref().map(|with| (with, run(input.clone(), &with.reduction)));
+                let first = run(input, &reduction);
+                let loss = match second {
+                    Some((with, second)) => of(&first) + of(&second) + with.loss(&first, &second, &targets),
+                    None => of(&first),
                 };
                 backward(network, loss, share)
             }
             Recompute::Blocks => {
+                let loss = |logits| of_classes.of(logits, targets);
                 let mut sum = GradientsAccumulator::new();
                 let value =
                     network.gradients_by_block(input, &reduction, drop, share, loss, &mut |gradients| {

@@ -67,6 +67,11 @@ pub(crate) fn loss(recipe: &Recipe, data: &Data) -> Result<Loss, TrainError> {
         (None, false) if data.has_soft_answers() => Loss::Bce,
         (None, false) => Loss::CrossEntropy,
     };
+    if loss == Loss::Bce && recipe.consistency.is_some() {
+        return wrong(
+            "consistency is given, and asks for the probability of one class, where \"bce\" learns any number of them; leave one of them out",
+        );
+    }
     if loss == Loss::Bce && recipe.distill.is_some() {
         return wrong(
             "distill is given, and what a teacher says are parts of one, which \"bce\" does not learn; leave one of them out",
@@ -134,6 +139,10 @@ pub(crate) fn writes(recipe: &Recipe, architecture: &Architecture, data: &Data) 
         (
             recipe.distill.is_some(),
             "the section distill is given, and a model that writes learns from texts alone",
+        ),
+        (
+            recipe.consistency.is_some(),
+            "the section consistency is given, and a model that writes has no probability of a class",
         ),
     ];
     if config.writes()

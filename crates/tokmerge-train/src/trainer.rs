@@ -1,6 +1,8 @@
 //! The loop.
 
-use crate::checkpoint::{Best, Checkpoints, Position, RECIPE, Saved};
+use crate::checkpoint::{Best, Checkpoints, LEARNED, Position, RECIPE, Saved};
+use crate::consistency::Consistency;
+use crate::course::Course;
 use crate::data::{BatchOptions, Batches, TargetKind, Targets, TextView, TrainBatch, View};
 use crate::distill::Teacher;
 use crate::ema::Ema;
@@ -73,6 +75,9 @@ pub struct Summary {
     pub validations: Vec<Validation>,
     /// Step and percent of the best validation, and where its weights are.
     pub best: Option<(usize, f64, PathBuf)>,
+    /// What the weights of the merging method have learned, written out, where they are a few numbers: it merges as they do, in
+    /// any model.
+    pub learned: Option<Method>,
     /// The folder, which can be opened as a model.
     pub dir: PathBuf,
 }
@@ -84,7 +89,9 @@ pub struct Trainer {
     log: Log,
     schedule: Schedule,
     steps_per_epoch: usize,
-    reduction: Reduction,
+    course: Course,
+    /// How the second pass of every step merges, where there is one.
+    second: Option<Course>,
     validate: Vec<Method>,
     teacher: Option<Teacher>,
     groups: Groups,
@@ -104,7 +111,8 @@ pub struct Trainer {
 /// What follows from a start that fits.
 struct Fitted {
     steps_per_epoch: usize,
-    reduction: Reduction,
+    course: Course,
+    second: Option<Course>,
     validate: Vec<Method>,
     teacher: Option<Teacher>,
 }
@@ -124,13 +132,17 @@ impl Fitted {
         let facts = start.setup.facts();
         let method =
             |spec: &String| spec.parse::<Method>().map_err(|error| TrainError::Data(error.to_string()));
-        let reduction = Reduction::bind(method(&recipe.merge)?, &facts)?;
+        let course = Course::new(recipe, &facts, steps_per_epoch)?;
+        let second = recipe.consistency.as_ref();
+        // Other numbers than those that draw how the first pass merges.
+        let second =
+            second.map(|second| Course::drawn(&second.merge, &facts, !recipe.train.seed)).transpose()?;
         let validate = recipe.validate_specs().iter().map(method).collect::<Result<Vec<_>, _>>()?;
         for method in &validate {
             Reduction::bind(method.clone(), &facts)?;
         }
         let teacher = recipe.distill.as_ref().map(|distill| Teacher::new(distill, &start.network, &facts));
-        Ok(Self { steps_per_epoch, reduction, validate, teacher: teacher.transpose()? })
+        Ok(Self { steps_per_epoch, course, second, validate, teacher: teacher.transpose()? })
     }
 }
 
@@ -181,7 +193,7 @@ impl Trainer {
     }
 
     fn open(start: Start, dir: &Path, begin: Begin) -> Result<Self, TrainError> {
-        let Fitted { steps_per_epoch, reduction, validate, teacher } = Fitted::new(&start)?;
+        let Fitted { steps_per_epoch, course, second, validate, teacher } = Fitted::new(&start)?;
         let occupied =
             |reason: &str| TrainError::Occupied { path: dir.to_owned(), reason: reason.to_owned() };
         // Nothing is created for a run that cannot be resumed.
@@ -241,7 +253,8 @@ impl Trainer {
             log,
             schedule,
             steps_per_epoch,
-            reduction,
+            course,
+            second,
             validate,
             teacher,
             groups,
@@ -286,12 +299,18 @@ impl Trainer {
             self.validated(observer)?;
         }
         // What was averaged is what should be used.
-        let weights = read(&lora::merged(self.ema.as_ref().map_or(&self.network, Ema::model)));
+        let result = self.ema.as_ref().map_or(&self.network, Ema::model);
+        let method: Method = self.setup.recipe.merge.parse().unwrap_or(Method::None);
+        let learned = method.given(result.mergers(), &self.setup.facts());
+        let weights = read(&lora::merged(result));
         self.checkpoints.save_result(&self.setup, &weights)?;
+        if let Some(learned) = &learned {
+            self.checkpoints.write_file(LEARNED, learned.spec().to_toml().as_bytes())?;
+        }
         let best = self.checkpoints.best();
         let dir = self.checkpoints.dir().to_owned();
         let best = best.map(|best| (best.step, best.top1, dir.join("best")));
-        Ok(Summary { steps: self.step, validations: self.last, best, dir })
+        Ok(Summary { steps: self.step, validations: self.last, best, learned, dir })
     }
 
     /// Trains up to step `step` of the run, or to its end, and writes checkpoints and validations when they are due.
@@ -432,7 +451,11 @@ impl Trainer {
         let seed = recipe.train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
         let RegularisationRecipe { drop_path: path, dropout: values, .. } = recipe.regularisation;
         let drop = DropRates { path, values, seed };
-        let pass = Pass { reduction: self.reduction.clone(), drop, recompute: recipe.train.recompute };
+        let consistency = recipe.consistency.as_ref().zip(self.second.as_ref()).map(|(with, second)| {
+            Consistency { reduction: second.at(self.step), weight: with.weight, above: with.above }
+        });
+        let (reduction, recompute) = (self.course.at(self.step), recipe.train.recompute);
+        let pass = Pass { reduction, drop, recompute, consistency };
         let share = 1.0 / accumulate as f64;
         match self.setup.replicas.as_slice() {
             [_] => {

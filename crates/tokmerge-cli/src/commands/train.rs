@@ -189,6 +189,9 @@ fn print(args: &TrainArgs, summary: &Summary, media: Media) -> Result<()> {
         };
         output::line(format!("best validation: {score} after step {step}, kept in {}", path.display()))?;
     }
+    if let Some(learned) = &summary.learned {
+        output::line(format!("learned: --merge {learned}"))?;
+    }
     output::line(format!("the trained model: --model local-dir:{}", summary.dir.display()))
 }
 

@@ -33,7 +33,9 @@ pub mod trainable_pooling;
 pub(crate) mod zero_tprune;
 
 use crate::spec::{Given, did_you_mean};
-use crate::{LastLayer, MergeSpec, MergerShape, ModelFacts, Protect, SequencePositions, Site, SpecError};
+use crate::{
+    LastLayer, MergeSpec, MergerShape, Mergers, ModelFacts, Protect, SequencePositions, Site, SpecError,
+};
 use option::FromOptions;
 use std::fmt;
 use std::str::FromStr;
@@ -107,6 +109,17 @@ macro_rules! methods {
                 match self {
                     Self::None => None,
                     $(Self::$variant(options) => options.at_dial(dial, facts).map(Self::$variant),)+
+                }
+            }
+
+            /// The same method merging that part of what it merges: nothing at 0, and at 1 all. `None` for methods whose strength
+            /// nobody has yet divided; so far that is done for EViT's share of dropped patches and for ToMe's and ToFu's numbers
+            /// of tokens.
+            #[must_use]
+            pub fn in_part(&self, part: f64) -> Option<Self> {
+                match self {
+                    Self::None => None,
+                    $(Self::$variant(options) => options.in_part(part).map(Self::$variant),)+
                 }
             }
 
@@ -251,6 +264,13 @@ impl Method {
     #[must_use]
     pub fn has_weights(&self) -> bool {
         self.rule().has_weights()
+    }
+
+    /// The same method with the numbers that its weights have learned written out: it does the same, and has no weights. `None`
+    /// for a method whose weights are more than a few numbers, or that has none.
+    #[must_use]
+    pub fn given(&self, mergers: &Mergers, facts: &ModelFacts) -> Option<Self> {
+        self.rule().given(mergers, facts)
     }
 
     /// Whether it mixes tokens, so that what it makes stands for none of them alone: there is no plan then.

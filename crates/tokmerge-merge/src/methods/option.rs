@@ -80,6 +80,12 @@ pub(super) trait FromOptions: Rule + Sized + 'static {
         None
     }
 
+    /// The same method, its other options kept, as [`Method::in_part`](super::Method::in_part) says.
+    fn in_part(&self, part: f64) -> Option<Self> {
+        let _ = part;
+        None
+    }
+
     fn read(mut given: Given) -> Result<Self, SpecError> {
         let mut method = Self::start();
         let info = method.info();
@@ -358,6 +364,16 @@ pub(super) fn whole(text: &str, range: std::ops::RangeInclusive<usize>) -> Resul
 pub(super) fn percent(text: &str, most: f64) -> Result<f64, Refusal> {
     let percent = text.trim().strip_suffix('%').ok_or(Refusal::Value)?;
     Ok(number_in(percent, |percent: &f64| (0.0..=most).contains(percent))? / 100.0)
+}
+
+/// What [`part`] reads, for help texts and error messages.
+pub(super) const PART: (&str, &str) =
+    ("a share such as 70%, above 0% and below 100%", "a share above 0% and below 100% such as 70%");
+
+/// A share above 0% and below 100%.
+pub(super) fn part(text: &str) -> Result<f64, Refusal> {
+    let share = percent(text, 100.0)?;
+    if share > 0.0 && share < 1.0 { Ok(share) } else { Err(Refusal::Value) }
 }
 
 /// A share as [`percent`] reads it: the shortest number of percent that is the same share.

@@ -1,10 +1,11 @@
 //! What a method answers, with the answers of a method that does nothing as defaults.
 
 use super::MethodInfo;
-use crate::mergers::{Merger, Start};
+use crate::budget::Budget;
+use crate::mergers::{Merger, Mergers, Start};
 use crate::{
-    Amount, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, Merging, Mixing, ModelFacts,
-    Protect, ScheduleError, SequencePositions, Site, Tokens, Wants,
+    Amount, Choice, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, Merging, Method, Mixing,
+    ModelFacts, Protect, ScheduleError, SequencePositions, Site, Tokens, Wants,
 };
 use std::fmt;
 
@@ -37,7 +38,8 @@ pub enum TrainedBy {
     /// The same as inference.
     Merging,
     /// All tokens stay, and those that are to go are masked in attention, by a choice that has a gradient
-    /// ([`Reduction::relax`](crate::Reduction::relax)).
+    /// ([`Reduction::relax`](crate::Reduction::relax) before blocks, [`Reduction::relax_inside`](crate::Reduction::relax_inside)
+    /// within).
     Masks,
 }
 
@@ -204,7 +206,25 @@ pub(crate) trait Rule: fmt::Debug {
         TrainedBy::Merging
     }
 
-    /// The blocks, from 0, before which its weights stand.
+    /// The same method with the numbers that its weights have learned written out, which then has no weights.
+    fn given(&self, mergers: &Mergers, facts: &ModelFacts) -> Option<Method> {
+        let _ = (mergers, facts);
+        None
+    }
+
+    /// What [`merging`](Self::merging) does, and all that might have, with scores: asked of a method with given numbers, where
+    /// they are being learned.
+    fn choice(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Choice {
+        let _ = (at, evidence);
+        Choice::nothing(&tokens.layout)
+    }
+
+    /// What it is to cost, where it learns that.
+    fn budget(&self) -> Option<Budget> {
+        None
+    }
+
+    /// The blocks, from 0, before which its weights stand, or in which, if it works inside blocks.
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
         let _ = depth;
         Vec::new()

@@ -192,8 +192,7 @@ impl Attention {
         wants: Wants,
     ) -> (Tensor<2>, Evidence) {
         let heads = self.heads();
-        let metric = wants.metric.and_then(of_heads);
-        let metric = metric.map(|(part, heads_as)| head_features(qkv.clone(), heads, part, heads_as));
+        let metric = self.metric(&qkv, wants);
         let qkv = match &with.rotation {
             Some(rotation) => rotate_heads(qkv, heads, 2, rotation),
             None => qkv,
@@ -206,6 +205,13 @@ impl Attention {
         };
         let maps = wants.maps.map(|of| attention_maps(qkv.clone(), of, &spec));
         (self.normed(attention(qkv, &spec)), Evidence { metric, received, maps, ..Evidence::default() })
+    }
+
+    /// What heads say tokens are to be compared by, where that is asked for, by queries, keys and values as
+    /// [`project`](Self::project) gives them.
+    pub(crate) fn metric(&self, qkv: &Tensor<2>, wants: Wants) -> Option<Tensor<2>> {
+        let (part, heads_as) = wants.metric.and_then(of_heads)?;
+        Some(head_features(qkv.clone(), self.heads(), part, heads_as))
     }
 
     /// Queries and keys as they are compared, values among them that are not read, and what is asked of their softmax.

@@ -128,10 +128,33 @@ impl Block {
     }
 }
 
+/// What tokens are to be compared by, where that is not of a head.
+struct Asked {
+    of: Option<Metric>,
+    entered: Option<Tensor<2>>,
+}
+
+impl Asked {
+    /// Before attention.
+    fn entering(wants: Wants, x: &Tensor<2>) -> Self {
+        let of = wants.metric.map(|request| request.of);
+        let entered = (of == Some(Metric::Entered)).then(|| x.clone().without_autodiff());
+        Self { of, entered }
+    }
+
+    /// After it: the tokens as they entered or as they are now, or what heads have answered.
+    fn metric(self, attended: &Tensor<2>, of_heads: Option<Tensor<2>>) -> Option<Tensor<2>> {
+        match self.of {
+            Some(Metric::Entered) => self.entered,
+            Some(Metric::Attended) => Some(attended.clone().without_autodiff()),
+            _ => of_heads,
+        }
+    }
+}
+
 impl EncoderBlock for Block {
     fn attend(&self, mut tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
-        let asked = wants.metric.map(|request| request.of);
-        let entered = (asked == Some(Metric::Entered)).then(|| tokens.x.clone().without_autodiff());
+        let asked = Asked::entering(wants, &tokens.x);
         let (x, mut evidence) = match self.fused(with, wants) {
             Some(weights) => {
                 let with = SelfAttentionContext {
@@ -145,11 +168,7 @@ impl EncoderBlock for Block {
             }
             None => self.attend_by_layers(tokens.x, with, (&tokens.layout, &tokens.prefix), wants),
         };
-        evidence.metric = match asked {
-            Some(Metric::Entered) => entered,
-            Some(Metric::Attended) => Some(x.clone().without_autodiff()),
-            _ => evidence.metric,
-        };
+        evidence.metric = asked.metric(&x, evidence.metric);
         tokens.x = x;
         (tokens, evidence)
     }
@@ -182,13 +201,16 @@ impl EncoderBlock for Block {
         tokens
     }
 
-    fn attend_masked(&self, mut tokens: Tokens, with: &Context) -> Tokens {
+    fn attend_masked(&self, mut tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
+        let entered = Asked::entering(wants, &tokens.x);
         let qkv = self.attn.project(tokens.x.clone(), self.norm_before());
-        let values = self.attn.values_of(&qkv);
+        let (values, metric) = (self.attn.values_of(&qkv), self.attn.metric(&qkv, wants));
         let maps = tokens.masked(self.attn.softmaxes(qkv, with, &tokens.layout));
+        let evidence = Evidence { metric, ..tokens.evidence(&maps, wants) };
         let y = self.attn.mix(maps, values, &tokens.layout);
         tokens.x = self.join_attention(y, tokens.x);
-        tokens
+        let metric = entered.metric(&tokens.x, evidence.metric);
+        (tokens, Evidence { metric, ..evidence })
     }
 
     fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {

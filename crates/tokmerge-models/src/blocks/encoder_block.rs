@@ -46,12 +46,13 @@ pub trait EncoderBlock {
         panic!("a reduction inside attention does not bind to models of such blocks");
     }
 
-    /// Attention with its residual, in which tokens that do not count are [masked](Tokens::masked). For the same blocks.
+    /// Attention with its residual, in which tokens that do not count are [masked](Tokens::masked). Reports as
+    /// [`attend`](Self::attend) does, without asking those. For the same blocks.
     ///
     /// # Panics
     /// In other blocks.
-    fn attend_masked(&self, tokens: Tokens, with: &Context) -> Tokens {
-        let _ = (tokens, with);
+    fn attend_masked(&self, tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
+        let _ = (tokens, with, wants);
         panic!("a reduction inside attention does not bind to models of such blocks");
     }
 

@@ -9,6 +9,7 @@ mod experts;
 mod folders;
 mod gradients;
 mod kinds;
+mod learned;
 mod loading;
 mod own_folders;
 mod pali;

@@ -1,6 +1,6 @@
 //! Rules that types cannot say. Every refusal names the key, its value and a way out.
 
-use super::{OptimizerRecipe, Recipe, RecipeError};
+use super::{OptimizerRecipe, Recipe, RecipeError, Recompute};
 use std::fmt::Display;
 use tokmerge_merge::Method;
 
@@ -39,6 +39,8 @@ impl Recipe {
         self.check_schedule()?;
         self.check_regularisation()?;
         self.check_distill()?;
+        self.check_consistency()?;
+        self.check_course()?;
         self.check_lora()?;
         self.check_routing()
     }
@@ -52,6 +54,50 @@ impl Recipe {
         require(weight > 0.0 && weight <= 1.0, "distill.weight", weight, rule)?;
         let rule = "the teacher is the model before training, and without model.weights that knows nothing; give model.weights, or leave the section out";
         require(self.model.weights.is_some(), "distill", "given", rule)
+    }
+
+    fn check_consistency(&self) -> Result<(), RecipeError> {
+        let Some(consistency) = &self.consistency else { return Ok(()) };
+        let key = "consistency.merge";
+        let rule = "give at least one way of merging less, e.g. [\"none\"]";
+        require(!consistency.merge.is_empty(), key, "[]", rule)?;
+        without_weights(key, &consistency.merge)?;
+        positive("consistency.weight", consistency.weight)?;
+        let above = consistency.above;
+        let rule = "it is a probability from 0 to below 1, and 0 lets all items count";
+        require((0.0..1.0).contains(&above), "consistency.above", above, rule)?;
+        let rule = "of two passes the blocks would have to run again; leave it out";
+        let recomputes = self.train.recompute == Recompute::Blocks;
+        require(!recomputes, "train.recompute", self.train.recompute, rule)
+    }
+
+    /// What merges in which step.
+    fn check_course(&self) -> Result<(), RecipeError> {
+        let schedule = &self.schedule;
+        not_negative("schedule.merge_start_epoch", schedule.merge_start_epoch)?;
+        not_negative("schedule.merge_rise_epochs", schedule.merge_rise_epochs)?;
+        let key = "schedule.merge_rise_epochs";
+        let (rise, drawn) =
+            (schedule.merge_start_epoch + schedule.merge_rise_epochs, &self.train.random_merge);
+        let end = format!("with the start it must not be above train.epochs, {}", self.train.epochs);
+        require(rise <= self.train.epochs as f64, key, schedule.merge_rise_epochs, &end)?;
+        if rise > 0.0 {
+            let known = self.merge.parse().is_ok_and(|method: Method| method.in_part(0.5).is_some());
+            let rule = format!(
+                "merge = \"{}\" is not known in parts, as evit, tome and tofu are; leave it out, with schedule.merge_start_epoch",
+                self.merge
+            );
+            require(known, key, schedule.merge_rise_epochs, &rule)?;
+            let rule = "a rise is one of merge alone, and train.random_merge is given; leave one of them out";
+            require(drawn.is_empty(), key, schedule.merge_rise_epochs, rule)?;
+        }
+        if drawn.is_empty() {
+            return Ok(());
+        }
+        without_weights("train.random_merge", drawn)?;
+        let rule = "the trained model says that it was trained with merge; give one of train.random_merge";
+        let listed = drawn.contains(&self.merge);
+        require(listed, "merge", format!("\"{}\"", self.merge), rule)
     }
 
     fn check_lora(&self) -> Result<(), RecipeError> {
@@ -251,6 +297,17 @@ impl Recipe {
         }
         specs.iter().try_for_each(|text| spec("train.validate", text))
     }
+}
+
+/// Ways of merging that bring no weights of their own.
+fn without_weights(key: &'static str, specs: &[String]) -> Result<(), RecipeError> {
+    for text in specs {
+        spec(key, text)?;
+        let has_weights = text.parse().is_ok_and(|method: Method| method.has_weights());
+        let rule = "it has weights of its own, and those of merge alone are trained; leave it out";
+        require(!has_weights, key, format!("\"{text}\""), rule)?;
+    }
+    Ok(())
 }
 
 fn spec(key: &'static str, text: &str) -> Result<(), RecipeError> {

@@ -41,6 +41,9 @@ pub struct Recipe {
     /// Targets from the model as it was before training; without this section labels alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillRecipe>,
+    /// A second pass of every batch through the same weights, which merges less, and from which the first is to differ little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<ConsistencyRecipe>,
     /// Low-rank additions to be trained in place of the weights; without this section all weights are trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
@@ -354,6 +357,13 @@ pub struct ScheduleRecipe {
     /// Every block learns slower than the next by this factor (BEiT, MAE); 1 for all alike.
     #[serde(default = "unit")]
     pub layer_decay: f64,
+    /// Epochs before anything merges.
+    #[serde(default)]
+    pub merge_start_epoch: f64,
+    /// Epochs after that over which merging rises to all that `merge` says, in half a cosine (EViT: 100, from scratch); 0 for at
+    /// once.
+    #[serde(default)]
+    pub merge_rise_epochs: f64,
     /// Factor on the learning rate of everything but the weights of the merging method, where it has some (DynamicViT: 0.01).
     #[serde(default = "unit")]
     pub backbone_scale: f64,
@@ -450,6 +460,30 @@ pub struct DistillRecipe {
     /// Part of the target that is the teacher's; the rest is the label's.
     #[serde(default = "unit")]
     pub weight: f64,
+}
+
+/// A second pass of every batch through the same weights (token reduction consistency; MCTF, Lee et al., 2024,
+/// arXiv:2403.10030, §3.4): both learn the labels, and the embedding of the first is drawn to that of the second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyRecipe {
+    /// How the second pass merges: one of these is drawn for every step.
+    pub merge: Vec<String>,
+    /// What the distance of the embeddings weighs in the loss (published code: 3).
+    #[serde(default = "three")]
+    pub weight: f64,
+    /// The distance counts of items alone of which the second pass says that their class is more probable than this (published
+    /// code: 0.4).
+    #[serde(default = "two_fifths")]
+    pub above: f64,
+}
+
+fn three() -> f64 {
+    3.0
+}
+
+fn two_fifths() -> f64 {
+    0.4
 }
 
 /// Low-rank additions to be trained in place of weights (LoRA; Hu et al., 2021, arXiv:2106.09685).
@@ -595,6 +629,9 @@ pub struct TrainRecipe {
     /// What is minimised: `bce` of lists, `cross_entropy` otherwise, where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
+    /// Ways of merging, `merge` among them, of which one is drawn for every step: a model for several budgets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub random_merge: Vec<String>,
     /// The gradient of all parameters together is scaled down to this length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_grad: Option<f64>,

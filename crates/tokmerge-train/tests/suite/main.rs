@@ -2,6 +2,7 @@
 
 mod common;
 mod experts;
+mod learned;
 mod lora;
 mod media;
 mod outputs;

@@ -104,6 +104,34 @@ fn every_refusal_names_key_value_and_rule() {
         (&["optimizer.name=sgd", "optimizer.betas=[0.9,0.99]"], "unknown field 'betas'"),
         (&["data.val=elsewhere"], "data.split is 0.1: data.val is given too"),
         (&["model.weights=a.safetensors", "model.depth=3"], "model.depth is 3"),
+        (&["consistency.merge=[]"], "consistency.merge is []: give at least one"),
+        (
+            &["consistency.merge=[\"none\", \"stm:p=2,layer=2\"]"],
+            "consistency.merge is \"stm:p=2,layer=2\": it has weights",
+        ),
+        (
+            &["consistency.merge=[\"none\"]", "consistency.above=1.0"],
+            "consistency.above is 1: it is a probability",
+        ),
+        (
+            &["consistency.merge=[\"none\"]", "train.recompute=blocks"],
+            "train.recompute is blocks: of two passes",
+        ),
+        (&["train.random_merge=[\"tome:r=2\"]"], "merge is \"none\": the trained model says"),
+        (&["train.random_merge=[\"none\", \"tomb:r=2\"]"], "train.random_merge is \"tomb:r=2\""),
+        (
+            &["merge=ltmp:target=60%", "train.random_merge=[\"ltmp:target=60%\"]"],
+            "train.random_merge is \"ltmp:target=60%\": it has weights",
+        ),
+        (&["schedule.merge_rise_epochs=2.0"], "merge = \"none\" is not known in parts"),
+        (
+            &["merge=evit:keep=70%", "schedule.merge_start_epoch=6.0", "schedule.merge_rise_epochs=5.0"],
+            "schedule.merge_rise_epochs is 5: with the start it must not be above train.epochs, 10",
+        ),
+        (
+            &["merge=tome:r=2", "schedule.merge_start_epoch=1.0", "train.random_merge=[\"tome:r=2\"]"],
+            "leave one of them out",
+        ),
         (&["nonsense"], "`set` nonsense: it must be KEY=VALUE"),
         (&["train=3"], "train"),
     ] {

@@ -60,6 +60,19 @@ fn predictors_that_draw_what_is_dropped() {
 }
 
 #[test]
+fn thresholds_that_are_learned_block_by_block() {
+    let more = ["merge=ltmp:target=60%", "schedule.backbone_scale=0.1", "train.recompute=blocks"];
+    killed_and_resumed_equals_one_go(&[&EVERY_FIVE[..], &more].concat());
+}
+
+#[test]
+fn ways_that_are_drawn_and_a_second_pass() {
+    let drawn = "train.random_merge=[\"none\", \"tome:r=2\", \"tome:r=4\"]";
+    let second = "consistency.merge=[\"none\", \"tome:r=1\"]";
+    killed_and_resumed_equals_one_go(&[&EVERY_FIVE[..], &[drawn, second]].concat());
+}
+
+#[test]
 fn adafactor_in_bf16_with_more_workers_after_the_kill() {
     let more = ["optimizer.name=adafactor", "train.dtype=bf16", "data.workers=2"];
     killed_and_resumed_equals_one_go(&[&EVERY_FIVE[..], &more].concat());

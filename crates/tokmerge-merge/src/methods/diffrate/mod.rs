@@ -1,9 +1,9 @@
 //! DiffRate (Chen et al., 2023, arXiv:2305.17997, Fig. 3): in every layer, between attention and MLP, patches are ranked by
 //! the attention of the class token; the last are dropped, and some of those before them merge into the first.
 //!
-//! How many are left of each step in each layer was found by training alone, the weights of the model frozen: for DeiT the
+//! How many are left of each step in each layer is found by training alone, the weights of the model frozen: for DeiT the
 //! paper's numbers are the named `schedule`s, of 12 layers, found for 2.9 and 2.3 GMACs of DeiT-S and 0.8 and 0.7 of DeiT-Ti.
-//! Other weights can use them, or lists of their own. All counts include the class token; further tokens that never merge,
+//! Other weights can use them, or lists of their own, or find them. All counts include the class token; further tokens that never merge,
 //! such as a distillation token, come on top. Where a listed count is above what an image has, nothing is dropped or merged.
 //!
 //! As the published code does it:
@@ -16,20 +16,41 @@
 //! - A token that merges brings its size times that cosine along, and attention always weighs tokens by size
 //!   (`prop_attn=on`). So sizes are no numbers of patches. A cosine below zero, or none at all, counts as zero here, so that
 //!   a size never falls below one; the published code limits sizes in training alone.
+//!
+//! # Learned numbers
+//!
+//! `target=65%` finds the numbers for a part of the cost of the blocks ([`LearnedRates`], paper §3.2). Freeze the model
+//! (`train.frozen`), as the paper does, or train it with them. Written out they are a method with listed numbers
+//! ([`Method::given`](crate::Method::given)), which is what runs outside training and which other weights can use. In
+//! training the same is decided and all tokens stay ([`Choice`](crate::Choice)). As the published code does it: in every block but the
+//! first, two softmaxes over the numbers of patches that are kept, of which the expected one, rounded up, is used; whether the
+//! patch of a rank stays is the probability that more are kept, rounded, with the gradient of what is not rounded.
+//! Otherwise than there, or not known:
+//!
+//! - The 196 numbers are parts of the model's patches: those of 196 patches, as there, but any other model can have them.
+//! - The cost is that of LTMP, multiply-adds of the blocks as a part of those of all tokens, and not GMACs of the model. The weight
+//!   of its squared distance from the target is 5 per squared GMAC of DeiT-S's 4.6, from memory.
+//! - A patch that merges carries a gradient through the token that it merges into. There, as far as is remembered, masks alone
+//!   do; here so do those of patches that do not merge.
+//! - Nearly all patches are kept to begin with: the logit of keeping all is 9, those of all other numbers 0. That start is ours.
 
+mod learned;
 mod options;
 
 use super::matching::Split;
 use super::matching::bipartite::{Proposals, Proposed};
 use super::matching::by_falling_score;
 use super::option::FromOptions;
-use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
+use super::{At, Common, Method, MethodInfo, ProportionalAttention, Rule, TrainedBy};
+use crate::budget::Budget;
+use crate::mergers::{Merger, Mergers, Start};
 use crate::plan::PlanBuilder;
 use crate::{
-    Amount, Combination, Combine, Evidence, HeadAggregation, LastLayer, MapQueries, MatchShape, Merging,
-    Metric, MetricRequest, ModelFacts, ScheduleError, Similarity, Tokens, Wants,
+    Amount, Choice, Combination, Combine, Evidence, HeadAggregation, LastLayer, MapQueries, MatchShape,
+    MergePlan, Merging, Metric, MetricRequest, ModelFacts, ScheduleError, Similarity, Tokens, Wants,
 };
 
+pub use learned::LearnedRates;
 pub(super) use options::INFO;
 
 /// What patches are compared by.
@@ -55,6 +76,11 @@ pub enum CompressionRates {
         prune: Vec<usize>,
         /// Of these how many are left when some have merged.
         merge: Vec<usize>,
+    },
+    /// Weights, trained for a cost.
+    Learned {
+        /// The part of the blocks' cost that is to be left, above 0 and below 1.
+        target: f64,
     },
 }
 
@@ -107,7 +133,9 @@ impl CompressionRates {
     pub fn for_model(&self, facts: &ModelFacts) -> [Vec<usize>; 2] {
         match self {
             Self::Published(PublishedRates::Resampled) => self.lists().map(|list| resampled(list, facts)),
-            Self::Published(_) | Self::Listed { .. } => self.lists().map(<[usize]>::to_vec),
+            Self::Published(_) | Self::Listed { .. } | Self::Learned { .. } => {
+                self.lists().map(<[usize]>::to_vec)
+            }
         }
     }
 
@@ -116,6 +144,8 @@ impl CompressionRates {
         match self {
             Self::Published(published) => published.lists(),
             Self::Listed { prune, merge } => [prune, merge],
+            // Known once they have been learned.
+            Self::Learned { .. } => [&[], &[]],
         }
     }
 }
@@ -140,6 +170,14 @@ impl Diffrate {
         let common =
             Common { proportional_attention: ProportionalAttention::On, ..Common::new(LastLayer::All) };
         Self { rates, common }
+    }
+
+    /// The cost that rates are learned for, if they are.
+    fn target(&self) -> Option<f64> {
+        match self.rates {
+            CompressionRates::Published(_) | CompressionRates::Listed { .. } => None,
+            CompressionRates::Learned { target } => Some(target),
+        }
     }
 }
 
@@ -170,6 +208,9 @@ impl Rule for Diffrate {
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
         let (depth, patches) = (facts.depth, facts.tokens.saturating_sub(facts.prefix));
+        if self.target().is_some() {
+            return Ok(vec![Amount::ByTokens; depth]);
+        }
         let [prune, merge] = self.rates.for_model(facts);
         let given = prune.len().max(merge.len());
         if matches!(self.rates, CompressionRates::Published(_)) && given != depth {
@@ -223,6 +264,60 @@ impl Rule for Diffrate {
         }
         let by = Combination { combine: self.combine(), weights: None, sizes: Some(sizes.into()) };
         Some(Merging { plan: builder.finish(), by })
+    }
+
+    /// Every patch is judged by its rank, whatever is left.
+    fn choice(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Choice {
+        let [keep, left] =
+            self.rates.lists().map(|list| list.get(at.layer).map_or(usize::MAX, |left| *left - 1));
+        let ranks = learned::ranks(tokens, &evidence);
+        let amount = Amount::KeepAndMerge { keep, left: left.min(keep) };
+        let merging = self.merging(&At { amount, ..*at }, tokens, evidence);
+        let merging = merging.unwrap_or_else(|| Merging {
+            plan: MergePlan::identity(tokens.layout.clone()),
+            by: self.combine().into(),
+        });
+        learned::choice(ranks, merging, [keep, left])
+    }
+
+    fn has_weights(&self) -> bool {
+        self.target().is_some()
+    }
+
+    /// Its weights are numbers of tokens.
+    fn mixes(&self) -> bool {
+        false
+    }
+
+    fn trained_by(&self) -> TrainedBy {
+        if self.has_weights() { TrainedBy::Masks } else { TrainedBy::Merging }
+    }
+
+    fn budget(&self) -> Option<Budget> {
+        self.target().map(|target| Budget { target, weight: learned::COST_WEIGHT })
+    }
+
+    fn given(&self, mergers: &Mergers, facts: &ModelFacts) -> Option<Method> {
+        self.target()?;
+        Some(Method::Diffrate(Self { rates: learned::given(mergers, facts), ..self.clone() }))
+    }
+
+    /// All blocks but the first, in which nothing goes (published code).
+    fn mergers_before(&self, depth: usize) -> Vec<usize> {
+        self.target().map_or_else(Vec::new, |_| (1..depth).collect())
+    }
+
+    /// Counts blocks, within which its rates stand.
+    fn layer_of(&self, within: usize) -> usize {
+        within + 1
+    }
+
+    fn merger(&self, _: usize, _: usize, start: &mut Start<'_>) -> Option<Merger> {
+        Some(Merger::Rates(LearnedRates::new(self.target()?, start)))
+    }
+
+    fn merger_parameters(&self, _: usize, _: usize) -> usize {
+        2 * PATCHES
     }
 
     /// Every token that merges is compared with all that stay, the prefix too.

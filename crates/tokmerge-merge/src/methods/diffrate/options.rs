@@ -4,8 +4,8 @@ use super::{CompressionRates, Diffrate, PATCHES, PublishedRates};
 use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::option::{
-    Choice, FromOptions, Opt, PROPORTIONAL_ON, Refusal, choice, chosen, entries, infos, joined, last,
-    list_text, recheck, whole,
+    Choice, FromOptions, Opt, PART, PROPORTIONAL_ON, Refusal, choice, chosen, entries, infos, joined, last,
+    list_text, part, percent_text, recheck, whole,
 };
 
 const SCHEDULES: &[Choice<PublishedRates>] = &[
@@ -28,6 +28,9 @@ pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
 };
 
+/// Before anything is read.
+const NOT_GIVEN: CompressionRates = CompressionRates::Listed { prune: Vec::new(), merge: Vec::new() };
+
 const OPTIONS: &[Opt<Diffrate>] = &[
     Opt::new(
         "schedule",
@@ -41,7 +44,7 @@ const OPTIONS: &[Opt<Diffrate>] = &[
             CompressionRates::Published(known) => {
                 SCHEDULES.iter().find(|(_, other)| *other == known).map(|(name, _)| (*name).to_owned())
             }
-            CompressionRates::Listed { .. } => None,
+            CompressionRates::Listed { .. } | CompressionRates::Learned { .. } => None,
         },
     ),
     Opt::new(
@@ -66,6 +69,22 @@ const OPTIONS: &[Opt<Diffrate>] = &[
         },
         |method| written(&method.rates, 1),
     ),
+    Opt::new(
+        "target",
+        PART,
+        "cost to learn the numbers for, as a part of that of the blocks (has weights: train it)",
+        |method, text| {
+            if method.rates != NOT_GIVEN {
+                return Err(Refusal::Conflict(
+                    "target has numbers of tokens learned; give that, or a schedule, or prune and merge"
+                        .to_owned(),
+                ));
+            }
+            method.rates = CompressionRates::Learned { target: part(text)? };
+            Ok(())
+        },
+        |method| method.target().map(percent_text),
+    ),
     choice!(
         "prop_attn",
         PROPORTIONAL_ON,
@@ -82,7 +101,7 @@ fn counts(text: &str) -> Result<Vec<usize>, Refusal> {
 
 fn written(rates: &CompressionRates, which: usize) -> Option<String> {
     match rates {
-        CompressionRates::Published(_) => None,
+        CompressionRates::Published(_) | CompressionRates::Learned { .. } => None,
         listed => Some(listed.lists()[which]).filter(|list| !list.is_empty()).map(list_text),
     }
 }
@@ -92,7 +111,8 @@ impl Diffrate {
     fn listed(&mut self) -> Result<[&mut Vec<usize>; 2], Refusal> {
         match &mut self.rates {
             CompressionRates::Listed { prune, merge } => Ok([prune, merge]),
-            CompressionRates::Published(_) => Err(Refusal::Conflict(
+            // Read after the lists.
+            CompressionRates::Published(_) | CompressionRates::Learned { .. } => Err(Refusal::Conflict(
                 "a schedule says what is left in every layer; give that, or prune and merge".to_owned(),
             )),
         }
@@ -103,13 +123,13 @@ impl FromOptions for Diffrate {
     const OPTIONS: &'static [Opt<Self>] = OPTIONS;
 
     fn start() -> Self {
-        Self::new(CompressionRates::Listed { prune: Vec::new(), merge: Vec::new() })
+        Self::new(NOT_GIVEN)
     }
 
     fn check(&self) -> Result<(), Refusal> {
-        match self.rates.lists() {
-            [[], []] => Err(Refusal::Missing("schedule, prune or merge")),
-            _ => Ok(()),
+        match self.rates == NOT_GIVEN {
+            true => Err(Refusal::Missing("schedule, prune or merge (or target)")),
+            false => Ok(()),
         }
     }
 
@@ -121,6 +141,7 @@ impl FromOptions for Diffrate {
                 patches
             }
             CompressionRates::Published(_) => PATCHES,
+            CompressionRates::Learned { .. } => return None,
         };
         let [prune, merge] = self.rates.for_model(facts).map(|list| {
             let left = |tokens: &usize| {

@@ -107,12 +107,18 @@ fn what_it_is_reads_back_and_what_does_not_fit_is_refused() {
     assert_eq!(method.to_string().parse::<Method>(), Ok(method));
     let text = "diffrate:prune=[40,20],merge=[30,20],prop_attn=off,last=cls";
     assert_eq!(text.parse::<Method>().expect("a spec").to_string(), text);
+    let method = Method::Diffrate(Diffrate::new(CompressionRates::Learned { target: 0.6 }));
+    assert_eq!(method.to_string(), "diffrate:target=60%");
+    assert_eq!(method.to_string().parse::<Method>(), Ok(method));
     for (wrong, why) in [
         ("diffrate", "needs schedule, prune or merge"),
         ("diffrate:schedule=deit_b", "deit_s_2.9, deit_s_2.3"),
         ("diffrate:prune=20", "a list"),
         ("diffrate:prune=[20,1]", "from 2"),
         ("diffrate:schedule=deit_s_2.9,merge=[20]", "give that, or prune and merge"),
+        ("diffrate:target=101%", "below 100%"),
+        ("diffrate:target=60%,merge=[20]", "give that, or a schedule, or prune and merge"),
+        ("diffrate:schedule=resampled,target=60%", "give that, or a schedule, or prune and merge"),
     ] {
         let error = wrong.parse::<Method>().expect_err(wrong).to_string();
         assert!(error.contains(why), "{error}");

@@ -18,7 +18,7 @@ mod tests;
 
 use super::layers::{self, Layers, layers};
 use super::matching::{Kept, best};
-use super::option::{FromOptions, Opt, Refusal, infos, percent, percent_text};
+use super::option::{FromOptions, Opt, PART, Refusal, infos, part, percent_text};
 use super::{At, MethodInfo, Rule};
 use crate::mergers::{self, Start};
 use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, Rest, ScheduleError, Site, Tokens, TrainedBy};
@@ -46,11 +46,11 @@ pub(super) const INFO: MethodInfo = MethodInfo {
 const OPTIONS: &[Opt<Options>] = &[
     Opt::required(
         "keep",
-        ("a share such as 70%, above 0% and below 100%", "a share above 0% and below 100% such as 70%"),
+        PART,
         "patches to keep in its first layer, and in each of the others of those left in the one before",
         |method, text| {
-            method.keep = percent(text, 100.0)?;
-            if method.keep > 0.0 && method.keep < 1.0 { Ok(()) } else { Err(Refusal::Value) }
+            method.keep = part(text)?;
+            Ok(())
         },
         |method| Some(percent_text(method.keep)),
     ),

@@ -51,4 +51,8 @@ impl FromOptions for Evit {
     fn at_dial(&self, dial: f64, _: &ModelFacts) -> Option<Self> {
         Some(Self { keep: kept(dial), ..self.clone() })
     }
+
+    fn in_part(&self, part: f64) -> Option<Self> {
+        Some(Self { keep: 1.0 - part * (1.0 - self.keep), ..self.clone() })
+    }
 }

@@ -6,9 +6,25 @@
 //! as much as the most important of them, and those are dropped that matter at most as much as the second threshold.
 //! Prefix tokens matter more than any.
 //!
-//! The paper learns both thresholds of every layer in one epoch, for a given share of the cost, from 0.9 and 0 on. They are
-//! plain numbers here, one for all layers or one for each; learned ones were not found, so that the numbers of the example
-//! are ours. Without `prune_at` nothing is dropped.
+//! The thresholds are given, one for all layers or one for each, or learned. Learned ones of the paper were not found, so that
+//! the numbers of the example are ours. Without `prune_at` nothing is dropped.
+//!
+//! # Learned thresholds
+//!
+//! `target=65%` learns both thresholds of every layer for a part of the cost of the blocks ([`LearnedThresholds`]), from 0.9 and 0
+//! on. Written out they are a method with given thresholds ([`Method::given`](crate::Method::given)), which is what runs outside
+//! training. In training the same is decided and all tokens stay ([`Choice`](crate::Choice)). Of the published code: a
+//! pair merges and a token stays by `σ((score - threshold) / 0.1)`, rounded, with the gradient of what is not rounded; `10 (cost -
+//! target)²` is added to the loss, the cost being that of the tokens that count in every block, `2aC² + a²C + 4fC²` of `6nC² + n²C`.
+//! Ours, since of these nothing was read:
+//!
+//! - What merges gives its value to its destination, in proportion to sizes, and its size too; both, and the sizes by which
+//!   attention weighs tokens, have a gradient. A merge of equal tokens has none, as it should.
+//! - Scores have no gradient, as everywhere here: thresholds learn from the loss, the model from its outputs alone.
+//! - Tokens that count stand as they do in inference, where who proposes to whom hangs on places, and only they are asked how much
+//!   attention they pay to others.
+//! - Costs are those of every image, and their mean; the published code takes the mean mask of the batch first, which is
+//!   the same where all images keep equally many.
 //!
 //! What was read of the published code leaves open, and how it is settled here:
 //!
@@ -18,28 +34,47 @@
 //!
 //! Ties go to the token that stands first. What is no number is no reason to merge or to drop a token.
 
+mod learned;
 mod options;
 
 use super::matching::bipartite::{Proposals, Unmerged};
 use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Partition, Rule};
+use super::{At, Common, Method, MethodInfo, Partition, Rule, TrainedBy};
+use crate::budget::Budget;
+use crate::mergers::{Merger, Mergers, Start};
 use crate::plan::PlanBuilder;
 use crate::{
-    Amount, DROPPED, Evidence, LastLayer, Layout, MatchShape, MergePlan, MetricRequest, ModelFacts, Received,
-    ScheduleError, Similarity, Tokens, Wants,
+    Amount, Choice, DROPPED, Evidence, LastLayer, Layout, MatchShape, MergePlan, Merging, MetricRequest,
+    ModelFacts, Received, ScheduleError, Similarity, Tokens, Wants,
 };
 
+pub use learned::LearnedThresholds;
 pub(super) use options::INFO;
 
 /// Merging and pruning by thresholds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ltmp {
-    /// Pairs merge whose cosine is above.
-    pub merge_above: Limits,
-    /// Tokens are dropped that get at most as much attention, as the mean over heads and queries. `None`: none are.
-    pub prune_at: Option<Limits>,
+    /// Where they are from, and what they are.
+    pub thresholds: Thresholds,
     /// Options that methods share.
     pub common: Common,
+}
+
+/// By what pairs merge and tokens are dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Thresholds {
+    /// Numbers.
+    Given {
+        /// Pairs merge whose cosine is above.
+        merge_above: Limits,
+        /// Tokens are dropped that get at most as much attention, as the mean over heads and queries. `None`: none are.
+        prune_at: Option<Limits>,
+    },
+    /// Weights, trained for a cost.
+    Learned {
+        /// The part of the blocks' cost that is to be left, above 0 and below 1.
+        target: f64,
+    },
 }
 
 /// A threshold for every layer.
@@ -98,24 +133,66 @@ impl Ltmp {
     /// The method with a given threshold of merging, which drops nothing.
     #[must_use]
     pub fn new(merge_above: Limits) -> Self {
-        Self { merge_above, prune_at: None, common: Common::new(LastLayer::All) }
+        Self::with(Thresholds::Given { merge_above, prune_at: None })
+    }
+
+    /// The method with these thresholds.
+    #[must_use]
+    pub fn with(thresholds: Thresholds) -> Self {
+        Self { thresholds, common: Common::new(LastLayer::All) }
     }
 
     /// The threshold of merging in a layer, where something can be above it.
     fn merges_above(&self, layer: usize) -> Option<f32> {
-        self.merge_above.of(layer).filter(|limit| *limit < 1.0)
+        match &self.thresholds {
+            Thresholds::Given { merge_above, .. } => merge_above.of(layer).filter(|limit| *limit < 1.0),
+            Thresholds::Learned { .. } => None,
+        }
     }
 
     fn prunes_at(&self, layer: usize) -> Option<f32> {
-        self.prune_at.as_ref()?.of(layer)
+        match &self.thresholds {
+            Thresholds::Given { prune_at, .. } => prune_at.as_ref()?.of(layer),
+            Thresholds::Learned { .. } => None,
+        }
     }
 
-    fn merged(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
-        let limit = self.merges_above(at.layer)?;
-        let splits = Partition::Alternating.split_items(tokens, 0, at.layer);
-        let proposals = Proposals::by_similarity(tokens, splits, evidence.into_metric(), Similarity::Cosine);
-        proposals.accept(Amount::Above(limit), Unmerged::Listed, tokens)
+    /// The cost that thresholds are learned for, if they are.
+    fn target(&self) -> Option<f64> {
+        match self.thresholds {
+            Thresholds::Given { .. } => None,
+            Thresholds::Learned { target } => Some(target),
+        }
     }
+}
+
+fn proposals(at: &At, tokens: &Tokens, evidence: Evidence) -> Proposals {
+    let splits = Partition::Alternating.split_items(tokens, 0, at.layer);
+    Proposals::by_similarity(tokens, splits, evidence.into_metric(), Similarity::Cosine)
+}
+
+/// What is left of a plan and of these tokens, one after the other; `None` if that is all.
+fn joined(merged: Option<MergePlan>, pruned: Option<MergePlan>) -> Option<MergePlan> {
+    match (merged, pruned) {
+        (Some(first), Some(then)) => Some(first.then(&then)),
+        (merged, pruned) => pruned.or(merged),
+    }
+}
+
+/// What merges by `merged` and then matters too little: how much every token matters that has merged or not, `[T']`, and a plan.
+fn pruned(
+    tokens: &Tokens,
+    merged: Option<&MergePlan>,
+    importance: Vec<f32>,
+    limit: Option<f32>,
+) -> (Vec<f32>, Option<MergePlan>) {
+    let (layout, importance) = match merged {
+        Some(plan) => (plan.output(), greatest(&importance, plan)),
+        None => (&tokens.layout, importance),
+    };
+    let fronts: Vec<usize> = (0..layout.items()).map(|item| tokens.front_of(item)).collect();
+    let plan = limit.and_then(|limit| dropping(layout, &fronts, &importance, limit));
+    (importance, plan)
 }
 
 /// How much the tokens matter that a plan leaves: as much as the most important of their members.
@@ -132,7 +209,7 @@ fn greatest(importance: &[f32], plan: &MergePlan) -> Vec<f32> {
 }
 
 /// Drops what matters at most as much as the limit, `importance: [T]`; `None` if nothing does.
-fn pruned(layout: &Layout, fronts: &[usize], importance: &[f32], limit: f32) -> Option<MergePlan> {
+fn dropping(layout: &Layout, fronts: &[usize], importance: &[f32], limit: f32) -> Option<MergePlan> {
     let mut builder = PlanBuilder::new(layout.clone());
     let mut changes = false;
     for (item, front) in fronts.iter().enumerate() {
@@ -167,13 +244,19 @@ impl Rule for Ltmp {
     }
 
     fn wants(&self) -> Wants {
-        let received = if self.prune_at.is_some() { Received::FromAll } else { Received::No };
+        let received = match &self.thresholds {
+            Thresholds::Given { prune_at: None, .. } => Received::No,
+            Thresholds::Given { .. } | Thresholds::Learned { .. } => Received::FromAll,
+        };
         Wants { metric: Some(MetricRequest::KEYS), received, ..Wants::default() }
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
         let depth = facts.depth;
-        let given = self.merge_above.listed().max(self.prune_at.as_ref().map_or(0, Limits::listed));
+        let Thresholds::Given { merge_above, prune_at } = &self.thresholds else {
+            return Ok(vec![Amount::ByTokens; depth]);
+        };
+        let given = merge_above.listed().max(prune_at.as_ref().map_or(0, Limits::listed));
         if given > depth {
             return Err(ScheduleError::TooManyLayers { given, depth });
         }
@@ -186,21 +269,70 @@ impl Rule for Ltmp {
         let limit = self.prunes_at(at.layer);
         let importance = limit.map(|_| evidence.received().to_vec());
         evidence.received = None;
-        let merged = self.merged(at, tokens, evidence);
-        let (Some(limit), Some(importance)) = (limit, importance) else { return merged };
-        let (layout, importance) = match &merged {
-            Some(plan) => (plan.output(), greatest(&importance, plan)),
-            None => (&tokens.layout, importance),
-        };
-        let fronts: Vec<usize> = (0..layout.items()).map(|item| tokens.front_of(item)).collect();
-        match (&merged, pruned(layout, &fronts, &importance, limit)) {
-            (Some(first), Some(then)) => Some(first.then(&then)),
-            (_, then) => then.or(merged),
-        }
+        let merged = self.merges_above(at.layer).and_then(|limit| {
+            proposals(at, tokens, evidence).accept(Amount::Above(limit), Unmerged::Listed, tokens)
+        });
+        let Some(importance) = importance else { return merged };
+        let (_, dropped) = pruned(tokens, merged.as_ref(), importance, limit);
+        joined(merged, dropped)
+    }
+
+    /// All pairs are proposed, and every token is judged, whatever the thresholds are.
+    fn choice(&self, at: &At, tokens: &Tokens, mut evidence: Evidence) -> Choice {
+        let importance = evidence.received.take().expect("a block answers what Wants::received asks for");
+        let proposals = proposals(at, tokens, evidence);
+        let limit = self.merges_above(at.layer);
+        let merged = limit.and_then(|limit| proposals.accept(Amount::Above(limit), Unmerged::Listed, tokens));
+        let (importance, dropped) = pruned(tokens, merged.as_ref(), importance, self.prunes_at(at.layer));
+        let merged = merged.unwrap_or_else(|| MergePlan::identity(tokens.layout.clone()));
+        let pairs = learned::pairs(tokens, proposals, &merged);
+        let judged = learned::judged(tokens, &merged, &importance, dropped.as_ref());
+        let plan = joined(Some(merged), dropped).expect("there is a plan");
+        Choice { merging: Merging { plan, by: self.combine().into() }, pairs, judged }
+    }
+
+    fn has_weights(&self) -> bool {
+        self.target().is_some()
+    }
+
+    /// Its weights are thresholds.
+    fn mixes(&self) -> bool {
+        false
+    }
+
+    fn trained_by(&self) -> TrainedBy {
+        if self.has_weights() { TrainedBy::Masks } else { TrainedBy::Merging }
+    }
+
+    fn budget(&self) -> Option<Budget> {
+        self.target().map(|target| Budget { target, weight: learned::COST_WEIGHT })
+    }
+
+    fn given(&self, mergers: &Mergers, facts: &ModelFacts) -> Option<Method> {
+        self.target()?;
+        let thresholds = learned::given(mergers, facts.depth);
+        Some(Method::Ltmp(Self { thresholds, ..self.clone() }))
+    }
+
+    fn mergers_before(&self, depth: usize) -> Vec<usize> {
+        self.target().map_or_else(Vec::new, |_| (0..depth).collect())
+    }
+
+    /// Counts blocks, within which its thresholds stand.
+    fn layer_of(&self, within: usize) -> usize {
+        within + 1
+    }
+
+    fn merger(&self, _: usize, _: usize, start: &mut Start<'_>) -> Option<Merger> {
+        Some(Merger::Thresholds(LearnedThresholds::new(self.target()?, start)))
+    }
+
+    fn merger_parameters(&self, _: usize, _: usize) -> usize {
+        2
     }
 
     fn matching_macs(&self, shape: MatchShape) -> f64 {
-        if self.merges_above(shape.layer).is_none() {
+        if self.merges_above(shape.layer).is_none() && !self.has_weights() {
             return 0.0;
         }
         let pairs = shape.tokens.div_ceil(2) * (shape.tokens / 2);

@@ -1,24 +1,27 @@
 //! How LTMP is written down.
 
-use super::{Limits, Ltmp};
+use super::{Limits, Ltmp, Thresholds};
 use crate::ModelFacts;
 use crate::methods::MethodInfo;
 use crate::methods::dial::rounded;
 use crate::methods::option::{
-    FromOptions, Opt, Refusal, entries, infos, last, list_text, number_in, positions, prop_attn, protect,
-    recheck,
+    FromOptions, Opt, PART, Refusal, entries, infos, last, list_text, number_in, part, percent_text,
+    positions, prop_attn, protect, recheck,
 };
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "ltmp",
     summary: "merge all pairs that are similar enough, then drop what gets too little attention",
-    source: "LTMP (arXiv:2307.10780); thresholds are learned there and given here",
+    source: "LTMP (arXiv:2307.10780); thresholds are given, or learned as there",
     example: "ltmp:merge_above=0.9,prune_at=0.001",
     options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
 };
 
+/// Before anything is read.
+const NOT_GIVEN: Limits = Limits::PerLayer(Vec::new());
+
 const OPTIONS: &[Opt<Ltmp>] = &[
-    Opt::required(
+    Opt::new(
         "merge_above",
         (
             "a number from -1 to 1, or a list such as [1,0.95,0.9] with one per layer",
@@ -26,10 +29,14 @@ const OPTIONS: &[Opt<Ltmp>] = &[
         ),
         "pairs merge whose cosine is above; 1 merges nothing",
         |method, text| {
-            method.merge_above = read(text, |limit| (-1.0..=1.0).contains(limit))?;
+            let limits = read(text, |limit| (-1.0..=1.0).contains(limit))?;
+            method.thresholds = Thresholds::Given { merge_above: limits, prune_at: None };
             Ok(())
         },
-        |method| Some(written(&method.merge_above)),
+        |method| match &method.thresholds {
+            Thresholds::Given { merge_above, .. } => Some(written(merge_above)),
+            Thresholds::Learned { .. } => None,
+        },
     ),
     Opt::new(
         "prune_at",
@@ -39,10 +46,31 @@ const OPTIONS: &[Opt<Ltmp>] = &[
         ),
         "tokens are dropped that get at most this much attention, as the mean over heads and queries",
         |method, text| {
-            method.prune_at = Some(read(text, |limit| (0.0..=1.0).contains(limit))?);
+            let limits = read(text, |limit| (0.0..=1.0).contains(limit))?;
+            if let Thresholds::Given { prune_at, .. } = &mut method.thresholds {
+                *prune_at = Some(limits);
+            }
             Ok(())
         },
-        |method| method.prune_at.as_ref().map(written),
+        |method| match &method.thresholds {
+            Thresholds::Given { prune_at, .. } => prune_at.as_ref().map(written),
+            Thresholds::Learned { .. } => None,
+        },
+    ),
+    Opt::new(
+        "target",
+        PART,
+        "cost to learn thresholds for, as a part of that of the blocks (has weights: train it)",
+        |method, text| {
+            if method.thresholds != (Thresholds::Given { merge_above: NOT_GIVEN, prune_at: None }) {
+                return Err(Refusal::Conflict(
+                    "target has thresholds learned; give that, or merge_above and prune_at".to_owned(),
+                ));
+            }
+            method.thresholds = Thresholds::Learned { target: part(text)? };
+            Ok(())
+        },
+        |method| method.target().map(percent_text),
     ),
     prop_attn(),
     last(),
@@ -70,24 +98,34 @@ impl FromOptions for Ltmp {
     const OPTIONS: &'static [Opt<Self>] = OPTIONS;
 
     fn start() -> Self {
-        Self::new(Limits::Constant(1.0))
+        Self::new(NOT_GIVEN)
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        match &self.thresholds {
+            Thresholds::Given { merge_above, .. } if *merge_above == NOT_GIVEN => {
+                Err(Refusal::Missing("merge_above (or target)"))
+            }
+            Thresholds::Given { .. } | Thresholds::Learned { .. } => Ok(()),
+        }
     }
 
     fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
         let _ = facts;
-        let given = self.merge_above.smallest();
+        let Thresholds::Given { merge_above, prune_at } = &self.thresholds else { return None };
+        let given = merge_above.smallest();
         // Thresholds all shifted by as much, from the lowest at 1; limits are as given where the thresholds are, below that less
         // is dropped, above it more. Where nothing merges, the limits alone are turned.
         let (merge_above, times) = match given < 1.0 {
             true => {
                 let shifted = |limit: f64| rounded((limit + 1.0 - given - at).clamp(0.0, 1.0));
                 let kept = |limit: f64| if limit < 1.0 { shifted(limit) } else { limit };
-                (self.merge_above.map(kept), at / (1.0 - given))
+                (merge_above.map(kept), at / (1.0 - given))
             }
-            false => (self.merge_above.clone(), at / self.prune_at.as_ref().map_or(1.0, Limits::largest)),
+            false => (merge_above.clone(), at / prune_at.as_ref().map_or(1.0, Limits::largest)),
         };
         let turned = |limits: &Limits| limits.map(|limit| rounded((limit * times).min(1.0)));
-        let prune_at = self.prune_at.as_ref().filter(|_| at > 0.0).map(turned);
-        Some(Self { merge_above, prune_at, ..self.clone() })
+        let prune_at = prune_at.as_ref().filter(|_| at > 0.0).map(turned);
+        Some(Self { thresholds: Thresholds::Given { merge_above, prune_at }, ..self.clone() })
     }
 }

@@ -1,5 +1,7 @@
-use super::{Limits, Ltmp};
-use crate::{Amount, Evidence, Layout, Method, ModelFacts, Prefix, Reduction, Tokens, Trace};
+use super::{Limits, Ltmp, Thresholds};
+use crate::{
+    Amount, Evidence, Layout, MergerShape, Mergers, Method, ModelFacts, Prefix, Reduction, Tokens, Trace,
+};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// A class token at 9 and patches 1, 2 and so on; keys are points of the circle at these degrees.
@@ -83,13 +85,42 @@ fn every_layer_may_have_its_own_thresholds() {
 
 #[test]
 fn what_it_is_reads_back() {
-    let method = Method::Ltmp(Ltmp {
-        prune_at: Some(Limits::PerLayer(vec![0.0, 0.002])),
-        ..Ltmp::new(Limits::Constant(0.9))
-    });
+    let prune_at = Some(Limits::PerLayer(vec![0.0, 0.002]));
+    let merge_above = Limits::Constant(0.9);
+    let method = Method::Ltmp(Ltmp::with(Thresholds::Given { merge_above, prune_at }));
     assert_eq!(method.to_string(), "ltmp:merge_above=0.9,prune_at=[0,0.002]");
     assert_eq!(method.to_string().parse::<Method>(), Ok(method));
-    for wrong in ["ltmp", "ltmp:merge_above=1.1", "ltmp:merge_above=x", "ltmp:merge_above=0.9,prune_at=-1"] {
-        assert!(wrong.parse::<Method>().is_err(), "{wrong}");
+    let method = Method::Ltmp(Ltmp::with(Thresholds::Learned { target: 0.65 }));
+    assert_eq!(method.to_string(), "ltmp:target=65%");
+    assert_eq!(method.to_string().parse::<Method>(), Ok(method));
+    for (wrong, why) in [
+        ("ltmp", "needs merge_above (or target)"),
+        ("ltmp:prune_at=0.1", "needs merge_above (or target)"),
+        ("ltmp:merge_above=1.1", "from -1 to 1"),
+        ("ltmp:merge_above=x", "from -1 to 1"),
+        ("ltmp:merge_above=0.9,prune_at=-1", "from 0 to 1"),
+        ("ltmp:target=100%", "below 100%"),
+        ("ltmp:target=0.65", "below 100%"),
+        ("ltmp:merge_above=0.9,target=65%", "give that, or merge_above and prune_at"),
+        ("ltmp:prune_at=0.1,target=65%", "give that, or merge_above and prune_at"),
+    ] {
+        let error = wrong.parse::<Method>().expect_err(wrong).to_string();
+        assert!(error.contains(why), "{error}");
     }
+}
+
+/// Thresholds are good for the cost that they were trained for, and for no other.
+#[test]
+fn learned_thresholds_serve_one_cost() {
+    let (device, shape) = (Device::flex(), MergerShape { depth: 3, channels: 2, joining: None });
+    let method = |spec: &str| -> Method { spec.parse().expect("a spec") };
+    let trained = Mergers::new(&method("ltmp:target=65%"), shape, &device);
+    assert!(trained.fit(&method("ltmp:target=65%,prop_attn=off"), shape, &device));
+    assert!(!trained.fit(&method("ltmp:target=50%"), shape, &device));
+    assert!(!trained.fit(&method("diffrate:target=65%"), shape, &device));
+    let facts = ModelFacts::new(3, 7, 1);
+    let learned = Reduction::bind(method("ltmp:target=65%"), &facts).expect("fits");
+    assert!(learned.relaxes() && learned.relaxes_inside() && learned.expected_tokens(7, 3).is_none());
+    let given = Reduction::bind(method("ltmp:merge_above=0.9"), &facts).expect("fits");
+    assert!(!given.relaxes() && !given.method().has_weights());
 }

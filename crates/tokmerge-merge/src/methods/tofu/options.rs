@@ -67,4 +67,8 @@ impl FromOptions for Tofu {
     fn at_dial(&self, at: f64, facts: &ModelFacts) -> Option<Self> {
         Some(Self { schedule: dial::schedule(&self.schedule, at, facts), ..self.clone() })
     }
+
+    fn in_part(&self, part: f64) -> Option<Self> {
+        Some(Self { schedule: self.schedule.in_part(part), ..self.clone() })
+    }
 }

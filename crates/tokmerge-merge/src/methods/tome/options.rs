@@ -207,4 +207,8 @@ impl FromOptions for Tome {
         };
         Some(Self { schedule, ..self.clone() })
     }
+
+    fn in_part(&self, part: f64) -> Option<Self> {
+        Some(Self { schedule: self.schedule.in_part(part), ..self.clone() })
+    }
 }

@@ -86,8 +86,8 @@ impl EncoderBlock for VitBlock {
         each!(self, block => block.attend_merging(tokens, with, wants, reduce))
     }
 
-    fn attend_masked(&self, tokens: Tokens, with: &Context) -> Tokens {
-        each!(self, block => block.attend_masked(tokens, with))
+    fn attend_masked(&self, tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
+        each!(self, block => block.attend_masked(tokens, with, wants))
     }
 
     fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {

@@ -337,6 +337,25 @@ pub(crate) fn random_mergers(method: &Method, config: &Config, device: &Device) 
     mergers.map(&mut Randomiser { path: Vec::new(), seed: 77 << 16, change: |_: &str, _: &mut [f32]| () })
 }
 
+/// The same with numbers that its method has learned by which something merges and something is dropped in most blocks; nothing
+/// else about any other.
+pub(crate) fn decided(network: Network, device: &Device) -> Network {
+    let numbers = parameters::read(network.mergers()).into_iter().map(|(path, mut numbers)| {
+        let values = &mut numbers.values;
+        match path.rsplit_once('.') {
+            Some((place, "merge")) if place.starts_with("thresholds") => values.fill(0.4),
+            // Of a dozen tokens each gets a twelfth on average.
+            Some((place, "prune")) if place.starts_with("thresholds") => values.fill(0.04),
+            // Three quarters and a half of 196.
+            Some((place, "prune")) if place.starts_with("rates") => values[49] = 30.0,
+            Some((place, "merge")) if place.starts_with("rates") => values[98] = 30.0,
+            _ => {}
+        }
+        (format!("mergers.{path}"), numbers)
+    });
+    parameters::assign(network, &numbers.collect(), device)
+}
+
 struct Randomiser<F> {
     path: Vec<String>,
     seed: u64,
