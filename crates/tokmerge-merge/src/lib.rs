@@ -105,7 +105,7 @@ pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy,
-    dynamic_vit, patch_merger, stm,
+    dynamic_vit, foresight, patch_merger, stm,
 };
 pub use mixture::{Largest, Mixture};
 pub use plan::{AverageScale, Combine, MergePlan, PlanError};

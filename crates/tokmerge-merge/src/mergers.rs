@@ -4,8 +4,8 @@
 //! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours. Those that choose,
 //! as DynamicViT's, are the exception: they only say which tokens a plan is to keep.
 
-use crate::methods::{dynamic_vit, patch_merger, stm};
-use crate::{Joining, Method, Mixture, Tokens};
+use crate::methods::{dynamic_vit, foresight, patch_merger, stm};
+use crate::{Joining, Method, Mixture, Site, Tokens};
 use burn::module::Param;
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -93,6 +93,8 @@ mergers! {
     Soft(stm::Merger) = "soft",
     /// Of [`Method::DynamicVit`]. It merges nothing itself: it says which tokens stay.
     Predictor(dynamic_vit::Predictor) = "predictor",
+    /// Of [`Method::Foresight`]. It says which tokens matter, and stands inside the block.
+    Importance(foresight::Importance) = "foresight",
 }
 
 /// The weights of a method that has some, for every block before which it stands. Empty for all other methods.
@@ -122,6 +124,15 @@ impl MergerShape {
             _ => self.channels,
         }
     }
+
+    /// Channels of the tokens that a method's module of block `before`, from 0, sees: one that merges inside the block sees
+    /// those that have joined before it too.
+    pub(crate) fn channels_seen(&self, method: &Method, before: usize) -> usize {
+        match method.site() {
+            Site::InsideBlock => self.channels_before(before + 1),
+            Site::BeforeBlock | Site::AroundBlock | Site::InsideAttention => self.channels_before(before),
+        }
+    }
 }
 
 impl Mergers {
@@ -131,7 +142,7 @@ impl Mergers {
         let mut start = Start::new(device);
         let places = method.mergers_before(shape.depth);
         let merger = |(index, before): (usize, &usize)| {
-            Some((*before, method.rule().merger(index, shape.channels_before(*before), &mut start)?))
+            Some((*before, method.rule().merger(index, shape.channels_seen(method, *before), &mut start)?))
         };
         Self { at: places.iter().enumerate().filter_map(merger).collect() }
     }
