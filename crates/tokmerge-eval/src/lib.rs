@@ -10,6 +10,7 @@ mod cosine;
 mod error;
 mod extract;
 mod few_shot;
+mod least_squares;
 mod mean_average_precision;
 mod pairs;
 mod passes;
@@ -25,6 +26,7 @@ pub use cosine::cosine;
 pub use error::EvalError;
 pub use extract::{Extracted, extract};
 pub use few_shot::{Features, FewShot, FewShotAccuracy, FewShotError, LinearHead};
+pub use least_squares::least_squares;
 pub use mean_average_precision::{MeanAveragePrecision, average_precision};
 pub use pairs::{PairsAccuracy, PairsError, SentencePair, evaluate_pairs, read_pairs};
 pub use questions::{

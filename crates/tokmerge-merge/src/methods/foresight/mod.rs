@@ -29,7 +29,7 @@ use crate::mergers::{self, Start};
 use crate::plan::PlanBuilder;
 use crate::{
     Amount, Combination, Combine, Evidence, HeadAggregation, LastLayer, Limits, MatchShape, MergePlan,
-    Merging, Metric, MetricRequest, ModelFacts, ScheduleError, Similarity, Tokens, Wants,
+    Merging, Metric, MetricRequest, ModelFacts, Received, ScheduleError, Similarity, Tokens, Wants,
 };
 use burn::tensor::Tensor;
 use std::sync::Arc;
@@ -62,6 +62,9 @@ impl Foresight {
     pub fn new(limit: Limits) -> Self {
         Self { limit, common: Common::new(LastLayer::Prefix) }
     }
+
+    /// What it must know about a block: nothing that keeps attention from being fused.
+    pub const WANTS: Wants = Wants { metric: Some(TOKENS), received: Received::No, maps: None };
 
     /// The limit in a layer, where something can be below it.
     fn limit_of(&self, layer: usize, depth: usize) -> Option<f32> {
@@ -113,7 +116,7 @@ impl Rule for Foresight {
     }
 
     fn wants(&self) -> Wants {
-        Wants { metric: Some(TOKENS), ..Wants::default() }
+        Self::WANTS
     }
 
     fn has_weights(&self) -> bool {
