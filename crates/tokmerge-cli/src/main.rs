@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Analyze(AnalyzeCommand::Layers(args)) => commands::analyze::layers(&args),
         Command::Analyze(AnalyzeCommand::Tokens(args)) => commands::analyze::tokens(&args),
         Command::Tune(args) => commands::tune::run(&args),
+        Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Train(args) => commands::train::run(&args, commands::train::Weights::Optional),
         Command::Finetune(args) => commands::train::run(&args, commands::train::Weights::Required),

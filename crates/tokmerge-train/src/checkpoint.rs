@@ -27,7 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokmerge_checkpoint::{AtomicFile, Checkpoint, Dtype, OutputLock, TensorView, save_safetensors};
 use tokmerge_data::text::TOKENIZER_FILE;
-use tokmerge_models::{Architecture, TRAINED_WITH, timm_config};
+use tokmerge_merge::{Mergers, Method};
+use tokmerge_models::{Architecture, Model, TRAINED_WITH, timm_config};
 use tokmerge_nn::parameters::{self, Values};
 
 /// Checkpoints, below the folder of a run.
@@ -364,12 +365,9 @@ fn write_result(
     write_model(&setup.architecture, &setup.data.class_names, weights, &setup.recipe.merge, dir)
 }
 
-/// Writes `config.json`, `model.safetensors` and the tokenizer of a model of texts to a folder, as `local-dir:` opens them.
-/// `merge` is the spec of the method that the weights are for.
-///
-/// # Errors
-/// Where something cannot be written down: which file, and why.
-pub fn write_model(
+/// `config.json`, `model.safetensors` and the tokenizer of a model of texts, as `local-dir:` opens them. `merge` is the spec of
+/// the method that the weights are for.
+fn write_model(
     architecture: &Architecture,
     class_names: &[String],
     weights: &BTreeMap<String, Values>,
@@ -383,6 +381,28 @@ pub fn write_model(
         write(&dir.join(TOKENIZER_FILE), tokenizer.to_json().as_bytes())?;
     }
     write(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())
+}
+
+/// Writes a model with other weights of a method than it has, into a folder that is made if need be, as `local-dir:` opens it.
+///
+/// # Errors
+/// When something cannot be written.
+pub fn save_with_mergers(
+    model: &Model,
+    mergers: Mergers,
+    method: &Method,
+    dir: &Path,
+) -> Result<(), TrainError> {
+    let cannot = |path: &Path, reason: &str| {
+        TrainError::Data(format!(
+            "cannot write {}: {reason}; make room, or give another folder",
+            path.display()
+        ))
+    };
+    fs::create_dir_all(dir).map_err(|error| cannot(dir, &error.to_string()))?;
+    let weights = parameters::read(&model.network().clone().with_mergers(mergers));
+    let written = write_model(model.architecture(), model.class_names(), &weights, &method.to_string(), dir);
+    written.map_err(|(path, reason)| cannot(&path, &reason))
 }
 
 fn save(weights: &BTreeMap<String, Values>, merge: &str, path: &Path) -> Result<(), String> {
