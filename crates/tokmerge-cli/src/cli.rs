@@ -4,6 +4,7 @@ use crate::commands::analyze::AnalyzeCommand;
 use crate::commands::ask::AskArgs;
 use crate::commands::bench::BenchArgs;
 use crate::commands::bleu::BleuArgs;
+use crate::commands::calibrate::CalibrateArgs;
 use crate::commands::classify::ClassifyArgs;
 use crate::commands::compare::CompareArgs;
 use crate::commands::demo::DemoArgs;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Analyze(AnalyzeCommand),
     /// Find the merging that saves the most at a given loss, or loses the least at a given cost
     Tune(TuneArgs),
+    /// Fit the weights of foresight to a model, by what it attends to on some images without labels
+    Calibrate(CalibrateArgs),
     /// Compare the methods at the same cost on one model, side by side and with what chance does
     Compare(CompareArgs),
     /// Draw results of several runs and models in one chart, with Pareto fronts and 95 % intervals, and training curves

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Analyze(AnalyzeCommand::Layers(args)) => commands::analyze::layers(&args),
         Command::Analyze(AnalyzeCommand::Tokens(args)) => commands::analyze::tokens(&args),
         Command::Tune(args) => commands::tune::run(&args),
+        Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Train(args) => commands::train::run(&args, commands::train::Weights::Optional),

@@ -109,9 +109,13 @@ pub(crate) fn note_kept_patches(model: &str, reduction: &Reduction) {
 /// Says that a method runs with weights that mean nothing.
 pub(crate) fn note_fresh_weights(model: &Model, method: &Method) {
     if model.has_fresh_weights(method) {
+        let way_out = match method {
+            Method::Foresight(_) => "fit them with tokmerge calibrate",
+            _ => "train them with tokmerge train",
+        };
         note(format!(
             "note: {method} has weights of its own, and {} was not trained with them: they are random here, which is \
-             good for measuring speed alone; train them with tokmerge train",
+             good for measuring speed alone; {way_out}",
             model.name()
         ));
     }

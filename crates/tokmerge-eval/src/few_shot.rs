@@ -6,6 +6,7 @@
 //! others; ViT's -1 and 1 give the same classes. The bias comes from centring features and targets, and is not
 //! regularised.
 
+use crate::least_squares::Matrix;
 use serde::Serialize;
 
 use crate::wilson;
@@ -281,99 +282,6 @@ impl LinearHead {
         let scores = self.scores(features);
         (0..scores.len()).rev().max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0)
     }
-}
-
-/// Row by row.
-struct Matrix {
-    rows: usize,
-    columns: usize,
-    values: Vec<f64>,
-}
-
-impl Matrix {
-    fn new(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) -> Self {
-        let value = &value;
-        let values = (0..rows).flat_map(|i| (0..columns).map(move |j| value(i, j))).collect();
-        Self { rows, columns, values }
-    }
-
-    fn row(&self, i: usize) -> &[f64] {
-        &self.values[i * self.columns..][..self.columns]
-    }
-
-    fn transposed(&self) -> Self {
-        Self::new(self.columns, self.rows, |i, j| self.values[j * self.columns + i])
-    }
-
-    fn mean_row(&self) -> Vec<f64> {
-        let mut mean = vec![0.0; self.columns];
-        (0..self.rows).for_each(|i| mean.iter_mut().zip(self.row(i)).for_each(|(sum, value)| *sum += value));
-        mean.iter().map(|sum| sum / self.rows.max(1) as f64).collect()
-    }
-
-    fn minus_row(&self, row: &[f64]) -> Self {
-        Self::new(self.rows, self.columns, |i, j| self.row(i)[j] - row[j])
-    }
-
-    fn times(&self, other: &Self) -> Self {
-        let mut values = vec![0.0; self.rows * other.columns];
-        for (i, out) in values.chunks_exact_mut(other.columns.max(1)).enumerate() {
-            for (&factor, row) in self.row(i).iter().zip(other.values.chunks_exact(other.columns.max(1))) {
-                out.iter_mut().zip(row).for_each(|(sum, value)| *sum += factor * value);
-            }
-        }
-        Self { rows: self.rows, columns: other.columns, values }
-    }
-
-    /// The matrix times its transpose, with `ridge` added to the diagonal. Only the lower half is filled.
-    fn gram(&self, ridge: f64) -> Self {
-        let n = self.rows;
-        let mut values = vec![0.0; n * n];
-        for i in 0..n {
-            for j in 0..=i {
-                values[i * n + j] = dot(self.row(i), self.row(j));
-            }
-            values[i * n + i] += ridge;
-        }
-        Self { rows: n, columns: n, values }
-    }
-
-    /// `X` with `self * X = right`, by Cholesky's decomposition of the lower half; nothing if that is not positive
-    /// definite.
-    fn solve(mut self, mut right: Self) -> Option<Self> {
-        let (n, width) = (self.rows, right.columns);
-        // Rounding leaves pivots of about this size where there should be none.
-        let largest = (0..n).map(|i| self.values[i * n + i]).fold(0.0, f64::max);
-        let least = largest * n as f64 * f64::EPSILON;
-        for i in 0..n {
-            let (above, below) = self.values.split_at_mut(i * n);
-            for j in 0..i {
-                let other = &above[j * n..][..=j];
-                below[j] = (below[j] - dot(&below[..j], &other[..j])) / other[j];
-            }
-            let pivot = below[i] - dot(&below[..i], &below[..i]);
-            if pivot.is_nan() || pivot <= least {
-                return None;
-            }
-            below[i] = pivot.sqrt();
-        }
-        let mut eliminate = |i: usize, from: std::ops::Range<usize>, factor: &dyn Fn(usize) -> f64| {
-            let mut row = right.values[i * width..][..width].to_vec();
-            for j in from {
-                let (factor, other) = (factor(j), &right.values[j * width..][..width]);
-                row.iter_mut().zip(other).for_each(|(value, other)| *value -= factor * other);
-            }
-            row.iter_mut().for_each(|value| *value /= self.values[i * n + i]);
-            right.values[i * width..][..width].copy_from_slice(&row);
-        };
-        (0..n).for_each(|i| eliminate(i, 0..i, &|j| self.values[i * n + j]));
-        (0..n).rev().for_each(|i| eliminate(i, i + 1..n, &|j| self.values[j * n + i]));
-        Some(right)
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ fn specs() -> Vec<String> {
         "bat:keep=40%,pairs=50%",
         "bat:keep=1%,layer=1",
         "dynamicvit:keep=20%,layer=[1,3]",
+        "foresight:limit=1",
+        "foresight:limit=[0,0.01,0,0.5]",
         "evo_vit:keep=40%,layer=[2,4]",
         "evo_vit:keep=30%,layer=3,select=layer",
         "idle_vit:keep=60%,layer=[1,3]",

@@ -111,7 +111,7 @@ pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy,
-    dynamic_vit, patch_merger, stm, token_learner, trainable_pooling,
+    dynamic_vit, foresight, patch_merger, stm, token_learner, trainable_pooling,
 };
 pub use mixing::Mixing;
 pub use mixture::{Largest, Mixture};

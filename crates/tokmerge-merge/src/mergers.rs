@@ -5,8 +5,10 @@
 //! as DynamicViT's, are the exception: they only say which tokens a plan is to keep; and so are those that are a few numbers, as
 //! LTMP's thresholds, which stand in a block and are read before anything runs ([`Method::given`]).
 
-use crate::methods::{diffrate, dynamic_vit, ltmp, patch_merger, stm, token_learner, trainable_pooling};
-use crate::{Choice, Joining, Method, Mixture, Tokens};
+use crate::methods::{
+    diffrate, dynamic_vit, foresight, ltmp, patch_merger, stm, token_learner, trainable_pooling,
+};
+use crate::{Choice, Joining, Method, Mixture, Site, Tokens};
 use burn::module::Param;
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -123,6 +125,8 @@ mergers! {
     Thresholds(ltmp::LearnedThresholds) = "thresholds",
     /// Of [`Method::Diffrate`].
     Rates(diffrate::LearnedRates) = "rates",
+    /// Of [`Method::Foresight`]. It says which tokens matter, and stands inside the block.
+    Importance(foresight::Importance) = "foresight",
 }
 
 /// The weights of a method that has some, for every block before which it stands. Empty for all other methods.
@@ -152,6 +156,15 @@ impl MergerShape {
             _ => self.channels,
         }
     }
+
+    /// Channels of the tokens that a method's module of block `before`, from 0, sees: one that merges inside the block sees
+    /// those that have joined before it too.
+    pub(crate) fn channels_seen(&self, method: &Method, before: usize) -> usize {
+        match method.site() {
+            Site::InsideBlock => self.channels_before(before + 1),
+            Site::BeforeBlock | Site::AroundBlock | Site::InsideAttention => self.channels_before(before),
+        }
+    }
 }
 
 impl Mergers {
@@ -161,7 +174,7 @@ impl Mergers {
         let mut start = Start::new(device);
         let places = method.mergers_before(shape.depth);
         let merger = |(index, before): (usize, &usize)| {
-            Some((*before, method.rule().merger(index, shape.channels_before(*before), &mut start)?))
+            Some((*before, method.rule().merger(index, shape.channels_seen(method, *before), &mut start)?))
         };
         Self { at: places.iter().enumerate().filter_map(merger).collect() }
     }

@@ -434,7 +434,13 @@ impl Reduction {
     pub fn apply(&self, layer: usize, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
         let step = Step { layer, site: Site::InsideBlock };
         let tokens = self.remembering(layer, tokens, &evidence);
-        let tokens = if self.merges_at(step) { self.reduce(step, tokens, evidence, trace).0 } else { tokens };
+        let tokens = match self.merges_at(step) {
+            true => {
+                let evidence = self.scored(layer, &tokens, evidence);
+                self.reduce(step, tokens, evidence, trace).0
+            }
+            false => tokens,
+        };
         if self.last_layer == LastLayer::Prefix && layer + 1 == self.amounts.len() {
             self.skip(step, tokens.layout.clone(), tokens.prefix.clone(), Amount::NOTHING, trace);
             return tokens.prefix_only();
@@ -450,6 +456,14 @@ impl Reduction {
         match self.method.rule().scores(&self.at(layer), &tokens, evidence) {
             Some(scores) => Tokens { standing: Some(Standing::new(scores)), ..tokens },
             None => tokens,
+        }
+    }
+
+    /// The evidence, with what the weights of block `layer` say of the tokens, where a method that merges inside blocks has some.
+    fn scored(&self, layer: usize, tokens: &Tokens, evidence: Evidence) -> Evidence {
+        match (&self.mergers, &self.recorded) {
+            (Some(mergers), None) => Evidence { scores: mergers.scores(layer, tokens), ..evidence },
+            _ => evidence,
         }
     }
 

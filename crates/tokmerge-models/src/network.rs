@@ -368,6 +368,12 @@ impl Network {
         Self { mergers: self.mergers.fitted(method, self.config.merger_shape(), device), ..self }
     }
 
+    /// The same with these weights of a method, which were made for a network of its shape.
+    #[must_use]
+    pub fn with_mergers(self, mergers: Mergers) -> Self {
+        Self { mergers, ..self }
+    }
+
     /// The same, distributing tokens among its experts in this way; nothing else about a network without experts.
     #[must_use]
     pub fn with_routing(self, routing: Routing) -> Self {

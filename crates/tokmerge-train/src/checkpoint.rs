@@ -28,7 +28,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokmerge_checkpoint::{AtomicFile, Checkpoint, Dtype, OutputLock, TensorView, save_safetensors};
 use tokmerge_data::text::TOKENIZER_FILE;
-use tokmerge_models::{TRAINED_WITH, timm_config};
+use tokmerge_merge::{Mergers, Method};
+use tokmerge_models::{Architecture, Model, TRAINED_WITH, timm_config};
 use tokmerge_nn::parameters::{self, Values};
 
 /// Checkpoints, below the folder of a run.
@@ -185,7 +186,7 @@ impl Checkpoints {
         }
         let path = self.folder().join(format!("step-{:08}", position.step));
         self.write_aside(&path, |dir| {
-            write_model(setup, weights, dir)?;
+            write_result(setup, weights, dir)?;
             for (file, values) in [(APART, apart), (EMA, ema)] {
                 let Some(values) = values else { continue };
                 let path = dir.join(file);
@@ -311,7 +312,7 @@ impl Checkpoints {
         best: Best,
     ) -> Result<(), TrainError> {
         self.write_aside(&self.best_folder(), |dir| {
-            write_model(setup, weights, dir)?;
+            write_result(setup, weights, dir)?;
             let state = serde_json::to_vec(&best).map_err(|error| (dir.join(STATE), error.to_string()))?;
             write(&dir.join(STATE), &state)
         })
@@ -323,7 +324,7 @@ impl Checkpoints {
         setup: &Setup,
         weights: &BTreeMap<String, Values>,
     ) -> Result<(), TrainError> {
-        write_model(setup, weights, &self.dir).map_err(|(path, reason)| self.cannot_write(&path, &reason))
+        write_result(setup, weights, &self.dir).map_err(|(path, reason)| self.cannot_write(&path, &reason))
     }
 
     /// Writes a file of the run as a whole or not at all.
@@ -374,19 +375,52 @@ fn write(path: &Path, content: &[u8]) -> Result<(), (PathBuf, String)> {
     AtomicFile::replace(path, content).map_err(|error| (path.to_owned(), error.to_string()))
 }
 
-/// `config.json`, `model.safetensors` and the tokenizer of a model of texts, as `local-dir:` opens them.
-fn write_model(
+fn write_result(
     setup: &Setup,
     weights: &BTreeMap<String, Values>,
     dir: &Path,
 ) -> Result<(), (PathBuf, String)> {
-    let config = timm_config(&setup.architecture, &setup.data.class_names);
+    write_model(&setup.architecture, &setup.data.class_names, weights, &setup.recipe.merge, dir)
+}
+
+/// `config.json`, `model.safetensors` and the tokenizer of a model of texts, as `local-dir:` opens them. `merge` is the spec of
+/// the method that the weights are for.
+fn write_model(
+    architecture: &Architecture,
+    class_names: &[String],
+    weights: &BTreeMap<String, Values>,
+    merge: &str,
+    dir: &Path,
+) -> Result<(), (PathBuf, String)> {
+    let config = timm_config(architecture, class_names);
     let config = config.map_err(|error| (dir.join(CONFIG), error.to_string()))?;
-    save(weights, &setup.recipe.merge, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
-    if let Some(tokenizer) = setup.architecture.processor.tokenizer() {
+    save(weights, merge, &dir.join(WEIGHTS)).map_err(|error| (dir.join(WEIGHTS), error))?;
+    if let Some(tokenizer) = architecture.processor.tokenizer() {
         write(&dir.join(TOKENIZER_FILE), tokenizer.to_json().as_bytes())?;
     }
     write(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())
+}
+
+/// Writes a model with other weights of a method than it has, into a folder that is made if need be, as `local-dir:` opens it.
+///
+/// # Errors
+/// When something cannot be written.
+pub fn save_with_mergers(
+    model: &Model,
+    mergers: Mergers,
+    method: &Method,
+    dir: &Path,
+) -> Result<(), TrainError> {
+    let cannot = |path: &Path, reason: &str| {
+        TrainError::Data(format!(
+            "cannot write {}: {reason}; make room, or give another folder",
+            path.display()
+        ))
+    };
+    fs::create_dir_all(dir).map_err(|error| cannot(dir, &error.to_string()))?;
+    let weights = parameters::read(&model.network().clone().with_mergers(mergers));
+    let written = write_model(model.architecture(), model.class_names(), &weights, &method.to_string(), dir);
+    written.map_err(|(path, reason)| cannot(&path, &reason))
 }
 
 fn save(weights: &BTreeMap<String, Values>, merge: &str, path: &Path) -> Result<(), String> {

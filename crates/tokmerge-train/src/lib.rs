@@ -36,7 +36,7 @@ mod validate;
 mod weights;
 
 pub use bench::bench_training;
-pub use checkpoint::{Checkpoints, Position};
+pub use checkpoint::{Checkpoints, Position, save_with_mergers};
 pub use error::TrainError;
 pub use history::{History, LoggedStep, LoggedValidation};
 pub use loss::{Loss, binary_cross_entropy, soft_cross_entropy, soft_targets, token_cross_entropy};

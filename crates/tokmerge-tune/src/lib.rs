@@ -9,6 +9,7 @@
 mod choose;
 pub mod compare;
 mod fingerprint;
+mod foresight;
 mod goal;
 mod images;
 mod journal;
@@ -26,6 +27,7 @@ mod space;
 mod split;
 mod walk;
 
+pub use foresight::{Foreseen, ForesightError, foresee};
 pub use goal::{Goal, GoalError};
 pub use images::Images;
 pub use journal::{Fingerprint, Journal, JournalError};

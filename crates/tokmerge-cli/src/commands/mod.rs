@@ -4,6 +4,7 @@ pub(crate) mod analyze;
 pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod bleu;
+pub(crate) mod calibrate;
 pub(crate) mod classify;
 pub(crate) mod compare;
 pub(crate) mod demo;

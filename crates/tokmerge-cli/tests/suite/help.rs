@@ -30,6 +30,7 @@ fn the_program_says_what_it_is_for() {
             "bench",
             "analyze",
             "tune",
+            "calibrate",
             "compare",
             "report",
             "sweep",

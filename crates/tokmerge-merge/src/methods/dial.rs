@@ -107,6 +107,7 @@ mod tests {
             "tofu:r=[8,4],switch=3",
             "evo_vit:keep=50%,layer=[4,8],select=layer",
             "idle_vit:keep=70%,layer=[5,8,11]",
+            "foresight:limit=[0,0.02,0.1]",
         ];
         METHODS.iter().map(|info| info.example).chain(more)
     }
@@ -117,7 +118,7 @@ mod tests {
         for spec in specs() {
             let method: Method = spec.parse().expect("a spec");
             let Some(nothing) = method.at_dial(0.0, &facts()) else { continue };
-            assert!(!method.has_weights(), "{spec}");
+            assert!(!method.mixes(), "{spec}");
             // Left out of the last MLP, where the method asks for it, is not merged.
             let whole = layers(&nothing);
             // Samples of all patches still miss some.

@@ -11,6 +11,7 @@ pub(crate) mod draw;
 pub mod dynamic_vit;
 pub(crate) mod evit;
 pub(crate) mod evo_vit;
+pub mod foresight;
 pub(crate) mod idle_vit;
 pub(crate) mod layers;
 pub(crate) mod ltmp;
@@ -103,7 +104,7 @@ macro_rules! methods {
             /// The same method turned to another strength, its other options kept: nothing merges at 0, more and more
             /// up to the most at 1, in steps so fine that any cost in between is met. What a setting other than its
             /// strength says, such as how a schedule falls from layer to layer, stays as it is. `None` for a method
-            /// without such a dial: one that has weights, trained for one strength, or that merges nothing.
+            /// without such a dial: one whose weights are trained for one strength, or that merges nothing.
             #[must_use]
             pub fn at_dial(&self, dial: f64, facts: &ModelFacts) -> Option<Self> {
                 match self {
@@ -174,6 +175,8 @@ methods! {
     Bat(bat::Bat),
     /// DynamicViT: learned predictors say which patches are kept.
     DynamicVit(dynamic_vit::Options),
+    /// Foresight: what is alike merges where it will hardly be attended to.
+    Foresight(foresight::Foresight),
     /// Evo-ViT: patches that the class token has looked at least wait while a stage works on the others.
     EvoVit(evo_vit::EvoVit),
     /// IdleViT: in each block patches of low logits wait, and may be chosen again in the next.
@@ -290,7 +293,7 @@ impl Method {
     pub fn parameters(&self, shape: MergerShape) -> usize {
         let places = self.mergers_before(shape.depth).into_iter().enumerate();
         let parameters =
-            |(index, before)| self.rule().merger_parameters(index, shape.channels_before(before));
+            |(index, before)| self.rule().merger_parameters(index, shape.channels_seen(self, before));
         places.map(parameters).sum()
     }
 

@@ -178,6 +178,12 @@ fn bring(
     let Some(most) = entrant.method.at_dial(1.0, &facts) else {
         return Ok(Brought::Not(without_dial(&entrant.method).to_owned()));
     };
+    if meter.model().has_fresh_weights(&entrant.method) {
+        return Ok(Brought::Not(format!(
+            "it has weights of its own, and {} has none of them; fit them with tokmerge calibrate",
+            meter.model().name()
+        )));
+    }
     if let Err(error) = meter.model().bind(&most) {
         // In the words of the setting that was asked for, where that does not fit either.
         let reason = meter.model().bind(&entrant.method).err().unwrap_or(error);

@@ -106,7 +106,7 @@ impl Limits {
     }
 
     /// The largest of all, never nothing.
-    fn largest(&self) -> f64 {
+    pub(in crate::methods) fn largest(&self) -> f64 {
         match self {
             Self::Constant(limit) => limit.max(f64::MIN_POSITIVE),
             Self::PerLayer(list) => list.iter().copied().fold(f64::MIN_POSITIVE, f64::max),
@@ -114,14 +114,15 @@ impl Limits {
     }
 
     /// Each of them changed.
-    fn map(&self, change: impl Fn(f64) -> f64) -> Self {
+    pub(in crate::methods) fn map(&self, change: impl Fn(f64) -> f64) -> Self {
         match self {
             Self::Constant(limit) => Self::Constant(change(*limit)),
             Self::PerLayer(list) => Self::PerLayer(list.iter().map(|limit| change(*limit)).collect()),
         }
     }
 
-    fn listed(&self) -> usize {
+    /// How many layers are listed.
+    pub(in crate::methods) fn listed(&self) -> usize {
         match self {
             Self::Constant(_) => 0,
             Self::PerLayer(list) => list.len(),
