@@ -67,8 +67,12 @@ mod tests {
             let found = with.loss(&outputs[0], &outputs[1], &targets);
             assert!((found.clone().into_scalar::<f32>() - loss).abs() < 1e-5, "{above}");
             let gradients = found.backward();
-            let of_first: Vec<f32> = first.grad(&gradients).expect("a gradient").into_data().iter::<f32>().collect();
-            assert!(of_first.iter().zip(gradient).all(|(a, b)| (a - b).abs() < 1e-5), "{above}: {of_first:?}");
+            let of_first: Vec<f32> =
+                first.grad(&gradients).expect("a gradient").into_data().iter::<f32>().collect();
+            assert!(
+                of_first.iter().zip(gradient).all(|(a, b)| (a - b).abs() < 1e-5),
+                "{above}: {of_first:?}"
+            );
             assert!(second.grad(&gradients).is_none(), "the second pass teaches, and is not taught");
         }
     }
