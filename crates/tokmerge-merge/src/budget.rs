@@ -62,7 +62,7 @@ impl Items {
 /// `before`, the MLP those that count `after`, which has a policy of all columns.
 ///
 /// In multiply-adds of a block with an MLP of four times the channels, halved: `2aC² + a²C + 4fC²` of `6nC² + n²C`, for `a`
-/// tokens in attention, `f` in the MLP and `n` in all (LTMP, §3.4).
+/// tokens in attention, `f` in the MLP and `n` in all (LTMP; published code).
 pub(crate) fn spend(before: &Tokens, after: Tokens, depth: usize) -> Tokens {
     let items = Items::new(&after);
     let (Some(policy), [_, channels]) = (&after.policy, after.x.dims()) else { return after };

@@ -3,7 +3,7 @@
 //! Inference decides by comparing scores with a threshold or a rank, and has no gradient. In training the same is decided
 //! ([`Choice`]), and all rows stay: what merges gives its value to its destination and counts no more, what is dropped counts no
 //! more ([`Tokens::policy`]). Whether a pair merges and whether a token stays are factors of 1 or 0 that carry the gradient of
-//! softer ones (straight-through; LTMP, §3.3, DiffRate, §3.2). Rows that count stand in front in the order in which inference
+//! softer ones (straight-through, as in LTMP and DiffRate). Rows that count stand in front in the order in which inference
 //! has them, so that later layers, which go by places, decide as they would there.
 
 use crate::mergers::Soft;

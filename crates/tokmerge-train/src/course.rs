@@ -122,10 +122,10 @@ mod tests {
             panic!("it is EViT")
         };
         assert!((third.keep - (0.7 + 0.3 * 0.75)).abs() < 1e-12);
-        let tome = course("tome:r=13", 0.0, 4.0);
+        let tome = course("tome:r=12", 0.0, 4.0);
         assert_eq!(
             [0, 1, 2, 3, 4].map(|step| merges(&tome, step)),
-            ["none", "tome:r=2", "tome:r=7", "tome:r=11", "tome:r=13"]
+            ["none", "tome:r=2", "tome:r=6", "tome:r=10", "tome:r=12"]
         );
         // All at once.
         let late = course("tome:r=13", 2.0, 0.0);

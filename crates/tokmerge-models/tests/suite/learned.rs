@@ -43,7 +43,6 @@ fn training_computes_what_inference_does() {
             compared += 1;
             merged += usize::from(inferred.trace.plan_until(None).is_some());
         }
-        println!("{spec}: {compared} models, of which {merged} merge");
         assert!(compared >= 4 && merged >= 3, "{spec}: {compared} {merged}");
     }
 }

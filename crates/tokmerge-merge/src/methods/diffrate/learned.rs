@@ -1,4 +1,4 @@
-//! Numbers of tokens that are trained (DiffRate, §3.2).
+//! Numbers of tokens that are trained.
 
 use super::super::matching::by_falling_score;
 use super::{CompressionRates, PATCHES};

@@ -19,7 +19,7 @@
 //!
 //! # Learned numbers
 //!
-//! `target=65%` finds the numbers for a part of the cost of the blocks ([`LearnedRates`], paper §3.2). Freeze the model
+//! `target=65%` finds the numbers for a part of the cost of the blocks ([`LearnedRates`]). Freeze the model
 //! (`train.frozen`), as the paper does, or train it with them. Written out they are a method with listed numbers
 //! ([`Method::given`](crate::Method::given)), which is what runs outside training and which other weights can use. In
 //! training the same is decided and all tokens stay ([`Choice`](crate::Choice)). As the published code does it: in every block but the

@@ -1,4 +1,4 @@
-//! Thresholds that are trained (LTMP, §3.3 and §3.4).
+//! Thresholds that are trained.
 
 use super::super::matching::bipartite::{Proposals, Proposed};
 use super::{Limits, Thresholds};
