@@ -59,6 +59,10 @@ fn specs() -> Vec<String> {
         "bat:keep=40%,pairs=50%",
         "bat:keep=1%,layer=1",
         "dynamicvit:keep=20%,layer=[1,3]",
+        "a_vit:gamma=2,beta=1",
+        "a_vit:gamma=0.5,beta=0",
+        "sp_vit:keep=30%,layer=[1,3],head_dim=2",
+        "sp_vit:keep=[80%,20%],layer=[2,4],choice=learned,head_dim=3",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }
@@ -66,8 +70,10 @@ fn specs() -> Vec<String> {
 fn reduction(spec: &str) -> Reduction {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
     let words = TokenKind::PatchesAfterWords;
+    // What is asked of the class token alone is refused where patches are read.
+    let readout = if spec.starts_with("a_vit") { Readout::Prefix } else { Readout::All };
     let facts = ModelFacts {
-        readout: Readout::All,
+        readout,
         tokens_are: words,
         leading: Leading::ClassToken,
         grid: Some((5, 8)),

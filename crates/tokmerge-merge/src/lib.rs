@@ -51,12 +51,14 @@
 //! ```
 #![deny(missing_docs)]
 
+mod carried;
 #[cfg(test)]
 mod contract;
 mod count;
 mod error;
 mod evidence;
 mod facts;
+mod halting;
 mod joining;
 mod mergers;
 mod merging;
@@ -76,10 +78,12 @@ mod tokens;
 mod trace;
 mod words;
 
+pub use carried::Carried;
 pub use count::MatchShape;
 pub use error::BindError;
 pub use evidence::{Evidence, Metric, MetricRequest, Received, Wants};
 pub use facts::{KeyBias, LastLayer, Leading, ModelFacts, PositionUse, Readout, Softmax, Training};
+pub use halting::Halting;
 pub use joining::{Joining, Waiting};
 pub use mergers::{Merger, MergerShape, Mergers};
 pub use merging::{Combination, Merging};
@@ -101,8 +105,8 @@ pub use methods::token_pooling::{Clustering, MedoidUpdate, PooledTo, TokenPoolin
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
-    Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy,
-    dynamic_vit, patch_merger, stm,
+    Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy, a_vit,
+    dynamic_vit, patch_merger, sp_vit, stm,
 };
 pub use mixture::{Largest, Mixture};
 pub use plan::{AverageScale, Combine, MergePlan, PlanError};

@@ -4,7 +4,7 @@
 //! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours. Those that choose,
 //! as DynamicViT's, are the exception: they only say which tokens a plan is to keep.
 
-use crate::methods::{dynamic_vit, patch_merger, stm};
+use crate::methods::{dynamic_vit, patch_merger, sp_vit, stm};
 use crate::{Joining, Method, Mixture, Tokens};
 use burn::module::Param;
 use burn::module::{
@@ -55,9 +55,7 @@ pub(crate) trait HeldBack: fmt::Debug {
 pub(crate) struct Stage {
     /// Which block follows, from 0.
     pub(crate) layer: usize,
-    /// Its number among all places, from 0.
-    pub(crate) index: usize,
-    /// How many there are.
+    /// How many places there are.
     pub(crate) count: usize,
 }
 
@@ -93,6 +91,8 @@ mergers! {
     Soft(stm::Merger) = "soft",
     /// Of [`Method::DynamicVit`]. It merges nothing itself: it says which tokens stay.
     Predictor(dynamic_vit::Predictor) = "predictor",
+    /// Of [`Method::SpVit`]. It says which tokens stay, too.
+    Selector(sp_vit::Selector) = "selector",
 }
 
 /// The weights of a method that has some, for every block before which it stands. Empty for all other methods.
@@ -214,11 +214,11 @@ impl Mergers {
     /// In training, in place of dropping before block `layer`: the same tokens with a policy, and what is to be added to the
     /// loss.
     pub(crate) fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
-        let Some(index) = self.at.iter().position(|(before, _)| *before == layer) else {
-            return (tokens, None);
-        };
-        let stage = Stage { layer, index, count: self.at.len() };
-        self.at[index].1.weighted().relax(tokens, stage, seed)
+        let stage = Stage { layer, count: self.at.len() };
+        match self.before(layer) {
+            Some(merger) => merger.weighted().relax(tokens, stage, seed),
+            None => (tokens, None),
+        }
     }
 
     fn each(self, change: impl Fn(Merger) -> Merger) -> Self {

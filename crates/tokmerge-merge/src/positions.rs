@@ -39,6 +39,22 @@ impl Positions {
         }
     }
 
+    /// These, then more of the same kind.
+    ///
+    /// # Panics
+    /// When they are of another kind.
+    pub(crate) fn and(&self, more: &Self) -> Self {
+        match (self, more) {
+            (Self::Grid(own), Self::Grid(more)) => {
+                Self::Grid(own.iter().chain(more.iter()).copied().collect())
+            }
+            (Self::Sequence(own), Self::Sequence(more)) => {
+                Self::Sequence(own.iter().chain(more.iter()).copied().collect())
+            }
+            (own, more) => panic!("positions of one kind, not {own:?} and {more:?}"),
+        }
+    }
+
     /// The mean of every group's positions, weighted by size. `dst: [T]`, `size: [T]`, `groups` of them.
     pub(crate) fn mean(&self, dst: &[u32], size: &[f32], groups: usize) -> Self {
         match self {

@@ -81,6 +81,10 @@ impl Reduction {
         if masks && facts.tokens_are == TokenKind::Words {
             return Err(BindError::NoPatches { merge: merge() });
         }
+        let reads_patches = facts.readout == Readout::All || facts.joining.is_some();
+        if method.rule().reads() == Some(Readout::Prefix) && reads_patches {
+            return Err(BindError::ReadsPatches { merge: merge() });
+        }
         let inside = masks || method.site() == Site::InsideAttention;
         if inside && facts.softmax == Softmax::Closed {
             return Err(BindError::ClosedSoftmax { merge: merge() });
@@ -225,6 +229,10 @@ impl Reduction {
         self.amounts.get(layer).copied().unwrap_or(Amount::NOTHING)
     }
 
+    fn at(&self, layer: usize) -> At {
+        At { layer, depth: self.amounts.len(), amount: self.amount(layer) }
+    }
+
     fn merges_at(&self, step: Step) -> bool {
         self.method.site() == step.site && self.amount(step.layer) != Amount::NOTHING
     }
@@ -317,6 +325,7 @@ impl Reduction {
         );
         let site = self.method.site();
         let step = Step { layer, site };
+        let tokens = self.method.rule().noted(&self.at(layer), tokens);
         let mergers = self.mergers.as_deref().filter(|mergers| mergers.stand_before(layer));
         if let (true, Some(mergers)) = (self.method.mixes(), mergers) {
             return self.mix(mergers, step, tokens, trace);
@@ -361,10 +370,19 @@ impl Reduction {
     /// When the method's weights were never given.
     #[must_use]
     pub fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
+        if !self.method.has_weights() {
+            return self.method.rule().relax(&self.at(layer), tokens);
+        }
         let mergers = self.mergers.as_deref();
         mergers
             .unwrap_or_else(|| panic!("{} has weights, and none were given", self.method))
             .relax(layer, tokens, seed)
+    }
+
+    /// After the last block: what the head is to see, and what training is to add to the loss, `[1]`, if anything.
+    #[must_use]
+    pub fn settle(&self, tokens: Tokens) -> (Tokens, Option<Tensor<1>>) {
+        self.method.rule().settle(&self.at(self.amounts.len()), tokens)
     }
 
     fn mix(&self, mergers: &Mergers, step: Step, tokens: Tokens, trace: &mut Trace) -> (Tokens, Held) {
@@ -489,10 +507,7 @@ impl Reduction {
                 }
                 _ => None,
             }),
-            None => {
-                let at = At { layer: step.layer, depth: self.amounts.len(), amount: self.amount(step.layer) };
-                self.method.rule().merging(&at, tokens, evidence)
-            }
+            None => self.method.rule().merging(&self.at(step.layer), tokens, evidence),
         }
     }
 

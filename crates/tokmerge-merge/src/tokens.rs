@@ -1,6 +1,6 @@
 //! What travels through an encoder.
 
-use crate::{Combine, MergePlan, Merging, Positions, Prefix, Waiting};
+use crate::{Carried, Combine, MergePlan, Merging, Positions, Prefix, Waiting};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 use tokmerge_ops::{Layout, gather_rows};
@@ -23,6 +23,8 @@ pub struct Tokens {
     /// Which rows count, `[T, 1]`, 1 or 0: in training alone, of methods that learn what to drop
     /// ([`masked`](Self::masked)). `None` where all do.
     pub policy: Option<Tensor<2>>,
+    /// What a method carries along, where one does.
+    pub carried: Option<Carried>,
 }
 
 impl Tokens {
@@ -35,7 +37,7 @@ impl Tokens {
         let prefix = prefix.into();
         assert_eq!(x.dims()[0], layout.rows(), "a layout says whose each row is");
         assert!(prefix.fits(&layout), "a prefix per item: {prefix:?} for {} items", layout.items());
-        Self { x, layout, prefix, size: None, positions: None, waiting: None, policy: None }
+        Self { x, layout, prefix, size: None, positions: None, waiting: None, policy: None, carried: None }
     }
 
     /// The same tokens, standing at these positions, one per row; plans carry them on.
@@ -85,13 +87,14 @@ impl Tokens {
     /// The prefix tokens of every item alone.
     #[must_use]
     pub fn prefix_only(self) -> Self {
-        let Self { x, layout, prefix, size, positions, waiting, policy } = self;
+        let Self { x, layout, prefix, size, positions, waiting, policy, carried } = self;
         let front = prefix.front(&layout);
         let rows = layout.rows_of(&front);
         let size = size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
         let positions = positions.map(|positions| positions.select(&rows));
         let policy = policy.map(|policy| gather_rows(policy, &rows));
-        Self { x: gather_rows(x, &rows), layout: front, prefix, size, positions, waiting, policy }
+        let carried = carried.map(|carried| carried.select(|of_all| gather_rows(of_all, &rows)));
+        Self { x: gather_rows(x, &rows), layout: front, prefix, size, positions, waiting, policy, carried }
     }
 
     /// The tokens after a plan: rows become what `combine` says, sizes add up, positions follow.

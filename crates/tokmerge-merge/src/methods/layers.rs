@@ -29,6 +29,12 @@ pub(super) fn of_depth(layers: &Layers, depth: usize) -> Result<Vec<usize>, Sche
     }
 }
 
+/// The blocks, from 0, that these layers are. A list that is beyond the model is refused where amounts are asked for.
+pub(super) fn before(layers: &Layers, depth: usize) -> Vec<usize> {
+    let layers = of_depth(layers, depth).unwrap_or_else(|_| layers.clone().unwrap_or_default());
+    layers.into_iter().map(|layer| layer - 1).collect()
+}
+
 /// An amount for each of these layers, by its number among them from 0, and nothing for all others.
 ///
 /// # Errors

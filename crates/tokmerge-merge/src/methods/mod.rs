@@ -1,5 +1,6 @@
 //! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
+pub mod a_vit;
 pub(crate) mod atc;
 pub(crate) mod atm;
 pub(crate) mod ats;
@@ -9,6 +10,9 @@ mod dial;
 pub(crate) mod diffrate;
 pub mod dynamic_vit;
 pub(crate) mod evit;
+#[cfg(test)]
+mod fixtures;
+mod heads;
 pub(crate) mod layers;
 pub(crate) mod ltmp;
 mod matching;
@@ -16,10 +20,12 @@ pub(crate) mod mctf;
 mod none;
 mod option;
 pub mod patch_merger;
+mod patches;
 pub(crate) mod pitome;
 pub(crate) mod pumer;
 pub(crate) mod rapid;
 mod rule;
+pub mod sp_vit;
 pub mod stm;
 pub(crate) mod tofu;
 pub(crate) mod token_pooling;
@@ -155,6 +161,10 @@ methods! {
     Bat(bat::Bat),
     /// DynamicViT: learned predictors say which patches are kept.
     DynamicVit(dynamic_vit::Options),
+    /// SP-ViT: learned selectors say which patches are kept, the others become one.
+    SpVit(sp_vit::Options),
+    /// A-ViT: patches stop when their first channel has said so often enough.
+    AVit(a_vit::Options),
 }
 
 impl Method {
