@@ -1,6 +1,6 @@
 //! What a method carries along from block to block, beside the tokens.
 
-use crate::{Halting, Tokens};
+use crate::{Decisions, Halting, Tokens};
 use burn::tensor::Tensor;
 
 /// What a method has noted of tokens so far. Gradients pass through it as they do through the tokens.
@@ -8,6 +8,8 @@ use burn::tensor::Tensor;
 pub enum Carried {
     /// What layers have added up to (A-ViT).
     Halting(Halting),
+    /// What was drawn, in training (IA-RED²).
+    Decisions(Decisions),
 }
 
 impl Carried {
@@ -15,12 +17,14 @@ impl Carried {
     pub(crate) fn select(self, pick: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
         match self {
             Self::Halting(halting) => Self::Halting(halting.select(pick)),
+            Self::Decisions(_) => self,
         }
     }
 
     fn map(self, change: &mut dyn FnMut(Tensor<2>) -> Tensor<2>) -> Self {
         match self {
             Self::Halting(halting) => Self::Halting(halting.map(change)),
+            Self::Decisions(decisions) => Self::Decisions(decisions.map(change)),
         }
     }
 }

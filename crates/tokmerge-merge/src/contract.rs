@@ -59,6 +59,7 @@ fn specs() -> Vec<String> {
         "bat:keep=40%,pairs=50%",
         "bat:keep=1%,layer=1",
         "dynamicvit:keep=20%,layer=[1,3]",
+        "ia_red2:keep=60%,layer=[1,4]",
         "a_vit:gamma=2,beta=1",
         "a_vit:gamma=0.5,beta=0",
         "sp_vit:keep=30%,layer=[1,3],head_dim=2",

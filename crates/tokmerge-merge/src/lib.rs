@@ -55,6 +55,7 @@ mod carried;
 #[cfg(test)]
 mod contract;
 mod count;
+mod decisions;
 mod error;
 mod evidence;
 mod facts;
@@ -80,6 +81,7 @@ mod words;
 
 pub use carried::Carried;
 pub use count::MatchShape;
+pub use decisions::Decisions;
 pub use error::BindError;
 pub use evidence::{Evidence, Metric, MetricRequest, Received, Wants};
 pub use facts::{KeyBias, LastLayer, Leading, ModelFacts, PositionUse, Readout, Softmax, Training};
@@ -106,7 +108,7 @@ pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
     Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy, a_vit,
-    dynamic_vit, patch_merger, sp_vit, stm,
+    dynamic_vit, ia_red2, patch_merger, sp_vit, stm,
 };
 pub use mixture::{Largest, Mixture};
 pub use plan::{AverageScale, Combine, MergePlan, PlanError};

@@ -4,7 +4,7 @@
 //! a gradient. The rest is the same: the prefix stays in front, and an item never looks at its neighbours. Those that choose,
 //! as DynamicViT's, are the exception: they only say which tokens a plan is to keep.
 
-use crate::methods::{dynamic_vit, patch_merger, sp_vit, stm};
+use crate::methods::{dynamic_vit, ia_red2, patch_merger, sp_vit, stm};
 use crate::{Joining, Method, Mixture, Tokens};
 use burn::module::Param;
 use burn::module::{
@@ -93,6 +93,8 @@ mergers! {
     Predictor(dynamic_vit::Predictor) = "predictor",
     /// Of [`Method::SpVit`]. It says which tokens stay, too.
     Selector(sp_vit::Selector) = "selector",
+    /// Of [`Method::IaRed2`]. And it does.
+    Interpreter(ia_red2::Interpreter) = "interpreter",
 }
 
 /// The weights of a method that has some, for every block before which it stands. Empty for all other methods.

@@ -77,7 +77,7 @@ impl Reduction {
         if method.rule().needs_grid() && facts.grid.is_none() {
             return Err(BindError::NoGrid { merge: merge() });
         }
-        let masks = method.trained_by() == TrainedBy::Masks;
+        let masks = method.trained_by() != TrainedBy::Merging;
         if masks && facts.tokens_are == TokenKind::Words {
             return Err(BindError::NoPatches { merge: merge() });
         }
@@ -359,7 +359,7 @@ impl Reduction {
     /// Whether [`relax`](Self::relax) is what training does.
     #[must_use]
     pub fn relaxes(&self) -> bool {
-        self.method.trained_by() == TrainedBy::Masks
+        self.method.trained_by() != TrainedBy::Merging
     }
 
     /// In training, in place of [`enter`](Self::enter) where the reduction [relaxes](Self::relaxes): all tokens stay, and from

@@ -7,7 +7,7 @@
 use crate::family::Family;
 use crate::pass::{DropRates, Pass, Read, Walk};
 use burn::tensor::{Gradients, Tensor};
-use tokmerge_merge::{Evidence, Readout, Reduction, Tokens};
+use tokmerge_merge::{Decisions, Evidence, Readout, Reduction, Tokens};
 
 /// `share` times the gradients of a loss of a network's logits; see `Network::gradients_by_block`.
 #[expect(clippy::too_many_arguments, reason = "what a network and its caller know of one pass")]
@@ -18,7 +18,7 @@ pub(crate) fn gradients_by_block<F: Family>(
     training: Option<DropRates>,
     readout: Readout,
     share: f64,
-    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    loss: impl FnOnce(Tensor<2>, Option<&Decisions>) -> Tensor<1>,
     found: &mut dyn FnMut(Gradients),
 ) -> Tensor<1> {
     let read = if training.is_some() { Read::Tokens } else { Read::Head };
@@ -46,7 +46,7 @@ pub(crate) fn gradients_by_block<F: Family>(
     let last = entered.pop().expect("a model has blocks");
     let scaled = |loss: Tensor<1>| if share == 1.0 { loss } else { loss * share };
     let (leaves, tokens, auxiliary) = run(entered.len(), last, again, before);
-    let loss = plus(loss(family.head(&tokens).logits), auxiliary);
+    let loss = plus(loss(family.head(&tokens).logits, tokens.decisions()), auxiliary);
     let mut value = loss.clone().without_autodiff();
     let mut upstream = back(scaled(loss), &leaves, found);
     let again = again.replaying(&trace);
@@ -54,7 +54,8 @@ pub(crate) fn gradients_by_block<F: Family>(
         let (leaves, tokens, auxiliary) = run(layer, tokens, &again, Evidence::default());
         value = plus(value, auxiliary.clone().map(Tensor::without_autodiff));
         let [x, rest @ ..] = &tensors(tokens)[..] else { unreachable!("tokens have values") };
-        let of_rest = rest.iter().zip(upstream.rest).filter_map(|(end, gradient)| Some(dot(end.clone(), gradient?)));
+        let of_rest =
+            rest.iter().zip(upstream.rest).filter_map(|(end, gradient)| Some(dot(end.clone(), gradient?)));
         let scalar = of_rest.fold(dot(x.clone(), upstream.x), |sum, more| sum + more);
         upstream = back(plus(scalar, auxiliary.map(scaled)), &leaves, found);
     }

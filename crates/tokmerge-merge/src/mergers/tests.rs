@@ -233,7 +233,9 @@ fn gradients_of_the_weights() {
             let slot = match &mut weights.at[0].1 {
                 Merger::Patch(merger) => &mut merger.queries,
                 Merger::Soft(merger) => merger.query.as_mut().expect("a query"),
-                Merger::Predictor(_) | Merger::Selector(_) => panic!("it has tests of its own"),
+                Merger::Predictor(_) | Merger::Selector(_) | Merger::Interpreter(_) => {
+                    panic!("it has tests of its own")
+                }
             };
             let shape = slot.dims();
             let mut start = values(slot.val());

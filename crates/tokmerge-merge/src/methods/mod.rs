@@ -13,6 +13,7 @@ pub(crate) mod evit;
 #[cfg(test)]
 mod fixtures;
 mod heads;
+pub mod ia_red2;
 pub(crate) mod layers;
 pub(crate) mod ltmp;
 mod matching;
@@ -165,6 +166,8 @@ methods! {
     SpVit(sp_vit::Options),
     /// A-ViT: patches stop when their first channel has said so often enough.
     AVit(a_vit::Options),
+    /// IA-RED², the idea alone: learned interpreters, taught by rewards, say which patches are kept.
+    IaRed2(ia_red2::Options),
 }
 
 impl Method {

@@ -70,6 +70,22 @@ impl Patches {
         all
     }
 
+    /// The mean of each item's patches, or of those that are kept of them, `values` and `policy: [P, 1]` → `[B, 1]`; 0 of an item
+    /// without patches.
+    pub(super) fn mean_of_items(&self, values: Tensor<2>, policy: Option<Tensor<2>>) -> Tensor<2> {
+        let none = Tensor::zeros([1, 1], &values.device());
+        let means = match self.rows.is_empty() {
+            true => none,
+            false => Tensor::cat(vec![none, means(values, policy, &self.layout)], 0),
+        };
+        // One of them: all of an item are the same.
+        let first = |item| {
+            let range = self.layout.range(item);
+            if range.is_empty() { 0 } else { range.start as u32 + 1 }
+        };
+        gather_rows(means, &(0..self.layout.items()).map(first).collect())
+    }
+
     /// Draws which are kept, 1 or 0, by how much likelier that is than dropping them, as a logarithm, `odds: [P, 1]`. The
     /// gradient is that of the number which is rounded: a Gumbel softmax of two. Of a seed, a place and an item's number in the
     /// batch always the same is drawn.

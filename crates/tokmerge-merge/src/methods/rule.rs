@@ -40,6 +40,9 @@ pub enum TrainedBy {
     /// All tokens stay, and those that are to go are masked in attention, by a choice that has a gradient
     /// ([`Reduction::relax`](crate::Reduction::relax)).
     Masks,
+    /// The same, but that the choice has no gradient: it is drawn, and rewarded when the answer is known
+    /// ([`Decisions`](crate::Decisions)).
+    Rewards,
 }
 
 /// Options that methods share; methods with weights have those of texts alone.

@@ -110,7 +110,13 @@ fn fine_tuning_begins_with_what_the_weights_can_and_a_new_head_for_other_classes
 fn fine_tuning_keeps_the_mergers_that_the_weights_were_trained_with() {
     let dir = tempfile::tempdir().unwrap();
     stripes(&dir.path().join("images"), 16);
-    for merge in ["patchmerger:m=6,layer=1", "stm:p=2,layer=1", "dynamicvit:keep=50%,layer=2"] {
+    for merge in [
+        "patchmerger:m=6,layer=1",
+        "stm:p=2,layer=1",
+        "dynamicvit:keep=50%,layer=2",
+        "sp_vit:keep=50%,layer=2,head_dim=8",
+        "ia_red2:layer=2",
+    ] {
         let (first, second) =
             (dir.path().join(format!("first {merge}")), dir.path().join(format!("then {merge}")));
         let merges = [format!("merge=\"{merge}\""), format!("train.validate=[\"{merge}\"]")];
