@@ -38,7 +38,7 @@ pub(crate) fn json(result: &impl Serialize) -> Result<()> {
 }
 
 /// Settings that messages of the library name in backticks, and that flags of the same name set.
-const SETTINGS: [&str; 43] = [
+const SETTINGS: [&str; 44] = [
     "batch_size",
     "beams",
     "class_order",
@@ -55,6 +55,7 @@ const SETTINGS: [&str; 43] = [
     "interpolation",
     "labels",
     "latency",
+    "layer",
     "limit",
     "long_side",
     "max_drop",

@@ -39,6 +39,7 @@ pub use attention::pairs::{PairAttention, PairGradients, Sight, pair_attention, 
 pub use attention::rotation::{Angles, Pairs, Rotation, rotate};
 pub use attention::turns::{Turns, turn};
 pub use attention::{Heads, PairTable, attention, cross_attention, paired_attention};
+pub use convolution::winograd::{PackedWinograd, convolution_3x3};
 pub use convolution::{MapOrder, Maps, Window, convolution, fold, unfold};
 pub use embed::{assemble, patchify};
 pub use isa::{Isa, IsaError};

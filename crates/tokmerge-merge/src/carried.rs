@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 
 /// What a method has noted of tokens so far. Gradients pass through it as they do through the tokens.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of a batch")]
 pub enum Carried {
     /// What layers have added up to (A-ViT).
     Halting(Halting),

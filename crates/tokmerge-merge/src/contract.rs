@@ -59,6 +59,10 @@ fn specs() -> Vec<String> {
         "bat:keep=40%,pairs=50%",
         "bat:keep=1%,layer=1",
         "dynamicvit:keep=20%,layer=[1,3]",
+        "evo_vit:keep=40%,layer=[2,4]",
+        "evo_vit:keep=30%,layer=3,select=layer",
+        "idle_vit:keep=60%,layer=[1,3]",
+        "idle_vit:keep=20%,layer=2",
         "ia_red2:keep=60%,layer=[1,4]",
         "a_vit:gamma=2,beta=1",
         "a_vit:gamma=0.5,beta=0",
@@ -142,6 +146,11 @@ fn evidence(tokens: &Tokens) -> Evidence {
     }
 }
 
+/// What the next block might say of every token before it attends.
+fn logits(tokens: &Tokens) -> Vec<f32> {
+    values(tokens.x.clone()).chunks(CHANNELS).map(|row| row[1] - row[3]).collect()
+}
+
 /// What tokens might attend to: two heads, each of which weighs every key by one of its values.
 fn maps(tokens: &Tokens) -> Vec<AttentionMap> {
     let rows = values(tokens.x.clone());
@@ -167,7 +176,8 @@ fn run(reduction: &Reduction, mut tokens: Tokens) -> (Tokens, Trace) {
     let mut trace = Trace::default();
     let mut before = Evidence::default();
     for layer in 0..DEPTH {
-        let (mut entered, held) = reduction.enter(layer, tokens, before, &mut trace);
+        let told = Evidence { logits: Some(logits(&tokens)), ..before };
+        let (mut entered, held) = reduction.enter(layer, tokens, told, &mut trace);
         if reduction.opens_softmax(layer) {
             let evidence = evidence(&entered);
             entered = reduction.merge_inside(layer, entered, evidence, &mut trace).0;

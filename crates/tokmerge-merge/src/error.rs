@@ -66,6 +66,11 @@ pub enum BindError {
         "{merge}: it works between the softmax of attention and its values, where the blocks of this model do not stop; use another method, e.g. tome:r=8"
     )]
     ClosedSoftmax { merge: String },
+    /// The method looks at the keys of a block before that attends, and the model's blocks compute all at once.
+    #[error(
+        "{merge}: it chooses by queries and keys of a block before that attends, where the blocks of this model do not stop; use another method, e.g. evit:keep=70%"
+    )]
+    ClosedKeys { merge: String },
     /// An option of texts, and the model takes none, or does not ask.
     #[error("{merge}: {option} {rule}; leave {option_name} out", option_name = option.split('=').next().unwrap_or(option))]
     NotOfTexts { merge: String, option: &'static str, rule: &'static str },

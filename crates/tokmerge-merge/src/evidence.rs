@@ -89,6 +89,9 @@ pub struct Evidence {
     pub maps: Option<Vec<AttentionMap>>,
     /// What the method's own weights say of every token, `[T]`: not the block's answer.
     pub scores: Option<Vec<f32>>,
+    /// What the class token will make of every token in the block that follows, before its softmax, `[T]`: the mean over the
+    /// heads of products of queries and keys, neither scaled nor biased.
+    pub logits: Option<Vec<f32>>,
 }
 
 impl Evidence {
@@ -126,6 +129,15 @@ impl Evidence {
     #[must_use]
     pub fn scores(&self) -> &[f32] {
         self.scores.as_deref().expect("a method whose weights judge tokens has asked them")
+    }
+
+    /// The class token's logits in the block that follows. `[T]`.
+    ///
+    /// # Panics
+    /// When that block was not asked.
+    #[must_use]
+    pub fn logits(&self) -> &[f32] {
+        self.logits.as_deref().expect("a block begins with the logits that a method chooses by")
     }
 
     /// The attention of an item that was asked for.

@@ -83,6 +83,7 @@ impl Tokens {
             policy,
             // Nothing of single tokens: such methods are refused where others join.
             carried,
+            standing: None,
         }
     }
 }

@@ -266,7 +266,11 @@ impl MergePlan {
     }
 
     /// Of every group the row of its representative: `x: [T, C]` → `[T', C]`.
-    pub(crate) fn represent(&self, x: Tensor<2>) -> Tensor<2> {
+    ///
+    /// # Panics
+    /// When `x` has fewer rows than the plan was made for.
+    #[must_use]
+    pub fn represent(&self, x: Tensor<2>) -> Tensor<2> {
         gather_rows(x, &self.representative)
     }
 

@@ -7,8 +7,8 @@ use crate::words::to_front;
 use crate::{
     Amount, BindError, Combine, Evidence, How, Joining, KeyBias, LastBlockSkip, LastLayer, Layout, Leading,
     MapQueries, MergePlan, MergerShape, Merging, Method, Mixture, ModelFacts, PositionUse, Positions, Prefix,
-    Protect, Readout, Received, Record, SequencePositions, Site, Softmax, Step, TokenKind, Tokens, Trace,
-    TrainedBy, Wants,
+    Protect, Readout, Received, Record, SequencePositions, Site, Softmax, Standing, Step, TokenKind, Tokens,
+    Trace, TrainedBy, Wants,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::Arc;
@@ -71,7 +71,8 @@ impl Reduction {
         if wants.received == Received::FromWords && facts.tokens_are != TokenKind::PatchesAfterWords {
             return Err(BindError::NoWords { merge: merge() });
         }
-        if wants.maps == Some(MapQueries::First) && facts.leading != Leading::ClassToken {
+        let needs_logits = method.rule().needs_logits();
+        if (needs_logits || wants.maps == Some(MapQueries::First)) && facts.leading != Leading::ClassToken {
             return Err(BindError::NoClassToken { merge: merge() });
         }
         if method.rule().needs_grid() && facts.grid.is_none() {
@@ -89,9 +90,13 @@ impl Reduction {
         if inside && facts.softmax == Softmax::Closed {
             return Err(BindError::ClosedSoftmax { merge: merge() });
         }
+        if needs_logits && facts.softmax == Softmax::Closed {
+            return Err(BindError::ClosedKeys { merge: merge() });
+        }
         let amounts =
             method.rule().amounts(facts).map_err(|source| BindError::Schedule { merge: merge(), source })?;
-        let asks_before = method.site() == Site::BeforeBlock && (wants.attention() || wants.metric.is_some());
+        let before = matches!(method.site(), Site::BeforeBlock | Site::AroundBlock);
+        let asks_before = before && (wants.attention() || wants.metric.is_some());
         if asks_before && amounts.first().is_some_and(|amount| *amount != Amount::NOTHING) {
             return Err(BindError::NoLayerBefore { merge: merge() });
         }
@@ -240,16 +245,19 @@ impl Reduction {
     /// What block `layer` should report.
     #[must_use]
     pub fn wants(&self, layer: usize) -> Wants {
-        let asking = match self.method.site() {
-            Site::BeforeBlock => layer + 1,
-            Site::InsideBlock | Site::AroundBlock | Site::InsideAttention => layer,
-        };
-        let matches = self.amount(asking) != Amount::NOTHING && self.recorded.is_none();
-        if matches && self.method.site() != Site::InsideAttention {
-            self.method.rule().wants()
+        let rule = self.method.rule();
+        let inside = self.method.site() == Site::InsideAttention;
+        if self.recorded.is_none() && !inside && rule.asks(layer, &self.amounts) {
+            rule.wants()
         } else {
             Wants::default()
         }
+    }
+
+    /// Whether [`enter`](Self::enter) is to be told the [logits](Evidence::logits) of block `layer` itself.
+    #[must_use]
+    pub fn wants_logits(&self, layer: usize) -> bool {
+        self.method.rule().needs_logits() && self.amount(layer) != Amount::NOTHING && self.recorded.is_none()
     }
 
     /// Whether block `layer` is to stop after the softmax of its attention for [`merge_inside`](Self::merge_inside).
@@ -418,12 +426,24 @@ impl Reduction {
     #[must_use]
     pub fn apply(&self, layer: usize, tokens: Tokens, evidence: Evidence, trace: &mut Trace) -> Tokens {
         let step = Step { layer, site: Site::InsideBlock };
+        let tokens = self.remembering(layer, tokens, &evidence);
         let tokens = if self.merges_at(step) { self.reduce(step, tokens, evidence, trace).0 } else { tokens };
         if self.last_layer == LastLayer::Prefix && layer + 1 == self.amounts.len() {
             self.skip(step, tokens.layout.clone(), tokens.prefix.clone(), Amount::NOTHING, trace);
             return tokens.prefix_only();
         }
         tokens
+    }
+
+    /// The same tokens with what the method remembers of them from here on.
+    fn remembering(&self, layer: usize, tokens: Tokens, evidence: &Evidence) -> Tokens {
+        if self.recorded.is_some() {
+            return tokens;
+        }
+        match self.method.rule().scores(&self.at(layer), &tokens, evidence) {
+            Some(scores) => Tokens { standing: Some(Standing::new(scores)), ..tokens },
+            None => tokens,
+        }
     }
 
     /// What a method that merges inside attention wants to know of it.
@@ -550,7 +570,12 @@ impl HeldBack for Merged {
     /// Every token of a group changes as its merged token did, a token that was alone is what the block made of it, and one
     /// that was dropped stays as it was.
     fn all(self: Box<Self>, after: Tokens) -> Tokens {
-        let Self { all, merged, plan } = *self;
+        let Self { mut all, merged, plan } = *self;
+        if after.layout != *plan.output() {
+            // Only the prefix has gone through the last MLP: nothing is to come back.
+            return after;
+        }
+        all.standing = Standing::back(all.standing, after.standing, &plan);
         let mut members = vec![0_u32; plan.output().rows()];
         for &dst in plan.dst() {
             if let Some(members) = members.get_mut(dst as usize) {

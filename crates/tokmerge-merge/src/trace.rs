@@ -211,10 +211,12 @@ impl Trace {
                 let mut found = LayerTokens::unmerged(now);
                 for record in self.records.iter().filter(|record| record.step.layer == layer) {
                     if let How::Skipped(skip) = &record.how {
+                        // Around a block it has worked on fewer than it leaves.
+                        let fed = skip.left_of(item, found.fed);
                         now = skip.left_of(item, now);
                         found.fed = match skip.last_layer {
-                            LastLayer::All => now,
-                            LastLayer::Prefix => now.min(skip.prefix.of(item)),
+                            LastLayer::All => fed,
+                            LastLayer::Prefix => fed.min(skip.prefix.of(item)),
                         };
                         continue;
                     }

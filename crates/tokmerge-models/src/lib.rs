@@ -43,9 +43,9 @@ pub mod weights;
 mod zero_shot;
 
 pub use blocks::{
-    Attention, AttentionPool, Block, BlockConfig, BranchesBlock, Context, EncoderBlock, FeedForward, Gate,
-    LogitScale, Memory, MlpConfig, NormConfig, NormKind, Order as BlockOrder, ParallelBlock, QkNorm, QkvBias,
-    RelativePositionBias,
+    Attention, AttentionPool, Begun, Block, BlockConfig, BranchesBlock, Context, EncoderBlock, FeedForward,
+    Gate, LogitScale, Memory, MlpConfig, NormConfig, NormKind, Order as BlockOrder, ParallelBlock, QkNorm,
+    QkvBias, RelativePositionBias,
 };
 pub use config_json::{ConfigureError, timm_config};
 pub use embedded::EMBEDDED;

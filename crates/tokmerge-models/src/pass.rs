@@ -1,6 +1,6 @@
 //! One pass through a network: the seam between the halves of its blocks, and what stands in it.
 
-use crate::blocks::Context;
+use crate::blocks::{Begun, Context};
 use crate::family::Family;
 use burn::tensor::{Tensor, TensorData};
 use tokmerge_merge::{Evidence, Held, MergePlan, Readout, Reduction, Site, Step, Tokens, Trace, Wants};
@@ -248,6 +248,8 @@ pub(crate) struct Walk<'f, 'a, F> {
     auxiliary: Option<Tensor<1>>,
     /// What the last block has reported, for what merges before the next one.
     before: Evidence,
+    /// What the next block has computed of its tokens already.
+    begun: Option<Begun>,
 }
 
 impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
@@ -257,7 +259,8 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             Read::Head => readout,
             Read::Tokens => Readout::All,
         };
-        Self { family, pass, readout, trace: Trace::default(), auxiliary: None, before: Evidence::default() }
+        let (trace, before) = (Trace::default(), Evidence::default());
+        Self { family, pass, readout, trace, auxiliary: None, before, begun: None }
     }
 
     fn encoded(self, tokens: Tokens) -> Encoded {
@@ -367,10 +370,25 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             self.add(auxiliary);
             return (self.join(layer, tokens), Held::default());
         }
-        let told = std::mem::take(&mut self.before);
-        let (tokens, held) = self.pass.reduction.enter(layer, tokens, told, &mut self.trace);
+        let (tokens, held) = self.merge_before(layer, tokens);
         self.report(before, Step { layer, site: self.pass.reduction.method().site() });
         (self.join(layer, tokens), held)
+    }
+
+    /// What may merge before a block, by what the block before has reported, or the block itself begins with.
+    fn merge_before(&mut self, layer: usize, tokens: Tokens) -> (Tokens, Held) {
+        let reduction = self.pass.reduction;
+        let mut told = std::mem::take(&mut self.before);
+        if reduction.wants_logits(layer) {
+            let context = self.context(layer, &tokens);
+            let (begun, logits) = self.family.block(layer).begin(&tokens, &context);
+            (self.begun, told.logits) = (Some(begun), Some(logits));
+        }
+        let (tokens, held) = reduction.enter(layer, tokens, told, &mut self.trace);
+        if let Some(plan) = self.trace.plan_at(Step { layer, site: reduction.method().site() }) {
+            self.begun = self.begun.take().map(|begun| begun.after(plan));
+        }
+        (tokens, held)
     }
 
     /// What joins before a block.
@@ -385,8 +403,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     fn last_block(&mut self, layer: usize, tokens: Tokens) -> Tokens {
         let tokens = self.family.entering(layer, tokens);
         // What is held back are patches, which nobody reads.
-        let told = std::mem::take(&mut self.before);
-        let (tokens, _) = self.pass.reduction.enter(layer, tokens, told, &mut self.trace);
+        let (tokens, _) = self.merge_before(layer, tokens);
         let tokens = self.join(layer, tokens);
         let context = self.context(layer, &tokens);
         let block = self.family.block(layer);
@@ -405,9 +422,9 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
     }
 
     /// What attention takes besides the tokens.
-    fn context(&self, layer: usize, tokens: &Tokens) -> Context {
+    fn context(&mut self, layer: usize, tokens: &Tokens) -> Context {
         let context = self.family.context(layer, tokens);
-        Context { key_bias: self.pass.reduction.key_bias(tokens), ..context }
+        Context { key_bias: self.pass.reduction.key_bias(tokens), begun: self.begun.take(), ..context }
     }
 
     fn feed_forward(&mut self, layer: usize, tokens: Tokens) -> Tokens {

@@ -16,7 +16,7 @@ use burn::tensor::ops::UnfoldOptions;
 use burn_flex::{Flex, FlexTensor};
 use tokmerge_kernels as kernels;
 pub use tokmerge_kernels::Window;
-use tokmerge_kernels::{Activation, MapOrder, Precision};
+use tokmerge_kernels::{Activation, MapOrder, PackedWinograd, Precision};
 
 /// Maps that a convolution runs over.
 #[derive(Clone, Debug)]
@@ -126,15 +126,27 @@ impl Primitives {
         };
         drop(maps);
         let (maps, bias) = (contiguous(self.values), self.bias.map(contiguous));
-        let pack = match order {
-            MapOrder::Planes => packs::packed(&self.weight, self.precision),
-            MapOrder::Rows => packs::packed_by_pixel(&self.weight, window.size * window.size, self.precision),
-        };
+        let bias = bias.as_ref().map(values);
+        let outputs = self.weight.shape()[0];
         let items = maps.shape().num_elements() / (channels * height * width).max(1);
-        let shape = [items * window.places(height) * window.places(width), pack.out_features()];
+        let shape = [items * window.places(height) * window.places(width), outputs];
         let mut y = pool::take(shape[0] * shape[1]);
         let view = kernels::Maps { values: values(&maps), order, channels, size: [height, width] };
-        kernels::convolution(&pack, bias.as_ref().map(values), view, window, activation, &mut y);
+        let pixels = window.size * window.size;
+        match order {
+            MapOrder::Rows if PackedWinograd::suits(window, self.precision, [outputs, channels]) => {
+                let pack = packs::winograd(&self.weight, self.precision);
+                kernels::convolution_3x3(&pack, bias, view, activation, &mut y);
+            }
+            MapOrder::Rows => {
+                let pack = packs::packed_by_pixel(&self.weight, pixels, self.precision);
+                kernels::convolution(&pack, bias, view, window, activation, &mut y);
+            }
+            MapOrder::Planes => {
+                let pack = packs::packed(&self.weight, self.precision);
+                kernels::convolution(&pack, bias, view, window, activation, &mut y);
+            }
+        }
         if order == MapOrder::Rows {
             pool::give(maps);
         }

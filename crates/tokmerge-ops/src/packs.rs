@@ -10,7 +10,7 @@ use burn::tensor::Bytes;
 use burn_flex::FlexTensor;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use tokmerge_kernels::{Isa, PackedLinear, Precision};
+use tokmerge_kernels::{Isa, PackedLinear, PackedWinograd, Precision};
 
 /// Which rows of which storage, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,10 +25,11 @@ struct Key {
     precision: Precision,
 }
 
-/// The storage that the pack was made from, and the pack.
-type Entry = (Weak<Bytes>, Arc<PackedLinear>);
+/// The packs of one kind: the storage that each was made from, and the pack.
+type Packs<P> = Mutex<HashMap<Key, (Weak<Bytes>, Arc<P>)>>;
 
-static PACKS: LazyLock<Mutex<HashMap<Key, Entry>>> = LazyLock::new(Mutex::default);
+static LINEAR: LazyLock<Packs<PackedLinear>> = LazyLock::new(Mutex::default);
+static WINOGRAD: LazyLock<Packs<PackedWinograd>> = LazyLock::new(Mutex::default);
 
 /// The pack of a weight `[N, K]`, which may be some rows of a larger one, for the current instruction set.
 pub(crate) fn packed(weight: &FlexTensor, precision: Precision) -> Arc<PackedLinear> {
@@ -37,24 +38,42 @@ pub(crate) fn packed(weight: &FlexTensor, precision: Precision) -> Arc<PackedLin
 
 /// As [`packed`], of a convolution's weight `[N, C * pixels]`, its inputs in the order of maps in rows: `[N, pixels, C]`.
 pub(crate) fn packed_by_pixel(weight: &FlexTensor, pixels: usize, precision: Precision) -> Arc<PackedLinear> {
-    let isa = Isa::current();
-    let shape @ [out_features, in_features] = weight.shape().dims();
-    let pack = |weight: &FlexTensor| {
+    kept(&LINEAR, weight, pixels, precision, |isa, weight, [out_features, in_features]| {
         let by_pixel;
-        let mut values = values(weight);
+        let mut values = weight;
         if pixels > 1 {
             by_pixel = channels_last(values, in_features, pixels);
             values = &by_pixel;
         }
-        Arc::new(PackedLinear::new(isa, precision, values, out_features, in_features))
-    };
+        PackedLinear::new(isa, precision, values, out_features, in_features)
+    })
+}
+
+/// The pack of a weight `[N, C * 9]` of windows of 3x3.
+pub(crate) fn winograd(weight: &FlexTensor, precision: Precision) -> Arc<PackedWinograd> {
+    kept(&WINOGRAD, weight, 9, precision, |isa, weight, [outputs, inputs]| {
+        PackedWinograd::new(isa, precision, weight, [outputs, inputs / 9])
+    })
+}
+
+/// The pack of a weight, made now unless it was before.
+fn kept<P>(
+    packs: &Packs<P>,
+    weight: &FlexTensor,
+    pixels: usize,
+    precision: Precision,
+    pack: impl Fn(Isa, &[f32], [usize; 2]) -> P,
+) -> Arc<P> {
+    let isa = Isa::current();
+    let shape = weight.shape().dims();
+    let pack = |weight: &FlexTensor| Arc::new(pack(isa, values(weight), shape));
     if !weight.is_contiguous() {
         return pack(&weight.to_contiguous());
     }
     let storage = weight.data_arc();
     let start = weight.layout().start_offset();
     let key = Key { storage: Arc::as_ptr(&storage) as usize, start, shape, pixels, isa, precision };
-    let mut packs = PACKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut packs = packs.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((alive, pack)) = packs.get(&key)
         && alive.strong_count() > 0
     {

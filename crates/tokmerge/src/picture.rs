@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use tokmerge_data::{MediaError, Prepared, PreprocessError, Processor, Rgb};
-use tokmerge_merge::{Mixture, Reduction, Tokens};
+use tokmerge_merge::{MergePlan, Mixture, Reduction, Site, Step, Tokens, Trace};
 use tokmerge_models::{Model, NotFinite, Pass, Probe};
 use tokmerge_viz::{
     ClipStyle, End, Grid, Overlap, Patches, Picture, Style, TubeGrid, render, save, save_clip, sheet,
@@ -36,12 +36,14 @@ pub enum PictureError {
     },
     /// All tokens come back after every block, so that none is merged when they are looked at.
     #[error(
-        "{merge} merges tokens inside blocks only, and after each block all of them are there again, so there is nothing \
-         to draw; give it inflate=off, or a `merge` that keeps tokens merged, e.g. tome:r=13"
+        "{merge} works with fewer tokens inside layers only, and after each layer all of them are there again, so there is \
+         nothing to draw; {instead}"
     )]
     Inflated {
         /// The method.
         merge: String,
+        /// What can be drawn.
+        instead: &'static str,
     },
     /// An output is no number.
     #[error(transparent)]
@@ -94,6 +96,8 @@ pub struct Drawn {
 pub enum Membership {
     /// Each into one, or into none.
     Grouped,
+    /// Each is itself: one layer works on some of them, while the others wait.
+    Waiting,
     /// By weights, each into several: drawn is the one in which it weighs most.
     Mixed {
         /// Tokens in which any patch weighs most. Of the others nothing is to be seen.
@@ -109,6 +113,9 @@ impl fmt::Display for Drawn {
         let Self { patches, tokens, membership } = self;
         match membership {
             Membership::Grouped => write!(f, "{patches} patches in {tokens} tokens"),
+            Membership::Waiting => {
+                write!(f, "{tokens} of {patches} patches work; the other {} wait unchanged", patches - tokens)
+            }
             Membership::Mixed { shown, part } => write!(
                 f,
                 "{patches} patches mixed into {tokens} tokens; each is drawn in the one where it weighs most, {:.0} % of \
@@ -122,7 +129,8 @@ impl fmt::Display for Drawn {
 
 /// Draws an image, as the model sees it, beside the tokens that are left after `layer` blocks (all blocks if
 /// `None`), and writes it as PNG or SVG by the ending of `path`. Where a method mixes tokens by weights, a patch is
-/// drawn in the token in which it weighs most.
+/// drawn in the token in which it weighs most. Where all tokens are there again after each block, the tokens that block
+/// `layer` works on are drawn.
 ///
 /// # Errors
 /// When nothing merges until there, the layer does not exist, or the file cannot be written.
@@ -141,7 +149,8 @@ pub fn picture(
 
 /// What a picture shows, in one line.
 fn caption(model: &Model, reduction: &Reduction, layer: Option<usize>, drawn: &Drawn) -> String {
-    let after = layer.map_or_else(String::new, |layer| format!(" after layer {layer}"));
+    let place = if reduction.method().inflates() { "in" } else { "after" };
+    let after = layer.map_or_else(String::new, |layer| format!(" {place} layer {layer}"));
     format!("{}, {}{after}: {drawn}", model.name(), reduction.method())
 }
 
@@ -241,8 +250,15 @@ fn drawable(
     if let Some(layer) = layer.filter(|layer| *layer == 0 || *layer > depth) {
         return Err(PictureError::Layer { layer, depth });
     }
-    if reduction.method().inflates() {
-        return Err(PictureError::Inflated { merge: reduction.method().to_string() });
+    let method = reduction.method();
+    if method.inflates() && (method.mixes() || layer.is_none()) {
+        let instead = match method.mixes() {
+            true => "give it inflate=off, or a `merge` that keeps tokens merged, e.g. tome:r=13",
+            false => {
+                "give a `layer` whose tokens are to be drawn, or a `merge` that keeps tokens merged, e.g. tome:r=13"
+            }
+        };
+        return Err(PictureError::Inflated { merge: method.to_string(), instead });
     }
     model.config().shape().grid.ok_or(PictureError::NoGrid)
 }
@@ -294,10 +310,22 @@ fn grouped(
     let prefix = model.facts().prefix;
     let output = model.run(pixels, Pass::new(reduction));
     NotFinite::check_tensor(&output.logits)?;
-    Ok(output.trace.plan_until(layer.map(|layer| layer - 1)).map(|plan| {
+    Ok(plan_of(&output.trace, reduction, layer).map(|plan| {
         let groups = plan.groups(0)[prefix..].to_vec();
-        (groups, plan.output().rows() - prefix, Membership::Grouped)
+        let waiting = reduction.method().inflates() && groups.contains(&None);
+        let membership = if waiting { Membership::Waiting } else { Membership::Grouped };
+        (groups, plan.output().rows() - prefix, membership)
     }))
+}
+
+/// Which token every original one is after `layer` blocks, or in the last of them where all are there again after it.
+fn plan_of(trace: &Trace, reduction: &Reduction, layer: Option<usize>) -> Option<MergePlan> {
+    match layer {
+        Some(layer) if reduction.method().inflates() => {
+            trace.plan_at(Step { layer: layer - 1, site: Site::AroundBlock }).cloned()
+        }
+        layer => trace.plan_until(layer.map(|layer| layer - 1)),
+    }
 }
 
 fn mixed(

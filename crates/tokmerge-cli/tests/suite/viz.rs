@@ -78,6 +78,23 @@ fn a_layer_may_be_chosen() {
 }
 
 #[test]
+fn of_tokens_that_wait_a_layer_says_which_work() {
+    let desk = desk();
+    for (merge, layer, said) in [
+        ("evo_vit:keep=25%,layer=2", 2, "4 of 16 patches work; the other 12 wait unchanged"),
+        ("idle_vit:keep=50%,layer=1", 1, "8 of 16 patches work; the other 8 wait unchanged"),
+        ("tome:r=4,feature=x_pre,unmerge=on", 2, "16 patches in 12 tokens"),
+    ] {
+        let run = desk.run(&format!("{VIZ} --merge {merge} --layer {layer} -o work.svg")).ok();
+        assert!(run.err.contains(said), "{merge}: {}", run.err);
+        let svg = std::fs::read_to_string(desk.path("work.svg")).expect("text");
+        assert!(svg.contains(&format!(" in layer {layer}: {said}")), "{merge}");
+    }
+    let run = desk.run(&format!("{VIZ} --merge evo_vit:keep=25%,layer=2 --layer 1 -o none.png"));
+    run.fails(&["until layer 1", "merges nothing"]);
+}
+
+#[test]
 fn images_that_are_not_square_keep_their_shape() {
     let desk = desk();
     desk.run(&format!("{VIZ} --img-size 32x64 --merge tome:r=4 --upscale 1 -o wide.png")).ok();
@@ -99,6 +116,7 @@ fn what_cannot_be_drawn_is_refused() {
         ("--merge tome:r=[0,4] -o out.png --layer 1", ["until layer 1", "merges nothing"]),
         ("--merge patchmerger:m=8,layer=1 -o out.png --layer 1", ["until layer 1", "merges nothing"]),
         ("--merge stm:p=2,layer=1,inflate=on -o out.png", ["all of them are there again", "inflate=off"]),
+        ("--merge idle_vit:keep=50% -o out.png", ["all of them are there again", "give a --layer"]),
         ("--merge tome:r=4 -o nowhere/out.png", ["nowhere/out.png", "No such file"]),
         ("--merge tome:r=4 -o out.png --upscale 100000", ["100000", "16384"]),
     ] {

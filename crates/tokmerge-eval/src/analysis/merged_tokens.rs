@@ -28,7 +28,8 @@ pub struct LayerMerges {
     pub threshold: Option<f64>,
     /// Tokens by which an image became fewer: merged into others, or dropped by a method that prunes.
     pub merged: Moments,
-    /// Mean tokens of an image after the layer's merging, those that never merge included.
+    /// Mean tokens of an image after the layer's merging, those that never merge included. Where all are there again after each
+    /// layer, those that it works on.
     pub tokens: f64,
     /// Mean merging error of an image ([`MergePlan::merging_errors`](tokmerge_merge::MergePlan::merging_errors)).
     pub error: f64,
@@ -113,11 +114,14 @@ impl<'a> MergedTokens<'a> {
     }
 
     fn layers(&self, subject: &Subject) -> Vec<LayerMerges> {
-        let mut tokens = self.model.config().tokens() as f64;
-        let amounts = subject.reduction.amounts();
+        let mut entered = self.model.config().tokens() as f64;
+        let (amounts, comes_back) = (subject.reduction.amounts(), subject.reduction.method().inflates());
         let of = |(index, (layer, amount)): (usize, (&Layer, &Amount))| {
             let merged = Moments::of(&layer.merged);
-            tokens -= merged.mean;
+            let tokens = entered - merged.mean;
+            if !comes_back {
+                entered = tokens;
+            }
             let merges = layer.merged.iter().sum::<f64>() - layer.dropped as f64;
             LayerMerges {
                 layer: index + 1,

@@ -1,7 +1,8 @@
 //! Windows and convolutions against their definitions, in whole numbers: exact in any order.
 
 use tokmerge_kernels::{
-    Activation, Isa, MapOrder, Maps, PackedLinear, Precision, Window, convolution, fold, unfold,
+    Activation, Isa, MapOrder, Maps, PackedLinear, PackedWinograd, Precision, Window, convolution,
+    convolution_3x3, fold, unfold,
 };
 
 const SHAPE: [usize; 3] = [3, 5, 4];
@@ -135,4 +136,96 @@ fn a_convolution_is_a_linear_layer_over_windows() {
 
 fn weight_at(at: usize) -> f32 {
     ((at * 7) % 11) as f32 - 5.0
+}
+
+/// Maps in rows, the weights of 3x3 windows, and their convolution by its definition.
+fn small_windows([channels, outputs, height, width]: [usize; 4]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let maps: Vec<f32> = (0..ITEMS * height * width * channels).map(weight_at).collect();
+    let weight: Vec<f32> = (0..outputs * channels * 9).map(|at| ((at * 5) % 13) as f32 - 6.0).collect();
+    let mut y = Vec::new();
+    for place in 0..ITEMS * height * width {
+        let (item, row, column) = (place / (height * width), place / width % height, place % width);
+        for output in 0..outputs {
+            let mut sum = 0.0;
+            for line in 0..9 {
+                let (Some(row), Some(column)) =
+                    ((row + line / 3).checked_sub(1), (column + line % 3).checked_sub(1))
+                else {
+                    continue;
+                };
+                if row < height && column < width {
+                    let pixel = &maps[((item * height + row) * width + column) * channels..][..channels];
+                    let weights = weight[output * channels * 9 + line..].iter().step_by(9);
+                    sum += pixel.iter().zip(weights).map(|(x, w)| x * w).sum::<f32>();
+                }
+            }
+            y.push(sum);
+        }
+    }
+    (maps, weight, y)
+}
+
+#[test]
+fn fewer_products_give_the_same_convolution() {
+    for shape @ [channels, outputs, height, width] in
+        [[5, 3, 4, 6], [16, 21, 5, 3], [33, 16, 1, 1], [2, 40, 3, 117], [17, 17, 2, 113]]
+    {
+        let (maps, weight, expected) = small_windows(shape);
+        let bias: Vec<f32> = (0..outputs).map(|at| at as f32 - 3.0).collect();
+        let view = Maps { values: &maps, order: MapOrder::Rows, channels, size: [height, width] };
+        for &isa in Isa::available() {
+            let w = PackedWinograd::new(isa, Precision::F32, &weight, [outputs, channels]);
+            assert_eq!(w.out_features(), outputs);
+            let mut y = vec![f32::NAN; expected.len()];
+            convolution_3x3(&w, Some(&bias), view, Activation::Relu, &mut y);
+            for (at, (y, expected)) in y.iter().zip(&expected).enumerate() {
+                // Halves and quarters of whole numbers are exact too.
+                assert_eq!(*y, (expected + bias[at % outputs]).max(0.0), "{isa} {shape:?} {at}");
+            }
+            convolution_3x3(&w, None, view, Activation::Identity, &mut y);
+            assert_eq!(y, expected, "{isa} {shape:?}");
+            // An item alone is the item in a batch.
+            let half = maps.len() / ITEMS;
+            let mut alone = vec![f32::NAN; y.len() / ITEMS];
+            let view = Maps { values: &maps[half..], ..view };
+            convolution_3x3(&w, None, view, Activation::Identity, &mut alone);
+            assert_eq!(alone, expected[y.len() / ITEMS..]);
+        }
+    }
+}
+
+/// What is rounded are sums of four pixels, two of them negative, and of weights.
+#[test]
+fn fewer_products_at_bf16_are_about_as_exact_as_windows() {
+    let (channels, outputs, size) = (48, 24, [10, 9]);
+    let noise = |seed: usize, len: usize| -> Vec<f32> {
+        let unit = |at: usize| ((at * 7919 + seed * 104_729) * 2_654_435_761 % 4093) as f32 / 4093.0;
+        (0..len).map(|at| (0..6).map(|part| unit(6 * at + part) - 0.5).sum()).collect()
+    };
+    let (maps, weight) = (noise(1, 90 * channels), noise(2, outputs * channels * 9));
+    let by_pixel: Vec<f32> = (0..weight.len())
+        .map(|at| {
+            let (output, pixel, channel) = (at / (9 * channels), at / channels % 9, at % channels);
+            weight[(output * channels + channel) * 9 + pixel]
+        })
+        .collect();
+    let view = Maps { values: &maps, order: MapOrder::Rows, channels, size };
+    for &isa in Isa::available() {
+        let windows = |precision| {
+            let w = PackedLinear::new(isa, precision, &by_pixel, outputs, 9 * channels);
+            let mut y = vec![0.0; 90 * outputs];
+            convolution(&w, None, view, WINDOWS[0], Activation::Identity, &mut y);
+            y
+        };
+        let exact = windows(Precision::F32);
+        let error = |y: &[f32]| {
+            let squares: f32 = y.iter().zip(&exact).map(|(y, exact)| (y - exact).powi(2)).sum();
+            (squares / exact.iter().map(|exact| exact.powi(2)).sum::<f32>()).sqrt()
+        };
+        let w = PackedWinograd::new(isa, Precision::Bf16, &weight, [outputs, channels]);
+        let mut y = vec![0.0; 90 * outputs];
+        convolution_3x3(&w, None, view, Activation::Identity, &mut y);
+        let (fewer, all) = (error(&y), error(&windows(Precision::Bf16)));
+        assert!(fewer > 0.0 && fewer < 0.01 && fewer < 2.5 * all, "{isa}: {fewer} beside {all}");
+    }
 }

@@ -4,10 +4,11 @@ use crate::common::buffers::{Buffer, Seed, message_of};
 use crate::common::{PRECISIONS, Random, isas};
 use tokmerge_kernels::{
     Activation, AdamwStep, Angles, Bipartite, Epilogue, HeadAggregation, Heads, Isa, MapOrder, Maps, Mlp,
-    Norm, PackedLinear, Pairs, Part, Precision, Rotation, Similarity, Window, activation_backward, adamw,
-    assemble, attention, attention_backward, best_match, convolution, cross_attention, fold, gather_rows,
-    head_metric, linear, linear_backward, linear_keeping, linear_residual, merge_rows, merge_rows_backward,
-    mlp, norm_linear, normalise, normalise_backward, normalise_heads, patchify, rotate, unfold,
+    Norm, PackedLinear, PackedWinograd, Pairs, Part, Precision, Rotation, Similarity, Window,
+    activation_backward, adamw, assemble, attention, attention_backward, best_match, convolution,
+    convolution_3x3, cross_attention, fold, gather_rows, head_metric, linear, linear_backward,
+    linear_keeping, linear_residual, merge_rows, merge_rows_backward, mlp, norm_linear, normalise,
+    normalise_backward, normalise_heads, patchify, rotate, unfold,
 };
 
 /// Rounds of every test.
@@ -398,6 +399,18 @@ fn windows(random: &mut Random) {
                 convolution(&w, Some(bias), maps, window, Activation::Relu, y);
             });
         }
+    }
+    let (same, weight) = (height * width, vec![0.5; n * channels * 9]);
+    for (&isa, precision) in isas().iter().flat_map(|isa| [(isa, Precision::F32), (isa, Precision::Bf16)]) {
+        let w = PackedWinograd::new(isa, precision, &weight, [n, channels]);
+        let valid = |lens: &[usize]| {
+            lens[1] == n && lens[0].is_multiple_of(map) && lens[2] == lens[0] / map * same * n
+        };
+        probe(random, "convolution_3x3", &[items * map, n, items * same * n], &valid, &|views| {
+            let [values, bias, y] = views else { unreachable!() };
+            let maps = Maps { values, order: MapOrder::Rows, channels, size: [height, width] };
+            convolution_3x3(&w, Some(bias), maps, Activation::Relu, y);
+        });
     }
     let valid = |lens: &[usize]| fits(lens[1], lens[0], k);
     probe(random, "fold", &[items * places * k, items * map], &valid, &|views| {

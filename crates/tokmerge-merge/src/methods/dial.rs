@@ -105,6 +105,8 @@ mod tests {
             "pitome:r=8,energy=paper",
             "atc:r=13,linkage=single",
             "tofu:r=[8,4],switch=3",
+            "evo_vit:keep=50%,layer=[4,8],select=layer",
+            "idle_vit:keep=70%,layer=[5,8,11]",
         ];
         METHODS.iter().map(|info| info.example).chain(more)
     }

@@ -1,7 +1,7 @@
 //! Methods that work in some layers only.
 
 use super::option::Refusal;
-use crate::{Amount, ScheduleError};
+use crate::{Amount, ModelFacts, Rest, ScheduleError};
 
 /// The layers in which a method works, from 1. `None`: after each quarter of the blocks but the last, as in most papers: 4, 7
 /// and 10 of 12.
@@ -59,7 +59,39 @@ pub(super) fn left_of(start: usize, keep: f64, index: usize) -> usize {
     (left as usize).max(1)
 }
 
-/// The same for methods that ask the layer before: by default not in the first, which the quarters of a shallow model begin
+/// What is kept of the patches that are left, as [`left_of`] says: of images of one size so many, of others that part, rounded
+/// up.
+pub(super) fn kept_of_left(facts: &ModelFacts, keep: f64, index: usize) -> Amount {
+    match facts.grid {
+        Some(_) => Amount::Keep(left_of(facts.tokens.saturating_sub(facts.prefix), keep, index)),
+        // As training asks for.
+        None => Amount::KeepShare { keep, rest: Rest::Dropped },
+    }
+}
+
+/// What is kept of the patches that a model began with, as [`left_of`] says: of images of one size so many, of others that
+/// part, rounded up. Nothing goes where all are kept.
+pub(super) fn kept_of_all(facts: &ModelFacts, keep: f64, index: usize) -> Amount {
+    let start = facts.tokens.saturating_sub(facts.prefix);
+    match facts.grid {
+        _ if keep >= 1.0 => Amount::NOTHING,
+        Some(_) => Amount::Keep(left_of(start, keep, index)),
+        None => Amount::KeepShare { keep: keep.powi(index as i32 + 1), rest: Rest::Dropped },
+    }
+}
+
+/// An amount for every layer of a model whose stages begin with these layers, ascending, from 1, and last until the next: by the
+/// number of the stage, from 0. Nothing before the first.
+pub(super) fn amounts_of_stages(
+    starts: &[usize],
+    depth: usize,
+    amount: impl Fn(usize) -> Amount,
+) -> Vec<Amount> {
+    let begun = |layer| starts.iter().filter(|start| **start <= layer).count();
+    (1..=depth).map(|layer| begun(layer).checked_sub(1).map_or(Amount::NOTHING, &amount)).collect()
+}
+
+/// The same as [`amounts`] for methods that ask the layer before: by default not in the first, which the quarters of a shallow model begin
 /// with.
 ///
 /// # Errors

@@ -10,10 +10,12 @@ mod dial;
 pub(crate) mod diffrate;
 pub mod dynamic_vit;
 pub(crate) mod evit;
+pub(crate) mod evo_vit;
 #[cfg(test)]
 mod fixtures;
 mod heads;
 pub mod ia_red2;
+pub(crate) mod idle_vit;
 pub(crate) mod layers;
 pub(crate) mod ltmp;
 mod matching;
@@ -162,6 +164,10 @@ methods! {
     Bat(bat::Bat),
     /// DynamicViT: learned predictors say which patches are kept.
     DynamicVit(dynamic_vit::Options),
+    /// Evo-ViT: patches that the class token has looked at least wait while a stage works on the others.
+    EvoVit(evo_vit::EvoVit),
+    /// IdleViT: in each block patches of low logits wait, and may be chosen again in the next.
+    IdleVit(idle_vit::IdleVit),
     /// SP-ViT: learned selectors say which patches are kept, the others become one.
     SpVit(sp_vit::Options),
     /// A-ViT: patches stop when their first channel has said so often enough.

@@ -139,10 +139,28 @@ pub(crate) trait Rule: fmt::Debug {
         false
     }
 
-    /// What it must know about every block in which it merges; about the block before, if it merges before blocks; of
-    /// attention alone, if it merges inside that.
+    /// What it must know about every block that it [asks](Self::asks); of attention alone, if it merges inside that.
     fn wants(&self) -> Wants {
         Wants::default()
+    }
+
+    /// Whether it asks what the class token's logits will be in the block that it works around.
+    fn needs_logits(&self) -> bool {
+        false
+    }
+
+    /// Whether block `layer`, from 0, is to report what it [wants](Self::wants), in a model whose blocks merge so much: by
+    /// default the block in which it merges, or the one before, if it merges before blocks.
+    fn asks(&self, layer: usize, amounts: &[Amount]) -> bool {
+        let asking = if self.site() == Site::BeforeBlock { layer + 1 } else { layer };
+        amounts.get(asking).is_some_and(|amount| *amount != Amount::NOTHING)
+    }
+
+    /// What it is to remember of the tokens that a block has attended to, `[T]`, by what that has reported and what it
+    /// remembers of them already ([`Tokens::standing`]); `None` to leave that as it is.
+    fn scores(&self, at: &At, tokens: &Tokens, evidence: &Evidence) -> Option<Vec<f32>> {
+        let _ = (at, tokens, evidence);
+        None
     }
 
     /// What each layer is to merge.

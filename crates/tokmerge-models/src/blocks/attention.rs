@@ -1,6 +1,6 @@
 //! Multi-head self-attention, up to but without its output projection.
 
-use super::{BlockConfig, Context, LogitScale, NormConfig, QkNorm, QkvBias, relative_position_bias};
+use super::{Begun, BlockConfig, Context, LogitScale, NormConfig, QkNorm, QkvBias, relative_position_bias};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, s};
 use tokmerge_merge::{Evidence, Layout, Merging, Metric, MetricRequest, Prefix, Received, Wants};
@@ -8,7 +8,7 @@ use tokmerge_nn::{Bias, Linear, Norm, zeros_parameter};
 use tokmerge_ops::{
     Activation, AttentionSpec, HeadFeatures, Heads, LinearWeights, NormWeights, PairBias, Part, Precision,
     attention, attention_maps, attention_probabilities, attention_received, attention_received_from,
-    cross_attention, head_features, linear, mix, norm_linear, normalise_heads, rotate_heads,
+    cross_attention, gather_rows, head_features, linear, mix, norm_linear, normalise_heads, rotate_heads,
 };
 
 /// Queries, keys and values of all heads from one linear layer, and the projection of what they attend to.
@@ -105,6 +105,51 @@ impl Attention {
         let qkv = normed_linear(x, norm, self.qkv_weights());
         let norms = [self.q_norm.as_ref(), self.k_norm.as_ref()];
         normalise_parts(qkv, norms, self.qk_norm, self.heads())
+    }
+
+    /// What comes first of attention of `input: [T, C]`, as [`EncoderBlock::begin`](super::EncoderBlock::begin) says. The input
+    /// is normalised where the model does so.
+    pub(crate) fn begin(&self, input: Tensor<2>, layout: &Layout, with: &Context) -> (Begun, Vec<f32>) {
+        let (width, heads) = (self.width(), self.heads());
+        let keys = self.project_part(input.clone(), Part::Key);
+        let mut first = Vec::new();
+        let mut whose = Vec::with_capacity(layout.rows());
+        for range in (0..layout.items()).map(|item| layout.range(item)).filter(|range| !range.is_empty()) {
+            whose.extend(std::iter::repeat_n(first.len() as u32, range.len()));
+            first.push(range.start as u32);
+        }
+        let class = gather_rows(input.clone(), &first.as_slice().into());
+        let queries = self.project_part(class, Part::Query);
+        let (queries, turned) = match &with.rotation {
+            None => (queries, keys.clone()),
+            Some(rotation) => (
+                rotate_heads(queries, heads, 1, &rotation.select(&first, heads)),
+                rotate_heads(keys.clone(), heads, 1, rotation),
+            ),
+        };
+        let products = gather_rows(queries, &whose.into()) * turned;
+        let logits = products.without_autodiff().reshape([layout.rows(), width]).sum_dim(1);
+        let logits = logits / self.num_heads as f64;
+        (Begun { input, keys }, logits.into_data().iter::<f32>().collect())
+    }
+
+    /// Queries or keys, `[T, H * D]` of `input: [T, C]`, as [`project`](Self::project) gives them, or values.
+    fn project_part(&self, input: Tensor<2>, part: Part) -> Tensor<2> {
+        let width = self.width();
+        let (start, norm) = match part {
+            Part::Query => (0, self.q_norm.as_ref()),
+            Part::Key => (width, self.k_norm.as_ref()),
+            Part::Value => return self.project_values(input, None),
+        };
+        let rows = linear(input, self.qkv_weights().outputs(start..start + width), Activation::Identity);
+        normalise_parts(rows, [norm], self.qk_norm, self.heads())
+    }
+
+    /// As [`project`](Self::project), where keys are there already.
+    pub(crate) fn project_rest(&self, begun: &Begun) -> Tensor<2> {
+        let Begun { input, keys } = begun.clone();
+        let queries = self.project_part(input.clone(), Part::Query);
+        Tensor::cat(vec![queries, keys, self.project_part(input, Part::Value)], 1)
     }
 
     /// The norms of queries and keys as the fused half takes them; none where they are over all heads, which it does not
@@ -235,9 +280,14 @@ impl Attention {
     ) -> Tensor<2> {
         let (width, heads, weights) = (self.width(), self.heads(), self.qkv_weights());
         let queries = normed_linear(front, norm.clone(), weights.clone().outputs(0..width));
-        let keys_values = normed_linear(x, norm, weights.outputs(width..3 * width));
         let queries = normalise_parts(queries, [self.q_norm.as_ref()], self.qk_norm, heads);
-        let keys_values = normalise_parts(keys_values, [self.k_norm.as_ref()], self.qk_norm, heads);
+        let keys_values = match &with.begun {
+            Some(begun) => Tensor::cat(vec![begun.keys.clone(), self.project_values(x, norm)], 1),
+            None => {
+                let keys_values = normed_linear(x, norm, weights.outputs(width..3 * width));
+                normalise_parts(keys_values, [self.k_norm.as_ref()], self.qk_norm, heads)
+            }
+        };
         let (queries, keys_values) = match &with.rotation {
             None => (queries, keys_values),
             Some(rotation) => {

@@ -3,7 +3,7 @@
 use super::EncoderBlock;
 use super::attention::of_heads;
 use super::feed_forward::{Joint, add};
-use super::{Attention, BlockConfig, Context, FeedForward, Order};
+use super::{Attention, Begun, BlockConfig, Context, FeedForward, Order};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use tokmerge_merge::{Evidence, Layout, Merging, Metric, Prefix, Tokens, Wants};
@@ -102,7 +102,10 @@ impl Block {
         (layout, prefix): (&Layout, &Prefix),
         wants: Wants,
     ) -> (Tensor<2>, Evidence) {
-        let qkv = self.attn.project(x.clone(), self.norm_before());
+        let qkv = match &with.begun {
+            Some(begun) => self.attn.project_rest(begun),
+            None => self.attn.project(x.clone(), self.norm_before()),
+        };
         let (y, evidence) = self.attn.attend(qkv, with, (layout, prefix), wants);
         (self.join_attention(y, x), evidence)
     }
@@ -110,7 +113,7 @@ impl Block {
     /// The attention half as one op, where it computes what this block does with this context.
     fn fused(&self, with: &Context, wants: Wants) -> Option<SelfAttentionWeights> {
         let plain = with.pair_bias.is_none() && with.mask == Mask::None && !self.attn.has_pair_bias();
-        if !plain || self.order != Order::PreNorm || wants.attention() {
+        if !plain || self.order != Order::PreNorm || wants.attention() || with.begun.is_some() {
             return None;
         }
         Some(SelfAttentionWeights {
@@ -151,6 +154,15 @@ impl EncoderBlock for Block {
         (tokens, evidence)
     }
 
+    fn begin(&self, tokens: &Tokens, with: &Context) -> (Begun, Vec<f32>) {
+        let x = tokens.x.clone();
+        let input = match self.order {
+            Order::PreNorm => self.norm1.forward(x),
+            Order::ResidualPostNorm | Order::PostNorm => x,
+        };
+        self.attn.begin(input, &tokens.layout, with)
+    }
+
     fn attend_merging(
         &self,
         tokens: Tokens,
@@ -184,8 +196,14 @@ impl EncoderBlock for Block {
             return self.attend(tokens, with, Wants::default()).0.prefix_only();
         }
         let mut front = tokens.clone().prefix_only();
+        let (of_front, of_all, norm) = match &with.begun {
+            Some(Begun { input, .. }) => {
+                (tokens.clone().with(input.clone()).prefix_only().x, input.clone(), None)
+            }
+            None => (front.x.clone(), tokens.x, self.norm_before()),
+        };
         let layouts = [&front.layout, &tokens.layout];
-        let y = self.attn.attend_prefix([front.x.clone(), tokens.x], layouts, self.norm_before(), with);
+        let y = self.attn.attend_prefix([of_front, of_all], layouts, norm, with);
         front.x = self.join_attention(y, front.x);
         front
     }

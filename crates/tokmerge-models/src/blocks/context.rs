@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use std::sync::Arc;
-use tokmerge_merge::Layout;
+use tokmerge_merge::{Layout, MergePlan};
 use tokmerge_ops::{Mask, PairBias, Rotation};
 
 /// What a block works with besides its tokens; by default nothing.
@@ -18,6 +18,24 @@ pub struct Context {
     pub mask: Mask,
     /// Tokens of another sequence, for blocks with cross-attention.
     pub memory: Option<Memory>,
+    /// What the block has computed of these tokens already.
+    pub begun: Option<Begun>,
+}
+
+/// What a block has computed of its tokens before some of them are chosen ([`EncoderBlock::begin`](super::EncoderBlock::begin)).
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// What queries, keys and values are made of, `[T, C]`: the tokens, or their norm.
+    pub input: Tensor<2>,
+    /// Their keys, `[T, H * D]`, normalised where the model does so, and not rotated.
+    pub keys: Tensor<2>,
+}
+
+impl Begun {
+    /// The same of the tokens that a plan leaves.
+    pub(crate) fn after(self, plan: &MergePlan) -> Self {
+        Self { input: plan.represent(self.input), keys: plan.represent(self.keys) }
+    }
 }
 
 /// Tokens that a decoder attends to.

@@ -1,6 +1,6 @@
 //! The seam of a block.
 
-use super::Context;
+use super::{Begun, Context};
 use burn::tensor::Tensor;
 use tokmerge_merge::{Evidence, Merging, Tokens, Wants};
 use tokmerge_nn::Random;
@@ -9,6 +9,18 @@ use tokmerge_nn::Random;
 pub trait EncoderBlock {
     /// Attention with its residual. Reports what the method wants to know, and nothing else.
     fn attend(&self, tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence);
+
+    /// Before some of these tokens are chosen: their keys, and what the class token, the first of every item, makes of each
+    /// before the softmax, `[T]`: products with its query, the mean of all heads, neither scaled nor biased. Given to
+    /// [`attend`](Self::attend) in its context, of those that are left, no key is computed twice. For the same blocks as
+    /// [`attend_merging`](Self::attend_merging).
+    ///
+    /// # Panics
+    /// In other blocks.
+    fn begin(&self, tokens: &Tokens, with: &Context) -> (Begun, Vec<f32>) {
+        let _ = (tokens, with);
+        panic!("a reduction that chooses by keys does not bind to models of such blocks");
+    }
 
     /// Attention with its residual for the prefix of every item alone, which attends to all tokens: bit for bit what
     /// [`attend`](Self::attend) gives those rows.

@@ -80,6 +80,7 @@ pub(crate) fn without_prefix(tokens: Tokens) -> Tokens {
         positions,
         waiting: tokens.waiting,
         policy: None,
+        standing: None,
         carried: None,
     }
 }

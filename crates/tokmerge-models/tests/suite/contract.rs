@@ -127,7 +127,7 @@ fn binds(spec: &str, config: &Config) -> bool {
             assert_eq!(facts.tokens_are, TokenKind::Words, "{spec}");
             false
         }
-        Err(BindError::ClosedSoftmax { .. }) => {
+        Err(BindError::ClosedSoftmax { .. } | BindError::ClosedKeys { .. }) => {
             assert_eq!(facts.softmax, Softmax::Closed, "{spec}");
             false
         }
@@ -230,7 +230,15 @@ fn skipping_what_the_head_does_not_read_changes_nothing() {
 
 #[test]
 fn predicting_leaves_out_what_the_head_does_not_read_and_changes_nothing() {
-    let more = ["tome:r=3,feature=x", "tome:r=3,heads=concat,last=cls", "tome:r=3,feature=x_pre,last=cls"];
+    let more = [
+        "tome:r=3,feature=x",
+        "tome:r=3,heads=concat,last=cls",
+        "tome:r=3,feature=x_pre,last=cls",
+        "tome:r=3,feature=x_pre,unmerge=on",
+        "tome:r=3,feature=x_pre,unmerge=on,last=cls",
+        "evo_vit:keep=40%,layer=2,select=layer",
+        "idle_vit:keep=40%,layer=[1,3]",
+    ];
     let device = Device::flex();
     for (config, precision) in
         configs().into_iter().flat_map(|c| [Precision::F32, Precision::Bf16].map(|p| (c.clone(), p)))

@@ -163,6 +163,9 @@ fn gmacs_of_other_methods() {
         ("deit_small_patch16_224", "atc:keep=70%", 2.991),
         ("deit_small_patch16_224", "atc:keep=90%", 3.974),
         ("deit_small_patch16_224", "dynamicvit:keep=70%", 2.988),
+        ("deit_small_patch16_224", "evo_vit:keep=50%", 3.040),
+        ("deit_small_patch16_224", "idle_vit:keep=70%", 3.015),
+        ("deit_small_patch16_224", "idle_vit:keep=70%,layer=[5,8,11]", 3.251),
     ] {
         let computed = gmacs(&named(name), spec, Convention::Fvcore);
         assert!((computed - counted).abs() < 6e-4, "{name} {spec}: {computed} instead of {counted}");

@@ -21,4 +21,5 @@ mod rivals;
 mod sounds;
 mod stems;
 mod texts;
+mod waiting;
 mod zero_shot;

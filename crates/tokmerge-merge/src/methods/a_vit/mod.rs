@@ -186,8 +186,9 @@ impl Rule for Options {
         for item in 0..tokens.layout.items() {
             let sums = &sums[tokens.layout.range(item)];
             let patches = tokens.front_of(item) as u32..sums.len() as u32;
-            let stopped: Vec<u32> =
-                patches.filter(|place| !(f64::from(sums[*place as usize]) < ENOUGH)).collect();
+            // What is no number has stopped.
+            let runs = |place: &u32| f64::from(sums[*place as usize]) < ENOUGH;
+            let stopped: Vec<u32> = patches.filter(|place| !runs(place)).collect();
             changes |= !stopped.is_empty();
             builder.item_dropping(&stopped);
         }

@@ -17,12 +17,11 @@ pub(super) mod predictor;
 mod tests;
 
 use super::layers::{self, Layers, layers};
-use super::matching::by_falling_score;
+use super::matching::{Kept, best};
 use super::option::{FromOptions, Opt, Refusal, infos, percent, percent_text};
 use super::{At, MethodInfo, Rule};
 use crate::mergers::{self, Start};
-use crate::plan::PlanBuilder;
-use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, Rest, ScheduleError, Site, Tokens, TrainedBy};
+use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, ScheduleError, Site, Tokens, TrainedBy};
 
 pub use predictor::Predictor;
 
@@ -129,31 +128,10 @@ impl Rule for Options {
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
-        let start = facts.tokens.saturating_sub(facts.prefix);
-        layers::amounts(&self.layers, facts.depth, |index| match facts.grid {
-            Some(_) => Amount::Keep(layers::left_of(start, self.keep, index)),
-            // Of pictures of their own sizes that part of what each has, as training asks for.
-            None => Amount::KeepShare { keep: self.keep, rest: Rest::Dropped },
-        })
+        layers::amounts(&self.layers, facts.depth, |index| layers::kept_of_left(facts, self.keep, index))
     }
 
     fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {
-        if !at.removes_any(tokens) {
-            return None;
-        }
-        let scores = evidence.scores();
-        let mut builder = PlanBuilder::new(tokens.layout.clone());
-        for item in 0..tokens.layout.items() {
-            let range = tokens.layout.range(item);
-            let prefix = tokens.prefix.of(item).min(range.len());
-            let Some(gone @ 1..) = at.amount.of(range.len(), prefix) else {
-                builder.keep_item();
-                continue;
-            };
-            let mut order = by_falling_score(&scores[range], prefix);
-            order.truncate(order.len() - gone);
-            builder.item((0..prefix as u32).chain(order), &[]);
-        }
-        Some(builder.finish())
+        at.removes_any(tokens).then(|| best(at, tokens, evidence.scores(), Kept::ByScore))
     }
 }

@@ -23,12 +23,12 @@ mod options;
 mod tests;
 
 use super::layers::{self, Layers};
-use super::matching::by_falling_score;
+use super::matching::{Kept, best, by_falling_score};
 use super::option::FromOptions;
 use super::{At, MethodInfo, Rule};
 use crate::mergers::{self, Start};
 use crate::plan::PlanBuilder;
-use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, Rest, ScheduleError, Site, Tokens, TrainedBy};
+use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, ScheduleError, Site, Tokens, TrainedBy};
 
 pub use interpreter::Interpreter;
 pub(super) use options::INFO;
@@ -118,11 +118,9 @@ impl Rule for Options {
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
-        let start = facts.tokens.saturating_sub(facts.prefix);
-        layers::amounts(&self.layers_of(facts.depth), facts.depth, |index| match (self.keep, facts.grid) {
-            (None, _) => Amount::ByTokens,
-            (Some(keep), Some(_)) => Amount::Keep(layers::left_of(start, keep, index)),
-            (Some(keep), None) => Amount::KeepShare { keep, rest: Rest::Dropped },
+        layers::amounts(&self.layers_of(facts.depth), facts.depth, |index| match self.keep {
+            None => Amount::ByTokens,
+            Some(keep) => layers::kept_of_left(facts, keep, index),
         })
     }
 
@@ -131,15 +129,15 @@ impl Rule for Options {
             return None;
         }
         let scores = evidence.scores();
+        if at.amount != Amount::ByTokens {
+            return Some(best(at, tokens, scores, Kept::InPlace));
+        }
         let mut builder = PlanBuilder::new(tokens.layout.clone());
         let mut changes = false;
         for item in 0..tokens.layout.items() {
-            let (scores, prefix) = (&scores[tokens.layout.range(item)], tokens.front_of(item));
-            let order = by_falling_score(scores, prefix);
-            let kept = match at.amount.of(scores.len(), prefix) {
-                Some(gone) => order.len() - gone,
-                None => order.iter().filter(|place| scores[**place as usize] >= 0.0).count().max(1),
-            };
+            let scores = &scores[tokens.layout.range(item)];
+            let order = by_falling_score(scores, tokens.front_of(item));
+            let kept = order.iter().filter(|place| scores[**place as usize] >= 0.0).count().max(1);
             let dropped = order.get(kept..).unwrap_or_default();
             changes |= !dropped.is_empty();
             builder.item_dropping(dropped);

@@ -9,4 +9,4 @@ mod ranking;
 pub(in crate::methods) use cosines::Cosines;
 pub use partition::Partition;
 pub(in crate::methods) use partition::Split;
-pub(in crate::methods) use ranking::by_falling_score;
+pub(in crate::methods) use ranking::{Kept, best, by_falling_score};

@@ -106,6 +106,8 @@ impl Options {
 
     /// Places of an item that are left out, by their scores; `single` are those that may be.
     fn dropped(amount: Amount, scores: &[f32], single: Vec<u32>, prefix: usize) -> Vec<u32> {
+        // What is no number is not kept.
+        let is_kept = |place: u32| scores[place as usize] >= 0.0;
         let dropped: Vec<u32> = match amount.of(scores.len(), prefix) {
             Some(0) => Vec::new(),
             // The package takes a place too.
@@ -117,7 +119,7 @@ impl Options {
                 last.sort_unstable();
                 last
             }
-            None => single.into_iter().filter(|place| !(scores[*place as usize] >= 0.0)).collect(),
+            None => single.into_iter().filter(|place| !is_kept(*place)).collect(),
         };
         if dropped.len() > 1 { dropped } else { Vec::new() }
     }

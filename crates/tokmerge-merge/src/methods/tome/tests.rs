@@ -372,6 +372,19 @@ fn around_a_block_every_token_changes_as_its_merged_token_does() {
 }
 
 #[test]
+fn around_the_last_block_nothing_comes_back_where_only_the_prefix_goes_on() {
+    let spec = "tome:r=1,feature=x_pre,unmerge=on,last=cls".parse().unwrap();
+    let reduction = Reduction::bind(spec, &ModelFacts::new(1, 5, 1)).unwrap();
+    let (batch, mut trace) = (tokens(&[5], 1, 4), Trace::default());
+    let (merged, held) = reduction.enter(0, batch, Evidence::default(), &mut trace);
+    let after = reduction.leave(reduction.apply(0, merged, Evidence::default(), &mut trace), held);
+    assert_eq!(after.layout, Layout::uniform(1, 1));
+    let expected = reduction.expected_tokens(5, 1).unwrap();
+    assert_eq!((trace.layer_tokens(0, 5, 1), expected[0].fed), (expected, 1));
+    assert_eq!(trace.tokens_left(0, 5), 5);
+}
+
+#[test]
 fn a_merge_that_nobody_would_read_is_skipped_and_counted() {
     let reduction = Reduction::bind("tome:r=3".parse().unwrap(), &ModelFacts::new(1, 9, 1)).unwrap();
     let (batch, mut trace) = (tokens(&[9, 4], 1, 4), Trace::default());

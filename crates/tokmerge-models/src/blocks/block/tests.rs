@@ -1,5 +1,7 @@
 //! Every shape of block against the same in ordinary tensor ops, item by item.
 
+mod waiting;
+
 use super::Block;
 use crate::blocks::EncoderBlock;
 use crate::blocks::testing::{assert_close, keys, normal, random_weights, tokens};
@@ -143,6 +145,46 @@ fn half(
     }
 }
 
+/// Queries, keys and values of every head, as they are compared, of what attention begins with.
+fn heads_of(
+    config: &BlockConfig,
+    w: &Weights,
+    x: Tensor<2>,
+    with: &Context,
+    rows: std::ops::Range<usize>,
+) -> Vec<[Tensor<2>; 3]> {
+    let dim = config.head_dim;
+    let width = HEADS * dim;
+    let qkv = linear(x, "attn.qkv", w);
+    let part = |index: usize| qkv.clone().slice(s![.., index * width..(index + 1) * width]);
+    let (mut q, mut k, mut v) = (part(0), part(1), part(2));
+    if let (Some(q_bias), Some(v_bias)) = (w.get("attn.q_bias"), w.get("attn.v_bias")) {
+        (q, v) = (q + q_bias.clone(), v + v_bias.clone());
+    }
+    if let QkNorm::Whole(norm) = config.qk_norm {
+        (q, k) = (normed(q, norm, "attn.q_norm", w), normed(k, norm, "attn.k_norm", w));
+    }
+    let head = |head: usize| {
+        let columns = |x: &Tensor<2>| x.clone().slice(s![.., head * dim..(head + 1) * dim]);
+        let (mut q, mut k, v) = (columns(&q), columns(&k), columns(&v));
+        if let QkNorm::PerHead(norm) = config.qk_norm {
+            (q, k) = (normed(q, norm, "attn.q_norm", w), normed(k, norm, "attn.k_norm", w));
+        }
+        if let Some(rotation) = &with.rotation {
+            let at = rows.start * dim / 2..rows.end * dim / 2;
+            let rotation = Rotation {
+                cos: rotation.cos[at.clone()].into(),
+                sin: rotation.sin[at].into(),
+                ..Rotation::clone(rotation)
+            };
+            let heads = Heads { count: 1, dim, scale: 1.0 };
+            (q, k) = (rotate_heads(q, heads, 1, &rotation), rotate_heads(k, heads, 1, &rotation));
+        }
+        [q, k, v]
+    };
+    (0..HEADS).map(head).collect()
+}
+
 /// The whole block on one item, whose rows of the batch are `rows`.
 fn oracle(
     config: &BlockConfig,
@@ -152,35 +194,10 @@ fn oracle(
     rows: std::ops::Range<usize>,
 ) -> Tensor<2> {
     let (device, dim) = (x.device(), config.head_dim);
-    let width = HEADS * dim;
     let vector =
         |values: Vec<f32>, shape: [usize; 2]| Tensor::<2>::from_data(TensorData::new(values, shape), &device);
     let attend = |x: Tensor<2>| {
-        let qkv = linear(x, "attn.qkv", w);
-        let part = |index: usize| qkv.clone().slice(s![.., index * width..(index + 1) * width]);
-        let (mut q, mut k, mut v) = (part(0), part(1), part(2));
-        if let (Some(q_bias), Some(v_bias)) = (w.get("attn.q_bias"), w.get("attn.v_bias")) {
-            (q, v) = (q + q_bias.clone(), v + v_bias.clone());
-        }
-        if let QkNorm::Whole(norm) = config.qk_norm {
-            (q, k) = (normed(q, norm, "attn.q_norm", w), normed(k, norm, "attn.k_norm", w));
-        }
-        let heads = (0..HEADS).map(|head| {
-            let columns = |x: &Tensor<2>| x.clone().slice(s![.., head * dim..(head + 1) * dim]);
-            let (mut q, mut k, v) = (columns(&q), columns(&k), columns(&v));
-            if let QkNorm::PerHead(norm) = config.qk_norm {
-                (q, k) = (normed(q, norm, "attn.q_norm", w), normed(k, norm, "attn.k_norm", w));
-            }
-            if let Some(rotation) = &with.rotation {
-                let at = rows.start * dim / 2..rows.end * dim / 2;
-                let rotation = Rotation {
-                    cos: rotation.cos[at.clone()].into(),
-                    sin: rotation.sin[at].into(),
-                    ..Rotation::clone(rotation)
-                };
-                let heads = Heads { count: 1, dim, scale: 1.0 };
-                (q, k) = (rotate_heads(q, heads, 1, &rotation), rotate_heads(k, heads, 1, &rotation));
-            }
+        let heads = heads_of(config, w, x, with, rows.clone()).into_iter().map(|[q, k, v]| {
             let mut logits = q.matmul(k.transpose()) / (dim as f64).sqrt();
             if let Some(bias) = &with.key_bias {
                 logits = logits + vector(bias[rows.clone()].to_vec(), [1, rows.len()]);

@@ -1,7 +1,9 @@
 //! The kinds of blocks that a Vision Transformer may have.
 
 use super::Wiring;
-use crate::blocks::{Block, BlockConfig, BranchesBlock, Context, EncoderBlock, FeedForward, ParallelBlock};
+use crate::blocks::{
+    Begun, Block, BlockConfig, BranchesBlock, Context, EncoderBlock, FeedForward, ParallelBlock,
+};
 use crate::experts::MixtureOfExperts;
 use burn::tensor::{Device, Tensor};
 use tokmerge_merge::{Evidence, Merging, Tokens, Wants};
@@ -68,6 +70,10 @@ macro_rules! each {
 impl EncoderBlock for VitBlock {
     fn attend(&self, tokens: Tokens, with: &Context, wants: Wants) -> (Tokens, Evidence) {
         each!(self, block => block.attend(tokens, with, wants))
+    }
+
+    fn begin(&self, tokens: &Tokens, with: &Context) -> (Begun, Vec<f32>) {
+        each!(self, block => block.begin(tokens, with))
     }
 
     fn attend_merging(

@@ -4,11 +4,14 @@
 //! A window is a row of values, channel by channel and in each line by line, which is the order of a convolution's
 //! weights. Beyond the border of a map there are zeros.
 
+pub(crate) mod winograd;
+
+use crate::isa::Isa;
 use crate::lengths::{is_product, length_of};
 use crate::linear::activation::Activation;
 use crate::linear::pack::PackedLinear;
 use crate::linear::{Epilogue, Layer, Output, TASK_ROWS, To};
-use crate::simd::{Job, Simd};
+use crate::simd::{Job, Simd, dispatch, load_at, store_at};
 use crate::threads::scratch::Scratch;
 use crate::threads::{Grid, Shared, for_each};
 use std::ops::Range;
@@ -91,8 +94,9 @@ impl<'a> Maps<'a> {
 
     /// Writes the window at a place of an item.
     #[inline(always)]
-    fn window(
+    fn window<S: Simd>(
         &self,
+        simd: S,
         window: Window,
         order: WindowOrder,
         (item, down, across): (usize, usize, usize),
@@ -111,7 +115,7 @@ impl<'a> Maps<'a> {
                     for (line, y) in lines.clone() {
                         let to = &mut out[(channel * size + line) * size..][..size];
                         match y {
-                            Some(y) => cut(&map[(channel * height + y) * width..][..width], left, to),
+                            Some(y) => cut(simd, &map[(channel * height + y) * width..][..width], left, to),
                             None => to.fill(0.0),
                         }
                     }
@@ -122,7 +126,7 @@ impl<'a> Maps<'a> {
                 for (line, y) in lines {
                     let to = &mut out[line * size * channels..][..size * channels];
                     match y {
-                        Some(y) => cut(&map[y * width * channels..][..width * channels], left, to),
+                        Some(y) => cut(simd, &map[y * width * channels..][..width * channels], left, to),
                         None => to.fill(0.0),
                     }
                 }
@@ -149,11 +153,17 @@ impl<'a> Maps<'a> {
 
 /// What `line` has from `left` on, zeros beyond its ends.
 #[inline(always)]
-fn cut(line: &[f32], left: isize, to: &mut [f32]) {
+fn cut<S: Simd>(simd: S, line: &[f32], left: isize, to: &mut [f32]) {
     if let Ok(left) = usize::try_from(left)
         && left + to.len() <= line.len()
     {
-        to.copy_from_slice(&line[left..left + to.len()]);
+        // Windows are short: a call for each of their lines would take longer than the copying.
+        let from = &line[left..left + to.len()];
+        let mut at = 0;
+        while at < to.len() {
+            store_at(simd, to, at, load_at(simd, from, at));
+            at += S::LANES;
+        }
         return;
     }
     for (at, to) in to.iter_mut().enumerate() {
@@ -177,14 +187,34 @@ pub fn unfold(maps: Maps<'_>, window: Window, out: &mut [f32]) {
         window.size
     );
     let strip = strip.unwrap_or(0);
-    let shared = Shared::new(out);
+    let (isa, shared) = (Isa::current(), Shared::new(out));
     for_each(items * down, |task| {
         // SAFETY: every task has its own strip of windows.
         let out = unsafe { shared.range(task * strip..(task + 1) * strip) };
-        for (place, out) in out.chunks_exact_mut((strip / across.max(1)).max(1)).enumerate() {
-            maps.window(window, WindowOrder::Channels, (task / down, task % down, place), out);
-        }
+        dispatch(isa, Strip { maps, window, item: task / down, down: task % down, across, out });
     });
+}
+
+/// The windows of one line of places, in the order of a convolution's weights.
+struct Strip<'a> {
+    maps: Maps<'a>,
+    window: Window,
+    item: usize,
+    down: usize,
+    /// Places in the line.
+    across: usize,
+    out: &'a mut [f32],
+}
+
+impl Job for Strip<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { maps, window, item, down, across, out } = self;
+        let len = (out.len() / across.max(1)).max(1);
+        for (place, out) in out.chunks_exact_mut(len).enumerate() {
+            maps.window(simd, window, WindowOrder::Channels, (item, down, place), out);
+        }
+    }
 }
 
 /// The gradient of [`unfold`] for maps in rows: every window of `grad` is added where it was taken from.
@@ -292,7 +322,7 @@ impl Job for Chunk<'_> {
         let mut windows = Scratch::take(rows.len() * k);
         for (row, out) in rows.clone().zip(windows.chunks_exact_mut(k.max(1))) {
             let (item, place) = (row / (down * across), row % (down * across));
-            maps.window(window, WindowOrder::Pixels, (item, place / across, place % across), out);
+            maps.window(simd, window, WindowOrder::Pixels, (item, place / across, place % across), out);
         }
         // SAFETY: `convolution` checked that `y` has all rows of N columns; this chunk alone writes its rows and panels.
         unsafe {
