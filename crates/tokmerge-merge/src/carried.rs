@@ -14,7 +14,8 @@ pub enum Carried {
 }
 
 impl Carried {
-    /// The same of some of the tokens, which `pick` finds among rows of them all, `[T, W]` → `[T', W]`; the prefix is among them.
+    /// The same of some of the tokens, which `pick` finds among rows of them all, `[T, W]` → `[T', W]`; the prefix is among
+    /// them.
     pub(crate) fn select(self, pick: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
         match self {
             Self::Halting(halting) => Self::Halting(halting.select(pick)),

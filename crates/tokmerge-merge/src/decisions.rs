@@ -38,9 +38,9 @@ impl Decisions {
         Self { places: self.places.into_iter().map(changed).collect(), ..self }
     }
 
-    /// What is to be added to the loss, `[1]`, where `right` says of every item whether it was answered right: the mean over items of
-    /// `-(R - b) log π`, added up over the places. `R` is `1 - kept²` for a right answer, and the penalty, negative, for a wrong one;
-    /// `b` is the mean of the rewards of the other items of the batch, 0 of an item alone.
+    /// What is to be added to the loss, `[1]`, where `right` says of every item whether it was answered right: the mean over
+    /// items of `-(R - b) log π`, added up over the places. `R` is `1 - kept²` for a right answer, and the penalty, negative,
+    /// for a wrong one; `b` is the mean of the rewards of the other items of the batch, 0 of an item alone.
     ///
     /// # Panics
     /// When there are more or fewer items.

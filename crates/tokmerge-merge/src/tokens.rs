@@ -25,7 +25,8 @@ pub struct Tokens {
     pub policy: Option<Tensor<2>>,
     /// What the method remembers of these from the blocks before. `None` where it remembers nothing.
     pub standing: Option<Standing>,
-    /// What the method has gathered of these in the blocks before, through which gradients pass. `None` where it gathers nothing.
+    /// What the method has gathered of these in the blocks before, through which gradients pass. `None` where it gathers
+    /// nothing.
     pub carried: Option<Carried>,
 }
 

@@ -70,8 +70,8 @@ impl Patches {
         all
     }
 
-    /// The mean of each item's patches, or of those that are kept of them, `values` and `policy: [P, 1]` → `[B, 1]`; 0 of an item
-    /// without patches.
+    /// The mean of each item's patches, or of those that are kept of them, `values` and `policy: [P, 1]` → `[B, 1]`; 0 of an
+    /// item without patches.
     pub(super) fn mean_of_items(&self, values: Tensor<2>, policy: Option<Tensor<2>>) -> Tensor<2> {
         let none = Tensor::zeros([1, 1], &values.device());
         let means = match self.rows.is_empty() {

@@ -1,27 +1,30 @@
-//! A-ViT (Yin et al., 2022, arXiv:2112.07658): every token says after every block how probable it is that it stops there, and stops
-//! when that adds up to one. What it is in the end is the mean of what it was after its blocks, weighted by that (adaptive computation
-//! time; Graves, 2016, arXiv:1603.08983).
+//! A-ViT (Yin et al., 2022, arXiv:2112.07658): every token says after every block how probable it is that it stops there, and
+//! stops when that adds up to one. What it is in the end is the mean of what it was after its blocks, weighted by that
+//! (adaptive computation time; Graves, 2016, arXiv:1603.08983).
 //!
-//! - The probability is `σ(γ x - β)` of a token's first channel `x`, γ and β being constants: there are no other weights than the
-//!   model's own, which training has to bring to say it.
-//! - A token stops after the block in which the sum passes 0.99, at the latest after the last. Blocks count by their probabilities, the
-//!   one in which it stops by what is missing to 1, the remainder.
-//! - Inference: patches that have stopped are dropped before the next block, as many as an image has. The class token, and others
-//!   in front, go on, since tokens in front never go, but nothing is added to their sums any more. The head sees their sums. It sees
-//!   no patches: models whose answer is made of these are refused.
-//! - Training ([`Reduction::relax`](crate::Reduction::relax)): all tokens stay, those that have stopped are masked in attention. To the
-//!   loss are added `5e-4` times the mean over tokens of the number of blocks and the remainder, and `1e-3` times the divergence
-//!   `Σ p ln(p / q)` of the mean probabilities of each block, as parts `p` of their sum, from a Gaussian `q` around `centre`.
+//! - The probability is `σ(γ x - β)` of a token's first channel `x`, γ and β being constants: there are no other weights than
+//!   the model's own, which training has to bring to say it.
+//! - A token stops after the block in which the sum passes 0.99, at the latest after the last. Blocks count by their
+//!   probabilities, the one in which it stops by what is missing to 1, the remainder.
+//! - Inference: patches that have stopped are dropped before the next block, as many as an image has. The class token, and
+//!   others in front, go on, since tokens in front never go, but nothing is added to their sums any more. The head sees their
+//!   sums. It sees no patches: models whose answer is made of these are refused.
+//! - Training ([`Reduction::relax`](crate::Reduction::relax)): all tokens stay, those that have stopped are masked in
+//!   attention. To the loss are added `5e-4` times the mean over tokens of the number of blocks and the remainder, and `1e-3`
+//!   times the Kullback-Leibler divergence `Σ p ln(p / q)` of the mean probabilities of each block, as parts `p` of their sum,
+//!   from a Gaussian `q` around `centre`.
 //!
-//! γ of 10 and β of 30 are those that the published code's README has for DeiT-Ti (β of 75 for DeiT-S); its defaults are 100 and 3. As in
-//! that code parts are limited to 0.01 to 0.99 in the divergence, and the Gaussian has a deviation of one block and adds up to 0.98 up to
-//! its centre, the 8th of 12 blocks. Otherwise than there:
+//! γ of 10 and β of 30 are those that the published code's README has for DeiT-Ti (β of 75 for DeiT-S); its defaults are 100
+//! and 3. As in that code parts are limited to 0.01 to 0.99 in the divergence, and the Gaussian has a deviation of one block
+//! and adds up to 0.98 up to its centre, the 8th of 12 blocks. Otherwise than there:
 //!
-//! - Its mean over the tokens of a block leaves out the first image of the batch, where the class token is meant. Here it is over
-//!   all patches.
-//! - There a class token that has stopped is masked too. Here patches still attend to it, which changes nothing that the head sees
-//!   of a model with one token in front.
-//! - Tokens that have stopped count as 0 in the means of all later blocks, the last one too, in which the others count as 1.
+//! - Its mean over the tokens of a block leaves out the first image of the batch, where the class token is meant. Here it is
+//!   over all patches.
+//! - There a class token that has stopped is masked too. Here patches still attend to it, which changes nothing that the head
+//!   sees of a model with one token in front.
+//!
+//! Ours, since what was read of that code leaves it open: tokens that have stopped count as 0 in the means of all later blocks,
+//! the last one too, in which the others count as 1; the centre in models of another depth.
 
 mod loss;
 mod options;

@@ -29,9 +29,9 @@ pub(super) fn mlp_macs(channels: usize) -> usize {
     2 * channels * hidden(channels)
 }
 
-/// The network in front of a group of blocks. What speaks for keeping a patch `x` is the mean over `H` heads of
-/// `F(LN(x)) · G(LN(p))`, `p` being the policy token and both `F` and `G` `C→C/2, GELU, C/2→C`: the sum over all channels, divided
-/// by `H`.
+/// The network in front of a group of blocks. What speaks for keeping a patch `x` is the mean over `H` heads of the products
+/// `F(LN(x)) · G(LN(p))`, `p` being the policy token and both `F` and `G` `C→C/2, GELU, C/2→C`: the sum over all channels,
+/// divided by `H`.
 #[derive(Module, Debug)]
 pub struct Interpreter {
     /// Of patches and of the policy token.
@@ -82,8 +82,8 @@ impl Weighted for Interpreter {
         Some(patches.scores(self.odds(tokens, &patches), tokens.layout.rows()))
     }
 
-    /// Draws which patches are kept of those that still are, and returns the same tokens with that policy, which has no gradient, and
-    /// with what is to be rewarded.
+    /// Draws which patches are kept of those that still are, and returns the same tokens with that policy, which has no
+    /// gradient, and with what is to be rewarded.
     fn relax(&self, tokens: Tokens, stage: Stage, seed: u64) -> (Tokens, Option<Tensor<1>>) {
         let patches = Patches::of(&tokens);
         let (odds, before) = (self.odds(&tokens, &patches), patches.policy(&tokens));

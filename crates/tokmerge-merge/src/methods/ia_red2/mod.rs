@@ -1,21 +1,23 @@
-//! IA-RED² (Pan et al., 2021, arXiv:2106.12620), **the idea, unverified**: in front of every third of the blocks an interpreter says how
-//! informative each patch is, and patches that are likelier redundant are dropped. What it says is not learned through masks, but by
-//! rewards for few patches and right answers.
+//! IA-RED² (Pan et al., 2021, arXiv:2106.12620), **the idea, unverified**: in front of every third of the blocks an interpreter
+//! says how informative each patch is, and patches that are likelier redundant are dropped. What it says is not learned through
+//! masks, but by rewards for few patches and right answers.
 //!
 //! Neither a text of the paper nor code was at hand: all of it is from memory, or ours.
 //!
-//! - From memory: the probability of keeping a patch is `σ(mean over heads of F(patch) · G(policy token))`, `F` and `G` being small
-//!   MLPs and the dot product one of every head; what is above 0.5 is kept. Interpreters are learned by REINFORCE: what is kept is drawn by
-//!   these probabilities, and the reward is `1 - kept²` for a right answer and `-tau` for a wrong one, `kept` being the part of the
-//!   patches that is left. There are three groups of blocks.
-//! - Ours: the MLPs (`C→C/2`, GELU, `C/2→C`) behind a norm; a policy token of every interpreter, that is learned and does not travel;
-//!   heads of 64 channels; `tau` of 0.5; rewards less the mean of the other items' of the batch; logarithms of probabilities as means over
-//!   the patches; that interpreters see the tokens without teaching the blocks in front of them, which the task's own loss does.
+//! - From memory: the probability of keeping a patch is `σ(mean over heads of F(patch) · G(policy token))`, `F` and `G` being
+//!   small MLPs and the dot product one of every head; what is above 0.5 is kept. Interpreters are learned by REINFORCE: what
+//!   is kept is drawn by these probabilities, and the reward is `1 - kept²` for a right answer and `-tau` for a wrong one,
+//!   `kept` being the part of the patches that is left. There are three groups of blocks.
+//! - Ours: the MLPs (`C→C/2`, GELU, `C/2→C`) behind a norm; a policy token of every interpreter, that is learned and does not
+//!   travel; heads of 64 channels; `tau` of 0.5; rewards less the mean of the other items' of the batch; logarithms of
+//!   probabilities as means over the patches; that interpreters see the tokens without teaching the blocks in front of them,
+//!   which the task's own loss does.
 //! - Not here: groups that are trained one after the other, the rest frozen. All are trained at once.
 //!
 //! Inference (`keep` left out): all patches that are likelier kept than not, the likeliest where none is, as many as an image
 //! has; or that part of the patches with the best scores (`keep=70%`). They stay in their order. In training
-//! ([`Reduction::relax`](crate::Reduction::relax)) all tokens stay, and those that were not drawn are masked in attention for good.
+//! ([`Reduction::relax`](crate::Reduction::relax)) all tokens stay, and those that were not drawn are masked in attention for
+//! good.
 
 mod interpreter;
 mod options;

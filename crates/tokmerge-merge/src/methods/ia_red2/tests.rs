@@ -140,8 +140,8 @@ fn masking_is_dropping_where_the_same_are_kept() {
     assert!(stages[1] + stages[2] > 5 && stages[2] > 0, "{stages:?}");
 }
 
-/// The gradient of the rewarded logarithms of what was drawn, number by number, through two groups, the second of which counts what
-/// the first has left alone.
+/// The gradient of the rewarded logarithms of what was drawn, number by number, through two groups, the second of which counts
+/// what the first has left alone.
 #[test]
 fn gradients_of_rewards_equal_finite_differences() {
     let spec = "ia_red2:layer=[1,2],tau=0.25";

@@ -6,20 +6,22 @@
 //! - Inference: the best patches are kept, by default 61.7, 36.9 and 13.7 % of those that the model began with (`choice=top`),
 //!   or all that are likelier kept than not (`choice=learned`), as many as an image has. They stay in their order, the package
 //!   stands behind them. A package is never looked at again.
-//! - Training ([`Reduction::relax`](crate::Reduction::relax)): as with DynamicViT nothing is dropped. What is kept is drawn, the
-//!   others are masked in attention for good, and the package of a stage joins at the end: the mean of what the stage drops, with
-//!   the gradient of dropping it. Twice the mean of `(kept - target)²` over the places is added to the loss.
+//! - Training ([`Reduction::relax`](crate::Reduction::relax)): as with DynamicViT nothing is dropped. What is kept is drawn,
+//!   the others are masked in attention for good, and the package of a stage joins at the end: the mean of what the stage
+//!   drops, with the gradient of dropping it. Twice the mean of `(kept - target)²` over the places is added to the loss.
 //!
-//! The targets, the shared network of all heads, the plain mean and what the loss weighs are those of the published code. Otherwise than there:
+//! The targets, the shared network of all heads, the plain mean and what the loss weighs are those of the published code.
+//! Otherwise than there:
 //!
 //! - It draws at inference too, so that its answers are random. Here nothing is.
-//! - It divides the sum of an item's dropped patches by how many the whole batch drops. Here it is the mean of the item's own: an
-//!   item never depends on its neighbours.
+//! - It divides the sum of an item's dropped patches by how many the whole batch drops. Here it is the mean of the item's own:
+//!   an item never depends on its neighbours.
 //! - Of one patch no package is made: it stays.
 //!
-//! From memory of the paper, or ours: that the activation between the layers of the squeeze net is a GELU, that every patch weighs the
-//! heads in its own way, that probabilities are averaged rather than their logarithms, and that selectors do not look at packages.
-//! A package has the size of what it stands for, for heads that average patches; attention does not weigh by size.
+//! From memory of the paper, or ours: that the activation between the layers of the squeeze net is a GELU, that every patch
+//! weighs the heads in its own way, that probabilities are averaged rather than their logarithms, and that selectors do not
+//! look at packages. A package has the size of what it stands for, for heads that average patches; attention does not weigh by
+//! size.
 
 mod options;
 mod package;
@@ -45,8 +47,8 @@ const KEEP: [f64; QUARTERS] = [61.7 / 100.0, 36.9 / 100.0, 13.7 / 100.0];
 /// Which patches are kept, and where the others are left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// The parts of all patches that are kept, one for each of [`layers`](Self::layers), none larger than the one before; or one part,
-    /// which each layer keeps of what the one before has kept. Above 0 and below 1.
+    /// The parts of all patches that are kept, one for each of [`layers`](Self::layers), none larger than the one before; or
+    /// one part, which each layer keeps of what the one before has kept. Above 0 and below 1.
     pub keep: Vec<f64>,
     /// The layers before which patches are left out.
     pub layers: Layers,
@@ -84,7 +86,8 @@ impl Options {
         heads(channels, self.head_dim.unwrap_or(HEAD_DIM))
     }
 
-    /// What is left in each of its layers of so many patches: those that are kept, and a package of each layer that leaves some out.
+    /// What is left in each of its layers of so many patches: those that are kept, and a package of each layer that leaves some
+    /// out.
     fn left(&self, start: usize, layers: usize) -> Vec<Amount> {
         let (mut single, mut packages) = (start, 0);
         let left = |index| {

@@ -13,8 +13,8 @@ fn of_items(dropped: &Tensor<2>, layout: &Layout) -> Vec<Vec<usize>> {
     (0..layout.items()).map(of).collect()
 }
 
-/// 1 for a patch that is the only one of its item to be dropped, `dropped: [P, 1]` → `[P, 1]`. It is kept: no package is made of
-/// one.
+/// 1 for a patch that is the only one of its item to be dropped, `dropped: [P, 1]` → `[P, 1]`. It is kept: no package is made
+/// of one.
 pub(super) fn alone(dropped: &Tensor<2>, layout: &Layout) -> Tensor<2> {
     let mut kept = vec![0.0; layout.rows()];
     for patches in of_items(dropped, layout) {

@@ -32,8 +32,9 @@ pub(super) fn macs(channels: usize, heads: usize) -> usize {
 }
 
 /// The network before a block. The channels of a token are `H` heads of `D`, side by side. The predictor of DynamicViT looks at
-/// one head of all patches after the other, always with the same weights, and says how probable it is that each is kept. How much the heads of
-/// a patch count is `σ(H/2→H(GELU(H→H/2(m))))`, `m` being the means of their channels; the probabilities are averaged by that.
+/// one head of all patches after the other, always with the same weights, and says how probable it is that each is kept. How
+/// much the heads of a patch count is `σ(H/2→H(GELU(H→H/2(m))))`, `m` being the means of their channels; the probabilities are
+/// averaged by that.
 #[derive(Module, Debug)]
 pub struct Selector {
     /// For tokens of `D` channels.
@@ -93,8 +94,8 @@ impl Weighted for Selector {
         Some(patches.scores(self.odds(tokens, &patches), tokens.layout.rows()))
     }
 
-    /// Draws which patches are kept of those that still are, and returns the same tokens with that policy, the package of the others
-    /// at the end of every item, and what is to be added to the loss, `[1]`.
+    /// Draws which patches are kept of those that still are, and returns the same tokens with that policy, the package of the
+    /// others at the end of every item, and what is to be added to the loss, `[1]`.
     fn relax(&self, tokens: Tokens, stage: Stage, seed: u64) -> (Tokens, Option<Tensor<1>>) {
         let patches = Patches::single(&tokens);
         let before = patches.policy(&tokens);

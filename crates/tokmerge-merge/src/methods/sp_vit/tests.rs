@@ -20,8 +20,8 @@ fn selector(mergers: &Mergers, index: usize) -> &Selector {
     selector
 }
 
-/// Weights so decided that noise changes nothing: the first of two heads alone counts, and keeps patches by their first channel and,
-/// less, by the mean of the third channel of all that count; the second place keeps fewer.
+/// Weights so decided that noise changes nothing: the first of two heads alone counts, and keeps patches by their first channel
+/// and, less, by the mean of the third channel of all that count; the second place keeps fewer.
 fn decided(spec: &str, device: &Device) -> Mergers {
     let mut mergers = weights(spec, device);
     let param = |values: &[f32], shape| Param::from_tensor(tensor(values, shape, device));
@@ -250,8 +250,8 @@ fn masking_is_dropping_where_the_same_are_kept() {
     assert!(stages[2] > 3 && packages > 20, "{stages:?}, {packages}");
 }
 
-/// The gradient of what is decided, and of the packages, is that of the decisions without rounding. By hand: of the mean `m` of `n`
-/// dropped rows by the decision to drop row `j` it is `(x_j - m) / n`.
+/// The gradient of what is decided, and of the packages, is that of the decisions without rounding. By hand: of the mean `m` of
+/// `n` dropped rows by the decision to drop row `j` it is `(x_j - m) / n`.
 #[test]
 fn gradients_of_the_selector_are_those_of_what_is_not_rounded() {
     let spec = "sp_vit:keep=50%,layer=1,head_dim=4";
