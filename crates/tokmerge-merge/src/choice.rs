@@ -229,6 +229,7 @@ impl Counting {
             waiting: None,
             policy: None,
             standing: None,
+            carried: None,
         };
         Self { tokens, plan }
     }

@@ -74,6 +74,11 @@ fn specs() -> Vec<String> {
         "token_transforming:keep=1%,temperatures=[0,1,8],feature=x,layer=2",
         "ltmp:target=60%",
         "diffrate:target=60%",
+        "ia_red2:keep=60%,layer=[1,4]",
+        "a_vit:gamma=2,beta=1",
+        "a_vit:gamma=0.5,beta=0",
+        "sp_vit:keep=30%,layer=[1,3],head_dim=2",
+        "sp_vit:keep=[80%,20%],layer=[2,4],choice=learned,head_dim=3",
     ];
     METHODS.iter().map(|info| info.example).chain(more).map(str::to_owned).collect()
 }
@@ -81,8 +86,10 @@ fn specs() -> Vec<String> {
 fn reduction(spec: &str) -> Reduction {
     let method: Method = spec.parse().unwrap_or_else(|error| panic!("{error}"));
     let words = TokenKind::PatchesAfterWords;
+    // What is asked of the class token alone is refused where patches are read.
+    let readout = if spec.starts_with("a_vit") { Readout::Prefix } else { Readout::All };
     let facts = ModelFacts {
-        readout: Readout::All,
+        readout,
         tokens_are: words,
         leading: Leading::ClassToken,
         grid: Some((5, 8)),

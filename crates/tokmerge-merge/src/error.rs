@@ -56,6 +56,11 @@ pub enum BindError {
         "{merge}: it learns which patches to drop, and this model reads words alone; use a method that merges tokens, e.g. tome:r=8"
     )]
     NoPatches { merge: String },
+    /// Patches stop anywhere, and the model's answer is made of them.
+    #[error(
+        "{merge}: its patches stop in any layer, and the answer of this model is made of patches; use it with a model that reads its class token alone, e.g. deit_small_patch16_224, or another method, e.g. tome:r=8"
+    )]
+    ReadsPatches { merge: String },
     /// The method works between the products of attention, if only in training, and the model's blocks compute them at once.
     #[error(
         "{merge}: it works between the softmax of attention and its values, where the blocks of this model do not stop; use another method, e.g. tome:r=8"

@@ -52,7 +52,7 @@ impl Tokens {
     #[must_use]
     pub fn join(self, words: Tensor<2>) -> Self {
         let counting = self.in_front();
-        let Self { x, layout, prefix, size, waiting, policy, .. } = self;
+        let Self { x, layout, prefix, size, waiting, policy, carried, .. } = self;
         let front = waiting.expect("tokens that wait").layout;
         assert_eq!(words.dims()[0], front.rows(), "a row for every token that waits");
         let own = prefix.common().expect("items of one model have as many tokens of their own in front");
@@ -84,6 +84,8 @@ impl Tokens {
             positions: Some(Positions::Sequence(places.into())),
             waiting: None,
             policy,
+            // Nothing of single tokens: such methods are refused where others join.
+            carried,
             standing: None,
         }
     }

@@ -52,13 +52,16 @@
 #![deny(missing_docs)]
 
 mod budget;
+mod carried;
 mod choice;
 #[cfg(test)]
 mod contract;
 mod count;
+mod decisions;
 mod error;
 mod evidence;
 mod facts;
+mod halting;
 mod joining;
 mod mergers;
 mod merging;
@@ -80,11 +83,14 @@ mod tokens;
 mod trace;
 mod words;
 
+pub use carried::Carried;
 pub use choice::{Choice, Judged, Pair};
 pub use count::MatchShape;
+pub use decisions::Decisions;
 pub use error::BindError;
 pub use evidence::{Evidence, Metric, MetricRequest, Received, Wants};
 pub use facts::{KeyBias, LastLayer, Leading, ModelFacts, PositionUse, Readout, Softmax, Training};
+pub use halting::Halting;
 pub use joining::{Joining, Waiting};
 pub use mergers::{Merger, MergerShape, Mergers};
 pub use merging::{Combination, Merging};
@@ -110,8 +116,8 @@ pub use methods::token_transforming::{Compared, TokenTransforming};
 pub use methods::tome::{Matcher, Tome, Unmerge};
 pub use methods::zero_tprune::{VotingStart, ZeroTprune};
 pub use methods::{
-    Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy,
-    dynamic_vit, foresight, patch_merger, stm, token_learner, trainable_pooling,
+    Common, METHODS, Method, MethodInfo, OptionInfo, Partition, ProportionalAttention, TrainedBy, a_vit,
+    dynamic_vit, foresight, ia_red2, patch_merger, sp_vit, stm, token_learner, trainable_pooling,
 };
 pub use mixing::Mixing;
 pub use mixture::{Largest, Mixture};

@@ -6,7 +6,8 @@
 //! LTMP's thresholds, which stand in a block and are read before anything runs ([`Method::given`]).
 
 use crate::methods::{
-    diffrate, dynamic_vit, foresight, ltmp, patch_merger, stm, token_learner, trainable_pooling,
+    diffrate, dynamic_vit, foresight, ia_red2, ltmp, patch_merger, sp_vit, stm, token_learner,
+    trainable_pooling,
 };
 use crate::{Choice, Joining, Method, Mixture, Site, Tokens};
 use burn::module::Param;
@@ -79,9 +80,7 @@ pub(crate) trait HeldBack: fmt::Debug {
 pub(crate) struct Stage {
     /// Which block follows, from 0.
     pub(crate) layer: usize,
-    /// Its number among all places, from 0.
-    pub(crate) index: usize,
-    /// How many there are.
+    /// How many places there are.
     pub(crate) count: usize,
 }
 
@@ -127,6 +126,10 @@ mergers! {
     Rates(diffrate::LearnedRates) = "rates",
     /// Of [`Method::Foresight`]. It says which tokens matter, and stands inside the block.
     Importance(foresight::Importance) = "foresight",
+    /// Of [`Method::SpVit`]. It says which tokens stay, too.
+    Selector(sp_vit::Selector) = "selector",
+    /// Of [`Method::IaRed2`]. And it does.
+    Interpreter(ia_red2::Interpreter) = "interpreter",
 }
 
 /// The weights of a method that has some, for every block before which it stands. Empty for all other methods.
@@ -259,11 +262,11 @@ impl Mergers {
     /// In training, in place of dropping before block `layer`: the same tokens with a policy, and what is to be added to the
     /// loss.
     pub(crate) fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
-        let Some(index) = self.at.iter().position(|(before, _)| *before == layer) else {
-            return (tokens, None);
-        };
-        let stage = Stage { layer, index, count: self.at.len() };
-        self.at[index].1.weighted().relax(tokens, stage, seed)
+        let stage = Stage { layer, count: self.at.len() };
+        match self.before(layer) {
+            Some(merger) => merger.weighted().relax(tokens, stage, seed),
+            None => (tokens, None),
+        }
     }
 
     /// The same for images of this grid, and what is drawn at random drawn for a step of training, if it is one.

@@ -40,7 +40,7 @@ impl Merging {
         let Self { plan, by: Combination { combine, weights, sizes } } = self;
         // The rows are handed over, not shared, so that their memory can be reused.
         let own = tokens.sizes();
-        let Tokens { x, layout, prefix, positions, waiting, policy, standing, .. } = tokens;
+        let Tokens { x, layout, prefix, positions, waiting, policy, standing, carried, .. } = tokens;
         assert_eq!(&layout, plan.input(), "the plan was made for other tokens");
         Tokens {
             x: plan.merge(x, weights.as_ref().unwrap_or(&own), *combine),
@@ -51,6 +51,7 @@ impl Merging {
             waiting,
             policy: policy.map(|policy| plan.represent(policy)),
             standing: standing.map(|standing| standing.after(plan)),
+            carried: carried.map(|carried| carried.select(|of_all| plan.represent(of_all))),
         }
     }
 

@@ -86,9 +86,13 @@ impl Reduction {
         if method.rule().needs_grid() && facts.grid.is_none() {
             return Err(BindError::NoGrid { merge: merge() });
         }
-        let masks = method.trained_by() == TrainedBy::Masks;
+        let masks = method.trained_by() != TrainedBy::Merging;
         if masks && facts.tokens_are == TokenKind::Words {
             return Err(BindError::NoPatches { merge: merge() });
+        }
+        let reads_patches = facts.readout == Readout::All || facts.joining.is_some();
+        if method.rule().reads() == Some(Readout::Prefix) && reads_patches {
+            return Err(BindError::ReadsPatches { merge: merge() });
         }
         let inside = masks || method.site() == Site::InsideAttention;
         if inside && facts.softmax == Softmax::Closed {
@@ -370,6 +374,7 @@ impl Reduction {
         );
         let site = self.method.site();
         let step = Step { layer, site };
+        let tokens = self.method.rule().noted(&self.at(layer), tokens);
         let mergers = self.mergers.as_deref().filter(|mergers| mergers.stand_before(layer));
         if let (true, Some(mergers)) = (self.method.mixes(), mergers) {
             return self.mix(mergers, step, tokens, trace);
@@ -398,6 +403,12 @@ impl Reduction {
             }
             _ => (tokens, Held::default()),
         }
+    }
+
+    /// After the last block: what the head is to see, and what training is to add to the loss, `[1]`, if anything.
+    #[must_use]
+    pub fn settle(&self, tokens: Tokens) -> (Tokens, Option<Tensor<1>>) {
+        self.method.rule().settle(&self.at(self.amounts.len()), tokens)
     }
 
     fn mix(&self, mergers: &Mergers, step: Step, tokens: Tokens, trace: &mut Trace) -> (Tokens, Held) {

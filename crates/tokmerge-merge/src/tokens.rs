@@ -1,6 +1,6 @@
 //! What travels through an encoder.
 
-use crate::{Combine, MergePlan, Merging, Positions, Prefix, Standing, Waiting};
+use crate::{Carried, Combine, MergePlan, Merging, Positions, Prefix, Standing, Waiting};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 use tokmerge_ops::{Layout, gather_rows};
@@ -25,6 +25,9 @@ pub struct Tokens {
     pub policy: Option<Tensor<2>>,
     /// What the method remembers of these from the blocks before. `None` where it remembers nothing.
     pub standing: Option<Standing>,
+    /// What the method has gathered of these in the blocks before, through which gradients pass. `None` where it gathers
+    /// nothing.
+    pub carried: Option<Carried>,
 }
 
 impl Tokens {
@@ -37,7 +40,8 @@ impl Tokens {
         let prefix = prefix.into();
         assert_eq!(x.dims()[0], layout.rows(), "a layout says whose each row is");
         assert!(prefix.fits(&layout), "a prefix per item: {prefix:?} for {} items", layout.items());
-        Self { x, layout, prefix, size: None, positions: None, waiting: None, policy: None, standing: None }
+        let (size, positions, waiting) = (None, None, None);
+        Self { x, layout, prefix, size, positions, waiting, policy: None, standing: None, carried: None }
     }
 
     /// The same tokens, standing at these positions, one per row; plans carry them on.
@@ -87,12 +91,13 @@ impl Tokens {
     /// The prefix tokens of every item alone.
     #[must_use]
     pub fn prefix_only(self) -> Self {
-        let Self { x, layout, prefix, size, positions, waiting, policy, standing: _ } = self;
+        let Self { x, layout, prefix, size, positions, waiting, policy, standing: _, carried } = self;
         let front = prefix.front(&layout);
         let rows = layout.rows_of(&front);
         let size = size.map(|size| rows.iter().map(|&row| size[row as usize]).collect());
         let positions = positions.map(|positions| positions.select(&rows));
         let policy = policy.map(|policy| gather_rows(policy, &rows));
+        let carried = carried.map(|carried| carried.select(|of_all| gather_rows(of_all, &rows)));
         Self {
             x: gather_rows(x, &rows),
             layout: front,
@@ -102,6 +107,7 @@ impl Tokens {
             waiting,
             policy,
             standing: None,
+            carried,
         }
     }
 

@@ -14,7 +14,8 @@ use burn::module::{
 use burn::tensor::{Device, Gradients, Tensor};
 use std::fmt;
 use tokmerge_merge::{
-    Evidence, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Trace, Training,
+    Decisions, Evidence, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Trace,
+    Training,
 };
 use tokmerge_nn::{Bias, Linear, parameters, transparent_module};
 use tokmerge_ops::Precision;
@@ -433,7 +434,7 @@ impl Network {
     /// the blocks is forgotten in the forward pass, and all but the last run once more in the backward pass. They merge
     /// then as they did before: nothing is matched a second time ([`Reduction::replaying`]).
     ///
-    /// `loss` takes the logits `[B, classes]`; the value of it and of what experts add comes back, untracked, without
+    /// `loss` takes the logits `[B, classes]`, and what was drawn to be rewarded; the value of it and of what experts add comes back, untracked, without
     /// `share`. `found` is called with the gradients of one part of the network after the other; every parameter's
     /// gradient is the sum of what it is given.
     ///
@@ -445,7 +446,7 @@ impl Network {
         reduction: &Reduction,
         training: Option<DropRates>,
         share: f64,
-        loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+        loss: impl FnOnce(Tensor<2>, Option<&Decisions>) -> Tensor<1>,
         found: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         let first = reduction.clone().with_mergers(self.mergers.valid());
@@ -483,7 +484,7 @@ impl Body {
         reductions: [&Reduction; 2],
         training: Option<DropRates>,
         share: f64,
-        loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+        loss: impl FnOnce(Tensor<2>, Option<&Decisions>) -> Tensor<1>,
         found: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         each!(self, family => {

@@ -318,7 +318,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         if let Some(probe) = &mut self.pass.probe {
             probe.left(layer, &tokens);
         }
-        if last { tokens.settled() } else { tokens }
+        if last { self.settle(tokens) } else { tokens }
     }
 
     /// Whether what is to go is masked in place of being dropped, because this is training.
@@ -418,7 +418,15 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         let entered = tokens.layout.clone();
         let attended = block.attend_prefix(tokens, &context);
         self.pass.reduction.skip_last(layer, entered, attended.prefix.clone(), &mut self.trace);
-        block.feed_forward(attended, None).0
+        let tokens = block.feed_forward(attended, None).0;
+        self.settle(tokens)
+    }
+
+    /// After the last block: what the head is to see.
+    fn settle(&mut self, tokens: Tokens) -> Tokens {
+        let (tokens, auxiliary) = self.pass.reduction.settle(tokens);
+        self.add(auxiliary);
+        tokens
     }
 
     /// What attention takes besides the tokens.

@@ -7,7 +7,7 @@
 use crate::family::Family;
 use crate::pass::{DropRates, Pass, Read, Walk};
 use burn::tensor::{Gradients, Tensor};
-use tokmerge_merge::{Evidence, Readout, Reduction, Tokens};
+use tokmerge_merge::{Decisions, Evidence, Readout, Reduction, Tokens};
 
 /// `share` times the gradients of a loss of a network's logits; see `Network::gradients_by_block`.
 #[expect(clippy::too_many_arguments, reason = "what a network and its caller know of one pass")]
@@ -18,18 +18,17 @@ pub(crate) fn gradients_by_block<F: Family>(
     training: Option<DropRates>,
     readout: Readout,
     share: f64,
-    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    loss: impl FnOnce(Tensor<2>, Option<&Decisions>) -> Tensor<1>,
     found: &mut dyn FnMut(Gradients),
 ) -> Tensor<1> {
     let read = if training.is_some() { Read::Tokens } else { Read::Head };
     let run = |layer: usize, tokens: Tokens, reduction: &Reduction, before: Evidence| {
-        let leaf = |tensor: Tensor<2>| tensor.autodiff().require_grad();
-        let leaf = Ends { x: leaf(tokens.x), policy: tokens.policy.map(leaf) };
-        let tokens = Tokens { x: leaf.x.clone(), policy: leaf.policy.clone(), ..tokens };
+        let tokens = tokens.map(&mut |tensor| tensor.autodiff().require_grad());
+        let leaves = tensors(tokens.clone());
         let mut walk =
             Walk::new(family, Pass { reduction, read, training, probe: None }, readout).told(before);
         let tokens = walk.block(layer, tokens);
-        (leaf, tokens, walk.finish().1)
+        (leaves, tokens, walk.finish().1)
     };
     let plain = family.valid();
     let mut tokens = Tokens { x: embedded.x.clone().without_autodiff(), ..embedded.clone() };
@@ -46,17 +45,19 @@ pub(crate) fn gradients_by_block<F: Family>(
 
     let last = entered.pop().expect("a model has blocks");
     let scaled = |loss: Tensor<1>| if share == 1.0 { loss } else { loss * share };
-    let (leaf, tokens, auxiliary) = run(entered.len(), last, again, before);
-    let loss = plus(loss(family.head(&tokens).logits), auxiliary);
+    let (leaves, tokens, auxiliary) = run(entered.len(), last, again, before);
+    let loss = plus(loss(family.head(&tokens).logits, tokens.decisions()), auxiliary);
     let mut value = loss.clone().without_autodiff();
-    let mut upstream = back(scaled(loss), &leaf, found);
+    let mut upstream = back(scaled(loss), &leaves, found);
     let again = again.replaying(&trace);
     for (layer, tokens) in entered.into_iter().enumerate().rev() {
-        let (leaf, tokens, auxiliary) = run(layer, tokens, &again, Evidence::default());
+        let (leaves, tokens, auxiliary) = run(layer, tokens, &again, Evidence::default());
         value = plus(value, auxiliary.clone().map(Tensor::without_autodiff));
-        let policy = tokens.policy.zip(upstream.policy).map(|(policy, gradient)| dot(policy, gradient));
-        let scalar = plus(dot(tokens.x, upstream.x), policy);
-        upstream = back(plus(scalar, auxiliary.map(scaled)), &leaf, found);
+        let [x, rest @ ..] = &tensors(tokens)[..] else { unreachable!("tokens have values") };
+        let of_rest =
+            rest.iter().zip(upstream.rest).filter_map(|(end, gradient)| Some(dot(end.clone(), gradient?)));
+        let scalar = of_rest.fold(dot(x.clone(), upstream.x), |sum, more| sum + more);
+        upstream = back(plus(scalar, auxiliary.map(scaled)), &leaves, found);
     }
     // Not where the stem is frozen.
     if embedded.x.is_tracked() {
@@ -65,21 +66,32 @@ pub(crate) fn gradients_by_block<F: Family>(
     value
 }
 
-/// What enters a block, or the gradients of it.
-struct Ends {
-    /// Of the tokens, `[T, C]`.
-    x: Tensor<2>,
-    /// Of which of them count, `[T, 1]`, where that has been decided.
-    policy: Option<Tensor<2>>,
+/// The tensors of tokens that a gradient passes through, their values first.
+fn tensors(tokens: Tokens) -> Vec<Tensor<2>> {
+    let mut all = Vec::new();
+    let _ = tokens.map(&mut |tensor| {
+        all.push(tensor.clone());
+        tensor
+    });
+    all
 }
 
-/// Goes back from a scalar to `leaf`, whose gradients are returned.
-fn back(scalar: Tensor<1>, leaf: &Ends, found: &mut dyn FnMut(Gradients)) -> Ends {
+/// The gradients of what enters a block.
+struct Upstream {
+    /// Of the values of its tokens, `[T, C]`.
+    x: Tensor<2>,
+    /// Of what else [`tensors`] finds there, where a gradient has come so far.
+    rest: Vec<Option<Tensor<2>>>,
+}
+
+/// Goes back from a scalar to `leaves`, whose gradients are returned.
+fn back(scalar: Tensor<1>, leaves: &[Tensor<2>], found: &mut dyn FnMut(Gradients)) -> Upstream {
     let mut gradients = scalar.backward();
-    let x = leaf.x.grad_remove(&mut gradients);
-    let policy = leaf.policy.as_ref().and_then(|policy| policy.grad_remove(&mut gradients));
+    let mut of_leaves = leaves.iter().map(|leaf| leaf.grad_remove(&mut gradients));
+    let x = of_leaves.next().flatten().expect("every output of a block depends on what entered it");
+    let rest = of_leaves.collect();
     found(gradients);
-    Ends { x: x.expect("every output of a block depends on what entered it"), policy }
+    Upstream { x, rest }
 }
 
 fn plus(loss: Tensor<1>, more: Option<Tensor<1>>) -> Tensor<1> {

@@ -6,7 +6,7 @@ use crate::recipe::Recompute;
 use burn::tensor::{Device, Tensor};
 use burn_optim::{GradientsAccumulator, GradientsParams};
 use std::ops::Range;
-use tokmerge_merge::Reduction;
+use tokmerge_merge::{Decisions, Reduction};
 use tokmerge_models::{Answers, Batch, DropRates, Input, InputShape, Network, Output, Pass as NetworkPass};
 
 /// How a batch becomes gradients.
@@ -72,6 +72,10 @@ impl Pass {
                 return texts(network, input, &reduction, drop, &answers, smoothing, share);
             }
         };
+        let loss = |logits: Tensor<2>, decisions: Option<&Decisions>| {
+            let rewards = decisions.and_then(|decisions| decisions.loss(&right(&logits, &targets)));
+            plus(of_classes.of(logits, targets.clone()), rewards)
+        };
         match self.recompute {
             Recompute::Nothing => {
                 let run = |input, reduction| {
@@ -84,8 +88,7 @@ impl Pass {
                     )
                 };
                 let of = |output: &Output| {
-                    let loss = of_classes.of(output.logits.clone(), targets.clone());
-                    output.auxiliary.iter().fold(loss, |loss, auxiliary| loss + auxiliary.clone())
+                    plus(loss(output.logits.clone(), output.tokens.decisions()), output.auxiliary.clone())
                 };
                 let second =
                     self.consistency.as_ref().map(|with| (with, run(input.clone(), &with.reduction)));
@@ -97,7 +100,6 @@ impl Pass {
                 backward(network, loss, share)
             }
             Recompute::Blocks => {
-                let loss = |logits| of_classes.of(logits, targets);
                 let mut sum = GradientsAccumulator::new();
                 let value =
                     network.gradients_by_block(input, &reduction, drop, share, loss, &mut |gradients| {
@@ -169,11 +171,21 @@ fn texts(
     let logits = network.teach(&output, reduction, answers, drop);
     let logits = logits.unwrap_or_else(|| unreachable!("texts are written by models that have a decoder"));
     let loss = token_cross_entropy(logits, &answers.ids, smoothing);
-    let loss = match output.auxiliary {
-        Some(auxiliary) => loss + auxiliary,
+    backward(network, plus(loss, output.auxiliary), share)
+}
+
+/// Which items are answered right: those whose largest logit is that of their largest target, both `[B, classes]`.
+fn right(logits: &Tensor<2>, targets: &Tensor<2>) -> Vec<bool> {
+    let best = |of: &Tensor<2>| of.clone().without_autodiff().argmax(1).into_data().iter::<i64>().collect();
+    let (said, wanted): (Vec<i64>, Vec<i64>) = (best(logits), best(targets));
+    said.iter().zip(wanted).map(|(said, wanted)| *said == wanted).collect()
+}
+
+fn plus(loss: Tensor<1>, more: Option<Tensor<1>>) -> Tensor<1> {
+    match more {
+        Some(more) => loss + more,
         None => loss,
-    };
-    backward(network, loss, share)
+    }
 }
 
 /// A loss, and `share` times its gradients.
@@ -191,7 +203,16 @@ fn portions(items: usize, parts: usize) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::portions;
+    use super::{portions, right};
+    use burn::tensor::{Device, Tensor};
+
+    #[test]
+    fn an_answer_is_right_whose_largest_logit_is_that_of_the_target() {
+        let tensor = |rows: [[f32; 3]; 3]| Tensor::<2>::from_data(rows, &Device::flex());
+        let logits = tensor([[0.1, 2.0, -1.0], [5.0, 4.0, 0.0], [-3.0, -2.0, -1.0]]);
+        let targets = tensor([[0.3, 0.4, 0.3], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]]);
+        assert_eq!(right(&logits, &targets), [true, false, true]);
+    }
 
     #[test]
     fn every_item_is_in_one_portion() {

@@ -8,6 +8,7 @@ use tokmerge_data::clip::{ClipProcessor, Sampling, frames_of_folder};
 use tokmerge_data::sound::{SILENCE, SoundProcessor};
 use tokmerge_data::text::TextError;
 use tokmerge_data::{Media, MediaError, Processor, QuestionProcessor};
+use tokmerge_merge::{Method, TrainedBy};
 use tokmerge_models::{Architecture, BlockOrder, Config, ModelOptions, Weights, describe};
 
 /// What the model of a recipe takes, found without its weights.
@@ -143,6 +144,10 @@ pub(crate) fn writes(recipe: &Recipe, architecture: &Architecture, data: &Data) 
         (
             recipe.consistency.is_some(),
             "the section consistency is given, and a model that writes has no probability of a class",
+        ),
+        (
+            recipe.merge.parse().is_ok_and(|method: Method| method.trained_by() == TrainedBy::Rewards),
+            "merge learns from right answers, and of what a model writes none is right or wrong as a whole",
         ),
     ];
     if config.writes()

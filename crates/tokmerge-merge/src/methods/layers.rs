@@ -29,6 +29,12 @@ pub(super) fn of_depth(layers: &Layers, depth: usize) -> Result<Vec<usize>, Sche
     }
 }
 
+/// The blocks, from 0, that these layers are. A list that is beyond the model is refused where amounts are asked for.
+pub(super) fn before(layers: &Layers, depth: usize) -> Vec<usize> {
+    let layers = of_depth(layers, depth).unwrap_or_else(|_| layers.clone().unwrap_or_default());
+    layers.into_iter().map(|layer| layer - 1).collect()
+}
+
 /// An amount for each of these layers, by its number among them from 0, and nothing for all others.
 ///
 /// # Errors
@@ -51,6 +57,16 @@ pub(super) fn left_of(start: usize, keep: f64, index: usize) -> usize {
     // 70 % of 70 % of 100 are 49, though in binary they are less.
     let left = start as f64 * keep.powi(index as i32 + 1) * (1.0 + 1e-12);
     (left as usize).max(1)
+}
+
+/// What is kept of the patches that are left, as [`left_of`] says: of images of one size so many, of others that part, rounded
+/// up.
+pub(super) fn kept_of_left(facts: &ModelFacts, keep: f64, index: usize) -> Amount {
+    match facts.grid {
+        Some(_) => Amount::Keep(left_of(facts.tokens.saturating_sub(facts.prefix), keep, index)),
+        // As training asks for.
+        None => Amount::KeepShare { keep, rest: Rest::Dropped },
+    }
 }
 
 /// What is kept of the patches that a model began with, as [`left_of`] says: of images of one size so many, of others that

@@ -1,5 +1,6 @@
 //! The list of methods. A new one is a file, which implements [`Rule`](rule::Rule), and a line in the list.
 
+pub mod a_vit;
 pub(crate) mod atc;
 pub(crate) mod atm;
 pub(crate) mod ats;
@@ -11,7 +12,11 @@ pub(crate) mod draw;
 pub mod dynamic_vit;
 pub(crate) mod evit;
 pub(crate) mod evo_vit;
+#[cfg(test)]
+mod fixtures;
 pub mod foresight;
+mod heads;
+pub mod ia_red2;
 pub(crate) mod idle_vit;
 pub(crate) mod layers;
 pub(crate) mod ltmp;
@@ -20,10 +25,12 @@ pub(crate) mod mctf;
 mod none;
 mod option;
 pub mod patch_merger;
+mod patches;
 pub(crate) mod pitome;
 pub(crate) mod pumer;
 pub(crate) mod rapid;
 mod rule;
+pub mod sp_vit;
 pub mod stm;
 pub(crate) mod tofu;
 pub mod token_learner;
@@ -187,6 +194,12 @@ methods! {
     TrainablePooling(trainable_pooling::Options),
     /// Token Transforming, the idea alone: every token goes into all that are kept, in parts.
     TokenTransforming(token_transforming::TokenTransforming),
+    /// SP-ViT: learned selectors say which patches are kept, the others become one.
+    SpVit(sp_vit::Options),
+    /// A-ViT: patches stop when their first channel has said so often enough.
+    AVit(a_vit::Options),
+    /// IA-RED², the idea alone: learned interpreters, taught by rewards, say which patches are kept.
+    IaRed2(ia_red2::Options),
 }
 
 impl Method {

@@ -5,8 +5,9 @@ use crate::budget::Budget;
 use crate::mergers::{Merger, Mergers, Start};
 use crate::{
     Amount, Choice, Combine, Evidence, KeyBias, LastLayer, MatchShape, MergePlan, Merging, Method, Mixing,
-    ModelFacts, Protect, ScheduleError, SequencePositions, Site, Tokens, Wants,
+    ModelFacts, Protect, Readout, ScheduleError, SequencePositions, Site, Tokens, Wants,
 };
+use burn::tensor::Tensor;
 use std::fmt;
 
 /// Whether attention weighs tokens by their size (ToMe, eq. 1 and Table 1f).
@@ -41,6 +42,9 @@ pub enum TrainedBy {
     /// ([`Reduction::relax`](crate::Reduction::relax) before blocks, [`Reduction::relax_inside`](crate::Reduction::relax_inside)
     /// within).
     Masks,
+    /// The same, but that the choice has no gradient: it is drawn, and rewarded when the answer is known
+    /// ([`Decisions`](crate::Decisions)).
+    Rewards,
 }
 
 /// Options that methods share; methods with weights have those of texts alone.
@@ -204,6 +208,30 @@ pub(crate) trait Rule: fmt::Debug {
     /// What training does in its place.
     fn trained_by(&self) -> TrainedBy {
         TrainedBy::Merging
+    }
+
+    /// What the answer of a model has to be made of, where it cannot be made of the rest.
+    fn reads(&self) -> Option<Readout> {
+        None
+    }
+
+    /// Tokens that are about to enter a block, before anything merges there, with what it notes of them.
+    fn noted(&self, at: &At, tokens: Tokens) -> Tokens {
+        let _ = at;
+        tokens
+    }
+
+    /// In training, in place of merging before a block, of a method without weights that is [trained by
+    /// masks](TrainedBy::Masks): the same tokens with a [policy](Tokens::policy), and what is to be added to the loss, `[1]`.
+    fn relax(&self, at: &At, tokens: Tokens) -> (Tokens, Option<Tensor<1>>) {
+        let _ = at;
+        (tokens, None)
+    }
+
+    /// After the last block: what the head is to see, and what training is to add to the loss, `[1]`.
+    fn settle(&self, at: &At, tokens: Tokens) -> (Tokens, Option<Tensor<1>>) {
+        let _ = at;
+        (tokens.settled(), None)
     }
 
     /// The same method with the numbers that its weights have learned written out, which then has no weights.

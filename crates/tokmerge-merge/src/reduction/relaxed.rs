@@ -11,7 +11,7 @@ impl Reduction {
     /// Whether [`relax`](Self::relax) is what training does.
     #[must_use]
     pub fn relaxes(&self) -> bool {
-        self.method.trained_by() == TrainedBy::Masks
+        self.method.trained_by() != TrainedBy::Merging
     }
 
     /// In training, in place of [`enter`](Self::enter) where the reduction [relaxes](Self::relaxes): all tokens stay, and from
@@ -23,6 +23,9 @@ impl Reduction {
     #[must_use]
     pub fn relax(&self, layer: usize, tokens: Tokens, seed: u64) -> (Tokens, Option<Tensor<1>>) {
         match self.method.site() {
+            Site::BeforeBlock if !self.method.has_weights() => {
+                self.method.rule().relax(&self.at(layer), tokens)
+            }
             Site::BeforeBlock => self.weights().relax(layer, tokens, seed),
             Site::InsideBlock | Site::AroundBlock | Site::InsideAttention => (tokens, None),
         }

@@ -81,6 +81,7 @@ pub(crate) fn without_prefix(tokens: Tokens) -> Tokens {
         waiting: tokens.waiting,
         policy: None,
         standing: None,
+        carried: None,
     }
 }
 

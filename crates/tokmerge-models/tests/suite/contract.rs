@@ -96,6 +96,9 @@ fn specs(config: &Config) -> Vec<String> {
         "pumer:prune=20%,merge=20%,layer=[1,2,3,4],order=attention",
         "diffrate:prune=[14,11],merge=[12,9]",
         "mctf:r=3,last=cls",
+        // Patches stop after every layer, and the class token too.
+        "a_vit:gamma=2,beta=1",
+        "sp_vit:keep=60%,layer=[1,2],choice=learned",
     ];
     // A new method is under contract by being listed.
     let listed = METHODS.iter().map(|info| info.example.to_owned());
@@ -130,6 +133,10 @@ fn binds(spec: &str, config: &Config) -> bool {
         }
         Err(BindError::NoGrid { .. }) => {
             assert_eq!(facts.grid, None, "{spec}");
+            false
+        }
+        Err(BindError::ReadsPatches { .. }) => {
+            assert!(facts.readout == Readout::All || facts.joining.is_some(), "{spec}");
             false
         }
         // An example may name layers that a small model does not have.

@@ -361,6 +361,27 @@ fn predictors_are_counted() {
     assert_eq!(small.merger_parameters(&method), 3 * (layers + 2 * 384));
 }
 
+/// SP-ViT on DeiT-S with the published shares, its selectors counted, by the formula of fvcore's count. The authors' 2.6 G, from
+/// memory, are a mean over images whose numbers of tokens are drawn.
+#[test]
+fn selectors_are_counted() {
+    let small = named("deit_small_patch16_224");
+    let c = 384.0;
+    // 120, 72 and 26 of 196 patches, and one, two and three packages.
+    let blocks =
+        [197.0, 122.0, 75.0, 30.0].map(|n: f64| 3.0 * (10.0 * n * c + 12.0 * n * c * c + 2.0 * n * n * c));
+    let head = 64.0 * (64.0 + 32.0) + 32.0 * 16.0 + 16.0 * 2.0;
+    let selectors = [196.0, 120.0, 72.0].map(|n: f64| n * (6.0 * head + 2.0 * 6.0 * 3.0 + 5.0 * c));
+    let ends = 196.0 * 768.0 * c + 1000.0 * c + 5.0 * 30.0 * c;
+    let wanted = (blocks.iter().sum::<f64>() + selectors.iter().sum::<f64>() + ends) / 1e9;
+    let computed = gmacs(&small, "sp_vit", Convention::Fvcore);
+    assert!((computed - wanted).abs() < 1e-6, "{computed} instead of {wanted}");
+    assert_eq!(format!("{computed:.3}"), "2.469");
+    let method: Method = "sp_vit".parse().expect("a spec");
+    let of_a_head = 64 * (64 + 32) + 32 * 16 + 16 * 2 + (64 + 32 + 16 + 2) + 2 * 64;
+    assert_eq!(small.merger_parameters(&method), 3 * (of_a_head + 2 * 6 * 3 + 3 + 6));
+}
+
 /// A head of another kind costs what it computes.
 #[test]
 fn an_attention_pool_is_counted() {

@@ -6,10 +6,10 @@ use crate::common::{self, decided, gradients_of, noise, random, random_but};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use std::collections::BTreeMap;
-use tokmerge_merge::{BindError, Method, Reduction, Trace, Wants};
+use tokmerge_merge::{BindError, Decisions, Method, Reduction, Trace, TrainedBy, Wants};
 use tokmerge_models::{
-    BlockConfig, ClassToken, Config, DistillationHead, DropRates, ExpertsConfig, FamilyConfig, Network, Pass,
-    Placement, Pool, PositionConfig, QkNorm, QkvBias, TextPositions, VitConfig, parameters,
+    BlockConfig, ClassToken, Config, DistillationHead, DropRates, ExpertsConfig, FamilyConfig, Network,
+    Output, Pass, Placement, Pool, PositionConfig, QkNorm, QkvBias, TextPositions, VitConfig, parameters,
 };
 
 /// Relative, of a finite difference: the loss is in f32 and the third derivative is not nothing. The classifier of ViLT has a
@@ -111,6 +111,12 @@ fn weighted(logits: Tensor<2>) -> Tensor<1> {
     let (dims, device) = (logits.dims(), logits.device());
     let weighting = TensorData::new(weighting(dims[0] * dims[1]), dims);
     (logits * Tensor::<2>::from_data(weighting, &device)).sum()
+}
+
+/// The same, and rewards for the first and the last item, if something was drawn.
+fn rewarded(logits: Tensor<2>, decisions: Option<&Decisions>) -> Tensor<1> {
+    let rewards = decisions.and_then(|decisions| decisions.loss(&[true, false, true]));
+    rewards.into_iter().fold(weighted(logits), |loss, rewards| loss + rewards)
 }
 
 /// The gradient of the loss by every parameter, under its path.
@@ -268,6 +274,9 @@ const REPLAYED: &[&str] = &[
     "dynamicvit:keep=60%,layer=[1,2]",
     "ltmp:target=60%",
     "diffrate:target=60%",
+    "sp_vit:keep=60%,layer=[1,2]",
+    "a_vit:gamma=2,beta=1",
+    "ia_red2:layer=[1,2]",
     "token_pooling:keep=70%,layer=2",
     "zero_tprune:keep=60%,layer=2",
     "mctf:r=2",
@@ -284,7 +293,9 @@ fn can(method: &Method, config: &Config) -> bool {
         Err(BindError::NoPatches { .. } | BindError::ClosedSoftmax { .. } | BindError::ClosedKeys { .. }) => {
             false
         }
-        Err(BindError::NoClassToken { .. } | BindError::NoGrid { .. }) => false,
+        Err(BindError::NoClassToken { .. } | BindError::NoGrid { .. } | BindError::ReadsPatches { .. }) => {
+            false
+        }
         Err(error) => panic!("{error}"),
     }
 }
@@ -322,23 +333,23 @@ fn gradients_by_block_equal_those_of_the_whole() {
             let values = noise(ITEMS * config.shape().input.len(), 23);
             let input = || common::input(&config, &values, &device);
             for drop in [None, Some(DropRates { path: 0.5, seed: 7, ..DropRates::default() })] {
-                let (logits, auxiliary) = match drop {
-                    None => (model.run(input(), Pass::head(&reduction)).logits, None),
-                    Some(drop) => {
-                        let pass = Pass::new(&reduction).training(drop);
-                        let output = model.run(input(), pass);
-                        (output.logits, output.auxiliary)
-                    }
+                let pass = match drop {
+                    None => Pass::head(&reduction),
+                    Some(drop) => Pass::new(&reduction).training(drop),
                 };
-                let adds = config.experts().is_some() || reduction.relaxes();
+                let Output { logits, auxiliary, tokens, .. } = model.run(input(), pass);
+                let trained_by = reduction.method().trained_by();
+                let adds = config.experts().is_some() || trained_by == TrainedBy::Masks;
                 assert_eq!(auxiliary.is_some(), drop.is_some() && adds);
-                let loss = weighted(logits);
+                let draws = drop.is_some() && trained_by == TrainedBy::Rewards;
+                assert_eq!(tokens.decisions().is_some(), draws);
+                let loss = rewarded(logits, tokens.decisions());
                 let loss = auxiliary.into_iter().fold(loss, |loss, auxiliary| loss + auxiliary);
                 let value = loss.clone().without_autodiff().into_scalar::<f32>();
                 let (mut whole, mut parts) = (BTreeMap::new(), BTreeMap::new());
                 collect(&model, &loss.backward(), &mut whole);
                 let mut found = |grads: Gradients| collect(&model, &grads, &mut parts);
-                let again = model.gradients_by_block(input(), &reduction, drop, SHARE, weighted, &mut found);
+                let again = model.gradients_by_block(input(), &reduction, drop, SHARE, rewarded, &mut found);
                 let error = whole.iter().map(|(name, gradient)| {
                     let found = &parts[name];
                     gradient

@@ -212,6 +212,7 @@ fn a_model_that_writes_learns_to_answer() {
     assert!(same(&lora, "text.token_embed"));
     for (changes, said) in [
         (&["distill={merge=\"none\"}"][..], "the section distill"),
+        (&["merge=\"ia_red2\""], "merge learns from right answers"),
         (
             &["lora={rank=2,targets=[\"tower\"]}"],
             "lora.targets names tower, and train.frozen keeps all of that",

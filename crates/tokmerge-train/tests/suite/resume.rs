@@ -42,6 +42,11 @@ fn adamw_with_average_accumulation_and_clipping() {
 }
 
 #[test]
+fn interpreters_that_draw_what_is_rewarded() {
+    killed_and_resumed_equals_one_go(&[&EVERY_FIVE[..], &["merge=ia_red2:layer=2"]].concat());
+}
+
+#[test]
 fn sgd_with_flips_and_smoothing() {
     let more = ["optimizer.name=sgd", "regularisation.flip=0.5", "regularisation.label_smoothing=0.1"];
     killed_and_resumed_equals_one_go(&[&EVERY_FIVE[..], &more].concat());

@@ -116,6 +116,8 @@ fn fine_tuning_keeps_the_mergers_that_the_weights_were_trained_with() {
         "dynamicvit:keep=50%,layer=2",
         "ltmp:target=60%",
         "diffrate:target=60%",
+        "sp_vit:keep=50%,layer=2,head_dim=8",
+        "ia_red2:layer=2",
     ] {
         let (first, second) =
             (dir.path().join(format!("first {merge}")), dir.path().join(format!("then {merge}")));
@@ -171,6 +173,49 @@ fn predictors_learn_while_all_tokens_stay() {
     assert!(few[0] > half[0] + 0.15, "{} {}", few[0], half[0]);
     let mean = |losses: &[f64]| losses[losses.len() - 4..].iter().sum::<f64>() / 4.0;
     assert!(mean(&few) < few[0] - 0.15, "{few:?}");
+}
+
+/// Patches stop by what the model itself has learned to say, and it learns its task meanwhile.
+#[test]
+fn a_model_learns_while_its_patches_learn_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 40);
+    let merge = "a_vit:gamma=2,beta=3";
+    let merges = [format!("merge=\"{merge}\""), format!("train.validate=[\"{merge}\"]")];
+    let set = ["model.depth=4", "train.epochs=16", "schedule.lr=3e-3"];
+    let run = dir.path().join("run");
+    let changes = [&set[..], &merges.each_ref().map(String::as_str)[..]].concat();
+    let summary = begin(&recipe(dir.path(), &changes), &run).run(&mut ()).unwrap();
+    let [learned] = &summary.validations[0].accuracies[..] else { panic!("one way of merging") };
+    assert!(summary.validations[0].score() >= 90.0 && learned.mean_tokens < 17.0, "{learned:?}");
+    let options = ModelOptions::new(format!("local-dir:{}", run.display()));
+    let model = Model::open(&options, &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(model.trained_with().to_string(), merge);
+    let again = Recipe::parse(
+        &format!(
+            "merge = \"{merge}\"\n[model]\nname = \"vit_tiny_patch16_224\"\n[data]\ntrain = \"x\"\nsplit = 0.1\n[schedule]\nlr = 1e-3\nbackbone_scale = 0.1\n[train]\nepochs = 1\nbatch_size = 8\n"
+        ),
+        "a test",
+        &[],
+    );
+    let error = again.expect_err("it has no weights of its own").to_string();
+    assert!(error.contains("has no weights of its own, which alone would learn faster"), "{error}");
+}
+
+/// Rewards alone move the interpreters: right answers with few patches earn most, so that they come to keep few.
+#[test]
+fn interpreters_learn_by_rewards_to_keep_few_patches() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 40);
+    let tokens = |name: &str, epochs: &str| {
+        let set = ["schedule.lr=1e-2", "schedule.backbone_scale=0.3", "merge=\"ia_red2:layer=2\""];
+        let changes = [&set[..], &[epochs, "train.validate=[\"ia_red2:layer=2\"]"]].concat();
+        let summary = begin(&recipe(dir.path(), &changes), &dir.path().join(name)).run(&mut ()).unwrap();
+        let validation = &summary.validations[0];
+        (validation.accuracies[0].mean_tokens, validation.score())
+    };
+    let (first, learned) = (tokens("first", "train.epochs=1"), tokens("learned", "train.epochs=40"));
+    assert!(learned.1 >= 90.0 && learned.0 < 0.7 * first.0, "{first:?} {learned:?}");
 }
 
 /// A model of MAE's shape is off the shelf until merging has been part of its training, also in its folder.

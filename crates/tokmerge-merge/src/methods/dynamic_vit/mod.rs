@@ -12,7 +12,7 @@
 //! and sizes count for nothing. Otherwise than there, heads that look at patches see those that are kept, in training too, and
 //! masks leave next to nothing of what is dropped (there a part of 1e-6 of a row).
 
-mod predictor;
+pub(super) mod predictor;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +21,7 @@ use super::matching::{Kept, best};
 use super::option::{FromOptions, Opt, PART, Refusal, infos, part, percent_text};
 use super::{At, MethodInfo, Rule};
 use crate::mergers::{self, Start};
-use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, Rest, ScheduleError, Site, Tokens, TrainedBy};
+use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, ScheduleError, Site, Tokens, TrainedBy};
 
 pub use predictor::Predictor;
 
@@ -104,10 +104,7 @@ impl Rule for Options {
     }
 
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
-        // A list that is beyond the model is refused where amounts are asked for.
-        let layers = layers::of_depth(&self.layers, depth);
-        let layers = layers.unwrap_or_else(|_| self.layers.clone().unwrap_or_default());
-        layers.into_iter().map(|layer| layer - 1).collect()
+        layers::before(&self.layers, depth)
     }
 
     /// Counts the block after it.
@@ -115,30 +112,23 @@ impl Rule for Options {
         before + 1
     }
 
-    fn merger(&self, _: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {
-        Some(mergers::Merger::Predictor(Predictor::new(self.keep, channels, start)))
+    fn merger(&self, index: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {
+        let target = self.keep.powi(index as i32 + 1);
+        Some(mergers::Merger::Predictor(Predictor::new(target, channels, start)))
     }
 
     fn merger_parameters(&self, _: usize, channels: usize) -> usize {
-        predictor::layers(channels)
-            .iter()
-            .fold(2 * channels, |sum, [inputs, outputs]| sum + (inputs + 1) * outputs)
+        predictor::parameters(channels)
     }
 
     /// Of all patches, dropped ones included: prefix tokens are not looked at.
     fn merger_cost(&self, _: usize, tokens: usize, prefix: usize, channels: usize) -> (f64, f64) {
         let patches = tokens.saturating_sub(prefix) as f64;
-        let products = predictor::layers(channels).map(|[inputs, outputs]| inputs * outputs);
-        (patches * products.iter().sum::<usize>() as f64, patches * channels as f64)
+        (patches * predictor::macs(channels) as f64, patches * channels as f64)
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
-        let start = facts.tokens.saturating_sub(facts.prefix);
-        layers::amounts(&self.layers, facts.depth, |index| match facts.grid {
-            Some(_) => Amount::Keep(layers::left_of(start, self.keep, index)),
-            // Of pictures of their own sizes that part of what each has, as training asks for.
-            None => Amount::KeepShare { keep: self.keep, rest: Rest::Dropped },
-        })
+        layers::amounts(&self.layers, facts.depth, |index| layers::kept_of_left(facts, self.keep, index))
     }
 
     fn plan(&self, at: &At, tokens: &Tokens, evidence: Evidence) -> Option<MergePlan> {

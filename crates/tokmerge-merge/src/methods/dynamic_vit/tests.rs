@@ -2,60 +2,18 @@
 
 use super::{Options, Predictor};
 use crate::mergers::Weighted;
+use crate::methods::fixtures::{CHANNELS, batch, block, bound, by_hand, entered, tensor, values, weights};
 use crate::methods::{At, Rule};
 use crate::{
     Amount, BindError, Evidence, Layout, Merger, MergerShape, Mergers, Method, ModelFacts, Reduction,
     Softmax, TokenKind, Tokens, Trace,
 };
-use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
-use tokmerge_nn::{Random, parameters};
-
-const CHANNELS: usize = 8;
-
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
-
-fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    x.into_data().iter::<f32>().collect()
-}
-
-/// Items of these lengths, a token in front of each, without structure.
-fn batch(lens: &[usize], seed: u64, device: &Device) -> Tokens {
-    let layout = Layout::from_lens(lens);
-    let mut random = Random::new(seed);
-    let x: Vec<f32> = (0..layout.rows() * CHANNELS).map(|_| random.normal() as f32).collect();
-    Tokens::new(tensor(&x, [layout.rows(), CHANNELS], device), layout, 1)
-}
-
-/// Weights of deviation `1 / sqrt(C)`, with which predictors are less undecided than fresh ones.
-fn weights(spec: &str, device: &Device) -> Mergers {
-    let method: Method = spec.parse().expect("a spec");
-    let fresh = Mergers::new(&method, MergerShape { depth: 4, channels: CHANNELS, joining: None }, device);
-    let mut random = Random::new(11);
-    let values = parameters::read(&fresh).into_iter().map(|(path, mut values)| {
-        let start = if path.ends_with("norm.weight") { 1.0 } else { 0.0 };
-        values.values.iter_mut().for_each(|value| *value = start + 0.35 * random.normal() as f32);
-        (path, values)
-    });
-    parameters::assign(fresh, &values.collect(), device)
-}
+use burn::tensor::{Device, Tensor};
+use tokmerge_nn::parameters;
 
 fn predictor(mergers: &Mergers, index: usize) -> &Predictor {
     let Merger::Predictor(predictor) = &mergers.at[index].1 else { panic!("a predictor") };
     predictor
-}
-
-fn bound(spec: &str, tokens: usize) -> Reduction {
-    Reduction::bind(
-        spec.parse().expect("a spec"),
-        &ModelFacts { grid: Some((14, 14)), ..ModelFacts::new(4, tokens, 1) },
-    )
-    .expect("fits")
-}
-
-fn entered(reduction: &Reduction, layer: usize, tokens: Tokens, trace: &mut Trace) -> Tokens {
-    reduction.enter(layer, tokens, Evidence::default(), trace).0
 }
 
 #[test]
@@ -89,57 +47,6 @@ fn stages_leave_parts_of_what_the_model_began_with() {
     let macs = 196.0 * (384.0 * 384.0 + 384.0 * 192.0 + 192.0 * 96.0 + 96.0 * 2.0);
     assert_eq!(reduction.merger_cost(3, 197, 384), (macs, 196.0 * 384.0));
     assert_eq!(reduction.merger_cost(4, 138, 384), (0.0, 0.0));
-}
-
-/// The error function, to 1.5e-7 (Abramowitz and Stegun, 7.1.26).
-fn erf(x: f64) -> f64 {
-    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
-    let series = t
-        * (0.254_829_592
-            + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
-    (1.0 - series * (-x * x).exp()) * x.signum()
-}
-
-/// What a predictor says of the patches of one item, number by number.
-fn by_hand(predictor: &Predictor, patches: &[f32], policy: &[f32]) -> Vec<f64> {
-    let given = parameters::read(predictor);
-    let list =
-        |path: &str| -> Vec<f64> { given[path].values.iter().map(|value| f64::from(*value)).collect() };
-    let layer = |name: &str, x: &[f64]| -> Vec<f64> {
-        let (weight, bias) = (list(&format!("{name}.weight")), list(&format!("{name}.bias")));
-        let row = |(row, bias): (&[f64], &f64)| row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + bias;
-        weight.chunks(x.len()).zip(&bias).map(row).collect()
-    };
-    let gelu = |x: Vec<f64>| -> Vec<f64> {
-        x.into_iter().map(|x| 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))).collect()
-    };
-    let (scale, shift) = (list("norm.weight"), list("norm.bias"));
-    let embedded: Vec<Vec<f64>> = patches
-        .chunks(CHANNELS)
-        .map(|row| {
-            let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / CHANNELS as f64;
-            let variance = row.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / CHANNELS as f64;
-            let normed =
-                row.iter().zip(&scale).zip(&shift).map(|((x, scale), shift)| {
-                    (f64::from(*x) - mean) / (variance + 1e-5).sqrt() * scale + shift
-                });
-            gelu(layer("embed", &normed.collect::<Vec<_>>()))
-        })
-        .collect();
-    let half = CHANNELS / 2;
-    let kept: f64 = policy.iter().map(|kept| f64::from(*kept)).sum();
-    let shared: Vec<f64> = (half..CHANNELS)
-        .map(|channel| {
-            let of = |(row, kept): (&Vec<f64>, &f32)| row[channel] * f64::from(*kept);
-            embedded.iter().zip(policy).map(of).sum::<f64>() / kept
-        })
-        .collect();
-    let score = |row: &Vec<f64>| {
-        let x = [&row[..half], &shared].concat();
-        let z = layer("fc3", &gelu(layer("fc2", &gelu(layer("fc1", &x)))));
-        z[0] - (z[0].exp() + z[1].exp()).ln()
-    };
-    embedded.iter().map(score).collect()
 }
 
 #[test]
@@ -224,23 +131,6 @@ fn draws_belong_to_a_seed_a_place_and_an_item() {
     assert_ne!(policy[..33], policy[33..]);
 }
 
-/// One head of attention with a residual, and something for every token.
-fn block(tokens: Tokens) -> Tokens {
-    let maps = (0..tokens.layout.items()).map(|item| {
-        let range = tokens.layout.range(item);
-        let rows = tokens.x.clone().slice([range, 0..CHANNELS]);
-        softmax(rows.clone().matmul(rows.transpose()) * 0.3, 1).unsqueeze::<3>()
-    });
-    let maps = tokens.masked(maps.collect());
-    let mixed = maps.into_iter().enumerate().map(|(item, map)| {
-        let range = tokens.layout.range(item);
-        let [_, queries, keys] = map.dims();
-        map.reshape([queries, keys]).matmul(tokens.x.clone().slice([range, 0..CHANNELS]))
-    });
-    let x = tokens.x.clone() + Tensor::cat(mixed.collect(), 0);
-    tokens.with(x.clone() + x.tanh())
-}
-
 /// Where the policy is that of the best, what training computes of the tokens that count is what inference does, through
 /// two stages; and so is what the second predictor says.
 #[test]
@@ -297,7 +187,7 @@ fn gradients_of_the_predictor_are_those_of_what_is_not_rounded() {
     let (decided, _) = tracked_reduction.relax(0, batch(&lens, 2, &tracked), seed);
     let policy = decided.policy.expect("decided");
     let gradients = (policy.clone() * counted(12, &tracked)).sum().backward();
-    let noise = super::predictor::noise(&Layout::from_lens(&[6, 4]), 0, seed);
+    let noise = crate::methods::patches::noise(&Layout::from_lens(&[6, 4]), 0, seed);
     let plain = Device::flex();
     let before = parameters::read(&mergers);
     let soft = |path: &str, index: usize, step: f32| -> f64 {
