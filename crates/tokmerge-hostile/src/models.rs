@@ -177,7 +177,9 @@ pub(crate) const RESULTS: Target = Target {
             for (lines, front) in [(Lines::Each, Front::Overall), (Lines::Method, Front::Line)] {
                 match Report::new(results.clone(), View { x, y: None, lines, front }) {
                     Ok(report) => drawn(&report),
-                    Err(error) => drop(refused(&error)),
+                    Err(error) => {
+                        refused(&error);
+                    }
                 }
             }
         }

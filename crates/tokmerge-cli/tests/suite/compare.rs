@@ -85,6 +85,13 @@ fn a_trained_model_is_compared_on_drawn_pictures_and_a_second_run_takes_all_from
     let lines = desk.csv("c.csv");
     assert_eq!((lines.len(), lines[0][1].as_str(), lines[1][1].as_str()), (2 + 2 * 6, "method", "unmerged"));
 
+    let drawn = desk.run("report c.csv --json").ok().json();
+    assert_eq!(drawn.len(), 1 + 2 * 5);
+    assert!(
+        drawn.iter().all(|row| row["model"] == result["model"] && number(row, "top1_high") <= 100.0),
+        "{drawn:?}"
+    );
+
     let held_out = read(&desk, "c.held-out.jsonl");
     let again = desk.run(&format!("{compare} --json")).ok();
     assert!(again.err.contains("measurements taken over from c.journal.jsonl"), "{}", again.err);

@@ -4,7 +4,7 @@ use crate::common::files::wav_file;
 use crate::common::{Desk, TINY, assert_keys, number};
 
 /// A folder with two classes of pictures: falling and rising stripes.
-fn photos(desk: &Desk, per_class: usize) {
+pub(crate) fn photos(desk: &Desk, per_class: usize) {
     for (name, sign) in [("falling", 1), ("rising", -1)] {
         for i in 0..per_class {
             let (phase, width) = (i as i32 * 5, 4 + (i as i32) % 3);

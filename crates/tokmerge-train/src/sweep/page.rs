@@ -82,7 +82,8 @@ impl SweepTable {
             let number = |value: Option<f64>, digits: usize| {
                 value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
             };
-            cells.extend([number(row.gmacs, 3), number(row.mean_tokens, 1)]);
+            let digits = if row.gmacs.is_some_and(|gmacs| gmacs < 0.1) { 5 } else { 3 };
+            cells.extend([number(row.gmacs, digits), number(row.mean_tokens, 1)]);
             cells.push(row.loss.as_ref().map_or_else(|| "-".to_owned(), |loss| estimate(loss, 4)));
             cells.push(number(row.seconds, 1));
             cells
@@ -161,13 +162,15 @@ impl SweepTable {
             cells.extend(row.values.iter().cloned());
             let found =
                 |name: &&str| row.qualities.iter().find(|(of, _)| of == name).map(|(_, found)| *found);
-            for found in names.iter().map(found).chain([row.loss]) {
+            // Whatever is measured goes from 0 to 100.
+            let measured = names.iter().map(|name| (found(name), (0.0, 100.0)));
+            for (found, (least, most)) in measured.chain([(row.loss, (0.0, f64::INFINITY))]) {
                 let interval = found.and_then(|found| found.interval());
                 cells.extend([
                     number(found.map(|found| found.mean)),
                     number(found.and_then(|found| found.deviation)),
-                    number(interval.map(|(low, _)| low)),
-                    number(interval.map(|(_, high)| high)),
+                    number(interval.map(|(low, _)| low.max(least))),
+                    number(interval.map(|(_, high)| high.min(most))),
                 ]);
             }
             cells.extend([number(row.gmacs), number(row.mean_tokens), number(row.seconds)]);

@@ -188,6 +188,8 @@ fn seeds_are_summed_up_by_combination() {
     assert_eq!((&rows[0][at("grid.train.epochs")], &rows[0][at("top1")]), ("1", "80"));
     let half = 4.3027 * (7.0_f64 / 3.0).sqrt();
     assert!((rows[0][at("top1_high")].parse::<f64>().unwrap() - 80.0 - half).abs() < 1e-9);
+    // A share ends at 100.
+    assert_eq!((&rows[0][at("top5_low")], &rows[0][at("top5_high")]), ("99", "99"));
     assert_eq!((&rows[3][at("top1_deviation")], &rows[3][at("diverged")]), ("", "1"));
 }
 

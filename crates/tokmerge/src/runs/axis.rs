@@ -117,6 +117,7 @@ impl Cost {
     /// A value with as many digits as it is worth.
     pub(super) fn shown(self, value: f64) -> String {
         match self {
+            Self::Gmacs if value < 0.1 => format!("{value:.5}"),
             Self::Gmacs => format!("{value:.3}"),
             Self::Tokens | Self::ImagesPerSecond => format!("{value:.1}"),
             Self::Ms => format!("{value:.2}"),

@@ -3,6 +3,7 @@
 use super::axis::Cost;
 use super::methods;
 use super::point::Point;
+use super::record::GRID;
 use super::report::Lines;
 use std::collections::BTreeSet;
 
@@ -67,7 +68,7 @@ fn shown(key: &str, value: &str) -> String {
         "batch_size" => format!("batch {value}"),
         "weights" => "averaged weights".to_owned(),
         "trained" => format!("trained with {value}"),
-        key => format!("{key}={value}"),
+        key => format!("{}={value}", key.strip_prefix(GRID).unwrap_or(key)),
     }
 }
 

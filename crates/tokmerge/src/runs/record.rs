@@ -27,6 +27,9 @@ const SETTINGS: [(&str, &[&str]); 8] = [
     ("device", &["device"]),
 ];
 
+/// How columns of a sweep's settings begin.
+pub(super) const GRID: &str = "grid.";
+
 /// Numbers of items, by what they are.
 const ITEMS: [&str; 5] = ["images", "questions", "texts", "pairs", "held_out_images"];
 
@@ -57,7 +60,7 @@ impl Record<'_> {
             Value::Array(values) => sides(values),
             value => value.to_string(),
         };
-        Some(text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect())
+        Some(one_line(&text))
     }
 
     /// The first of some numbers that there is: a number, a text of one, or the middle of several measurements.
@@ -143,9 +146,8 @@ impl Record<'_> {
             point.settings.extend(found.map(|value| (setting.to_owned(), value)));
         }
         // What a sweep combined; its merging is that of training, which the next says.
-        for (name, _) in self.values.iter().filter(|(name, _)| *name != "grid.merge") {
-            let key = name.strip_prefix("grid.");
-            point.settings.extend(key.and_then(|key| Some((key.to_owned(), self.text(name)?))));
+        for name in self.values.keys().filter(|name| name.starts_with(GRID) && *name != "grid.merge") {
+            point.settings.extend(self.text(name).map(|value| (one_line(name), value)));
         }
         let trained = self.text("trained").filter(|trained| *trained != point.merge);
         point.settings.extend(trained.map(|trained| ("trained".to_owned(), trained)));
@@ -178,6 +180,11 @@ impl Record<'_> {
         }
         Ok(point)
     }
+}
+
+/// A text without what terminals and tables obey.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect()
 }
 
 /// Height and width, once where they are the same.
