@@ -171,7 +171,7 @@ pub(crate) fn tokenizers() -> Vec<Vec<u8>> {
 }
 
 #[cfg(feature = "models")]
-pub(crate) use of_models::{merge_files, recipes, specs, tensor_names};
+pub(crate) use of_models::{grids, merge_files, recipes, results, specs, tensor_names};
 
 #[cfg(feature = "models")]
 mod of_models {
@@ -230,6 +230,7 @@ mod of_models {
             "merge=[none,tome:r=8,inflect=-1,evit:keep=70%]",
             r#"train.validate=[["none"],["none","tome:r=8"]]"#,
         ])
+        .collect()
     }
 
     pub(crate) fn results() -> Vec<Vec<u8>> {
@@ -240,6 +241,7 @@ mod of_models {
             r#"{"model": "vilt", "merge": "none", "questions": 50, "accuracy": 70.0, "interval": [60.0, 80.0], "gmacs": 9.0}"#,
             r#"{"model": "vit", "img_size": [224, 160], "convention": "fvcore", "unmerged": {"merge": "none", "gmacs": 1.25, "cosine": {"value": 1.0, "low": 1.0, "high": 1.0}}, "tables": [{"rows": [{"label": "tome", "merge": "tome:r=8", "gmacs": 0.9, "cosine": {"value": 0.98, "low": 0.97, "high": 0.99}, "ms_per_image": {"min": 3.0, "median": 4.0, "max": 5.0}}]}]}"#,
         ])
+        .collect()
     }
 
     pub(crate) fn recipes() -> Vec<Vec<u8>> {

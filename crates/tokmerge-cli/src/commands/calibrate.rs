@@ -1,9 +1,10 @@
 //! `tokmerge calibrate`.
 
 use crate::args::{ModelArgs, PreprocessArgs, at_least_one, must_exist};
-use crate::commands::searched::{self, quoted};
+use crate::commands::searched;
 use crate::output;
 use crate::progress::note_left_out;
+use crate::shell::quoted;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
