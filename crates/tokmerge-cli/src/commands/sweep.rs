@@ -99,7 +99,7 @@ fn check(dir: &Path) -> Result<()> {
     if dir.join("recipe.toml").exists() {
         bail!("{}: holds a run of its own; give another --output", dir.display());
     }
-    let ours: [(&str, fn(&str) -> bool); 2] = [(PAGE, sweep::is_page), (TABLE, sweep::is_csv)];
+    let ours = [(PAGE, sweep::is_page as fn(&str) -> bool), (TABLE, sweep::is_csv)];
     for (name, is_ours) in ours {
         let path = dir.join(name);
         if path.exists() && !std::fs::read_to_string(&path).is_ok_and(|text| is_ours(&text)) {

@@ -161,7 +161,14 @@ fn gradients_by_block_are_those_of_the_whole_while_tokens_wait() {
                 sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
             }
         };
-        let _ = model.gradients_by_block(input(), &reduction, None, 1.0, weighted, &mut found);
+        let _ = model.gradients_by_block(
+            input(),
+            &reduction,
+            None,
+            1.0,
+            |logits, _| weighted(logits),
+            &mut found,
+        );
         assert_eq!(whole.len(), parts.len());
         for (path, (_, values)) in &whole {
             let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * (1.0 + a.abs());
