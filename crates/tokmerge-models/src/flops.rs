@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul};
 use std::str::FromStr;
-use tokmerge_merge::{LayerTokens, Reduction, Site};
+use tokmerge_merge::{LastLayer, LayerTokens, Reduction, Site};
 
 /// What counts as an operation. A multiply-add is one in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -306,7 +306,10 @@ impl Cost {
                 work += Work::macs(reduction.matching_macs(layer, compared, block.head_dim, channels));
             }
         }
-        let left = layers.last().map_or(0, |tokens| tokens.fed);
+        // All tokens are there again after a block around which the method works, unless only the prefix goes on.
+        let come_back = reduction.method().inflates() && reduction.last_layer() == LastLayer::All;
+        let left =
+            layers.last().map_or(0, |last| if come_back { last.entered + last.joined } else { last.fed });
         work += self.head.per_item + self.head.per_token * left as f64;
         work += self.head.per_patch * left.saturating_sub(self.prefix) as f64;
         work.count(convention) / 1e9

@@ -110,7 +110,7 @@ impl Attention {
     /// What comes first of attention of `input: [T, C]`, as [`EncoderBlock::begin`](super::EncoderBlock::begin) says. The input
     /// is normalised where the model does so.
     pub(crate) fn begin(&self, input: Tensor<2>, layout: &Layout, with: &Context) -> (Begun, Vec<f32>) {
-        let (width, heads) = (self.width(), self.heads());
+        let heads = self.heads();
         let keys = self.project_part(input.clone(), Part::Key);
         let mut first = Vec::new();
         let mut whose = Vec::with_capacity(layout.rows());
@@ -128,7 +128,7 @@ impl Attention {
             ),
         };
         let products = gather_rows(queries, &whose.into()) * turned;
-        let logits = products.without_autodiff().reshape([layout.rows(), width]).sum_dim(1);
+        let logits = products.without_autodiff().sum_dim(1);
         let logits = logits / self.num_heads as f64;
         (Begun { input, keys }, logits.into_data().iter::<f32>().collect())
     }
