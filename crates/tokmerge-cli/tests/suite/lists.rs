@@ -79,7 +79,11 @@ fn examples_and_options_of_methods_are_understood() {
                     continue;
                 }
                 // Said in place of what the example says.
-                let base = if name == "schedule" { "diffrate:".to_owned() } else { format!("{base},") };
+                let base = match base.contains(':') {
+                    _ if name == "schedule" => "diffrate:".to_owned(),
+                    true => format!("{base},"),
+                    false => format!("{base}:"),
+                };
                 desk.run(&format!("info {model} --merge {base}{name}={value}{counted}")).ok();
             }
         }

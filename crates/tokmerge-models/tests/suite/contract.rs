@@ -168,9 +168,9 @@ fn predict(model: &Network, pixels: &[f32], spec: &str) -> Output {
     model.run(input(config, pixels, &Device::flex()), Pass::head(&bind(spec, config)))
 }
 
-/// Where the tokens of an item of a model without merging, or with, ended.
+/// Where the tokens of an item of a model without merging, or with, ended; those that join them are among them.
 fn groups(classified: &Output, item: usize, tokens: usize) -> Vec<Option<u32>> {
-    let unmerged = || (0..tokens as u32).map(Some).collect();
+    let unmerged = || (0..classified.trace.tokens_left(item, tokens) as u32).map(Some).collect();
     classified.trace.plan_until(None).map_or_else(unmerged, |plan| plan.groups(item))
 }
 

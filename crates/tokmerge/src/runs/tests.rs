@@ -74,8 +74,8 @@ fn a_front_of_every_line_is_drawn_in_its_colour() {
         .replace(",4.0000", ",8.0000");
     let view = View { lines: Lines::Method, front: Front::Line, ..VIEW };
     let report = report(&[("a.csv", EVAL), ("b.csv", &second)], view);
-    assert_eq!(report.lines, ["tome", "evit", "unmerged"]);
-    let unmerged: Vec<&Placed> = report.placed.iter().filter(|placed| placed.lines == [2]).collect();
+    assert_eq!(report.lines, ["unmerged", "tome", "evit"]);
+    let unmerged: Vec<&Placed> = report.placed.iter().filter(|placed| placed.lines == [0]).collect();
     assert_eq!(unmerged.iter().map(|placed| placed.y.value).collect::<Vec<_>>(), [80.0, 85.0]);
     assert!(unmerged.iter().all(|placed| placed.on_front));
     let chart = report.chart(Some("Mine"), true);
