@@ -62,6 +62,7 @@ fn examples_and_options_of_methods_are_understood() {
             let base = match name {
                 "iterations" if method["method"] == "tome" => format!("{example},matcher=kmeans"),
                 "unmerge" => format!("{example},feature=x_pre"),
+                "pool" if method["method"] == "tokenlearner" => format!("{example}:form=v1"),
                 _ => example.to_owned(),
             };
             // Values that are sentences are no values.
