@@ -69,14 +69,12 @@ fn examples_and_options_of_methods_are_understood() {
             for value in values.split(", ").filter(|value| !value.contains(' ')) {
                 let of_texts = ["protect", "positions"].contains(&name);
                 let model = if of_texts { "t5_v1_1_small" } else { plain };
-                // Outputs of a PatchMerger stand nowhere unless they are counted.
+                // What weights mix stands nowhere unless it is counted.
+                let mixed = ["patchmerger", "tokenlearner", "trainable_pooling"];
+                let nowhere = mixed.iter().any(|mixed| method["method"] == *mixed);
                 let counted =
-                    if model == "t5_v1_1_small" && base.starts_with("patchmerger") && name != "positions" {
-                        ",positions=shrunk"
-                    } else {
-                        ""
-                    };
-                if base.starts_with("patchmerger") && value == "rescaled" {
+                    if of_texts && nowhere && name != "positions" { ",positions=shrunk" } else { "" };
+                if nowhere && value == "rescaled" {
                     continue;
                 }
                 // Said in place of what the example says.
