@@ -125,13 +125,21 @@ impl ConvStem {
     /// patches is not looked at.
     #[must_use]
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let mut maps = Maps::Images(images);
-        for (layer, norm) in [(&self.conv1, &self.bn1), (&self.conv2, &self.bn2), (&self.conv3, &self.bn3)] {
-            maps = layer.run(maps, norm.fold(layer.weights()), Activation::Relu);
-        }
-        match self.proj.run(maps, self.proj.weights(), Activation::Identity) {
-            Maps::Rows { x, .. } => x,
-            Maps::Images(_) => unreachable!("a convolution gives rows"),
+        let layers = [(&self.conv1, &self.bn1), (&self.conv2, &self.bn2), (&self.conv3, &self.bn3)];
+        let layers = layers.map(|(layer, norm)| (layer, norm.fold(layer.weights())));
+        // One image after the other: the maps between the convolutions are large, and those of one image stay in the cache.
+        let of = |image: Tensor<4>| {
+            let maps = layers.iter().fold(Maps::Images(image), |maps, (layer, weights)| {
+                layer.run(maps, weights.clone(), Activation::Relu)
+            });
+            match self.proj.run(maps, self.proj.weights(), Activation::Identity) {
+                Maps::Rows { x, .. } => x,
+                Maps::Images(_) => unreachable!("a convolution gives rows"),
+            }
+        };
+        match images.dims()[0] {
+            0 | 1 => of(images),
+            items => Tensor::cat((0..items).map(|item| of(images.clone().narrow(0, item, 1))).collect(), 0),
         }
     }
 }
