@@ -11,7 +11,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::train::save_with_mergers;
-use tokmerge::tune::{Foreseen, Search, Split, foresee};
+use tokmerge::tune::{FEWEST_IMAGES, Foreseen, Search, Split, foresee};
 use tokmerge::{Media, Method};
 
 /// How much merges where nobody says otherwise.
@@ -43,6 +43,12 @@ pub(crate) struct CalibrateArgs {
 pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     if args.model.media().is_ok_and(|media| media != Media::Image) {
         bail!("calibrate takes images, and the model takes none; give a model of images");
+    }
+    if args.images < FEWEST_IMAGES {
+        bail!(
+            "--images {} is not allowed; --images takes a whole number of at least {FEWEST_IMAGES}",
+            args.images
+        );
     }
     check_new(&args.output)?;
     must_exist(&args.dir, "folder")?;

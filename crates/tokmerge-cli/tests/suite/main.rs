@@ -4,6 +4,7 @@ mod accuracy;
 mod analyze;
 mod ask;
 mod bench;
+mod calibrate;
 mod classify;
 mod clips;
 mod common;
