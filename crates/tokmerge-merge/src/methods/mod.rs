@@ -100,6 +100,23 @@ macro_rules! methods {
                 }
             }
 
+            /// What a user can read about it.
+            #[must_use]
+            pub fn info(&self) -> &'static MethodInfo {
+                match self {
+                    Self::None => &none::INFO,
+                    $(Self::$variant(_) => &$module::INFO,)+
+                }
+            }
+
+            /// Options that differ from their defaults, as they are written in a spec.
+            fn written(&self) -> Vec<(String, String)> {
+                match self {
+                    Self::None => Vec::new(),
+                    $(Self::$variant(options) => options.written(),)+
+                }
+            }
+
             /// Changes the options that methods share, where this one has them.
             fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
                 match self {
@@ -134,7 +151,7 @@ macro_rules! methods {
             fn read(info: &MethodInfo, given: Given) -> Result<Self, SpecError> {
                 match info.name {
                     $(name if name == $module::INFO.name => {
-                        $module::$options::read(given).map(Self::$variant)
+                        $module::$options::read(info, given).map(Self::$variant)
                     })+
                     _ => Ok(Self::None),
                 }
@@ -222,14 +239,7 @@ impl Method {
     /// The spec that reads back as this method, without the options that have their defaults.
     #[must_use]
     pub fn spec(&self) -> MergeSpec {
-        let rule = self.rule();
-        MergeSpec { method: rule.info().name.to_owned(), options: rule.options() }
-    }
-
-    /// What a user can read about it.
-    #[must_use]
-    pub fn info(&self) -> &'static MethodInfo {
-        self.rule().info()
+        MergeSpec { method: self.info().name.to_owned(), options: self.written() }
     }
 
     /// Where it works.

@@ -14,8 +14,4 @@ pub(super) const INFO: MethodInfo = MethodInfo {
 #[derive(Debug)]
 pub(super) struct Nothing;
 
-impl Rule for Nothing {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-}
+impl Rule for Nothing {}

@@ -4,7 +4,7 @@
 //! back, or nothing where the option has its default. Rows are read in their order, so that an option may depend on
 //! those above it.
 
-use super::{OptionInfo, Rule};
+use super::{MethodInfo, OptionInfo, Rule};
 use crate::spec::Given;
 use crate::{LastLayer, ModelFacts, ProportionalAttention, Protect, Schedule, SequencePositions, SpecError};
 
@@ -86,9 +86,8 @@ pub(super) trait FromOptions: Rule + Sized + 'static {
         None
     }
 
-    fn read(mut given: Given) -> Result<Self, SpecError> {
+    fn read(info: &MethodInfo, mut given: Given) -> Result<Self, SpecError> {
         let mut method = Self::start();
-        let info = method.info();
         let refuse = |refusal: Refusal, option: &str, value: &str, allowed: &str| match refusal {
             Refusal::Value => SpecError::Value {
                 method: info.name.to_owned(),

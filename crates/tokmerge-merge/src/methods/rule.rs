@@ -1,6 +1,5 @@
 //! What a method answers, with the answers of a method that does nothing as defaults.
 
-use super::MethodInfo;
 use crate::budget::Budget;
 use crate::mergers::{Merger, Mergers, Start};
 use crate::{
@@ -78,6 +77,20 @@ impl Common {
     }
 }
 
+/// In a method with a field `common`: these are its [shared options](Rule::common).
+macro_rules! common {
+    () => {
+        fn common(&self) -> &$crate::methods::Common {
+            &self.common
+        }
+
+        fn set_common(&mut self, change: impl FnOnce(&mut $crate::methods::Common)) {
+            change(&mut self.common);
+        }
+    };
+}
+pub(super) use common;
+
 /// Where and how much a method is asked to merge.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct At {
@@ -100,14 +113,6 @@ impl At {
 /// A method: which tokens merge. How many of them ([`amounts`](Self::amounts)) and where ([`site`](Self::site)) are
 /// answers too; everything else is done by [`Reduction`](crate::Reduction).
 pub(crate) trait Rule: fmt::Debug {
-    /// What a user can read about it.
-    fn info(&self) -> &'static MethodInfo;
-
-    /// Options that differ from their defaults, as they are written in a spec.
-    fn options(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-
     /// Options that methods share.
     fn common(&self) -> &Common {
         &Common::NONE
@@ -258,9 +263,9 @@ pub(crate) trait Rule: fmt::Debug {
         Vec::new()
     }
 
-    /// How its options count the layer whose weights stand before block `before`.
+    /// How its options count the layer whose weights stand before, or in, block `before`: that block, from 1.
     fn layer_of(&self, before: usize) -> usize {
-        before
+        before + 1
     }
 
     /// Fresh weights of its merger `index`, for tokens of `channels`.

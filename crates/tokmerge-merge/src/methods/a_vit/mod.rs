@@ -31,9 +31,8 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-use super::option::FromOptions;
 use super::patches::Patches;
-use super::{At, MethodInfo, Rule};
+use super::{At, Rule};
 use crate::plan::PlanBuilder;
 use crate::{
     Amount, Carried, Combine, Evidence, Halting, MergePlan, ModelFacts, Readout, ScheduleError, Site, Tokens,
@@ -141,14 +140,6 @@ fn gathered(mut tokens: Tokens) -> (Tokens, Halting) {
 }
 
 impl Rule for Options {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
     fn site(&self) -> Site {
         Site::BeforeBlock
     }

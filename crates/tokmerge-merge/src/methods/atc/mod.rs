@@ -21,8 +21,7 @@ mod options;
 
 use super::layers::{self, Layers};
 use super::matching::cosines;
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Rule};
+use super::{At, Common, Rule};
 use crate::{
     Amount, Evidence, LastLayer, MatchShape, MergePlan, MetricRequest, ModelFacts, Schedule, ScheduleError,
     Tokens, Wants,
@@ -65,21 +64,7 @@ impl Atc {
 }
 
 impl Rule for Atc {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         Wants { metric: Some(MetricRequest::KEYS), ..Wants::default() }

@@ -18,8 +18,7 @@ mod options;
 use super::dial::rounded;
 use super::matching::Split;
 use super::matching::bipartite::{Proposals, Unmerged};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Partition, Rule};
+use super::{At, Common, Partition, Rule};
 use crate::{
     Amount, Evidence, HeadAggregation, LastLayer, MatchShape, MergePlan, Metric, MetricRequest, ModelFacts,
     Readout, ScheduleError, Similarity, Tokens, Wants,
@@ -153,21 +152,7 @@ impl Atm {
 }
 
 impl Rule for Atm {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         Wants { metric: Some(self.metric), ..Wants::default() }

@@ -30,8 +30,7 @@ mod options;
 mod sampling;
 
 use super::layers::{self, Layers};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
+use super::{At, Common, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;
 use crate::{
     Amount, AttentionMap, Evidence, HeadAggregation, LastLayer, MapQueries, MergePlan, Metric, MetricRequest,
@@ -127,21 +126,7 @@ impl Norms {
 }
 
 impl Rule for Ats {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         Wants { metric: Some(VALUES), maps: Some(MapQueries::First), ..Wants::default() }

@@ -29,8 +29,7 @@ use super::layers::{self, Layers};
 use super::matching::bipartite::{Pair, Proposals};
 use super::matching::by_falling_score;
 use super::matching::{Cosines, Split};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Rule};
+use super::{At, Common, Rule};
 use crate::plan::PlanBuilder;
 use crate::schedule::kept;
 use crate::{
@@ -128,21 +127,7 @@ impl Parts {
 }
 
 impl Rule for Bat {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         Wants { metric: Some(MetricRequest::KEYS), maps: Some(MapQueries::First), ..Wants::default() }

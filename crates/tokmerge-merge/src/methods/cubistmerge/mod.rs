@@ -21,8 +21,7 @@
 mod board;
 mod options;
 
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
+use super::{At, Common, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;
 use crate::{
     Amount, Combination, Combine, Evidence, LastLayer, MatchShape, Merging, ModelFacts, ScheduleError,
@@ -80,21 +79,7 @@ impl Cubistmerge {
 }
 
 impl Rule for Cubistmerge {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         Site::BeforeBlock

@@ -40,8 +40,7 @@ mod options;
 use super::matching::Split;
 use super::matching::bipartite::{Proposals, Proposed};
 use super::matching::by_falling_score;
-use super::option::FromOptions;
-use super::{At, Common, Method, MethodInfo, ProportionalAttention, Rule, TrainedBy};
+use super::{At, Common, Method, ProportionalAttention, Rule, TrainedBy};
 use crate::budget::Budget;
 use crate::mergers::{Merger, Mergers, Start};
 use crate::plan::PlanBuilder;
@@ -182,21 +181,7 @@ impl Diffrate {
 }
 
 impl Rule for Diffrate {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn combine(&self) -> Combine {
         Combine::Average
@@ -305,11 +290,6 @@ impl Rule for Diffrate {
     /// All blocks but the first, in which nothing goes (published code).
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
         self.target().map_or_else(Vec::new, |_| (1..depth).collect())
-    }
-
-    /// Counts blocks, within which its rates stand.
-    fn layer_of(&self, within: usize) -> usize {
-        within + 1
     }
 
     fn merger(&self, _: usize, _: usize, start: &mut Start<'_>) -> Option<Merger> {

@@ -74,14 +74,6 @@ impl FromOptions for Options {
 }
 
 impl Rule for Options {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
     fn site(&self) -> Site {
         Site::BeforeBlock
     }
@@ -105,11 +97,6 @@ impl Rule for Options {
 
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
         layers::before(&self.layers, depth)
-    }
-
-    /// Counts the block after it.
-    fn layer_of(&self, before: usize) -> usize {
-        before + 1
     }
 
     fn merger(&self, index: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {

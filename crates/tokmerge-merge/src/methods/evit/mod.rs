@@ -13,8 +13,7 @@ mod options;
 
 use super::layers::{self, Layers};
 use super::matching::by_falling_score;
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
+use super::{At, Common, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;
 use crate::schedule::kept;
 use crate::{
@@ -48,21 +47,7 @@ impl Evit {
 }
 
 impl Rule for Evit {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn combine(&self) -> Combine {
         Combine::Sum

@@ -22,8 +22,7 @@ mod options;
 
 use super::layers::{self, Layers};
 use super::matching::{Kept, best};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
+use super::{At, Common, ProportionalAttention, Rule};
 use crate::{
     Amount, AttentionMap, Combine, Evidence, LastLayer, MapQueries, MergePlan, ModelFacts, ScheduleError,
     Site, Tokens, Wants,
@@ -90,21 +89,7 @@ impl EvoVit {
 }
 
 impl Rule for EvoVit {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         Site::AroundBlock

@@ -23,8 +23,7 @@ mod importance;
 mod options;
 
 use super::matching::bipartite::{Pair, Proposals, Proposed};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Partition, Rule};
+use super::{At, Common, Partition, Rule};
 use crate::mergers::{self, Start};
 use crate::plan::PlanBuilder;
 use crate::{
@@ -99,21 +98,7 @@ fn offers(layer: usize, tokens: &Tokens, metric: Tensor<2>, weights: &[f32]) -> 
 }
 
 impl Rule for Foresight {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         Self::WANTS
@@ -131,10 +116,6 @@ impl Rule for Foresight {
     /// One in every block that others follow, whatever the limits are, so that the weights serve all of them.
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
         (0..depth.saturating_sub(1)).collect()
-    }
-
-    fn layer_of(&self, before: usize) -> usize {
-        before + 1
     }
 
     fn merger(&self, _: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {

@@ -26,8 +26,7 @@ mod tests;
 
 use super::layers::{self, Layers};
 use super::matching::{Kept, best, by_falling_score};
-use super::option::FromOptions;
-use super::{At, MethodInfo, Rule};
+use super::{At, Rule};
 use crate::mergers::{self, Start};
 use crate::plan::PlanBuilder;
 use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, ScheduleError, Site, Tokens, TrainedBy};
@@ -66,14 +65,6 @@ impl Options {
 }
 
 impl Rule for Options {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
     fn site(&self) -> Site {
         Site::BeforeBlock
     }
@@ -97,11 +88,6 @@ impl Rule for Options {
 
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
         layers::before(&self.layers_of(depth), depth)
-    }
-
-    /// Counts the block after it.
-    fn layer_of(&self, before: usize) -> usize {
-        before + 1
     }
 
     fn merger(&self, _: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {

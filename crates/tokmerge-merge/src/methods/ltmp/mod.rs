@@ -38,8 +38,7 @@ mod learned;
 mod options;
 
 use super::matching::bipartite::{Proposals, Unmerged};
-use super::option::FromOptions;
-use super::{At, Common, Method, MethodInfo, Partition, Rule, TrainedBy};
+use super::{At, Common, Method, Partition, Rule, TrainedBy};
 use crate::budget::Budget;
 use crate::mergers::{Merger, Mergers, Start};
 use crate::plan::PlanBuilder;
@@ -228,21 +227,7 @@ fn dropping(layout: &Layout, fronts: &[usize], importance: &[f32], limit: f32) -
 }
 
 impl Rule for Ltmp {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         let received = match &self.thresholds {
@@ -317,11 +302,6 @@ impl Rule for Ltmp {
 
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
         self.target().map_or_else(Vec::new, |_| (0..depth).collect())
-    }
-
-    /// Counts blocks, within which its thresholds stand.
-    fn layer_of(&self, within: usize) -> usize {
-        within + 1
     }
 
     fn merger(&self, _: usize, _: usize, start: &mut Start<'_>) -> Option<Merger> {

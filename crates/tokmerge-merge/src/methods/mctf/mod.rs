@@ -26,8 +26,7 @@ mod scores;
 use super::layers;
 use super::matching::Split;
 use super::matching::bipartite::Pair;
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Partition, Rule};
+use super::{At, Common, Partition, Rule};
 use crate::methods::matching::by_falling_score;
 use crate::plan::PlanBuilder;
 use crate::{
@@ -206,21 +205,7 @@ impl Directions {
 }
 
 impl Rule for Mctf {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         match self.place {

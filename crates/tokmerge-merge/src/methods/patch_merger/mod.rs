@@ -128,21 +128,7 @@ impl Options {
 }
 
 impl Rule for Options {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         Site::BeforeBlock
@@ -155,6 +141,11 @@ impl Rule for Options {
 
     fn has_weights(&self) -> bool {
         true
+    }
+
+    /// Counts the blocks before it, as the paper does.
+    fn layer_of(&self, before: usize) -> usize {
+        before
     }
 
     fn mergers_before(&self, depth: usize) -> Vec<usize> {

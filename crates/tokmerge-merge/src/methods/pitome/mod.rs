@@ -31,8 +31,7 @@ mod options;
 
 use super::matching::by_falling_score;
 use super::matching::cosines::{self, Cosines, Grouping};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Rule};
+use super::{At, Common, Rule};
 use crate::{
     Amount, Evidence, LastLayer, MatchShape, MergePlan, MetricRequest, ModelFacts, Schedule, ScheduleError,
     Tokens, Wants,
@@ -139,21 +138,7 @@ fn merged(cosines: &Cosines, order: &[u32], ranked: Ranked, remove: usize) -> Gr
 }
 
 impl Rule for Pitome {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         Wants { metric: Some(MetricRequest::KEYS), ..Wants::default() }

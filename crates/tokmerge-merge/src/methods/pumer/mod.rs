@@ -24,8 +24,7 @@ mod options;
 
 use super::matching::Split;
 use super::matching::bipartite::{Accepted, Proposals};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Rule};
+use super::{At, Common, Rule};
 use crate::plan::PlanBuilder;
 use crate::schedule::drop_and_merge;
 use crate::{
@@ -108,21 +107,7 @@ impl Pumer {
 }
 
 impl Rule for Pumer {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn combine(&self) -> Combine {
         self.combine

@@ -23,8 +23,7 @@ mod options;
 
 use super::matching::bipartite::Proposals;
 use super::matching::{Cosines, Split};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Partition, Rule};
+use super::{At, Common, Partition, Rule};
 use crate::plan::PlanBuilder;
 use crate::{
     Amount, Evidence, LastLayer, MapQueries, MatchShape, MergePlan, MetricRequest, ModelFacts, Schedule,
@@ -122,21 +121,7 @@ fn merged(tokens: &Tokens, counts: &[usize], evidence: &Evidence) -> MergePlan {
 }
 
 impl Rule for Rapid {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         Wants { metric: Some(MetricRequest::KEYS), maps: Some(MapQueries::First), ..Wants::default() }

@@ -32,8 +32,7 @@ mod tests;
 use super::heads::{HEAD_DIM, heads};
 use super::layers::{self, Layers, QUARTERS};
 use super::matching::by_falling_score;
-use super::option::FromOptions;
-use super::{At, MethodInfo, Rule};
+use super::{At, Rule};
 use crate::mergers::{self, Start};
 use crate::plan::PlanBuilder;
 use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, Rest, ScheduleError, Site, Tokens, TrainedBy};
@@ -129,14 +128,6 @@ impl Options {
 }
 
 impl Rule for Options {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
     fn site(&self) -> Site {
         Site::BeforeBlock
     }
@@ -160,11 +151,6 @@ impl Rule for Options {
 
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
         layers::before(&self.layers, depth)
-    }
-
-    /// Counts the block after it.
-    fn layer_of(&self, before: usize) -> usize {
-        before + 1
     }
 
     fn merger(&self, index: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {

@@ -200,21 +200,7 @@ fn windows(len: usize, prefix: usize, window: usize) -> usize {
 }
 
 impl Rule for Options {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         match self.inflation {
@@ -233,11 +219,6 @@ impl Rule for Options {
             Inflation::Off => self.layers.iter().map(|layer| layer - 1).collect(),
             Inflation::On => (first()..depth.max(first() + 1)).collect(),
         }
-    }
-
-    /// Counts the block after it.
-    fn layer_of(&self, before: usize) -> usize {
-        before + 1
     }
 
     fn merger(&self, _: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {

@@ -16,8 +16,7 @@
 mod options;
 
 use super::matching::bipartite::{Proposals, Unmerged};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Partition, ProportionalAttention, Rule};
+use super::{At, Common, Partition, ProportionalAttention, Rule};
 use crate::{
     Amount, AverageScale, Combine, Evidence, LastLayer, MatchShape, Merging, MetricRequest, ModelFacts,
     Schedule, ScheduleError, Similarity, Tokens, Wants,
@@ -56,21 +55,7 @@ impl Tofu {
 }
 
 impl Rule for Tofu {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn wants(&self) -> Wants {
         Wants { metric: Some(MetricRequest::KEYS), ..Wants::default() }

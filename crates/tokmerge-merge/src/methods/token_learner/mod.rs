@@ -155,21 +155,7 @@ impl FromOptions for Options {
 }
 
 impl Rule for Options {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         match self.fuse {
@@ -197,11 +183,6 @@ impl Rule for Options {
             Fuse::Off => vec![first],
             Fuse::On => (first..depth.max(first + 1)).collect(),
         }
-    }
-
-    /// Counts the block after it.
-    fn layer_of(&self, before: usize) -> usize {
-        before + 1
     }
 
     fn merger(&self, _: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {

@@ -31,8 +31,7 @@ mod peaks;
 
 use super::layers::{self, Layers};
 use super::matching::by_falling_score;
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
+use super::{At, Common, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;
 use crate::{
     Amount, Combination, Combine, Evidence, LastLayer, Merging, ModelFacts, Received, ScheduleError, Site,
@@ -136,21 +135,7 @@ impl TokenPooling {
 }
 
 impl Rule for TokenPooling {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         Site::BeforeBlock

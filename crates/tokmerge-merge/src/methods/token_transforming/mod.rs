@@ -24,8 +24,7 @@ mod tests;
 use super::draw::Draw;
 use super::layers::{self, Layers};
 use super::matching::{Cosines, by_falling_score};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Rule};
+use super::{At, Common, Rule};
 use crate::schedule::kept;
 use crate::{
     Amount, Evidence, HeadAggregation, LastLayer, MapQueries, MatchShape, Metric, MetricRequest, Mixing,
@@ -127,21 +126,7 @@ impl TokenTransforming {
 }
 
 impl Rule for TokenTransforming {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn mixes(&self) -> bool {
         true

@@ -14,8 +14,7 @@ mod options;
 
 use super::draw::{Draw, Redraw};
 use super::matching::bipartite::{Proposals, Unmerged};
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, Partition, Rule};
+use super::{At, Common, Partition, Rule};
 use crate::{
     Amount, Combine, Evidence, LastLayer, MatchShape, MergePlan, Metric, MetricRequest, ModelFacts, Received,
     Schedule, ScheduleError, Similarity, Site, Tokens, Wants,
@@ -103,21 +102,7 @@ impl Tome {
 }
 
 impl Rule for Tome {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         match (self.metric.of, self.unmerge) {

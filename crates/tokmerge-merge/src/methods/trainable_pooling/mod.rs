@@ -85,21 +85,7 @@ impl Options {
 }
 
 impl Rule for Options {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         Site::BeforeBlock
@@ -116,11 +102,6 @@ impl Rule for Options {
 
     fn mergers_before(&self, depth: usize) -> Vec<usize> {
         vec![self.layer.map_or(depth / 2, |layer| layer - 1)]
-    }
-
-    /// Counts the block after it.
-    fn layer_of(&self, before: usize) -> usize {
-        before + 1
     }
 
     fn merger(&self, _: usize, channels: usize, start: &mut Start<'_>) -> Option<mergers::Merger> {

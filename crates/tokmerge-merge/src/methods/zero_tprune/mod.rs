@@ -31,8 +31,7 @@ use super::layers::{self, Layers};
 use super::matching::Split;
 use super::matching::bipartite::Proposals;
 use super::matching::by_falling_score;
-use super::option::FromOptions;
-use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
+use super::{At, Common, ProportionalAttention, Rule};
 use crate::plan::PlanBuilder;
 use crate::schedule::kept;
 use crate::{
@@ -143,21 +142,7 @@ impl ZeroTprune {
 }
 
 impl Rule for ZeroTprune {
-    fn info(&self) -> &'static MethodInfo {
-        &INFO
-    }
-
-    fn options(&self) -> Vec<(String, String)> {
-        self.written()
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn set_common(&mut self, change: impl FnOnce(&mut Common)) {
-        change(&mut self.common);
-    }
+    super::rule::common!();
 
     fn site(&self) -> Site {
         Site::BeforeBlock
