@@ -42,7 +42,7 @@ pub(crate) struct CalibrateArgs {
 
 pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     if args.model.media().is_ok_and(|media| media != Media::Image) {
-        bail!("calibrate takes images, and the model takes none; give a model of images");
+        bail!("calibrate looks at images alone, and the model takes something else; give a model of images");
     }
     if args.images < FEWEST_IMAGES {
         bail!(
