@@ -1,6 +1,7 @@
 """Trains one recipe in several ways, several seeds each, and writes a table: mean and deviation.
 
     python3 tools/study.py sentences --tokmerge target/release/tokmerge --runs runs/sentences --seeds 0 1 2
+    python3 tools/study.py rivals --tokmerge target/release/tokmerge --runs runs/rivals
     python3 tools/study.py answers --data easy_vqa/data/test/questions.json --tokmerge target/release/tokmerge --runs runs/answers
 
 What is done is not done again, so that a study can be stopped and gone on with. Training and inference are timed at the end, all ways
@@ -88,7 +89,49 @@ ANSWERS = {
     },
 }
 
-STUDIES = {"sentences": SENTENCES, "questions": QUESTIONS, "easy": EASY, "answers": ANSWERS}
+
+def rival(merge, **more):
+    """A way of merging, with what belongs to its training beside the labels."""
+    return {"merge": merge, **{key.replace("__", "."): value for key, value in more.items()}}
+
+
+UNMERGED_SAYS = {"distill__merge": '"none"', "distill__weight": 0.5}
+
+# Methods of several papers at half of the multiply-adds, all from the model that comes with tokmerge (ToMe, Table 4; ATM, Table 4).
+RIVALS = {
+    "recipe": "recipes/rivals_demo.toml",
+    "begin": "finetune",
+    "changes": {},
+    "evaluate": "scenes-val",
+    "make": ["--images"],
+    "items": 2400,
+    "timed": {"data.train": '"scenes:960"'},
+    "score": "top1",
+    "shown": "top-1 %",
+    "ways": {
+        "unmerged": rival("none"),
+        "ToMe": rival("tome:r=17"),
+        "ATM": rival("atm:alpha=0.98,beta=0.035,min=0.93,split=6"),
+        "MCTF": rival("mctf:r=22"),
+        "MCTF, two passes": rival("mctf:r=22", consistency__merge='["none","mctf:r=5","mctf:r=10"]'),
+        "EViT": rival("evit:keep=50%"),
+        "BAT (the idea)": rival("bat:keep=50%"),
+        "ATC": rival("atc:keep=50%"),
+        "DynamicViT": rival("dynamicvit:keep=55%", schedule__backbone_scale=0.1, **UNMERGED_SAYS),
+        "SP-ViT": rival("sp_vit:keep=54%", schedule__backbone_scale=0.1),
+        "Evo-ViT": rival("evo_vit:keep=38%"),
+        "IdleViT": rival("idle_vit:keep=54%", **UNMERGED_SAYS),
+        "A-ViT": rival("a_vit:beta=10"),
+        "PatchMerger": rival("patchmerger:m=32,layer=3", schedule__backbone_scale=0.1),
+        "STM": rival("stm:p=3,layer=3", schedule__backbone_scale=0.1),
+        "LTMP": rival("ltmp:target=50%", schedule__backbone_scale=0.1),
+        "DiffRate": rival("diffrate:target=50%", schedule__backbone_scale=0.1),
+        "random pruning": rival("tome:r=17,matcher=random_prune"),
+        "random merging": rival("tome:r=17,matcher=random_merge"),
+    },
+}
+
+STUDIES = {"sentences": SENTENCES, "questions": QUESTIONS, "easy": EASY, "answers": ANSWERS, "rivals": RIVALS}
 GIVEN = ("easy", "answers")
 
 
@@ -129,7 +172,8 @@ def listed(args, held_out, few=False):
 
 def command(args, way, seed, out):
     """The training of one way, in words of the command line."""
-    words = [args.tokmerge, "finetune" if "before" in args.study else "train", args.study["recipe"], "-o", str(out)]
+    begin = args.study.get("begin", "finetune" if "before" in args.study else "train")
+    words = [args.tokmerge, begin, args.study["recipe"], "-o", str(out)]
     if "before" in args.study:
         words += settings(quoted({"model.name": f"local-dir:{args.runs / 'start'}"}))
     way = args.study["ways"][way]

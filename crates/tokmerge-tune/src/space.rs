@@ -1,6 +1,6 @@
 //! Methods worth trying.
 
-use crate::others::{near_diffrate, near_mctf};
+use crate::others::{near_diffrate, near_foresight, near_mctf};
 use serde::{Deserialize, Serialize};
 use tokmerge_merge::{Atm, LastLayer, Method, ModelFacts, Rounding, Schedule, Threshold, Tome};
 use tokmerge_nn::Random;
@@ -33,6 +33,10 @@ pub enum Family {
     Atc,
     /// PiToMe.
     Pitome,
+    /// Foresight, of which the model has the weights.
+    Foresight,
+    /// Another method whose weights the model has.
+    Trained,
     /// A random schedule of ToMe.
     Random,
     /// Any method, brought to a cost that others are brought to as well.
@@ -56,6 +60,8 @@ impl Family {
             Self::Diffrate => "DiffRate",
             Self::Atc => "ATC",
             Self::Pitome => "PiToMe",
+            Self::Foresight => "foresight",
+            Self::Trained => "trained with the model",
             Self::Random => "random schedules",
             Self::Compared => "compared",
         }
@@ -167,6 +173,7 @@ impl Space {
         match of {
             Method::Mctf(mctf) => near_mctf(mctf, facts, random),
             Method::Diffrate(diffrate) => Some(near_diffrate(diffrate, facts, random)),
+            Method::Foresight(foresight) => Some(near_foresight(foresight, facts, random)),
             Method::Tome(tome) => {
                 let schedule = match tome.schedule {
                     Schedule::Share(share) => {

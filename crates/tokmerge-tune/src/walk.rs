@@ -19,7 +19,7 @@ const ROUNDS: usize = 16;
 const PER_ROUND: usize = 8;
 /// Forecasts per round.
 const POOL: usize = 120;
-/// Methods measured in each round besides, of which no forecast can be made.
+/// Methods measured in each round besides, of which no forecast can be made; more of these, and fewer of those, where they lead.
 const UNFORESEEN: usize = 4;
 /// Methods whose neighbours are tried.
 const PARENTS: usize = 5;
@@ -183,6 +183,11 @@ impl Walk {
         let facts = tuner.model().facts();
         let mut pool: Vec<(Candidate, f64, f64)> = Vec::new();
         let mut unforeseen: Vec<Candidate> = Vec::new();
+        let open = open_slots(
+            parents
+                .iter()
+                .map(|parent| self.forecasts.get(&parent.merge).is_some_and(|forecast| forecast.is_none())),
+        );
         for index in 0..POOL {
             if Instant::now() >= self.deadline {
                 break;
@@ -214,9 +219,10 @@ impl Walk {
         let plain = first.raw.as_ref().map_or(first.gmacs, |raw| raw.gmacs);
         let unmerged = tuner.unmerged().gmacs;
         let (low, high) = (plain - 0.10 * unmerged, plain + 0.04 * unmerged);
-        let slice = (high - low) / PER_ROUND as f64;
+        let slices = PER_ROUND + UNFORESEEN - open;
+        let slice = (high - low) / slices as f64;
         let mut chosen: Vec<Candidate> = Vec::new();
-        for index in 0..PER_ROUND {
+        for index in 0..slices {
             let from = low + slice * index as f64;
             let within = pool.iter().filter(|(_, gmacs, _)| (from..from + slice).contains(gmacs));
             if let Some((candidate, ..)) = within.min_by(|a, b| a.2.total_cmp(&b.2)) {
@@ -228,7 +234,7 @@ impl Walk {
         let costs_as_much = |candidate: &Candidate| {
             counted(tuner, &candidate.method).is_none_or(|gmacs| (low..high).contains(&gmacs))
         };
-        chosen.extend(unforeseen.into_iter().filter(costs_as_much).take(UNFORESEEN));
+        chosen.extend(unforeseen.into_iter().filter(costs_as_much).take(open));
         chosen
     }
 
@@ -248,6 +254,14 @@ impl Walk {
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         ranked.into_iter().take(PARENTS).map(|(_, point)| point.clone()).collect()
     }
+}
+
+/// How many of a round's measurements go to methods of which no forecast can be made: their part of the best so far, but some to
+/// both kinds.
+fn open_slots(unforeseen: impl ExactSizeIterator<Item = bool>) -> usize {
+    let all = unforeseen.len().max(1);
+    let part = unforeseen.filter(|is| *is).count();
+    ((PER_ROUND + UNFORESEEN) * part / all).clamp(UNFORESEEN, PER_ROUND)
 }
 
 /// Weights of the layers, none negative, with which their errors explain the movements best, relative to each.

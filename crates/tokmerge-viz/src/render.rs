@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::colormap;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::patches::Patches;
@@ -37,6 +38,18 @@ pub fn render(
     style: &Style,
 ) -> Result<Picture> {
     Ok(draw(&Layout::new(picture, patches.into(), groups, style)?, picture, style))
+}
+
+/// A picture of the same size whose patches, row by row, are as light as their share, from 0 (dark) to 1 (light).
+///
+/// # Errors
+/// When the grid is empty or finer than the picture, or `shares` has another length than the grid.
+pub fn shaded(picture: &Picture, patches: impl Into<Patches>, shares: &[f64]) -> Result<Picture> {
+    let groups: Vec<Option<u32>> = (0..).map(Some).take(shares.len()).collect();
+    let layout = Layout::new(picture, patches.into(), &groups, &Style::default())?;
+    let (rows, cols) = (bands(&layout.ys, 0), bands(&layout.xs, 0));
+    let share = |x: usize, y: usize| layout.token_at(rows[y].patch, cols[x].patch).map(|patch| shares[patch]);
+    Ok(Picture::from_fn(layout.width, layout.height, |x, y| share(x, y).map_or(DROPPED, colormap::color)))
 }
 
 /// Draws one picture as it is laid out.

@@ -7,7 +7,7 @@ use crate::patches::Patches;
 use crate::picture::{Picture, side_by_side, write_file};
 use crate::render::render;
 use crate::style::Style;
-use crate::svg::{gap, svg};
+use crate::svg::{gap, svg_over};
 
 /// File formats a drawing can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +55,30 @@ pub fn save(
     style: &Style,
     caption: &str,
 ) -> Result<()> {
+    save_over(path, (picture, picture), patches, groups, style, caption)
+}
+
+/// As [`save`], with the groups drawn over another picture of the same size, the second.
+///
+/// # Errors
+/// As [`save`], and when the two are not of one size.
+pub fn save_over(
+    path: &Path,
+    (picture, under): (&Picture, &Picture),
+    patches: impl Into<Patches>,
+    groups: &[Option<u32>],
+    style: &Style,
+    caption: &str,
+) -> Result<()> {
     let patches = patches.into();
     match Format::from_path(path)? {
         Format::Png => {
-            let (rendered, grid) = (render(picture, patches, groups, style)?, patches.grid());
+            let (rendered, grid) = (render(under, patches, groups, style)?, patches.grid());
             let side = (rendered.width() / grid.cols).min(rendered.height() / grid.rows);
             side_by_side(picture, &rendered, gap(side))?.write_png(path)
         }
-        Format::Svg => write_file(path, svg(picture, patches, groups, style, caption)?.as_bytes()),
+        Format::Svg => {
+            write_file(path, svg_over((picture, under), patches, groups, style, caption)?.as_bytes())
+        }
     }
 }

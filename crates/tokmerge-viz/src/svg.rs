@@ -26,7 +26,18 @@ pub fn svg(
     style: &Style,
     caption: &str,
 ) -> Result<String> {
-    let layout = Layout::new(picture, patches.into(), groups, style)?;
+    svg_over((picture, picture), patches, groups, style, caption)
+}
+
+/// As [`svg`], with the groups drawn over the second picture.
+pub(crate) fn svg_over(
+    (picture, under): (&Picture, &Picture),
+    patches: impl Into<Patches>,
+    groups: &[Option<u32>],
+    style: &Style,
+    caption: &str,
+) -> Result<String> {
+    let layout = Layout::new(under, patches.into(), groups, style)?;
     let Layout { width, height, .. } = layout;
     let left = width + gap(layout.side);
     let heading = Heading::new(caption, left + width);
@@ -38,7 +49,11 @@ pub fn svg(
         out,
         r#"<svg x="{left}" y="{top}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">"#
     );
-    let _ = writeln!(out, r##"<use href="#input" y="-{top}"/>"##);
+    if under == picture {
+        let _ = writeln!(out, r##"<use href="#input" y="-{top}"/>"##);
+    } else {
+        write_image(&mut out, "under", under, (0, 0), (width, height))?;
+    }
     write_groups(&mut out, &[layout], style);
     out.push_str("</svg>\n</svg>\n");
     Ok(out)

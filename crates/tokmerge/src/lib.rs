@@ -23,8 +23,8 @@ pub use classify::{
 };
 pub use demo::demo_pictures;
 pub use picture::{
-    Column, Drawn, Membership, PictureError, clip_picture, picture, picture_grid, picture_sheet,
-    sound_picture,
+    Column, Drawn, Membership, PictureError, Weighed, clip_picture, picture, picture_grid, picture_sheet,
+    sound_picture, weights_picture,
 };
 pub use sheet::contact_sheet;
 pub use threads::{Affinity, ThreadsError, set_threads};

@@ -2,6 +2,7 @@
 
 mod grid;
 mod sound;
+mod weights;
 
 pub use grid::{Column, picture_grid};
 pub use sound::sound_picture;
@@ -15,6 +16,7 @@ use tokmerge_viz::{
     ClipStyle, End, Grid, Overlap, Patches, Picture, Style, TubeGrid, render, save, save_clip, sheet,
     side_by_side,
 };
+pub use weights::{Weighed, weights_picture};
 
 /// Why a picture cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,14 @@ pub enum PictureError {
         merge: String,
         /// What can be drawn.
         instead: String,
+    },
+    /// Tokens become averages, without weights of their own.
+    #[error(
+        "{merge} mixes nothing by weights, so there are none to draw; give a `merge` that does, e.g. stm:p=2,layer=4"
+    )]
+    NoWeights {
+        /// The method.
+        merge: String,
     },
     /// An output is no number.
     #[error(transparent)]
@@ -150,7 +160,7 @@ pub fn picture(
 }
 
 /// What a picture shows, in one line.
-fn caption(model: &Model, reduction: &Reduction, layer: Option<usize>, drawn: &Drawn) -> String {
+fn caption(model: &Model, reduction: &Reduction, layer: Option<usize>, drawn: &impl fmt::Display) -> String {
     let place = if reduction.method().inflates() { "in" } else { "after" };
     let after = layer.map_or_else(String::new, |layer| format!(" {place} layer {layer}"));
     format!("{}, {}{after}: {drawn}", model.name(), reduction.method())
@@ -224,20 +234,37 @@ struct Merged {
     drawn: Drawn,
 }
 
-fn merged(
+/// An image as the model sees it.
+struct Seen {
+    seen: Picture,
+    /// The input of the model.
+    pixels: Vec<f32>,
+    patches: Patches,
+}
+
+fn see(
     model: &Model,
     reduction: &Reduction,
     image: &Rgb,
     layer: Option<usize>,
-) -> Result<Merged, PictureError> {
+) -> Result<Seen, PictureError> {
     let (rows, cols) = drawable(model, reduction, layer)?;
     let patches = laid_out(model, Grid { rows, cols }, End::Near, 1);
     let preprocess = model.preprocess().ok_or_else(|| PictureError::other(model))?;
     let seen = preprocess.crop(image)?;
     let mut pixels = vec![0.0; preprocess.output_len()];
     preprocess.normalise(&seen, &mut pixels)?;
+    Ok(Seen { seen: Picture::new(seen.width, seen.height, seen.data)?, pixels, patches })
+}
+
+fn merged(
+    model: &Model,
+    reduction: &Reduction,
+    image: &Rgb,
+    layer: Option<usize>,
+) -> Result<Merged, PictureError> {
+    let Seen { seen, pixels, patches } = see(model, reduction, image, layer)?;
     let (groups, tokens, membership) = found(model, reduction, pixels, layer)?;
-    let seen = Picture::new(seen.width, seen.height, seen.data)?;
     let drawn = Drawn { patches: groups.len(), tokens, membership };
     Ok(Merged { seen, patches, groups, drawn })
 }
@@ -302,10 +329,14 @@ fn found(
     } else {
         grouped(model, reduction, values, layer)?
     };
-    found.ok_or_else(|| PictureError::NothingMerged {
+    found.ok_or_else(|| nothing_merged(reduction, layer))
+}
+
+fn nothing_merged(reduction: &Reduction, layer: Option<usize>) -> PictureError {
+    PictureError::NothingMerged {
         merge: reduction.method().to_string(),
         until: layer.map_or_else(String::new, |layer| format!(" until layer {layer}")),
-    })
+    }
 }
 
 /// The token of every patch, the number of tokens, and how the ones went into the others; `None` if nothing merged.
@@ -344,23 +375,29 @@ fn mixed(
     pixels: Vec<f32>,
     layer: Option<usize>,
 ) -> Result<Found, NotFinite> {
-    let mut mixing = Mixing { reduction, until: layer.unwrap_or(usize::MAX), mixture: None };
-    let output = model.run(pixels, Pass::new(reduction).probed(&mut mixing));
-    NotFinite::check_tensor(&output.logits)?;
-    // What weights make is computed again as tokens enter a block, what a method makes without them is in the trace.
-    let found = || output.trace.mixture_until(0, layer.map(|layer| layer - 1));
-    let Some(mixture) = mixing.mixture.or_else(found) else { return Ok(None) };
+    let Some(mixture) = mixture_of(model, reduction, pixels, layer)? else { return Ok(None) };
+    let tokens = weights::tokens(&mixture, model);
     let patches = model.facts().prefix..mixture.inputs();
-    // The rest is prefix.
-    let tokens = (0..mixture.outputs())
-        .filter(|output| mixture.weights(*output)[patches.clone()].iter().any(|w| *w > 0.0));
-    let tokens = tokens.count();
     let largest: Vec<_> = patches.map(|patch| mixture.largest(patch)).collect();
     let groups: Vec<_> = largest.iter().map(|largest| largest.map(|largest| largest.output as u32)).collect();
     let shown = groups.iter().flatten().collect::<BTreeSet<_>>().len();
     let parts = largest.iter().flatten().map(|largest| f64::from(largest.part));
     let part = parts.sum::<f64>() / largest.len() as f64;
     Ok(Some((groups, tokens, Membership::Mixed { shown, part })))
+}
+
+/// What weights made of the tokens of an image until `layer` blocks have run; `None` if nothing was mixed.
+fn mixture_of(
+    model: &Model,
+    reduction: &Reduction,
+    pixels: Vec<f32>,
+    layer: Option<usize>,
+) -> Result<Option<Mixture>, NotFinite> {
+    let mut mixing = Mixing { reduction, until: layer.unwrap_or(usize::MAX), mixture: None };
+    let output = model.run(pixels, Pass::new(reduction).probed(&mut mixing));
+    NotFinite::check_tensor(&output.logits)?;
+    // What weights make is computed again as tokens enter a block, what a method makes without them is in the trace.
+    Ok(mixing.mixture.or_else(|| output.trace.mixture_until(0, layer.map(|layer| layer - 1))))
 }
 
 /// Sees what weights make of the tokens of the first image, block by block.

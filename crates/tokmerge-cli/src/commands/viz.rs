@@ -3,7 +3,7 @@
 use crate::args::{ModelArgs, PreprocessArgs, Wanted, at_least_one, method, picture, prepared};
 use crate::output;
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::{ClipFormat, ClipStyle, Column, Format, Media, Model, Reduction, Style};
@@ -26,11 +26,21 @@ pub(crate) struct VizArgs {
     /// [default: the last]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     pub(crate) layer: Vec<usize>,
+    /// What is drawn inside the borders of tokens: the tokens, or of one image and a method that mixes by weights, how much each
+    /// patch weighs in its token
+    #[arg(long, value_enum, default_value_t = Inside::Tokens)]
+    pub(crate) show: Inside,
     /// Pixels of the picture per pixel of the model's input [default: 2, of clips and sheets 1]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) upscale: Option<usize>,
     #[command(flatten)]
     pub(crate) preprocess: PreprocessArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Inside {
+    Tokens,
+    Weights,
 }
 
 pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
@@ -49,6 +59,12 @@ pub(crate) fn run(args: &VizArgs) -> Result<ExitCode> {
     let reductions = methods.iter().map(|method| model.bind(method)).collect::<Result<Vec<_>, _>>()?;
     reductions.iter().for_each(|reduction| output::note_kept_patches(&model.name(), reduction));
     match (args.inputs.as_slice(), reductions.as_slice(), args.layer.as_slice()) {
+        ([input], [reduction], [] | [_]) if args.show == Inside::Weights => {
+            args.draw_weights(&model, input, reduction)?;
+        }
+        _ if args.show == Inside::Weights => {
+            bail!("--show weights is for one image, one --merge and one --layer; leave out the others")
+        }
         ([input], [reduction], [] | [_]) => args.draw_one(&model, input, reduction)?,
         _ => args.draw_sheet(&model, &reductions)?,
     }
@@ -85,6 +101,21 @@ impl VizArgs {
                 tokmerge::clip_picture(model, reduction, &clip, layer, &style, &self.output)?
             }
         };
+        output::note(format!("{}: {drawn}", self.output.display()));
+        Ok(())
+    }
+
+    fn draw_weights(&self, model: &Model, input: &Path, reduction: &Reduction) -> Result<()> {
+        if model.media() != Media::Image {
+            bail!(
+                "--show weights is for images, and {} takes {}; leave it out",
+                model.name(),
+                model.media().words()
+            );
+        }
+        let image = picture(input, model, &self.preprocess)?;
+        let layer = self.layer.first().copied();
+        let drawn = tokmerge::weights_picture(model, reduction, &image, layer, &self.style(2), &self.output)?;
         output::note(format!("{}: {drawn}", self.output.display()));
         Ok(())
     }

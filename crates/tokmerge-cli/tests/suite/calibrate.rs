@@ -25,6 +25,26 @@ fn a_calibrated_model_is_opened_again_and_merges_by_what_was_fitted() {
 }
 
 #[test]
+fn tune_tries_foresight_where_the_model_has_its_weights() {
+    let desk = Desk::new();
+    desk.run("scenes pictures --images 72").ok();
+    desk.run("calibrate pictures --model demo --images 24 -o fitted").ok();
+    let tried = |model: &str| {
+        let options = "--gmacs 0.6 --no-recheck --search-images 24 --time-budget 20 --json";
+        let found = desk.run(&format!("tune pictures --model {model} {options}")).ok().one_json();
+        let points = found["points"].as_array().expect("points").clone();
+        let of_foresight = points.iter().filter(|point| point["family"] == "foresight").cloned();
+        of_foresight.map(|point| point["merge"].as_str().expect("a spec").to_owned()).collect::<Vec<_>>()
+    };
+    let specs = tried("local-dir:fitted");
+    let (lists, constants): (Vec<_>, Vec<_>) = specs.iter().partition(|spec| spec.contains("limit=["));
+    assert_eq!(constants.len(), 3, "{specs:?}");
+    assert!(!lists.is_empty(), "neighbours too: {specs:?}");
+    std::fs::remove_file(desk.path("merge.journal.jsonl")).expect("the journal of the first");
+    assert!(tried("demo").is_empty(), "nobody has fitted its weights");
+}
+
+#[test]
 fn what_cannot_be_calibrated_is_refused() {
     let desk = Desk::new();
     desk.run("scenes pictures --images 24").ok();

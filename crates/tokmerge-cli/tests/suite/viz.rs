@@ -100,6 +100,29 @@ fn methods_with_weights_are_drawn_and_said_to_mix() {
     assert_eq!(svg.matches(": 2 of 16 patches").count(), 8);
 }
 
+/// Two neighbours share a token: what they weigh there adds up to one.
+#[test]
+fn weights_are_drawn_from_dark_to_light() {
+    let desk = desk();
+    let weights = format!("{VIZ} --show weights --merge");
+    let run = desk.run(&format!("{weights} stm:p=2,layer=1 -o weights.svg")).ok();
+    let said = "16 patches mixed into 8 tokens; each is as light as it weighs in the token where it weighs most";
+    assert!(run.err.contains(said) && run.err.contains("they are random here"), "{}", run.err);
+    let svg = std::fs::read_to_string(desk.path("weights.svg")).expect("text");
+    assert!(svg.contains(said) && svg.contains(r#"id="under""#), "the picture of weights lies beneath");
+    desk.run(&format!("{weights} stm:p=2,layer=1,score=mean -o mean.png")).ok();
+    let image = image::open(desk.path("mean.png")).expect("a picture").to_rgb8();
+    // Halves, all of them the largest weight: the lightest colour, inside every border.
+    assert_eq!(image.get_pixel(image.width() - 4, 4).0, [251, 246, 215]);
+    for (options, fragments) in [
+        ("tome:r=4 -o out.png", ["tome:r=4 mixes nothing by weights", "stm:p=2"]),
+        ("stm:p=2,layer=1 --layer 1,2 -o out.png", ["--show weights", "one --layer"]),
+        ("patchmerger:m=8,layer=1 --layer 1 -o out.png", ["until layer 1", "merges nothing"]),
+    ] {
+        desk.run(&format!("{weights} {options}")).fails(&fragments);
+    }
+}
+
 #[test]
 fn a_layer_may_be_chosen() {
     let desk = desk();
