@@ -97,7 +97,8 @@ def rival(merge, **more):
 
 UNMERGED_SAYS = {"distill__merge": '"none"', "distill__weight": 0.5}
 
-# Methods of several papers at half of the multiply-adds, all from the model that comes with tokmerge (ToMe, Table 4; ATM, Table 4).
+# Methods of several papers at half of the multiply-adds, all from the model that comes with tokmerge (ToMe, Table 4; ATM,
+# Table 4). What A-ViT and LTMP come to, training decides.
 RIVALS = {
     "recipe": "recipes/rivals_demo.toml",
     "begin": "finetune",
@@ -111,21 +112,19 @@ RIVALS = {
     "ways": {
         "unmerged": rival("none"),
         "ToMe": rival("tome:r=17"),
-        "ATM": rival("atm:alpha=0.98,beta=0.035,min=0.93,split=6"),
+        "ATM": rival("atm:theta=[1,1,0.9913,0.9647,0.9426,0.9426,0.9426,0.9426]"),
         "MCTF": rival("mctf:r=22"),
         "MCTF, two passes": rival("mctf:r=22", consistency__merge='["none","mctf:r=5","mctf:r=10"]'),
         "EViT": rival("evit:keep=50%"),
-        "BAT (the idea)": rival("bat:keep=50%"),
         "ATC": rival("atc:keep=50%"),
         "DynamicViT": rival("dynamicvit:keep=55%", schedule__backbone_scale=0.1, **UNMERGED_SAYS),
         "SP-ViT": rival("sp_vit:keep=54%", schedule__backbone_scale=0.1),
         "Evo-ViT": rival("evo_vit:keep=38%"),
         "IdleViT": rival("idle_vit:keep=54%", **UNMERGED_SAYS),
-        "A-ViT": rival("a_vit:beta=10"),
+        "A-ViT": rival("a_vit:beta=20"),
         "PatchMerger": rival("patchmerger:m=32,layer=3", schedule__backbone_scale=0.1),
         "STM": rival("stm:p=3,layer=3", schedule__backbone_scale=0.1),
         "LTMP": rival("ltmp:target=50%", schedule__backbone_scale=0.1),
-        "DiffRate": rival("diffrate:target=50%", schedule__backbone_scale=0.1),
         "random pruning": rival("tome:r=17,matcher=random_prune"),
         "random merging": rival("tome:r=17,matcher=random_merge"),
     },
