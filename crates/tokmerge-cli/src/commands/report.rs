@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokmerge::plot::Chart;
 use tokmerge::runs::{
-    self, Cost, Curve, Curves, Front, Lines, Progress, Report, Results, Schedules, Selection, View, X, Y,
+    self, Cost, Curve, Curves, Front, Lines, Progress, Report, Results, Schedules, Seeds, Selection, View, X,
+    Y,
 };
 
 #[derive(Args, Debug)]
@@ -62,6 +63,9 @@ pub(crate) struct RunsArgs {
     /// Draw the mean loss of every N steps [default: as many as leave two hundred points]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) smooth: Option<usize>,
+    /// Of the course of training: runs that differ in nothing but their seed apart, or their mean
+    #[arg(long, value_enum, default_value_t = SeedsKind::Apart)]
+    pub(crate) seeds: SeedsKind,
     /// Title of the chart and the page
     #[arg(long, value_name = "TEXT")]
     pub(crate) title: Option<String>,
@@ -82,6 +86,15 @@ pub(crate) enum LineKind {
     Model,
     /// Every method, whatever the model.
     Method,
+}
+
+/// What becomes of runs of one recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SeedsKind {
+    /// Each is a curve.
+    Apart,
+    /// They are one, their mean.
+    Mean,
 }
 
 /// Which front is drawn.
@@ -113,7 +126,7 @@ pub(crate) fn run(args: &RunsArgs) -> Result<ExitCode> {
     let (title, command) = (args.title(), command_line(&[]));
     match asked {
         Asked::Curves(x, y) => {
-            let curves = Curves::new(&results.runs, x, y, args.smooth)?;
+            let curves = Curves::new(&results.runs, x, y, args.smooth, args.seeds())?;
             note(&results.notes);
             write(
                 &files,
@@ -199,6 +212,9 @@ impl RunsArgs {
         if (self.x, self.y.unwrap_or(Y::Loss)) != (X::Progress(Progress::Step), Y::Loss) {
             self.given.refuse(&["smooth"], "is for losses over steps (--x step)")?;
         }
+        if !matches!(self.x, X::Progress(_)) {
+            self.given.refuse(&["seeds"], "is for the course of training (--x step or epoch)")?;
+        }
         let quality = match self.y {
             Some(Y::Quality(quality)) => Some(quality),
             Some(Y::Loss) | None => None,
@@ -231,6 +247,13 @@ impl RunsArgs {
                 let Self { by: cost, ranges, best, .. } = *self;
                 Ok(Asked::Schedules(Selection { cost, quality, ranges, best }))
             }
+        }
+    }
+
+    fn seeds(&self) -> Seeds {
+        match self.seeds {
+            SeedsKind::Apart => Seeds::Apart,
+            SeedsKind::Mean => Seeds::Mean,
         }
     }
 

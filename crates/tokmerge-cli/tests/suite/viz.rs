@@ -106,7 +106,8 @@ fn weights_are_drawn_from_dark_to_light() {
     let desk = desk();
     let weights = format!("{VIZ} --show weights --merge");
     let run = desk.run(&format!("{weights} stm:p=2,layer=1 -o weights.svg")).ok();
-    let said = "16 patches mixed into 8 tokens; each is as light as it weighs in the token where it weighs most";
+    let said =
+        "16 patches mixed into 8 tokens; each is as light as it weighs in the token where it weighs most";
     assert!(run.err.contains(said) && run.err.contains("they are random here"), "{}", run.err);
     let svg = std::fs::read_to_string(desk.path("weights.svg")).expect("text");
     assert!(svg.contains(said) && svg.contains(r#"id="under""#), "the picture of weights lies beneath");

@@ -20,6 +20,16 @@ pub struct Curves {
     pub lines: Vec<CurveLine>,
 }
 
+/// What becomes of the curves of runs that differ in nothing but their seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Seeds {
+    /// Each is a curve.
+    #[default]
+    Apart,
+    /// They are one curve, their mean, as far as all of them go.
+    Mean,
+}
+
 /// One curve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurveLine {
@@ -34,7 +44,7 @@ const POINTS: usize = 200;
 
 impl Curves {
     /// Curves of runs. A loss over steps is the mean of `smooth` steps, without one of as many as leave two hundred points;
-    /// over epochs it is the mean of each.
+    /// over epochs it is the mean of each. `seeds` says what becomes of runs of one recipe.
     ///
     /// # Errors
     /// When no run has such a curve.
@@ -43,12 +53,20 @@ impl Curves {
         x: Progress,
         y: Curve,
         smooth: Option<usize>,
+        seeds: Seeds,
     ) -> Result<Self, RunsError> {
         let longest = runs.iter().map(|run| run.history.steps.len()).max().unwrap_or(0);
         let smooth = smooth.unwrap_or_else(|| longest.div_ceil(POINTS)).max(1);
-        let lines: Vec<CurveLine> = match y {
-            Curve::Loss => runs.iter().map(|run| loss(run, x, smooth)).collect(),
-            Curve::Quality(_) => runs.iter().flat_map(|run| validations(run, y)).collect(),
+        let of = |run| match y {
+            Curve::Loss => vec![loss(run, x, smooth)],
+            Curve::Quality(_) => validations(run, y),
+        };
+        let of_runs: Vec<Vec<CurveLine>> = runs.iter().map(of).collect();
+        let lines: Vec<CurveLine> = match seeds {
+            Seeds::Apart => of_runs.into_iter().flatten().collect(),
+            Seeds::Mean => {
+                same_but_for_seeds(runs).into_iter().flat_map(|same| means(&same, runs, &of_runs)).collect()
+            }
         };
         let lines: Vec<CurveLine> = lines.into_iter().filter(|line| !line.points.is_empty()).collect();
         if lines.is_empty() {
@@ -148,6 +166,48 @@ impl Curves {
         }
         writer.into_inner().map_err(|error| error.into_error().into())
     }
+}
+
+/// Indices of runs of the same recipe, in the order of their first ones.
+fn same_but_for_seeds(runs: &[TrainingRun]) -> Vec<Vec<usize>> {
+    let recipe = |run: &TrainingRun| {
+        let mut recipe = run.history.recipe.clone();
+        recipe.train.seed = 0;
+        recipe
+    };
+    let recipes: Vec<_> = runs.iter().map(recipe).collect();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for index in 0..runs.len() {
+        match groups.iter_mut().find(|group| recipes[group[0]] == recipes[index]) {
+            Some(group) => group.push(index),
+            None => groups.push(vec![index]),
+        }
+    }
+    groups
+}
+
+/// The means of the curves of the same runs, as many as the first has.
+fn means(same: &[usize], runs: &[TrainingRun], of_runs: &[Vec<CurveLine>]) -> Vec<CurveLine> {
+    let [first, ..] = same else { return Vec::new() };
+    let part = |run: usize, line: &CurveLine| line.name[runs[run].name.len()..].to_owned();
+    let mean = |line: &CurveLine| {
+        let wanted = part(*first, line);
+        let lines =
+            same.iter().filter_map(|run| of_runs[*run].iter().find(|line| part(*run, line) == wanted));
+        let lines: Vec<&CurveLine> = lines.collect();
+        let length = lines.iter().map(|line| line.points.len()).min().unwrap_or(0);
+        let point = |index: usize| {
+            let (step, epoch, _) = line.points[index];
+            let sum: f64 = lines.iter().map(|line| line.points[index].2).sum();
+            (step, epoch, sum / lines.len() as f64)
+        };
+        let name = match lines.len() {
+            1 => line.name.clone(),
+            seeds => format!("{}, mean of {seeds} seeds", line.name),
+        };
+        CurveLine { name, points: (0..length).map(point).collect() }
+    };
+    of_runs[*first].iter().map(mean).collect()
 }
 
 /// The loss of a run.

@@ -31,7 +31,7 @@ mod training;
 
 pub use asked::{UnknownAxis, X, Y};
 pub use axis::{Cost, Curve, Progress, Quality};
-pub use curves::{CurveLine, Curves};
+pub use curves::{CurveLine, Curves, Seeds};
 pub use error::RunsError;
 pub use page::{is_csv, is_page};
 pub use point::{Estimate, Point};

@@ -257,7 +257,7 @@ mod training {
     #[test]
     fn losses_are_means_of_steps_or_of_epochs() {
         let runs = results().runs;
-        let curves = |x, smooth| Curves::new(&runs, x, Curve::Loss, smooth).unwrap();
+        let curves = |x, smooth| Curves::new(&runs, x, Curve::Loss, smooth, Seeds::Apart).unwrap();
         let epochs = curves(Progress::Epoch, None);
         assert_eq!(epochs.lines[0].points, [(3, 1.0, 5.0), (6, 2.0, 2.0)]);
         let pairs = curves(Progress::Step, Some(2));
@@ -279,12 +279,34 @@ mod training {
     #[test]
     fn validations_are_curves_for_every_way_of_merging() {
         let runs = results().runs;
-        let curves = Curves::new(&runs, Progress::Step, Curve::Quality(Quality::Top1), None).unwrap();
+        let curves =
+            Curves::new(&runs, Progress::Step, Curve::Quality(Quality::Top1), None, Seeds::Apart).unwrap();
         let names: Vec<&str> = curves.lines.iter().map(|line| line.name.as_str()).collect();
         assert_eq!(names, ["a, none", "a, tome:r=2", "other, none", "other, tome:r=2"]);
         assert_eq!(curves.lines[1].points, [(3, 1.0, 38.0), (6, 2.0, 58.0)]);
-        let error = Curves::new(&runs, Progress::Step, Curve::Quality(Quality::Bleu), None).unwrap_err();
+        let error = Curves::new(&runs, Progress::Step, Curve::Quality(Quality::Bleu), None, Seeds::Apart)
+            .unwrap_err();
         assert!(error.to_string().contains("none of the results has a curve of bleu"), "{error}");
+    }
+
+    /// Losses of 6 to 1 and of 9 six times; a third run has another recipe.
+    #[test]
+    fn runs_that_differ_in_their_seed_have_a_mean() {
+        let mut runs = results().runs;
+        runs[1].history.recipe.train.seed = 1;
+        let mut third = runs[0].clone();
+        (third.name, third.history.recipe.train.batch_size) = ("third".to_owned(), 7);
+        runs.push(third);
+        runs[1].history.steps.pop();
+        let curves = |y| Curves::new(&runs, Progress::Step, y, None, Seeds::Mean).unwrap();
+        let losses = curves(Curve::Loss);
+        let values: Vec<f64> = losses.lines[0].points.iter().map(|point| point.2).collect();
+        assert_eq!(values, [7.5, 7.0, 6.5, 6.0, 5.5], "as far as both go");
+        let names: Vec<&str> = losses.lines.iter().map(|line| line.name.as_str()).collect();
+        assert_eq!(names, ["a, mean of 2 seeds", "third"]);
+        let validations = curves(Curve::Quality(Quality::Top1));
+        assert_eq!(validations.lines[1].name, "a, tome:r=2, mean of 2 seeds");
+        assert_eq!(validations.lines.len(), 4);
     }
 
     #[test]
