@@ -274,6 +274,11 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Billions of multiply-adds; of small models with a third digit, without which ways of merging look alike.
+pub(crate) fn gmacs(gmacs: f64) -> String {
+    if gmacs < 1.0 { format!("{gmacs:.3}") } else { format!("{gmacs:.2}") }
+}
+
 /// Columns padded to their widest cell: the first to the left, the others to the right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

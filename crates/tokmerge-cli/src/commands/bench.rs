@@ -214,7 +214,7 @@ fn table(args: &BenchArgs, media: Media, results: &[Speed]) -> String {
                 format!("{:.1}", speed.images_per_second.min),
                 format!("{:.1}", speed.images_per_second.max),
                 format!("{:.1}", speed.ms_per_batch),
-                format!("{:.2}", speed.gmacs),
+                output::gmacs(speed.gmacs),
                 format!("{:.0}", speed.tokens),
                 speed.speedup.as_ref().map_or_else(|| "-".to_owned(), output::ratio),
             ];
@@ -293,7 +293,7 @@ impl<'a> CsvRow<'a> {
             infer_step_time: format!("{:.3}", speed.ms_per_batch),
             infer_batch_size: batch_of(args.batch_size, 8, model.media()),
             param_count: format!("{:.2}", model.parameters() as f64 / 1e6),
-            infer_gmacs: format!("{:.2}", speed.gmacs),
+            infer_gmacs: output::gmacs(speed.gmacs),
             infer_macts: format!("{:.2}", speed.mega_activations),
             merge: &speed.merge,
             dtype: args.model.dtype.name(),

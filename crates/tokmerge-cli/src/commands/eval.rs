@@ -273,7 +273,7 @@ fn print(args: &EvalArgs, model: &Model, results: &[(Option<usize>, Accuracy)]) 
                 percent(result.top5),
                 format!("{:.1}", result.agreement),
                 format!("{low:.1}-{high:.1}"),
-                format!("{:.2}", result.gmacs),
+                output::gmacs(result.gmacs),
                 format!("{:.1}", result.mean_tokens),
                 format!("{:.1}", result.model_images_per_second),
             ];

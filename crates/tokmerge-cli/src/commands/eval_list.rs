@@ -84,7 +84,7 @@ fn print(args: &EvalArgs, model: &Model, evaluation: &ListEvaluation) -> Result<
             vec![
                 result.merge.clone(),
                 precision.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}")),
-                format!("{:.2}", result.gmacs),
+                output::gmacs(result.gmacs),
                 format!("{:.1}", result.mean_tokens),
                 format!("{:.1}", result.model_images_per_second),
             ]

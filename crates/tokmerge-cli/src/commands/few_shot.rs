@@ -192,7 +192,7 @@ fn print(args: &FewShotArgs, folder: &ClassFolder, model: &Model, rows: &[Row<'_
             format!("{:.1}", row.mean()),
             format!("{min:.1}-{max:.1}"),
             row.tried.to_string(),
-            format!("{:.2}", row.extracted.gmacs),
+            output::gmacs(row.extracted.gmacs),
             format!("{:.1}", row.extracted.mean_tokens),
         ]
     };

@@ -113,14 +113,14 @@ pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode> {
             }
             output::line(value.to_string())?;
         } else {
-            let gmacs = counted.gmacs.map(|gmacs| format!("{gmacs:.2}"));
+            let gmacs = counted.gmacs.map(output::gmacs);
             let mut row = vec![method.to_string()];
             if merger_parameters {
                 row.push(format!("{parameters} + {}", counted.merger_parameters));
             }
             row.push(gmacs.unwrap_or_else(|| "measure with eval".to_owned()));
             if writes {
-                row.push(counted.with_decoder.map_or_else(|| "-".to_owned(), |gmacs| format!("{gmacs:.2}")));
+                row.push(counted.with_decoder.map_or_else(|| "-".to_owned(), output::gmacs));
             }
             if let Some(exaflops) = trained {
                 let unknown = || format!("as the {} allow", media.words());

@@ -38,7 +38,7 @@ pub(crate) fn models(args: &ListArgs) -> Result<ExitCode> {
         rows.push(vec![
             found.name.clone(),
             format!("{:.1}", config.parameters() as f64 / 1e6),
-            format!("{gmacs:.2}"),
+            output::gmacs(gmacs),
             config.tokens().to_string(),
             found.tag.clone(),
         ]);

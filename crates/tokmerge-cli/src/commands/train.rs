@@ -235,7 +235,7 @@ fn table(validation: &Validation, media: Media) -> String {
             }
             row.extend([
                 format!("{:.1}", accuracy.agreement),
-                format!("{:.2}", accuracy.gmacs),
+                output::gmacs(accuracy.gmacs),
                 format!("{:.1}", accuracy.mean_tokens),
             ]);
             row
