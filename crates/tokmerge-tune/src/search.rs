@@ -22,6 +22,12 @@ pub enum Search {
         /// How many.
         trials: usize,
     },
+    /// All thresholds of equation 1 of ATM in the grid of its appendix D, forecast from recorded keys: measured is what is forecast to
+    /// lose least in each of some ranges of cost (its Tables A2 to A5).
+    Grid {
+        /// How many ranges.
+        trials: usize,
+    },
 }
 
 /// What to search for, and how long.
@@ -99,11 +105,12 @@ pub fn search(
     let mut walk = Walk::new(deadline);
     match options.search {
         Search::Random { trials } => walk.random(tuner, space, trials, options.seed, watcher)?,
+        Search::Grid { trials } => walk.grid(tuner, space, trials, watcher)?,
         Search::Guided => walk.guided(tuner, space, goal, &pace, options, watcher)?,
     }
     let timed = match options.search {
         Search::Random { .. } => (0..walk.points.len()).collect(),
-        Search::Guided => front(&walk.points),
+        Search::Guided | Search::Grid { .. } => front(&walk.points),
     };
     walk.time(tuner, &timed, options.batch_size, watcher)?;
     let decision = match goal {

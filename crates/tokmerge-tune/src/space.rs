@@ -2,6 +2,7 @@
 
 use crate::others::{near_diffrate, near_foresight, near_mctf};
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use tokmerge_merge::{Atm, LastLayer, Method, ModelFacts, Rounding, Schedule, Threshold, Tome};
 use tokmerge_nn::Random;
 
@@ -216,10 +217,27 @@ impl Space {
 
     /// Equation 1 with random parameters from the ranges of the paper's sweep (appendix D), in its steps.
     pub(crate) fn random_exponential(self, random: &mut Random) -> Candidate {
-        let mut step = |low: usize, high: usize| (low + random.below(high - low + 1)) as f64 * 0.005;
-        self.exponential(round(step(189, 200)), round(step(3, 10)), round(step(160, 189)))
+        let mut step = |steps: &RangeInclusive<usize>| steps.start() + random.below(steps.clone().count());
+        self.in_grid(step(&ALPHA), step(&BETA), step(&MIN))
+    }
+
+    /// Equation 1 with every combination of that sweep.
+    pub(crate) fn grid(self) -> impl Iterator<Item = Candidate> {
+        let two = ALPHA.flat_map(|alpha| BETA.map(move |beta| (alpha, beta)));
+        two.flat_map(move |(alpha, beta)| MIN.map(move |min| self.in_grid(alpha, beta, min)))
+    }
+
+    fn in_grid(self, alpha: usize, beta: usize, min: usize) -> Candidate {
+        let [alpha, beta, min] = [alpha, beta, min].map(|steps| round(steps as f64 * STEP));
+        self.exponential(alpha, beta, min)
     }
 }
+
+/// Steps of the sweep of ATM's appendix D, and in these its ranges: 0.945 to 1, 0.015 to 0.05, and 0.8 to 0.945.
+const STEP: f64 = 0.005;
+const ALPHA: RangeInclusive<usize> = 189..=200;
+const BETA: RangeInclusive<usize> = 3..=10;
+const MIN: RangeInclusive<usize> = 160..=189;
 
 fn round(value: f64) -> f64 {
     (value * 1e4).round() / 1e4

@@ -34,7 +34,7 @@ pub enum SplitError {
 
 impl Split {
     /// Divides images. A guided search gets `search_images` of them, or three quarters but at most 256, and the
-    /// others are held out; a random one gets all where no number is given. Which images are which follows from
+    /// others are held out; one that only looks around gets all where no number is given. Which images are which follows from
     /// the seed.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Split {
             (Some(count), _) if count < FEWEST_IMAGES => return Err(SplitError::Search(count)),
             (Some(count), _) => count.min(images),
             (None, Search::Guided) => (images * 3 / 4).clamp(FEWEST_IMAGES, MOST_SEARCHED),
-            (None, Search::Random { .. }) => images,
+            (None, Search::Random { .. } | Search::Grid { .. }) => images,
         };
         if searched == images {
             // In their order, whatever the seed: measurements of one seed then serve another.

@@ -156,6 +156,60 @@ impl Walk {
         Ok(())
     }
 
+    /// What an error in each layer does to predictions, by all that was measured.
+    fn weights(&mut self, tuner: &Tuner<'_>, recording: &Recording) -> Vec<f64> {
+        let Self { points, forecasts, .. } = self;
+        let known: Vec<(Forecast, f64)> = points
+            .iter()
+            .filter_map(|point| {
+                let forecast = || recording.forecast(tuner, &point.merge.parse().ok()?);
+                let forecast = forecasts.entry(point.merge.clone()).or_insert_with(forecast).clone()?;
+                Some((forecast, movement(point)))
+            })
+            .collect();
+        fit(&known)
+    }
+
+    /// ATM's grid: forecasts of all of it, and measurements of what should lose least in each of `trials` ranges of cost.
+    pub(crate) fn grid(
+        &mut self,
+        tuner: &mut Tuner<'_>,
+        space: Space,
+        trials: usize,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), TuneError> {
+        let seeds = space.seeds();
+        self.planned = seeds.len() + trials;
+        watcher.stage("seeds");
+        for candidate in &seeds {
+            if !self.measure(tuner, candidate, watcher)? {
+                return Ok(());
+            }
+        }
+        let recording = Recording::new(tuner, RECORDED);
+        let weights = self.weights(tuner, &recording);
+        watcher.stage("forecasts of the grid");
+        let mut pool: Vec<Forecasted> = Vec::new();
+        for candidate in space.grid() {
+            if Instant::now() >= self.deadline {
+                self.cut_short = true;
+                return Ok(());
+            }
+            if let Some(Forecast { gmacs, errors }) = recording.forecast(tuner, &candidate.method) {
+                pool.push(Forecasted { candidate, gmacs, loss: weighted(&weights, &errors) });
+            }
+        }
+        let costs = || pool.iter().map(|one| one.gmacs);
+        let (low, high) = (costs().fold(f64::INFINITY, f64::min), costs().fold(0.0, f64::max));
+        watcher.stage("the best of the grid");
+        for candidate in least_in_each(&pool, low, high, trials) {
+            if !self.measure(tuner, &candidate, watcher)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// New methods that the recorded keys speak for.
     #[expect(clippy::too_many_arguments, reason = "one caller, all of it needed")]
     fn promising(
@@ -168,20 +222,11 @@ impl Walk {
         options: SearchOptions,
         random: &mut Random,
     ) -> Vec<Candidate> {
-        let Self { points, forecasts, .. } = self;
-        let known: Vec<(Forecast, f64)> = points
-            .iter()
-            .filter_map(|point| {
-                let forecast = || recording.forecast(tuner, &point.merge.parse().ok()?);
-                let forecast = forecasts.entry(point.merge.clone()).or_insert_with(forecast).clone()?;
-                Some((forecast, movement(point)))
-            })
-            .collect();
-        let weights = fit(&known);
+        let weights = self.weights(tuner, recording);
         let parents = self.parents(tuner, goal, pace, options);
         let Some(first) = parents.first() else { return Vec::new() };
         let facts = tuner.model().facts();
-        let mut pool: Vec<(Candidate, f64, f64)> = Vec::new();
+        let mut pool: Vec<Forecasted> = Vec::new();
         let mut unforeseen: Vec<Candidate> = Vec::new();
         let open = open_slots(
             parents
@@ -210,7 +255,7 @@ impl Walk {
             match self.forecasts.entry(candidate.method.to_string()).or_insert_with(forecast) {
                 Some(forecast) => {
                     let loss = weighted(&weights, &forecast.errors);
-                    pool.push((candidate, forecast.gmacs, loss));
+                    pool.push(Forecasted { candidate, gmacs: forecast.gmacs, loss });
                 }
                 None => unforeseen.push(candidate),
             }
@@ -219,16 +264,7 @@ impl Walk {
         let plain = first.raw.as_ref().map_or(first.gmacs, |raw| raw.gmacs);
         let unmerged = tuner.unmerged().gmacs;
         let (low, high) = (plain - 0.10 * unmerged, plain + 0.04 * unmerged);
-        let slices = PER_ROUND + UNFORESEEN - open;
-        let slice = (high - low) / slices as f64;
-        let mut chosen: Vec<Candidate> = Vec::new();
-        for index in 0..slices {
-            let from = low + slice * index as f64;
-            let within = pool.iter().filter(|(_, gmacs, _)| (from..from + slice).contains(gmacs));
-            if let Some((candidate, ..)) = within.min_by(|a, b| a.2.total_cmp(&b.2)) {
-                chosen.push(candidate.clone());
-            }
-        }
+        let mut chosen = least_in_each(&pool, low, high, PER_ROUND + UNFORESEEN - open);
         // Keys do not speak for methods that go by something else: some of their neighbours are tried; where their cost is known,
         // only those that cost about as much.
         let costs_as_much = |candidate: &Candidate| {
@@ -254,6 +290,26 @@ impl Walk {
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         ranked.into_iter().take(PARENTS).map(|(_, point)| point.clone()).collect()
     }
+}
+
+/// A method, what it is forecast to cost in billions of multiply-adds, and to lose.
+struct Forecasted {
+    candidate: Candidate,
+    gmacs: f64,
+    loss: f64,
+}
+
+/// Of each of so many ranges of cost, the dearest among them included, what is forecast to lose least.
+fn least_in_each(pool: &[Forecasted], low: f64, high: f64, ranges: usize) -> Vec<Candidate> {
+    let slice = (high - low) / ranges as f64;
+    let least = |index: usize| {
+        let last = index + 1 == ranges;
+        let from = low + slice * index as f64;
+        let inside = |gmacs: f64| gmacs >= from && (gmacs < from + slice || last && gmacs <= high);
+        let within = pool.iter().filter(|one| inside(one.gmacs));
+        within.min_by(|a, b| a.loss.total_cmp(&b.loss)).map(|one| one.candidate.clone())
+    };
+    (0..ranges).filter_map(least).collect()
 }
 
 /// How many of a round's measurements go to methods of which no forecast can be made: their part of the best so far, but some to

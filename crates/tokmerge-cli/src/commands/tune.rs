@@ -31,10 +31,11 @@ pub(crate) struct TuneArgs {
     pub(crate) goal: GoalArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// How to search: guided, or by random ToMe schedules for an overview (ToMe, Figure 2)
+    /// How to search: guided; by random ToMe schedules for an overview (ToMe, Figure 2); or all thresholds in the grid of ATM's
+    /// appendix D, of which the best in each of --trials ranges of cost are measured
     #[arg(long, value_enum, default_value_t = SearchKind::Guided)]
     pub(crate) search: SearchKind,
-    /// Random schedules to measure
+    /// Random schedules to measure, or ranges of cost of the grid [default of the grid: 24]
     #[arg(long, value_name = "N", value_parser = at_least_one, required_if_eq("search", "random"))]
     pub(crate) trials: Option<usize>,
     /// Random seed, which also decides which images are searched on
@@ -114,7 +115,11 @@ impl GoalArgs {
 pub(crate) enum SearchKind {
     Guided,
     Random,
+    Grid,
 }
+
+/// Ranges of cost of the grid where nobody says otherwise.
+const RANGES: usize = 24;
 
 pub(crate) fn run(args: &TuneArgs) -> Result<ExitCode> {
     if args.model.media().is_ok_and(|media| media == Media::Text) {
@@ -217,12 +222,13 @@ impl TuneArgs {
     fn kind(&self, goal: Option<Goal>) -> Result<Search> {
         match (self.search, self.trials, goal) {
             (SearchKind::Guided, None, None) => bail!(
-                "there is nothing to reach: give one of --max-drop, --min-agreement, --gmacs, --latency or --speedup, e.g. --min-agreement 99, or --search random --trials N to look around"
+                "there is nothing to reach: give one of --max-drop, --min-agreement, --gmacs, --latency or --speedup, e.g. --min-agreement 99, or --search random --trials N or --search grid to look around"
             ),
             (SearchKind::Guided, Some(_), _) => bail!(
-                "--trials counts random schedules; give --search random with it, or --time-budget for a longer guided search"
+                "--trials counts random schedules, or ranges of the grid; give --search random or grid with it, or --time-budget for a longer guided search"
             ),
             (SearchKind::Guided, None, Some(_)) => Ok(Search::Guided),
+            (SearchKind::Grid, trials, _) => Ok(Search::Grid { trials: trials.unwrap_or(RANGES) }),
             // clap asks for the trials.
             (SearchKind::Random, trials, _) => Ok(Search::Random { trials: trials.unwrap_or(1) }),
         }

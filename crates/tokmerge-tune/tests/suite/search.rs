@@ -95,6 +95,23 @@ fn a_random_search_measures_every_reference_and_as_many_schedules_as_asked() {
 }
 
 /// Stopped anywhere, a search goes on as if it had not been.
+/// What is measured of the grid costs less and less: one setting of each range of cost.
+#[test]
+fn the_grid_is_measured_where_it_is_forecast_to_lose_least() {
+    let (model, pictures) = (model(), Pictures::new(12));
+    let options = SearchOptions { goal: None, ..options(Search::Grid { trials: 6 }) };
+    let points = points(&model, pictures.samples(), options);
+    let in_grid = |point: &&Point| point.family == Family::AtmExponential;
+    let found: Vec<&Point> = points.iter().filter(in_grid).collect();
+    // Five are seeds.
+    assert!((7..=11).contains(&found.len()), "{}", found.len());
+    let gmacs: Vec<f64> = found[5..].iter().map(|point| point.gmacs).collect();
+    let (least, most) =
+        (gmacs.iter().copied().fold(9.0, f64::min), gmacs.iter().copied().fold(0.0, f64::max));
+    assert!(most > 1.1 * least, "{gmacs:?}");
+    assert!(points.iter().all(|point| point.merge.parse::<Method>().is_ok()));
+}
+
 #[test]
 fn a_search_that_goes_on_from_its_journal_ends_as_one_that_was_never_stopped() {
     let (model, pictures, desk) = (model(), Pictures::new(12), Pictures::new(0));
