@@ -122,15 +122,29 @@ RIVALS = {
         "Evo-ViT": rival("evo_vit:keep=38%"),
         "IdleViT": rival("idle_vit:keep=54%", **UNMERGED_SAYS),
         "A-ViT": rival("a_vit:beta=20"),
-        "PatchMerger": rival("patchmerger:m=32,layer=3", schedule__backbone_scale=0.1),
-        "STM": rival("stm:p=3,layer=3", schedule__backbone_scale=0.1),
+        "PatchMerger": rival("patchmerger:m=32,layer=3"),
+        "STM": rival("stm:p=3,layer=3"),
         "LTMP": rival("ltmp:target=50%", schedule__backbone_scale=0.1),
         "random pruning": rival("tome:r=17,matcher=random_prune"),
         "random merging": rival("tome:r=17,matcher=random_merge"),
     },
 }
 
-STUDIES = {"sentences": SENTENCES, "questions": QUESTIONS, "easy": EASY, "answers": ANSWERS, "rivals": RIVALS}
+# Soft token merging beside its baselines (its Tables 8 and 9), from the same model.
+POOLING = RIVALS | {
+    "ways": {
+        "unmerged": rival("none"),
+        "learned scores, p = 2": rival("stm:p=2,layer=3"),
+        "learned scores, p = 4": rival("stm:p=4,layer=3"),
+        "random scores, p = 2": rival("stm:p=2,layer=3,score=random"),
+        "random scores, p = 4": rival("stm:p=4,layer=3,score=random"),
+        "mean, p = 2": rival("stm:p=2,layer=3,score=mean"),
+        "max, p = 2": rival("stm:p=2,layer=3,score=max"),
+        "trainable pooling": rival("trainable_pooling:m=72,layer=3"),
+    },
+}
+
+STUDIES = {"sentences": SENTENCES, "questions": QUESTIONS, "easy": EASY, "answers": ANSWERS, "rivals": RIVALS, "pooling": POOLING}
 GIVEN = ("easy", "answers")
 
 

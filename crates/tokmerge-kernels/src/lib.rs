@@ -50,6 +50,7 @@ pub use linear::norm::{Norm, NormKind, normalise, normalise_heads};
 pub use linear::pack::PackedLinear;
 pub use linear::precision::{Precision, UnknownPrecision};
 pub use linear::{Epilogue, linear, linear_keeping, linear_residual, norm_linear};
+pub use merging::cosines::cosines;
 pub use merging::matching::{Bipartite, Similarity, best_match};
 pub use merging::rows::{DROPPED, gather_rows, merge_rows, merge_rows_backward};
 pub use peak::peak;

@@ -50,6 +50,6 @@ pub use rotation::{Angles, Pairs, Rotation, rotate_heads};
 pub use self_attention::{HeadFeatures, SelfAttentionContext, SelfAttentionWeights, self_attention};
 pub use tokmerge_kernels::{
     Activation, Bipartite, HeadAggregation, Heads, Isa, IsaError, Precision, Similarity, UnknownPrecision,
-    peak,
+    cosines, peak,
 };
 pub use turns::{Turns, turn};

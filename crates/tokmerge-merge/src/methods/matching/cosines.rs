@@ -29,25 +29,11 @@ impl Cosines {
     /// Of `rows: [N, D]`.
     pub(in crate::methods) fn of(rows: &[f32], dim: usize) -> Self {
         let tokens = rows.len() / dim.max(1);
-        let mut values = vec![0.0; tokens * tokens];
         if tokens == 0 {
-            return Self { tokens, values };
+            return Self { tokens, values: Vec::new() };
         }
-        let channels = by_channel(rows, dim);
-        for token in 0..tokens {
-            let later = token..tokens;
-            let found = &mut values[token * tokens..][later.clone()];
-            for channel in channels.chunks_exact(tokens) {
-                let own = channel[token];
-                found.iter_mut().zip(&channel[later.clone()]).for_each(|(sum, value)| *sum += own * value);
-            }
-            found.iter_mut().filter(|cosine| cosine.is_nan()).for_each(|cosine| *cosine = -1.0);
-        }
-        for token in 1..tokens {
-            for earlier in 0..token {
-                values[token * tokens + earlier] = values[earlier * tokens + token];
-            }
-        }
+        let mut values = tokmerge_ops::cosines(rows, dim);
+        values.iter_mut().filter(|cosine| cosine.is_nan()).for_each(|cosine| *cosine = -1.0);
         Self { tokens, values }
     }
 
@@ -81,20 +67,6 @@ impl Cosines {
         self.values.iter_mut().for_each(|value| *value = 1.0 - *value);
         self.values
     }
-}
-
-/// Rows of length one, `[N, D]` → `[D, N]`.
-fn by_channel(rows: &[f32], dim: usize) -> Vec<f64> {
-    let tokens = rows.len() / dim;
-    let mut channels = vec![0.0; rows.len()];
-    for (token, row) in rows.chunks_exact(dim).enumerate() {
-        let square: f64 = row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
-        let norm = if square == 0.0 { 1.0 } else { square.sqrt() };
-        for (channel, value) in row.iter().enumerate() {
-            channels[channel * tokens + token] = f64::from(*value) / norm;
-        }
-    }
-    channels
 }
 
 /// A plan by which as many tokens go of every item as `amount` says; `None` if none do. `choose` says which, by the cosines of
