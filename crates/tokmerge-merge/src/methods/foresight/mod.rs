@@ -6,10 +6,10 @@
 //! by the cosine of the tokens themselves, and a source merges into its partner where
 //!
 //! ```text
-//! foretold attention of the source * its size * (1 - cosine) < limit
+//! (foretold attention of the source * its size + the same of the partner) * (1 - cosine) < limit
 //! ```
 //!
-//! so that an image loses as many tokens as it can spare (as in ATM). Merged values are averages weighted by foretold
+//! since both move, so that an image loses as many tokens as it can spare (as in ATM). Merged values are averages weighted by foretold
 //! attention times size, and sizes add up. No attention map is looked at, so that attention stays fused.
 //!
 //! The maps are fitted in closed form (ridge regression) to what the unmerged model attends to on some images without
@@ -90,7 +90,8 @@ fn offers(layer: usize, tokens: &Tokens, metric: Tensor<2>, weights: &[f32]) -> 
     let proposals = Proposals::by_similarity(tokens, splits, metric, Similarity::Cosine);
     let of_item = |(item, Proposed { pairs, similarities, .. }): (usize, Proposed)| {
         let start = tokens.layout.range(item).start;
-        let loss = |(pair, cosine): (&Pair, f32)| weights[start + pair.0 as usize] * (1.0 - cosine).max(0.0);
+        let weight = |place: u32| weights[start + place as usize];
+        let loss = |(pair, cosine): (&Pair, f32)| (weight(pair.0) + weight(pair.1)) * (1.0 - cosine).max(0.0);
         let losses = pairs.iter().zip(similarities).map(loss).collect();
         Offers { pairs, losses }
     };

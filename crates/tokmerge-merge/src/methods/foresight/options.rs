@@ -26,7 +26,7 @@ const OPTIONS: &[Opt<Foresight>] = &[
             "a number from 0 to 1000, or a list such as [0,0,0.04,0.05] with one per layer",
             "a number from 0 to 1000, or a list such as [0,0,0.04,0.05]",
         ),
-        "pairs merge that cost less: foretold attention in multiples of an even share, times 1 - cosine; 0 merges nothing",
+        "pairs merge that cost less: foretold attention of both in multiples of an even share, times 1 - cosine; 0 merges nothing",
         |method, text| {
             let limit = |text: &str| number_in(text, |limit| (0.0..=1000.0).contains(limit));
             method.limit = match entries(text, limit) {

@@ -37,15 +37,15 @@ fn facts() -> ModelFacts {
 }
 
 #[test]
-fn a_source_merges_where_attention_times_size_times_distance_is_below_the_limit() {
+fn pairs_merge_where_attention_times_size_times_distance_is_below_the_limit() {
     // Positions 2 and 4 propose to 1, 3 and 5: 2 to 1, sixty degrees off (1 - cos = 0.5), 4 to 5 at ninety (1).
     let tokens = item(&[0.0, 30.0, 90.0, 250.0, 150.0, 240.0], None);
-    // Costs are 0.2 * 0.5 = 0.1 and 0.05 * 1 = 0.05; destinations count for nothing.
-    let scores = [9.0, 7.0, 0.2, 7.0, 0.05, 7.0];
+    // Costs are (0.05 + 0.15) * 0.5 = 0.1 and (0.04 + 0.01) * 1 = 0.05.
+    let scores = [9.0, 0.05, 0.15, 7.0, 0.04, 0.01];
     assert_eq!(groups("foresight:limit=0.04", &tokens, &scores), None);
     assert_eq!(groups("foresight:limit=0.06", &tokens, &scores), Some([0, 1, 2, 3, 4, 4].map(Some).to_vec()));
     assert_eq!(groups("foresight:limit=0.2", &tokens, &scores), Some([0, 1, 1, 2, 3, 3].map(Some).to_vec()));
-    // Of four times the size it costs four times as much.
+    // A token of four times the size counts four times as much: 4 * 0.04 + 0.01 = 0.17.
     let larger = item(&[0.0, 30.0, 90.0, 250.0, 150.0, 240.0], Some(&[1.0, 1.0, 1.0, 1.0, 4.0, 1.0]));
     assert_eq!(groups("foresight:limit=0.15", &larger, &scores), Some([0, 1, 1, 2, 3, 4].map(Some).to_vec()));
 }
@@ -85,7 +85,7 @@ fn attention_is_foretold_by_a_linear_map_of_the_norm() {
 
 #[test]
 fn weights_of_the_block_say_what_merges_in_it() {
-    // In the first block every token counts e^-4, in the second e^4: twenty degrees cost 0.001 and 3.3.
+    // In the first block every token counts e^-4, in the second e^4: twenty degrees of two tokens cost 0.002 and 6.6.
     let mergers = |bias: f32| Merger::Importance(Importance::fitted(&[0.0, 0.0], bias, &Device::flex()));
     let reduction = Reduction::bind("foresight:limit=0.1".parse().unwrap(), &facts()).unwrap();
     let reduction = reduction.with_mergers(Mergers { at: vec![(0, mergers(-4.0)), (1, mergers(4.0))] });
@@ -104,8 +104,8 @@ fn what_pairs_would_cost_can_be_asked() {
     let mut found = losses(0, &tokens, &Importance::fitted(&[0.0, 0.0], 0.0, &Device::flex()));
     found.sort_by(f32::total_cmp);
     assert_eq!(found.len(), 2);
-    // Both at a cosine of 0.5 and of 0, the first of size two.
-    assert!((found[0] - 1.0).abs() < 1e-6 && (found[1] - 1.0).abs() < 1e-6, "{found:?}");
+    // At a cosine of 0.5, of sizes one and two, and of 0, of two tokens of size one.
+    assert!((found[0] - 1.5).abs() < 1e-6 && (found[1] - 2.0).abs() < 1e-6, "{found:?}");
 }
 
 #[test]
