@@ -71,7 +71,7 @@ fn specs() -> Vec<String> {
         "trainable_pooling:m=3,layer=1",
         "trainable_pooling:m=2,width=4",
         "token_transforming:keep=50%,tau=1,layer=[1,3]",
-        "token_transforming:keep=1%,temperatures=[0,1,8],feature=x,layer=2",
+        "token_transforming:keep=1%,temperatures=[0,1,8],feature=k,layer=2",
         "ltmp:target=60%",
         "diffrate:target=60%",
         "ia_red2:keep=60%,layer=[1,4]",

@@ -10,7 +10,7 @@ use crate::methods::option::{
     recheck,
 };
 
-const COMPARED: &[Choice<Compared>] = &[("k", Compared::Keys), ("x", Compared::Tokens)];
+const COMPARED: &[Choice<Compared>] = &[("x", Compared::Tokens), ("k", Compared::Keys)];
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     name: "token_transforming",
@@ -24,7 +24,7 @@ const OPTIONS: &[Opt<TokenTransforming>] = &[
     keep!("patches to keep in each of its layers, rounded up"),
     Opt::new(
         "tau",
-        ("0.02, or a number from 0.001 to 10", "a number from 0.001 to 10"),
+        ("0.01, or a number from 0.001 to 10", "a number from 0.001 to 10"),
         "temperature of the parts in which a token goes into those kept: the lower, the more into the nearest",
         |method, text| {
             method.tau = number_in(text, |tau: &f64| (1e-3..=10.0).contains(tau))?;
@@ -54,7 +54,7 @@ const OPTIONS: &[Opt<TokenTransforming>] = &[
             ref list => Some(list_text(list)),
         },
     ),
-    choice!("feature", COMPARED, compared, "what is compared: keys, or the tokens after attention"),
+    choice!("feature", COMPARED, compared, "what is compared: the tokens after attention, or keys"),
     layers!(
         layers,
         "[4,7,10] of 12 layers, or a layer, or a list",

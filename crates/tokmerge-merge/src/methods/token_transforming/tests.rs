@@ -155,7 +155,7 @@ fn few_and_no_tokens_stay_as_they_are() {
 #[test]
 fn what_it_is_reads_back_and_what_cannot_be_right_is_refused() {
     let long =
-        "token_transforming:keep=60%,tau=0.1,temperatures=[0,0.5,2],feature=x,layer=[2,3],prop_attn=off";
+        "token_transforming:keep=60%,tau=0.1,temperatures=[0,0.5,2],feature=k,layer=[2,3],prop_attn=off";
     for spec in ["token_transforming:keep=70%", "token_transforming:keep=70%,temperatures=1", long] {
         assert_eq!(spec.parse::<Method>().expect("a spec").to_string(), spec);
     }
