@@ -311,6 +311,13 @@ impl Method {
         self.rule().trained_by()
     }
 
+    /// Whether training keeps every token in its place and masks those that are to go before blocks, so that what is left at the
+    /// end can be told apart ([`Tokens::settling`](crate::Tokens::settling)).
+    #[must_use]
+    pub fn masks_in_place(&self) -> bool {
+        self.trained_by() != TrainedBy::Merging && self.site() == Site::BeforeBlock
+    }
+
     /// Number of parameters of the method's own weights in a model of this shape.
     #[must_use]
     pub fn parameters(&self, shape: MergerShape) -> usize {

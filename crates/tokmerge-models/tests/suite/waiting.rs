@@ -166,7 +166,7 @@ fn gradients_by_block_are_those_of_the_whole_while_tokens_wait() {
             &reduction,
             None,
             1.0,
-            |logits, _| weighted(logits),
+            |output| weighted(output.logits.clone()),
             &mut found,
         );
         assert_eq!(whole.len(), parts.len());
