@@ -408,9 +408,15 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             let (begun, logits) = self.family.block(layer).begin(&tokens, &context);
             (self.begun, told.logits) = (Some(begun), Some(logits));
         }
+        let teaches = self.pass.training.is_some() && reduction.teaches_softmax();
+        let all = teaches.then(|| (tokens.clone(), self.family.context(layer, &tokens)));
         let (tokens, held) = reduction.enter(layer, tokens, told, &mut self.trace);
         if let Some(plan) = self.trace.plan_at(Step { layer, site: reduction.method().site() }) {
             self.begun = self.begun.take().map(|begun| begun.after(plan));
+            let taught = all.map(|(all, context)| {
+                reduction.softmax_loss(&self.family.block(layer).softmaxes(&all, &context), plan)
+            });
+            self.add(taught);
         }
         (tokens, held)
     }

@@ -69,7 +69,8 @@ impl Pass {
         let reduction =
             self.reduction.clone().with_mergers(network.mergers().clone()).in_step(self.drop.seed);
         // Experts are chosen in another way in training, and so may tokens be, whatever else is left out.
-        let chooses = network.config().experts().is_some() || reduction.relaxes();
+        let chooses =
+            network.config().experts().is_some() || reduction.relaxes() || reduction.teaches_softmax();
         let drop = (self.drop.any() || chooses).then_some(self.drop);
         let (targets, of_classes, lesson) = match target {
             Target::Classes { targets, loss, lesson } => (targets, loss, lesson),
