@@ -127,7 +127,7 @@ impl CheckpointError {
     }
 }
 
-/// A name from outside in backticks, made safe for one line of a terminal: escaped, and cut after 120 characters.
+/// A name from outside in backticks, made safe for one line of a terminal: escaped, and cut after 120 shown ones.
 ///
 /// ```
 /// use tokmerge_checkpoint::quoted;
@@ -137,10 +137,22 @@ impl CheckpointError {
 /// ```
 #[must_use]
 pub fn quoted(name: &str) -> String {
-    const SHOWN: usize = 120;
-    let ellipsis = if name.chars().nth(SHOWN).is_some() { "…" } else { "" };
-    let shown: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    format!("`{shown}{ellipsis}`")
+    format!("`{}`", cut(name, 120, |c| c.escape_debug().collect()))
+}
+
+/// So many characters of a text as they are shown, whatever each becomes.
+fn cut(text: &str, most: usize, show: impl Fn(char) -> String) -> String {
+    let (mut shown, mut length) = (String::new(), 0);
+    for c in text.chars() {
+        let next = show(c);
+        length += next.chars().count();
+        if length > most {
+            shown.push('…');
+            break;
+        }
+        shown.push_str(&next);
+    }
+    shown
 }
 
 /// Whether terminals do something at a character instead of showing it: control characters, line ends, and those that turn
@@ -151,7 +163,7 @@ pub fn is_obeyed(c: char) -> bool {
 }
 
 /// A text that holds words from outside, made safe for one line of a terminal: control characters and those that turn the
-/// direction of writing are escaped, and it is cut after 400 characters.
+/// direction of writing are escaped, and it is cut after 400 shown ones.
 ///
 /// ```
 /// use tokmerge_checkpoint::shortened;
@@ -161,25 +173,20 @@ pub fn is_obeyed(c: char) -> bool {
 /// ```
 #[must_use]
 pub fn shortened(text: &str) -> String {
-    const SHOWN: usize = 400;
-    let mut shown = String::new();
-    for (at, c) in text.chars().enumerate() {
-        if at == SHOWN {
-            shown.push('…');
-            break;
-        }
-        if is_obeyed(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
-    }
-    shown
+    cut(text, 400, |c| if is_obeyed(c) { c.escape_unicode().collect() } else { c.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{quoted, shortened};
 
     #[test]
     fn names_from_files_cannot_break_the_line() {
         assert_eq!(quoted("a\nb\x1b[31m"), "`a\\nb\\u{1b}[31m`");
         assert!(quoted(&"x".repeat(100_000)).len() < 200);
+        // What is escaped counts as long as it is shown.
+        assert_eq!(quoted(&"\x12".repeat(1000)).chars().count(), 120 + 3);
+        assert_eq!(shortened(&"\x12".repeat(1000)).chars().count(), 396 + 1);
+        assert_eq!(quoted(&"\x12".repeat(20)), format!("`{}`", "\\u{12}".repeat(20)));
     }
 }

@@ -137,10 +137,17 @@ impl Tokens {
         Some(plan.output().clone())
     }
 
+    /// From all rows to those that [`settled`](Self::settled) leaves, in their order; `None` where all count because nobody has
+    /// decided.
+    #[must_use]
+    pub fn settling(&self) -> Option<MergePlan> {
+        self.counting(Empty::KeepsAll)
+    }
+
     /// The tokens that count alone, without a policy: what a head is to see. An item of which no patch would be left keeps all.
     #[must_use]
     pub fn settled(self) -> Self {
-        let Some(plan) = self.counting(Empty::KeepsAll) else { return self };
+        let Some(plan) = self.settling() else { return self };
         let size = self.size.is_some();
         let settled = Self { policy: None, ..self }.merge(&plan, Combine::KeepOne);
         Self { size: settled.size.filter(|_| size), ..settled }

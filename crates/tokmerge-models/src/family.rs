@@ -56,6 +56,9 @@ pub trait Family: Module {
     /// Tokens after the last block → what the model says. Where [`readout`](Self::readout) is the prefix, no more than the
     /// prefix need be there.
     fn head(&self, tokens: &Tokens) -> Heads;
+
+    /// Rows of tokens after the last block, `[R, C]`, each normalised as the head does it with what it looks at.
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2>;
 }
 
 /// What a model says of a batch.

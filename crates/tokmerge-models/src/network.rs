@@ -3,8 +3,9 @@
 use crate::experts::{ExpertsConfig, RouterTraining, Routing};
 use crate::family::{Family, FamilyConfig, Heads, ImageSizeError, Part, PartKind, Shape, ShapeOverrides};
 use crate::flops::{Convention, Cost, Work};
+use crate::heads::prefix_rows;
 use crate::input::{Input, InputShape};
-use crate::pass::{DropRates, Encoded, Output, Pass, encode, resume};
+use crate::pass::{DropRates, Output, Pass, encode, resume};
 use crate::positions::Absolute;
 use crate::recompute;
 use crate::registry::Spelling;
@@ -14,8 +15,7 @@ use burn::module::{
 use burn::tensor::{Device, Gradients, Tensor};
 use std::fmt;
 use tokmerge_merge::{
-    Decisions, Evidence, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Trace,
-    Training,
+    Evidence, MergerShape, Mergers, Method, ModelFacts, Readout, Reduction, Tokens, Trace, Training,
 };
 use tokmerge_nn::{Bias, Linear, parameters, transparent_module};
 use tokmerge_ops::Precision;
@@ -306,7 +306,7 @@ impl Config {
     #[must_use]
     pub fn init(&self, precision: Precision, device: &Device) -> Network {
         let body = Body::of(self, precision, device);
-        Network { body, mergers: Mergers::none(), config: self.clone() }
+        Network { body, mergers: Mergers::none(), class_head: None, config: self.clone() }
     }
 
     /// Number of parameters.
@@ -340,6 +340,8 @@ impl Config {
 pub struct Network {
     body: Body,
     mergers: Mergers,
+    /// Looks at the class token beside the model's own head, in training alone.
+    class_head: Option<Linear>,
     config: Config,
 }
 
@@ -375,6 +377,21 @@ impl Network {
         Self { mergers, ..self }
     }
 
+    /// The same with a head that looks at the class token beside its own, `[classes, C]`, or without one. It is trained with the rest,
+    /// and answers in [`class_logits`](Self::class_logits) alone.
+    #[must_use]
+    pub fn with_class_head(self, head: Option<Linear>) -> Self {
+        Self { class_head: head, ..self }
+    }
+
+    /// What that head says of tokens after the last block, by the class token of each, normalised: `[B, classes]`; `None` without
+    /// one.
+    #[must_use]
+    pub fn class_logits(&self, tokens: &Tokens) -> Option<Tensor<2>> {
+        let head = self.class_head.as_ref()?;
+        Some(head.forward(self.normed(prefix_rows(tokens, 0))))
+    }
+
     /// The same, distributing tokens among its experts in this way; nothing else about a network without experts.
     #[must_use]
     pub fn with_routing(self, routing: Routing) -> Self {
@@ -390,10 +407,21 @@ impl Network {
     /// The same with another classifier, which looks at the embedding at length 1; `None` of a network that is no Vision
     /// Transformer.
     pub(crate) fn with_unit_head(self, head: Linear) -> Option<Self> {
-        let Body::Vit(vit) = self.body else { return None };
+        let Self { body: Body::Vit(vit), mergers, class_head, .. } = self else { return None };
         let vit = vit.with_unit_head(head);
         let config = Config::Vit(vit.config().clone());
-        Some(Self { body: Body::Vit(vit), mergers: self.mergers, config })
+        Some(Self { body: Body::Vit(vit), mergers, class_head, config })
+    }
+
+    /// The same with every module changed.
+    fn each(
+        self,
+        of_body: impl FnOnce(Body) -> Body,
+        of_mergers: impl FnOnce(Mergers) -> Mergers,
+        of_head: impl FnOnce(Option<Linear>) -> Option<Linear>,
+    ) -> Self {
+        let Self { body, mergers, class_head, config } = self;
+        Self { body: of_body(body), mergers: of_mergers(mergers), class_head: of_head(class_head), config }
     }
 
     fn map_vit(self, change: impl FnOnce(Vit) -> Vit) -> Self {
@@ -430,13 +458,19 @@ impl Network {
         self.body.head(tokens)
     }
 
+    /// Rows of tokens after the last block, `[R, C]`, each normalised as the head does it with what it looks at.
+    #[must_use]
+    pub fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        self.body.normed(rows)
+    }
+
     /// `share` times the gradients of a loss, with the memory of one block (gradient checkpointing): what happens inside
     /// the blocks is forgotten in the forward pass, and all but the last run once more in the backward pass. They merge
     /// then as they did before: nothing is matched a second time ([`Reduction::replaying`]).
     ///
-    /// `loss` takes the logits `[B, classes]`, and what was drawn to be rewarded; the value of it and of what experts add comes back, untracked, without
-    /// `share`. `found` is called with the gradients of one part of the network after the other; every parameter's
-    /// gradient is the sum of what it is given.
+    /// `loss` takes what comes out, with the trace of the last block alone, and leaves what is to be added to it to this; the value
+    /// of both comes back, untracked, without `share`. `found` is called with the gradients of one part of the network after the
+    /// other; every parameter's gradient is the sum of what it is given.
     ///
     /// # Panics
     /// When the input is not what the network takes, on a device without autodiff, or for a network without blocks.
@@ -446,7 +480,7 @@ impl Network {
         reduction: &Reduction,
         training: Option<DropRates>,
         share: f64,
-        loss: impl FnOnce(Tensor<2>, Option<&Decisions>) -> Tensor<1>,
+        loss: impl FnOnce(&Output) -> Tensor<1>,
         found: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         let first = reduction.clone().with_mergers(self.mergers.valid());
@@ -460,16 +494,20 @@ impl Body {
         each!(self, family => {
             let (tokens, trace) = enter(family, input, pass.reduction);
             let encoded = encode(family, tokens, trace, pass, family.readout());
-            output(family, encoded)
+            encoded.read(family)
         })
     }
 
     fn resume(&self, layer: usize, attended: Tokens, evidence: Evidence, pass: Pass<'_>) -> Output {
-        each!(self, family => output(family, resume(family, layer, attended, evidence, pass)))
+        each!(self, family => resume(family, layer, attended, evidence, pass).read(family))
     }
 
     fn head(&self, tokens: &Tokens) -> Heads {
         each!(self, family => family.head(tokens))
+    }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        each!(self, family => family.normed(rows))
     }
 
     /// Which tokens the head's answer is made of.
@@ -484,7 +522,7 @@ impl Body {
         reductions: [&Reduction; 2],
         training: Option<DropRates>,
         share: f64,
-        loss: impl FnOnce(Tensor<2>, Option<&Decisions>) -> Tensor<1>,
+        loss: impl FnOnce(&Output) -> Tensor<1>,
         found: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         each!(self, family => {
@@ -513,16 +551,12 @@ fn enter<F: Family>(family: &F, input: Input, reduction: &Reduction) -> (Tokens,
     (tokens, trace)
 }
 
-fn output<F: Family>(family: &F, encoded: Encoded) -> Output {
-    let Encoded { tokens, trace, auxiliary } = encoded;
-    let Heads { pooled, logits } = family.head(&tokens);
-    Output { pooled, logits, tokens, trace, auxiliary }
-}
-
 /// Written out, since the body's parameters are to have no `body.` in front, as in the family's own checkpoints.
 impl Module for Network {
     fn num_params(&self) -> usize {
-        Module::num_params(&self.body) + Module::num_params(&self.mergers)
+        Module::num_params(&self.body)
+            + Module::num_params(&self.mergers)
+            + Module::num_params(&self.class_head)
     }
 
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
@@ -530,6 +564,9 @@ impl Module for Network {
         visitor.enter_module("mergers", "Network");
         self.mergers.visit(visitor);
         visitor.exit_module("mergers", "Network");
+        visitor.enter_module("class_head", "Network");
+        self.class_head.visit(visitor);
+        visitor.exit_module("class_head", "Network");
     }
 
     fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
@@ -537,31 +574,44 @@ impl Module for Network {
         mapper.enter_module("mergers", "Network");
         let mergers = self.mergers.map(mapper);
         mapper.exit_module("mergers", "Network");
-        Self { body, mergers, ..self }
+        mapper.enter_module("class_head", "Network");
+        let class_head = Module::map(self.class_head, mapper);
+        mapper.exit_module("class_head", "Network");
+        Self { body, mergers, class_head, config: self.config }
     }
 
     fn collect_devices(&self, devices: Devices) -> Devices {
-        self.mergers.collect_devices(self.body.collect_devices(devices))
+        self.class_head.collect_devices(self.mergers.collect_devices(self.body.collect_devices(devices)))
     }
 
     fn to_device(self, device: &Device) -> Self {
-        Self { body: self.body.to_device(device), mergers: self.mergers.to_device(device), ..self }
+        self.each(
+            |body| body.to_device(device),
+            |mergers| mergers.to_device(device),
+            |head| head.to_device(device),
+        )
     }
 
     fn fork(self, device: &Device) -> Self {
-        Self { body: self.body.fork(device), mergers: self.mergers.fork(device), ..self }
+        self.each(|body| body.fork(device), |mergers| mergers.fork(device), |head| head.fork(device))
     }
 
     fn valid(&self) -> Self {
-        Self { body: self.body.valid(), mergers: self.mergers.valid(), config: self.config.clone() }
+        let Self { body, mergers, class_head, config } = self;
+        Self {
+            body: body.valid(),
+            mergers: mergers.valid(),
+            class_head: class_head.valid(),
+            config: config.clone(),
+        }
     }
 
     fn train(self) -> Self {
-        Self { body: self.body.train(), mergers: self.mergers.train(), ..self }
+        self.each(Module::train, Module::train, Module::train)
     }
 
     fn materialize(self) -> Self {
-        Self { body: self.body.materialize(), mergers: self.mergers.materialize(), ..self }
+        self.each(Module::materialize, Module::materialize, Module::materialize)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One pass through a network: the seam between the halves of its blocks, and what stands in it.
 
 use crate::blocks::{Begun, Context};
-use crate::family::Family;
+use crate::family::{Family, Heads};
 use burn::tensor::{Tensor, TensorData};
 use tokmerge_merge::{Evidence, Held, MergePlan, Readout, Reduction, Site, Step, Tokens, Trace, Wants};
 use tokmerge_nn::Random;
@@ -66,6 +66,9 @@ pub struct Output {
     pub tokens: Tokens,
     /// Where tokens went.
     pub trace: Trace,
+    /// In training by masks, which of the tokens of the last block those are: a plan that drops the others. `None` where all are
+    /// left.
+    pub kept: Option<MergePlan>,
     /// What training is to add to the loss, `[1]`: of models with experts, that they be used equally; of methods that learn what
     /// to drop, that they keep as many as they are to.
     pub auxiliary: Option<Tensor<1>>,
@@ -193,7 +196,17 @@ impl DropRates {
 pub(crate) struct Encoded {
     pub(crate) tokens: Tokens,
     pub(crate) trace: Trace,
+    pub(crate) kept: Option<MergePlan>,
     pub(crate) auxiliary: Option<Tensor<1>>,
+}
+
+impl Encoded {
+    /// With what the head says.
+    pub(crate) fn read<F: Family>(self, family: &F) -> Output {
+        let Self { tokens, trace, kept, auxiliary } = self;
+        let Heads { pooled, logits } = family.head(&tokens);
+        Output { pooled, logits, tokens, trace, kept, auxiliary }
+    }
 }
 
 /// Runs the blocks, reducing tokens between their halves, and adds what happens to `trace`. Nothing is stored between calls.
@@ -245,6 +258,8 @@ pub(crate) struct Walk<'f, 'a, F> {
     /// What the output is made of, where only the output is read.
     readout: Readout,
     trace: Trace,
+    /// Which tokens are left after the last block, where some were masked.
+    kept: Option<MergePlan>,
     auxiliary: Option<Tensor<1>>,
     /// What the last block has reported, for what merges before the next one.
     before: Evidence,
@@ -260,11 +275,12 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             Read::Tokens => Readout::All,
         };
         let (trace, before) = (Trace::default(), Evidence::default());
-        Self { family, pass, readout, trace, auxiliary: None, before, begun: None }
+        Self { family, pass, readout, trace, kept: None, auxiliary: None, before, begun: None }
     }
 
-    fn encoded(self, tokens: Tokens) -> Encoded {
-        Encoded { tokens, trace: self.trace, auxiliary: self.auxiliary }
+    /// With these tokens, after the last block; what was added to the loss may be that of this block alone.
+    pub(crate) fn encoded(self, tokens: Tokens) -> Encoded {
+        Encoded { tokens, trace: self.trace, kept: self.kept, auxiliary: self.auxiliary }
     }
 
     /// The same behind a block that has reported this.
@@ -272,9 +288,9 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
         Self { before, ..self }
     }
 
-    /// The plans so far, what is to be added to the loss, and what the last block has reported.
-    pub(crate) fn finish(self) -> (Trace, Option<Tensor<1>>, Evidence) {
-        (self.trace, self.auxiliary, self.before)
+    /// The plans so far, and what the last block has reported.
+    pub(crate) fn finish(self) -> (Trace, Evidence) {
+        (self.trace, self.before)
     }
 
     /// One block: what may merge before it, attention, what may merge inside, the MLP, what may come back after it. The
@@ -392,9 +408,15 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
             let (begun, logits) = self.family.block(layer).begin(&tokens, &context);
             (self.begun, told.logits) = (Some(begun), Some(logits));
         }
+        let teaches = self.pass.training.is_some() && reduction.teaches_softmax();
+        let all = teaches.then(|| (tokens.clone(), self.family.context(layer, &tokens)));
         let (tokens, held) = reduction.enter(layer, tokens, told, &mut self.trace);
         if let Some(plan) = self.trace.plan_at(Step { layer, site: reduction.method().site() }) {
             self.begun = self.begun.take().map(|begun| begun.after(plan));
+            let taught = all.map(|(all, context)| {
+                reduction.softmax_loss(&self.family.block(layer).softmaxes(&all, &context), plan)
+            });
+            self.add(taught);
         }
         (tokens, held)
     }
@@ -424,6 +446,7 @@ impl<'f, 'a, F: Family> Walk<'f, 'a, F> {
 
     /// After the last block: what the head is to see.
     fn settle(&mut self, tokens: Tokens) -> Tokens {
+        self.kept = tokens.settling();
         let (tokens, auxiliary) = self.pass.reduction.settle(tokens);
         self.add(auxiliary);
         tokens

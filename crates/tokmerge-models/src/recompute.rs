@@ -5,11 +5,11 @@
 //! the backward pass one block after the other runs once more and hands the gradient of what entered it to the one before.
 
 use crate::family::Family;
-use crate::pass::{DropRates, Pass, Read, Walk};
+use crate::pass::{DropRates, Encoded, Output, Pass, Read, Walk};
 use burn::tensor::{Gradients, Tensor};
-use tokmerge_merge::{Decisions, Evidence, Readout, Reduction, Tokens};
+use tokmerge_merge::{Evidence, Readout, Reduction, Tokens};
 
-/// `share` times the gradients of a loss of a network's logits; see `Network::gradients_by_block`.
+/// `share` times the gradients of a loss of what comes out of a network; see `Network::gradients_by_block`.
 #[expect(clippy::too_many_arguments, reason = "what a network and its caller know of one pass")]
 pub(crate) fn gradients_by_block<F: Family>(
     family: &F,
@@ -18,7 +18,7 @@ pub(crate) fn gradients_by_block<F: Family>(
     training: Option<DropRates>,
     readout: Readout,
     share: f64,
-    loss: impl FnOnce(Tensor<2>, Option<&Decisions>) -> Tensor<1>,
+    loss: impl FnOnce(&Output) -> Tensor<1>,
     found: &mut dyn FnMut(Gradients),
 ) -> Tensor<1> {
     let read = if training.is_some() { Read::Tokens } else { Read::Head };
@@ -28,7 +28,7 @@ pub(crate) fn gradients_by_block<F: Family>(
         let mut walk =
             Walk::new(family, Pass { reduction, read, training, probe: None }, readout).told(before);
         let tokens = walk.block(layer, tokens);
-        (leaves, tokens, walk.finish().1)
+        (leaves, walk.encoded(tokens))
     };
     let plain = family.valid();
     let mut tokens = Tokens { x: embedded.x.clone().without_autodiff(), ..embedded.clone() };
@@ -41,17 +41,18 @@ pub(crate) fn gradients_by_block<F: Family>(
             tokens = walk.block(layer, tokens);
         }
     }
-    let (trace, _, before) = walk.finish();
+    let (trace, before) = walk.finish();
 
     let last = entered.pop().expect("a model has blocks");
     let scaled = |loss: Tensor<1>| if share == 1.0 { loss } else { loss * share };
-    let (leaves, tokens, auxiliary) = run(entered.len(), last, again, before);
-    let loss = plus(loss(family.head(&tokens).logits, tokens.decisions()), auxiliary);
+    let (leaves, encoded) = run(entered.len(), last, again, before);
+    let output = encoded.read(family);
+    let loss = plus(loss(&output), output.auxiliary.clone());
     let mut value = loss.clone().without_autodiff();
     let mut upstream = back(scaled(loss), &leaves, found);
     let again = again.replaying(&trace);
     for (layer, tokens) in entered.into_iter().enumerate().rev() {
-        let (leaves, tokens, auxiliary) = run(layer, tokens, &again, Evidence::default());
+        let (leaves, Encoded { tokens, auxiliary, .. }) = run(layer, tokens, &again, Evidence::default());
         value = plus(value, auxiliary.clone().map(Tensor::without_autodiff));
         let [x, rest @ ..] = &tensors(tokens)[..] else { unreachable!("tokens have values") };
         let of_rest =

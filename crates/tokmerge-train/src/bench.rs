@@ -1,6 +1,6 @@
 //! How fast training is, with and without merging.
 
-use crate::groups::Pace;
+use crate::groups::{Learns, Pace};
 use crate::loss::{Loss, soft_targets};
 use crate::optimizer::{Groups, optimizer};
 use crate::pass::{Pass, Target};
@@ -45,7 +45,8 @@ pub fn bench_training(
         None => {
             let labels: Vec<usize> = (0..options.batch_size).map(|item| item % classes.max(1)).collect();
             let targets = TensorData::new(soft_targets(&labels, classes, 0.0), [options.batch_size, classes]);
-            Target::Classes { targets: Tensor::from_data(targets, &device), loss: Loss::CrossEntropy }
+            let targets = Tensor::from_data(targets, &device);
+            Target::Classes { targets, loss: Loss::CrossEntropy, lesson: None }
         }
     };
     let recipe = OptimizerRecipe::AdamW(AdamRecipe { weight_decay: 0.01, ..AdamRecipe::default() });
@@ -63,7 +64,7 @@ pub fn bench_training(
         .iter()
         .map(|reduction| {
             let (reduction, drop) = (reduction.clone(), DropRates::default());
-            Pass { reduction, drop, recompute, consistency: None }
+            Pass { reduction, drop, recompute, consistency: None, class_head: None }
         })
         .collect();
     // What a forward pass costs is counted once, untimed.
@@ -78,7 +79,7 @@ pub fn bench_training(
         let input = batch.into_input(&shape, &device);
         let (_, gradients) = pass.gradients(&learner.network, input, target, 1.0);
         let network = std::mem::replace(&mut learner.network, placeholder());
-        learner.network = learner.optimizer.step(learner.groups.rates(1e-4), network, gradients);
+        learner.network = learner.optimizer.step(learner.groups.rates(1e-4, Learns::All), network, gradients);
         now.elapsed().as_secs_f64()
     });
     Ok(rounds.speeds(reductions, &counts, options.batch_size))

@@ -3,8 +3,8 @@
 //! ```text
 //! DIR/recipe.toml                      the recipe, every default written out
 //! DIR/steps.csv, DIR/validation.csv    what happened
-//! DIR/checkpoints/step-00000200/       the last two: weights (with LoRA also apart from what is added to them), moving
-//!                                      average, optimiser, position
+//! DIR/checkpoints/step-00000200/       the last two: weights (also with what the trained model has not, and apart from what LoRA
+//!                                      adds to them), moving average, optimiser, position
 //! DIR/best/                            the weights that validated best, as a model
 //! DIR/config.json, model.safetensors   the weights at the end, as a model
 //! DIR/merge.toml                       what a merging method has learned, where that is a few numbers
@@ -42,7 +42,7 @@ const KEPT: usize = 2;
 
 const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
-/// Weights and additions to them apart, where there are some.
+/// Weights with additions to them apart and heads of training alone, where there are some.
 const APART: &str = "apart.safetensors";
 const EMA: &str = "ema.safetensors";
 const OPTIMIZER: &str = "optimizer.bpk";
@@ -227,7 +227,7 @@ impl Checkpoints {
                 .to_owned();
             return Err(TrainError::Occupied { path: self.dir.clone(), reason });
         }
-        let file = if start.setup.recipe.lora.is_some() { APART } else { WEIGHTS };
+        let file = if start.setup.recipe.has_more_weights() { APART } else { WEIGHTS };
         let weights = read_weights(&path.join(file))?;
         let expected = parameters::shapes(&start.network);
         for (name, shape) in &expected {

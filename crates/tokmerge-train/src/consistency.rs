@@ -45,7 +45,7 @@ mod tests {
 
     fn output(pooled: Tensor<2>, logits: Tensor<2>) -> Output {
         let tokens = Tokens::new(pooled.clone(), Layout::uniform(3, 1), 1);
-        Output { pooled, logits, tokens, trace: Trace::default(), auxiliary: None }
+        Output { pooled, logits, tokens, trace: Trace::default(), kept: None, auxiliary: None }
     }
 
     /// By hand: the second pass gives the right classes 0.88, 0.27 and 0.5, so that two items count with 0.4, one with 0.6 and none

@@ -17,6 +17,8 @@ pub(crate) struct Course {
 enum Ways {
     /// The same in all steps.
     One(Reduction),
+    /// One in the first steps, and another one after that.
+    Two { steps: f64, ways: Box<[Reduction; 2]> },
     /// More and more, in half a cosine over some steps (EViT; published code), up to all.
     Rising { whole: Reduction, facts: ModelFacts, from: f64, steps: f64 },
     /// One of several, each as likely.
@@ -38,6 +40,10 @@ impl Course {
         let [from, steps] = [schedule.merge_start_epoch, schedule.merge_rise_epochs]
             .map(|epochs| epochs * steps_per_epoch as f64);
         let ways = match recipe.train.random_merge.as_slice() {
+            [] if schedule.merge_before != "none" => {
+                let ways = Box::new([bound(&schedule.merge_before, facts)?, whole]);
+                Ways::Two { steps: from, ways }
+            }
             [] if from + steps > 0.0 => Ways::Rising { whole, facts: *facts, from, steps },
             [] => Ways::One(whole),
             _ => return Self::drawn(&recipe.train.random_merge, facts, seed),
@@ -61,6 +67,7 @@ impl Course {
     pub(crate) fn at(&self, step: usize) -> Reduction {
         match &self.ways {
             Ways::One(reduction) => reduction.clone(),
+            Ways::Two { steps, ways } => ways[usize::from(step as f64 >= *steps)].clone(),
             Ways::Rising { whole, facts, from, steps } => match risen(step as f64, *from, *steps) {
                 part if part >= 1.0 => whole.clone(),
                 part => {
@@ -130,6 +137,14 @@ mod tests {
         // All at once.
         let late = course("tome:r=13", 2.0, 0.0);
         assert_eq!([1, 2].map(|step| merges(&late, step)), ["none", "tome:r=13"]);
+    }
+
+    #[test]
+    fn another_way_comes_first() {
+        let [before, then] = ["evo_vit:keep=50%,select=layer", "evo_vit:keep=50%"];
+        let ways = Box::new([before, then].map(|spec| bound(spec, &facts()).expect("fits")));
+        let course = Course { ways: Ways::Two { steps: 1.5, ways }, seed: 0 };
+        assert_eq!([0, 1, 2, 9].map(|step| merges(&course, step)), [before, before, then, then]);
     }
 
     #[test]

@@ -25,6 +25,15 @@ impl Pace {
     pub(crate) const EQUAL: Self = Self { layer_decay: 1.0, backbone: 1.0 };
 }
 
+/// What learns in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Learns {
+    /// Everything.
+    All,
+    /// The weights of the merging method; everything else stays.
+    Mergers,
+}
+
 /// The blocks of a model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Depths {
@@ -38,11 +47,24 @@ impl Member {
     /// A parameter of a model of such depths. Every block learns slower than the next by a factor (BEiT; Bao
     /// et al., 2022): embeddings count as a layer before the first, norm and head as one after the last.
     pub(crate) fn new(path: String, rank: usize, depths: Depths, pace: Pace) -> Self {
-        let backbone = if path.starts_with("mergers.") { 1.0 } else { pace.backbone };
+        let backbone = if is_of_merger(&path) { 1.0 } else { pace.backbone };
         let lr_scale = backbone * pace.layer_decay.powi((depths.encoder + 1 - layer(&path, depths)) as i32);
         let decays = rank > 1 && !is_embedding(&path);
         Self { path, decays, lr_scale }
     }
+
+    /// Factor on the learning rate of a step in which this learns.
+    pub(crate) fn scale(&self, learns: Learns) -> f64 {
+        match learns {
+            Learns::Mergers if !is_of_merger(&self.path) => 0.0,
+            Learns::All | Learns::Mergers => self.lr_scale,
+        }
+    }
+}
+
+/// Whether a parameter is a weight of the merging method.
+fn is_of_merger(path: &str) -> bool {
+    path.starts_with("mergers.")
 }
 
 fn is_embedding(path: &str) -> bool {
@@ -76,7 +98,7 @@ fn layer(path: &str, depths: Depths) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Depths, Member, Pace};
+    use super::{Depths, Learns, Member, Pace};
 
     const VIT: Depths = Depths { encoder: 12, tower: 0 };
 
@@ -127,6 +149,8 @@ mod tests {
         assert_eq!(scale("mergers.predictor.0.fc1.weight"), 1.0);
         assert_eq!(scale("head.weight"), 0.01);
         assert_eq!(scale("blocks.11.mlp.fc1.weight"), 0.005);
+        let alone = |path: &str| Member::new(path.to_owned(), 2, VIT, pace).scale(Learns::Mergers);
+        assert_eq!((alone("mergers.predictor.0.fc1.weight"), alone("head.weight")), (1.0, 0.0));
     }
 
     #[test]

@@ -184,9 +184,9 @@ impl Reparameterizer for &mut Attach<'_> {
     }
 }
 
-/// The model as others see it: for inference, the additions in the weights.
+/// The model as others see it: for inference, the additions in the weights, without what training alone has.
 pub(crate) fn merged(network: &Network) -> Network {
-    network.valid().materialize()
+    network.valid().materialize().with_class_head(None)
 }
 
 /// Values that are trained, and all.

@@ -1,6 +1,6 @@
 //! The optimiser of a recipe, and its learning rates.
 
-use crate::groups::{Depths, Member, Pace};
+use crate::groups::{Depths, Learns, Member, Pace};
 use crate::recipe::{AdafactorRecipe, AdamRecipe, OptimizerRecipe, SgdRecipe};
 use burn::module::ParamGroup;
 use burn::tensor::{Device, Tensor};
@@ -36,11 +36,12 @@ impl Groups {
         ParamGroup::from_paths(paths.map(|member| member.path.clone()).collect())
     }
 
-    /// The learning rates of a step.
-    pub(crate) fn rates(&self, lr: f64) -> ModuleLearningRate {
+    /// The learning rates of a step. At a rate of 0 weights stay as they are, bit for bit.
+    pub(crate) fn rates(&self, lr: f64, learns: Learns) -> ModuleLearningRate {
         let mut by_scale: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-        for member in self.members.iter().filter(|member| member.lr_scale != 1.0) {
-            by_scale.entry(member.lr_scale.to_bits()).or_default().push(member.path.clone());
+        let scales = self.members.iter().map(|member| (member.scale(learns), &member.path));
+        for (scale, path) in scales.filter(|(scale, _)| *scale != 1.0) {
+            by_scale.entry(scale.to_bits()).or_default().push(path.clone());
         }
         let mut rates = ModuleLrScheduler::new(lr);
         for (scale, paths) in by_scale {

@@ -1,12 +1,13 @@
 //! The one place where training runs the model.
 
 use crate::consistency::Consistency;
+use crate::distill::Lesson;
 use crate::loss::{Loss, token_cross_entropy};
 use crate::recipe::Recompute;
 use burn::tensor::{Device, Tensor};
 use burn_optim::{GradientsAccumulator, GradientsParams};
 use std::ops::Range;
-use tokmerge_merge::{Decisions, Reduction};
+use tokmerge_merge::Reduction;
 use tokmerge_models::{Answers, Batch, DropRates, Input, InputShape, Network, Output, Pass as NetworkPass};
 
 /// How a batch becomes gradients.
@@ -18,14 +19,16 @@ pub(crate) struct Pass {
     pub(crate) recompute: Recompute,
     /// A second pass, where there is to be one. Of classes alone, and where nothing is recomputed.
     pub(crate) consistency: Option<Consistency>,
+    /// What the loss of the head on the class token weighs, where there is one; that of the model's own has the rest.
+    pub(crate) class_head: Option<f64>,
 }
 
 /// What a batch is to give, and so what is minimised.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one of a batch")]
 pub(crate) enum Target {
-    /// `[B, classes]`, and a loss of logits of classes.
-    Classes { targets: Tensor<2>, loss: Loss },
+    /// `[B, classes]`, a loss of logits of classes, and what else a teacher teaches.
+    Classes { targets: Tensor<2>, loss: Loss, lesson: Option<Lesson> },
     /// A text for every item: the cross-entropy of its tokens, `smoothing` of each target spread over the vocabulary.
     Texts { answers: Answers, smoothing: f64 },
 }
@@ -34,8 +37,10 @@ impl Target {
     /// That of some items in a row.
     fn part(&self, items: Range<usize>, device: &Device) -> Self {
         match self {
-            Self::Classes { targets, loss } => {
-                Self::Classes { targets: targets.clone().slice([items]).to_device(device), loss: *loss }
+            Self::Classes { targets, loss, lesson } => {
+                let lesson = lesson.as_ref().map(|lesson| lesson.part(items.clone(), device));
+                let targets = targets.clone().slice([items]).to_device(device);
+                Self::Classes { targets, loss: *loss, lesson }
             }
             Self::Texts { answers, smoothing } => {
                 Self::Texts { answers: answers.select(&items.collect::<Vec<_>>()), smoothing: *smoothing }
@@ -64,17 +69,31 @@ impl Pass {
         let reduction =
             self.reduction.clone().with_mergers(network.mergers().clone()).in_step(self.drop.seed);
         // Experts are chosen in another way in training, and so may tokens be, whatever else is left out.
-        let chooses = network.config().experts().is_some() || reduction.relaxes();
+        let chooses =
+            network.config().experts().is_some() || reduction.relaxes() || reduction.teaches_softmax();
         let drop = (self.drop.any() || chooses).then_some(self.drop);
-        let (targets, of_classes) = match target {
-            Target::Classes { targets, loss } => (targets, loss),
+        let (targets, of_classes, lesson) = match target {
+            Target::Classes { targets, loss, lesson } => (targets, loss, lesson),
             Target::Texts { answers, smoothing } => {
                 return texts(network, input, &reduction, drop, &answers, smoothing, share);
             }
         };
-        let loss = |logits: Tensor<2>, decisions: Option<&Decisions>| {
-            let rewards = decisions.and_then(|decisions| decisions.loss(&right(&logits, &targets)));
-            plus(of_classes.of(logits, targets.clone()), rewards)
+        let of_answers = |output: &Output| {
+            let logits = &output.logits;
+            let rewards =
+                output.tokens.decisions().and_then(|decisions| decisions.loss(&right(logits, &targets)));
+            let taught = lesson.as_ref().and_then(|lesson| lesson.of_answers(logits));
+            let own = of_classes.of(logits.clone(), targets.clone());
+            let labelled = match self.class_head.zip(network.class_logits(&output.tokens)) {
+                Some((weight, logits)) => {
+                    own * (1.0 - weight) + of_classes.of(logits, targets.clone()) * weight
+                }
+                None => own,
+            };
+            plus(plus(labelled, rewards), taught)
+        };
+        let of_features = |output: &Output| {
+            lesson.as_ref().and_then(|lesson| lesson.of_features(output, &|rows| network.normed(rows)))
         };
         match self.recompute {
             Recompute::Nothing => {
@@ -87,9 +106,7 @@ impl Pass {
                         },
                     )
                 };
-                let of = |output: &Output| {
-                    plus(loss(output.logits.clone(), output.tokens.decisions()), output.auxiliary.clone())
-                };
+                let of = |output: &Output| plus(of_answers(output), output.auxiliary.clone());
                 let second =
                     self.consistency.as_ref().map(|with| (with, run(input.clone(), &with.reduction)));
                 let first = run(input, &reduction);
@@ -97,10 +114,11 @@ impl Pass {
                     Some((with, second)) => of(&first) + of(&second) + with.loss(&first, &second, &targets),
                     None => of(&first),
                 };
-                backward(network, loss, share)
+                backward(network, plus(loss, of_features(&first)), share)
             }
             Recompute::Blocks => {
                 let mut sum = GradientsAccumulator::new();
+                let loss = |output: &Output| plus(of_answers(output), of_features(output));
                 let value =
                     network.gradients_by_block(input, &reduction, drop, share, loss, &mut |gradients| {
                         sum.accumulate(network, GradientsParams::from_grads(gradients, network));
@@ -203,8 +221,16 @@ fn portions(items: usize, parts: usize) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{portions, right};
-    use burn::tensor::{Device, Tensor};
+    use super::{NetworkPass, Pass, Target, portions, right};
+    use crate::loss::Loss;
+    use crate::recipe::Recompute;
+    use crate::weights::{class_head, random};
+    use burn::module::ParamId;
+    use burn::tensor::{Device, Tensor, TensorData};
+    use std::collections::BTreeMap;
+    use tokmerge_merge::Reduction;
+    use tokmerge_models::{Config, DropRates, Input, PoolOverride, Precision, ShapeOverrides, VitConfig};
+    use tokmerge_nn::parameters::{assign, read, stable_hash};
 
     #[test]
     fn an_answer_is_right_whose_largest_logit_is_that_of_the_target() {
@@ -212,6 +238,69 @@ mod tests {
         let logits = tensor([[0.1, 2.0, -1.0], [5.0, 4.0, 0.0], [-3.0, -2.0, -1.0]]);
         let targets = tensor([[0.3, 0.4, 0.3], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]]);
         assert_eq!(right(&logits, &targets), [true, false, true]);
+    }
+
+    /// The cross-entropy of logits against targets, and the softmax, of one item.
+    fn cross_entropy(logits: [f64; 2], targets: [f64; 2]) -> (f64, [f64; 2]) {
+        let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+        let softmax = logits.map(|logit| logit.exp() / sum);
+        (-targets.iter().zip(softmax).map(|(target, part)| target * part.ln()).sum::<f64>(), softmax)
+    }
+
+    /// By hand: three quarters of the loss of the mean's head, a quarter of that of the class token's, whose gradient by its bias is
+    /// a quarter of the mean of softmax - target.
+    #[test]
+    fn a_head_on_the_class_token_has_its_part_of_the_loss() {
+        let device = Device::flex().autodiff();
+        let config = VitConfig { num_classes: 2, img_size: (8, 8), ..VitConfig::new(4, 6, 1, 2) };
+        let averaging = ShapeOverrides { pool: Some(PoolOverride::Average), ..ShapeOverrides::default() };
+        let config = Config::from(config).with_overrides(&averaging).expect("a model");
+        let head = class_head(6, 2, Precision::F32, 3, &device);
+        let network = random(&config, Precision::F32, 3, &device).with_class_head(Some(head));
+        let network = assign(network, &BTreeMap::new(), &device);
+        let pixels: Vec<f32> = (0..384).map(|index| (index * 37 % 101) as f32 / 50.0 - 1.0).collect();
+        let pixels = TensorData::new(pixels, [2, 3, 8, 8]);
+        let input = || Input::Images(Tensor::from_data(pixels.clone(), &device));
+        let targets = [[0.9, 0.1], [0.0, 1.0]];
+
+        let output = network.run(input(), NetworkPass::new(&Reduction::none()));
+        let own: Vec<f64> = output.logits.into_data().iter::<f32>().map(f64::from).collect();
+        let tokens: Vec<f64> = output.tokens.x.into_data().iter::<f32>().map(f64::from).collect();
+        let weights = &read(&network)["class_head.weight"].values;
+        let (mut wanted, mut bias) = (0.0, [0.0; 2]);
+        for (item, target) in targets.into_iter().enumerate() {
+            let class = &tokens[item * 5 * 6..][..6];
+            let mean = class.iter().sum::<f64>() / 6.0;
+            let variance = class.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 6.0;
+            let normed = class.iter().map(|value| (value - mean) / (variance + 1e-6).sqrt());
+            let normed: Vec<f64> = normed.collect();
+            let logit = |class: usize| {
+                let row = &weights[class * 6..][..6];
+                row.iter().zip(&normed).map(|(weight, value)| f64::from(*weight) * value).sum::<f64>()
+            };
+            let (of_class, softmax) = cross_entropy([logit(0), logit(1)], target);
+            let (of_mean, _) = cross_entropy([own[2 * item], own[2 * item + 1]], target);
+            wanted += (0.75 * of_mean + 0.25 * of_class) / 2.0;
+            (0..2).for_each(|class| bias[class] += 0.25 * (softmax[class] - target[class]) / 2.0);
+        }
+
+        let targets = TensorData::from(targets.map(|row| row.map(|part| part as f32)));
+        let target = Target::Classes {
+            targets: Tensor::from_data(targets, &device),
+            loss: Loss::CrossEntropy,
+            lesson: None,
+        };
+        for recompute in Recompute::ALL {
+            let (reduction, drop) = (Reduction::none(), DropRates::default());
+            let pass = Pass { reduction, drop, recompute, consistency: None, class_head: Some(0.25) };
+            let (value, gradients) = pass.gradients(&network, input(), target.clone(), 1.0);
+            assert!((value - wanted).abs() < 1e-5, "{value} {wanted}");
+            let found =
+                gradients.get::<1>(ParamId::from(stable_hash("class_head.bias"))).expect("a gradient");
+            for (found, wanted) in found.into_data().iter::<f32>().zip(bias) {
+                assert!((f64::from(found) - wanted).abs() < 1e-5, "{found} {wanted}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The learning rate of every step.
 
+use crate::groups::Learns;
 use crate::recipe::{Recipe, ScheduleKind};
 
 /// Warm-up in a straight line, then down to the least.
@@ -10,6 +11,8 @@ pub struct Schedule {
     warmup_lr: f64,
     min_lr: f64,
     warmup_steps: f64,
+    /// Steps in which the weights of the merging method learn alone.
+    alone_steps: f64,
     steps: usize,
 }
 
@@ -23,6 +26,7 @@ impl Schedule {
             warmup_lr: recipe.schedule.warmup_lr,
             min_lr: recipe.schedule.min_lr,
             warmup_steps: recipe.schedule.warmup_epochs * steps_per_epoch as f64,
+            alone_steps: recipe.schedule.backbone_start_epoch * steps_per_epoch as f64,
             steps: recipe.train.epochs * steps_per_epoch,
         }
     }
@@ -31,6 +35,11 @@ impl Schedule {
     #[must_use]
     pub fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// What learns in step `step`, counted from 0.
+    pub(crate) fn learns(&self, step: usize) -> Learns {
+        if (step as f64) < self.alone_steps { Learns::Mergers } else { Learns::All }
     }
 
     /// The learning rate of step `step`, counted from 0.
@@ -57,10 +66,18 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::{Schedule, ScheduleKind};
+    use super::{Learns, Schedule, ScheduleKind};
 
     fn schedule(kind: ScheduleKind) -> Schedule {
-        Schedule { kind, peak: 1.0, warmup_lr: 0.1, min_lr: 0.2, warmup_steps: 10.0, steps: 110 }
+        let (warmup_steps, alone_steps) = (10.0, 0.0);
+        Schedule { kind, peak: 1.0, warmup_lr: 0.1, min_lr: 0.2, warmup_steps, alone_steps, steps: 110 }
+    }
+
+    #[test]
+    fn weights_of_the_method_learn_alone_at_first() {
+        let schedule = Schedule { alone_steps: 2.5, ..schedule(ScheduleKind::Cosine) };
+        let alone = [0, 1, 2, 3, 109].map(|step| schedule.learns(step) == Learns::Mergers);
+        assert_eq!(alone, [true, true, true, false, false]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::loss::Loss;
 use crate::parts::{Parts, picture_size};
 use crate::recipe::{PoolRecipe, Recipe};
 use crate::suit;
-use crate::weights::random;
+use crate::weights::{class_head, random};
 use burn::tensor::Device;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokmerge_checkpoint::{Progress, Silent};
 use tokmerge_data::text::{TextError, TextForm, Tokenizer};
 use tokmerge_data::{Media, Preprocess, Processor};
-use tokmerge_merge::{Method, ModelFacts, SpecError};
+use tokmerge_merge::{Leading, Method, ModelFacts, Readout, SpecError};
 use tokmerge_models::{
     Architecture, Config, Model, ModelOptions, Network, ShapeOverrides, Weights, architecture, describe,
     timm_config,
@@ -183,11 +183,31 @@ impl Setup {
     }
 }
 
-/// The model with the weights of the recipe's method: those that it was trained with where they fit, else fresh ones.
+/// The model with the weights of the recipe's method: those that it was trained with where they fit, else fresh ones; and with the
+/// head on the class token that the recipe asks for.
 fn merging(network: Network, recipe: &Recipe, device: &Device) -> Result<Network, TrainError> {
     let network = network.with_fresh_mergers(&method(&recipe.merge)?, device);
+    let network = if recipe.train.class_head.is_some() { headed(network, recipe, device)? } else { network };
     // Trained, and with ids that follow from their paths.
     Ok(assign(network, &BTreeMap::new(), device))
+}
+
+/// The model with a head on the class token beside its own, which must look at something else.
+fn headed(network: Network, recipe: &Recipe, device: &Device) -> Result<Network, TrainError> {
+    let (facts, shape) = (network.config().facts(), network.config().shape());
+    let reason = match facts {
+        _ if shape.classes == 0 => "the model has no classes; leave it out",
+        ModelFacts { leading: Leading::Other, .. } => "the model has no class token; leave it out",
+        ModelFacts { readout: Readout::Prefix, .. } => {
+            "the model's own head looks at the class token; give model.pool = \"avg\", or leave train.class_head out"
+        }
+        _ => {
+            let precision = recipe.train.dtype.precision();
+            let head = class_head(shape.channels, shape.classes, precision, recipe.train.seed, device);
+            return Ok(network.with_class_head(Some(head)));
+        }
+    };
+    Err(TrainError::Data(format!("train.class_head is given, and {reason}")))
 }
 
 fn method(spec: &str) -> Result<Method, TrainError> {

@@ -413,7 +413,8 @@ impl Trainer {
         }
         // By value: with another handle on them, the weights would have to be copied.
         let network = std::mem::replace(&mut self.network, placeholder());
-        self.network = self.optimizer.step(self.groups.rates(lr), network, gradients);
+        let rates = self.groups.rates(lr, self.schedule.learns(self.step));
+        self.network = self.optimizer.step(rates, network, gradients);
         self.ema = self.ema.take().map(|ema| ema.update(&self.network));
         self.step = step;
         let seconds = began.elapsed().as_secs_f64();
@@ -439,13 +440,17 @@ impl Trainer {
             }
             Targets::Classes(targets) => {
                 let targets = TensorData::new(targets, [items, shape.classes]);
-                let mut targets = Tensor::from_data(targets, device);
-                if let Some(teacher) = &self.teacher {
-                    let plain = device.clone().without_autodiff();
-                    let input = batch.clone().into_input(&shape.input, &plain);
-                    targets = teacher.targets(input, targets.without_autodiff()).autodiff();
-                }
-                Target::Classes { targets, loss: self.setup.loss }
+                let targets: Tensor<2> = Tensor::from_data(targets, device);
+                let (targets, lesson) = match &self.teacher {
+                    None => (targets, None),
+                    Some(teacher) => {
+                        let plain = device.clone().without_autodiff();
+                        let input = batch.clone().into_input(&shape.input, &plain);
+                        let (targets, lesson) = teacher.teach(input, targets.without_autodiff());
+                        (targets, Some(lesson))
+                    }
+                };
+                Target::Classes { targets, loss: self.setup.loss, lesson }
             }
         };
         let seed = recipe.train.seed ^ ((self.step * accumulate + part) as u64).rotate_left(32);
@@ -455,7 +460,7 @@ impl Trainer {
             Consistency { reduction: second.at(self.step), weight: with.weight, above: with.above }
         });
         let (reduction, recompute) = (self.course.at(self.step), recipe.train.recompute);
-        let pass = Pass { reduction, drop, recompute, consistency };
+        let pass = Pass { reduction, drop, recompute, consistency, class_head: recipe.train.class_head };
         let share = 1.0 / accumulate as f64;
         match self.setup.replicas.as_slice() {
             [_] => {
@@ -504,7 +509,7 @@ impl Trainer {
         };
         let ema = self.ema.as_ref().map(|ema| read(ema.model()));
         let weights = read(&lora::merged(&self.network));
-        let apart = self.setup.recipe.lora.as_ref().map(|_| read(&self.network));
+        let apart = self.setup.recipe.has_more_weights().then(|| read(&self.network));
         let (apart, ema) = (apart.as_ref(), ema.as_ref());
         match self.checkpoints.save(&self.setup, &position, &weights, apart, ema, &self.optimizer)? {
             Some(path) => observer.event(Event::Saved(&path)),

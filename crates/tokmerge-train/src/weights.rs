@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use tokmerge_models::{BlockConfig, Config, LogitScale, Network, Precision, VitConfig};
 use tokmerge_nn::parameters::{self, Deviation, Values};
+use tokmerge_nn::{Bias, Linear};
 
 use crate::groups::within_part;
 use burn::tensor::Device;
@@ -43,6 +44,19 @@ pub(crate) fn random(config: &Config, precision: Precision, seed: u64, device: &
     let network = config.init(precision, device);
     parameters::materialise(&network);
     parameters::random(network, seed, device, drawn, drawn_as)
+}
+
+/// A head on the class token of a model, of random weights that follow from the seed.
+pub(crate) fn class_head(
+    channels: usize,
+    classes: usize,
+    precision: Precision,
+    seed: u64,
+    device: &Device,
+) -> Linear {
+    let head = Linear::new(channels, classes, Bias::Yes, precision, device);
+    let drawn = |_: &str, shape: &[usize]| (shape.len() > 1).then_some(Deviation::of_all(PLAIN));
+    parameters::random(head, seed, device, drawn, |path| format!("class_head.{path}"))
 }
 
 /// T5X's initial deviations: 1 of the table of tokens, one over the root of what goes into a layer, queries divided by the root

@@ -128,7 +128,8 @@ macro_rules! methods {
             /// The same method turned to another strength, its other options kept: nothing merges at 0, more and more
             /// up to the most at 1, in steps so fine that any cost in between is met. What a setting other than its
             /// strength says, such as how a schedule falls from layer to layer, stays as it is. `None` for a method
-            /// without such a dial: one whose weights are trained for one strength, or that merges nothing.
+            /// without such a dial: one whose weights are good for the strength alone that they were trained for, or that merges
+            /// nothing.
             #[must_use]
             pub fn at_dial(&self, dial: f64, facts: &ModelFacts) -> Option<Self> {
                 match self {
@@ -309,6 +310,13 @@ impl Method {
     #[must_use]
     pub fn trained_by(&self) -> TrainedBy {
         self.rule().trained_by()
+    }
+
+    /// Whether training keeps every token in its place and masks those that are to go before blocks, so that what is left at the
+    /// end can be told apart ([`Tokens::settling`](crate::Tokens::settling)).
+    #[must_use]
+    pub fn masks_in_place(&self) -> bool {
+        self.trained_by() != TrainedBy::Merging && self.site() == Site::BeforeBlock
     }
 
     /// Number of parameters of the method's own weights in a model of this shape.

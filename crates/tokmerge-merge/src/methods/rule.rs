@@ -170,6 +170,17 @@ pub(crate) trait Rule: fmt::Debug {
         None
     }
 
+    /// Whether training adds to the loss by what all tokens attend to in the blocks before which it merges.
+    fn teaches_softmax(&self) -> bool {
+        false
+    }
+
+    /// What it adds in one of them, by the softmaxes of all tokens of every item, `[H, N, N]`, and what has merged: `[1]`.
+    fn softmax_loss(&self, maps: &[Tensor<3>], plan: &MergePlan) -> Tensor<1> {
+        let _ = (maps, plan);
+        unreachable!("a method that teaches the softmax says what it adds")
+    }
+
     /// What each layer is to merge.
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {
         Ok(vec![Amount::NOTHING; facts.depth])

@@ -4,7 +4,9 @@ use super::Reduction;
 use crate::budget::spend;
 use crate::choice::{Choice, Counting};
 use crate::mergers::Mergers;
-use crate::{Evidence, How, LastLayer, Record, Site, Step, Tokens, Trace, TrainedBy, Wants};
+use crate::{
+    Amount, Evidence, How, LastLayer, MergePlan, Record, Site, Step, Tokens, Trace, TrainedBy, Wants,
+};
 use burn::tensor::Tensor;
 
 impl Reduction {
@@ -29,6 +31,23 @@ impl Reduction {
             Site::BeforeBlock => self.weights().relax(layer, tokens, seed),
             Site::InsideBlock | Site::AroundBlock | Site::InsideAttention => (tokens, None),
         }
+    }
+
+    /// Whether training adds to the loss by what all tokens attend to in some blocks.
+    #[must_use]
+    pub fn teaches_softmax(&self) -> bool {
+        self.method.rule().teaches_softmax()
+    }
+
+    /// What training adds to the loss in a block before which tokens have merged by `plan`, by the softmaxes of all of them, `[H, N, N]`
+    /// for every item: the mean over such blocks, `[1]`. Of methods that [teach](Self::teaches_softmax) it.
+    ///
+    /// # Panics
+    /// When there are not as many maps as items, or the method teaches no softmax.
+    #[must_use]
+    pub fn softmax_loss(&self, maps: &[Tensor<3>], plan: &MergePlan) -> Tensor<1> {
+        let blocks = self.amounts.iter().filter(|amount| **amount != Amount::NOTHING).count();
+        self.method.rule().softmax_loss(maps, plan) / blocks.max(1) as f64
     }
 
     fn weights(&self) -> &Mergers {

@@ -213,6 +213,11 @@ impl EncoderBlock for Block {
         (tokens, Evidence { metric, ..evidence })
     }
 
+    fn softmaxes(&self, tokens: &Tokens, with: &Context) -> Vec<Tensor<3>> {
+        let qkv = self.attn.project(tokens.x.clone(), self.norm_before());
+        self.attn.softmaxes(qkv, with, &tokens.layout)
+    }
+
     fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {
         if with.pair_bias.is_some() || with.mask != Mask::None || self.attn.has_pair_bias() {
             return self.attend(tokens, with, Wants::default()).0.prefix_only();

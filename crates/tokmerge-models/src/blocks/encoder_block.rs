@@ -56,6 +56,15 @@ pub trait EncoderBlock {
         panic!("a reduction inside attention does not bind to models of such blocks");
     }
 
+    /// What every token attends to, `[H, N, N]` for every item, with a gradient. For the same blocks.
+    ///
+    /// # Panics
+    /// In other blocks.
+    fn softmaxes(&self, tokens: &Tokens, with: &Context) -> Vec<Tensor<3>> {
+        let _ = (tokens, with);
+        panic!("a reduction that teaches the softmax does not bind to models of such blocks");
+    }
+
     /// The MLP with its residual. In training it may draw at random, and return what is to be added to the loss, `[1]`.
     fn feed_forward(&self, tokens: Tokens, training: Option<&mut Random>) -> (Tokens, Option<Tensor<1>>);
 }

@@ -349,7 +349,8 @@ fn gradients_by_block_equal_those_of_the_whole() {
                 let (mut whole, mut parts) = (BTreeMap::new(), BTreeMap::new());
                 collect(&model, &loss.backward(), &mut whole);
                 let mut found = |grads: Gradients| collect(&model, &grads, &mut parts);
-                let again = model.gradients_by_block(input(), &reduction, drop, SHARE, rewarded, &mut found);
+                let of = |output: &Output| rewarded(output.logits.clone(), output.tokens.decisions());
+                let again = model.gradients_by_block(input(), &reduction, drop, SHARE, of, &mut found);
                 let error = whole.iter().map(|(name, gradient)| {
                     let found = &parts[name];
                     gradient

@@ -158,6 +158,9 @@ fn training_computes_what_inference_does_with_the_patches_that_are_kept() {
             }
             // The head has seen what was kept.
             assert_eq!(output.tokens.layout.rows(), facts.prefix + kept, "{method}");
+            let plan = output.kept.as_ref().expect("some were dropped");
+            assert_eq!(plan.output(), &output.tokens.layout, "{method}");
+            assert!(plan.input().rows() >= facts.tokens, "{method}");
             let inferred = case.inferred.map_or(method, |inferred| inferred(kept, patches, &config));
             let reduction = reduction(&config, inferred, &mergers);
             let run = |pass: Pass<'_>| model.run(input(&config, &pixels, &Device::flex()), pass);

@@ -4,7 +4,7 @@ use crate::common::{gradients_of, input, noise, random, values};
 use burn::tensor::{Device, Gradients, Tensor};
 use std::collections::BTreeMap;
 use tokmerge_merge::{Evidence, MergePlan, Reduction, Site, Step, Tokens, Trace};
-use tokmerge_models::{Network, Pass, Probe, VitConfig};
+use tokmerge_models::{DropRates, Network, Pass, Probe, VitConfig};
 
 const ITEMS: usize = 3;
 const PATCHES: usize = 15;
@@ -147,13 +147,20 @@ fn gradients_by_block_are_those_of_the_whole_while_tokens_wait() {
     let model = random(&config(), 3, &device);
     let input = || input(model.config(), &pixels(), &device);
     let weighted = |logits: Tensor<2>| (logits.clone() * logits).sum();
-    for spec in
-        ["evo_vit:keep=40%,layer=[3,5]", "evo_vit:keep=60%,layer=2,select=layer", "idle_vit:keep=50%,layer=2"]
-    {
+    for (spec, training) in [
+        ("evo_vit:keep=40%,layer=[3,5]", None),
+        ("evo_vit:keep=60%,layer=2,select=layer", None),
+        ("idle_vit:keep=50%,layer=2", None),
+        ("idle_vit:keep=50%,layer=[2,4],cut=20", Some(DropRates::default())),
+    ] {
         let reduction = bound(spec);
         let mut whole = BTreeMap::new();
-        let grads = weighted(model.run(input(), Pass::head(&reduction)).logits).backward();
-        whole.extend(gradients_of(&model, &grads));
+        let pass = Pass::new(&reduction);
+        let pass = training.map_or(Pass::head(&reduction), |training| pass.training(training));
+        let output = model.run(input(), pass);
+        assert_eq!(output.auxiliary.is_some(), training.is_some(), "{spec}");
+        let loss = output.auxiliary.into_iter().fold(weighted(output.logits), |loss, more| loss + more);
+        whole.extend(gradients_of(&model, &loss.backward()));
         let mut parts: BTreeMap<String, Vec<f32>> = BTreeMap::new();
         let mut found = |grads: Gradients| {
             for (path, (_, values)) in gradients_of(&model, &grads) {
@@ -164,9 +171,9 @@ fn gradients_by_block_are_those_of_the_whole_while_tokens_wait() {
         let _ = model.gradients_by_block(
             input(),
             &reduction,
-            None,
+            training,
             1.0,
-            |logits, _| weighted(logits),
+            |output| weighted(output.logits.clone()),
             &mut found,
         );
         assert_eq!(whole.len(), parts.len());

@@ -1,6 +1,6 @@
 //! Rules that types cannot say. Every refusal names the key, its value and a way out.
 
-use super::{OptimizerRecipe, Recipe, RecipeError, Recompute};
+use super::{DistillRecipe, OptimizerRecipe, Recipe, RecipeError, Recompute};
 use std::fmt::Display;
 use tokmerge_merge::Method;
 
@@ -48,12 +48,36 @@ impl Recipe {
     fn check_distill(&self) -> Result<(), RecipeError> {
         let Some(distill) = &self.distill else { return Ok(()) };
         spec("distill.merge", &distill.merge)?;
-        let weight = distill.weight;
-        let rule =
-            "it is the teacher's part of the target, above 0 and at most 1; leave the section out for none";
-        require(weight > 0.0 && weight <= 1.0, "distill.weight", weight, rule)?;
+        not_negative("distill.answers", distill.answers)?;
+        not_negative("distill.tokens", distill.tokens)?;
+        not_negative("distill.embedding", distill.embedding)?;
+        let weight = distill.weight();
+        let others = distill.answers + distill.tokens + distill.embedding;
+        let rule = "it is the teacher's part of the target, above 0 and at most 1; leave the section out for none, or give distill.answers or another weight";
+        require((0.0..=1.0).contains(&weight) && weight + others > 0.0, "distill.weight", weight, rule)?;
+        let rule = "distill.weight says it too, as a part of the target; leave one of them out";
+        require(weight == 0.0 || distill.answers == 0.0, "distill.answers", distill.answers, rule)?;
+        self.check_distilled_tokens(distill)?;
         let rule = "the teacher is the model before training, and without model.weights that knows nothing; give model.weights, or leave the section out";
         require(self.model.weights.is_some(), "distill", "given", rule)
+    }
+
+    /// Refuses a loss of tokens where they cannot be told apart.
+    fn check_distilled_tokens(&self, distill: &DistillRecipe) -> Result<(), RecipeError> {
+        let tokens = distill.tokens;
+        if tokens == 0.0 {
+            return Ok(());
+        }
+        let masks = self.merge.parse().is_ok_and(|method: Method| method.masks_in_place());
+        let rule = format!(
+            "merge = \"{}\" does not mask patches before blocks in training, as dynamicvit and sp_vit do, and what it leaves is not the teacher's; leave it out",
+            self.merge
+        );
+        require(masks, "distill.tokens", tokens, &rule)?;
+        let rule = "the same tokens are wanted of the teacher, which merges; give \"none\", or leave distill.tokens out";
+        require(distill.merge == "none", "distill.merge", format!("\"{}\"", distill.merge), rule)?;
+        let rule = "train.random_merge merges otherwise in some steps; leave one of them out";
+        require(self.train.random_merge.is_empty(), "distill.tokens", tokens, rule)
     }
 
     fn check_consistency(&self) -> Result<(), RecipeError> {
@@ -81,7 +105,9 @@ impl Recipe {
             (schedule.merge_start_epoch + schedule.merge_rise_epochs, &self.train.random_merge);
         let end = format!("with the start it must not be above train.epochs, {}", self.train.epochs);
         require(rise <= self.train.epochs as f64, key, schedule.merge_rise_epochs, &end)?;
-        if rise > 0.0 {
+        if schedule.merge_before != "none" {
+            self.check_merge_before()?;
+        } else if rise > 0.0 {
             let known = self.merge.parse().is_ok_and(|method: Method| method.in_part(0.5).is_some());
             let rule = format!(
                 "merge = \"{}\" is not known in parts, as evit, tome and tofu are; leave it out, with schedule.merge_start_epoch",
@@ -98,6 +124,25 @@ impl Recipe {
         let rule = "the trained model says that it was trained with merge; give one of train.random_merge";
         let listed = drawn.contains(&self.merge);
         require(listed, "merge", format!("\"{}\"", self.merge), rule)
+    }
+
+    /// Of another way of merging in the first epochs.
+    fn check_merge_before(&self) -> Result<(), RecipeError> {
+        let (schedule, key) = (&self.schedule, "schedule.merge_before");
+        without_weights(key, std::slice::from_ref(&schedule.merge_before))?;
+        let given = format!("\"{}\"", schedule.merge_before);
+        let rule = "it is for the epochs before schedule.merge_start_epoch, which is 0; give that too";
+        require(schedule.merge_start_epoch > 0.0, key, &given, rule)?;
+        let rule = "with schedule.merge_rise_epochs merging rises from nothing; leave one of them out";
+        require(schedule.merge_rise_epochs == 0.0, key, &given, rule)?;
+        let rule = "train.random_merge draws how every step merges; leave one of them out";
+        require(self.train.random_merge.is_empty(), key, &given, rule)?;
+        let rule = format!(
+            "merge = \"{}\" has weights of its own, which would learn nothing in those epochs; leave it out",
+            self.merge
+        );
+        let has_weights = self.merge.parse().is_ok_and(|method: Method| method.has_weights());
+        require(!has_weights, key, &given, &rule)
     }
 
     fn check_lora(&self) -> Result<(), RecipeError> {
@@ -244,11 +289,18 @@ impl Recipe {
         let rule = "it must be above 0 and at most 1; train.frozen leaves weights as they are";
         require(scale > 0.0 && scale <= 1.0, "schedule.backbone_scale", scale, rule)?;
         let has_weights = self.merge.parse().is_ok_and(|method: Method| method.has_weights());
-        let rule = format!(
-            "merge = \"{}\" has no weights of its own, which alone would learn faster; leave it out",
-            self.merge
-        );
-        require(scale == 1.0 || has_weights, "schedule.backbone_scale", scale, &rule)
+        let without = |what: &str| {
+            format!(
+                "merge = \"{}\" has no weights of its own, which alone would learn {what}; leave it out",
+                self.merge
+            )
+        };
+        require(scale == 1.0 || has_weights, "schedule.backbone_scale", scale, &without("faster"))?;
+        let (key, start) = ("schedule.backbone_start_epoch", schedule.backbone_start_epoch);
+        not_negative(key, start)?;
+        require(start == 0.0 || has_weights, key, start, &without("at first"))?;
+        let rule = format!("it must be below train.epochs, {}", self.train.epochs);
+        require(start == 0.0 || start < self.train.epochs as f64, key, start, &rule)
     }
 
     fn check_regularisation(&self) -> Result<(), RecipeError> {
@@ -287,6 +339,12 @@ impl Recipe {
         count("train.replicas", train.replicas, 1024)?;
         train.threads.map_or(Ok(()), |threads| count("train.threads", threads, 1024))?;
         train.clip_grad.map_or(Ok(()), |length| positive("train.clip_grad", length))?;
+        if let Some(weight) = train.class_head {
+            let rule = "it is the part of the loss that a head on the class token has, above 0 and below 1, e.g. 0.5";
+            require(weight > 0.0 && weight < 1.0, "train.class_head", weight, rule)?;
+            let rule = "with the section lora only what it names is trained, which a new head is not; leave one of them out";
+            require(self.lora.is_none(), "train.class_head", weight, rule)?;
+        }
         if let Some(ema) = train.ema {
             let rule = "it is the part of the average that stays, above 0 and below 1, e.g. 0.9999";
             require(ema > 0.0 && ema < 1.0, "train.ema", ema, rule)?;

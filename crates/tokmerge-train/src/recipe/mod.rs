@@ -38,7 +38,7 @@ pub struct Recipe {
     /// What keeps the model from learning by heart.
     #[serde(default)]
     pub regularisation: RegularisationRecipe,
-    /// Targets from the model as it was before training; without this section labels alone.
+    /// What the model as it was before training teaches; without this section there are labels alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillRecipe>,
     /// A second pass of every batch through the same weights, which merges less, and from which the first is to differ little.
@@ -333,7 +333,7 @@ pub enum ScheduleKind {
 }
 
 /// How fast, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleRecipe {
     /// The largest learning rate.
@@ -357,9 +357,12 @@ pub struct ScheduleRecipe {
     /// Every block learns slower than the next by this factor (BEiT, MAE); 1 for all alike.
     #[serde(default = "unit")]
     pub layer_decay: f64,
-    /// Epochs before anything merges.
+    /// Epochs before tokens merge as `merge` says.
     #[serde(default)]
     pub merge_start_epoch: f64,
+    /// How they merge in those epochs (Evo-ViT: with `select=layer`, 200).
+    #[serde(default = "unmerged")]
+    pub merge_before: String,
     /// Epochs after that over which merging rises to all that `merge` says, in half a cosine (EViT: 100, from scratch); 0 for at
     /// once.
     #[serde(default)]
@@ -367,6 +370,9 @@ pub struct ScheduleRecipe {
     /// Factor on the learning rate of everything but the weights of the merging method, where it has some (DynamicViT: 0.01).
     #[serde(default = "unit")]
     pub backbone_scale: f64,
+    /// Epochs in which the weights of the merging method learn alone, where it has some (DynamicViT: 5).
+    #[serde(default)]
+    pub backbone_start_epoch: f64,
 }
 
 impl ScheduleRecipe {
@@ -450,16 +456,36 @@ impl RegularisationRecipe {
     }
 }
 
-/// Targets from the model as it was before training, whose weights do not change.
+/// What the model as it was before training says, whose weights do not change: the teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DistillRecipe {
     /// How the teacher merges.
     #[serde(default = "unmerged")]
     pub merge: String,
-    /// Part of the target that is the teacher's; the rest is the label's.
-    #[serde(default = "unit")]
-    pub weight: f64,
+    /// Part of the target that is the teacher's; the rest is the label's. Without it all of it is, or nothing where one of the
+    /// weights below is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// What the divergence of the answers from the teacher's weighs in the loss, beside the whole loss of labels (DynamicViT: 0.5).
+    #[serde(default)]
+    pub answers: f64,
+    /// What the mean squared distance of the patches that are left from the teacher's weighs, after the last block and its norm; of
+    /// methods that mask in training (DynamicViT: 0.5).
+    #[serde(default)]
+    pub tokens: f64,
+    /// What the mean squared distance of the embedding from the teacher's weighs, both brought to length 1 (IdleViT: 500 to 1000).
+    #[serde(default)]
+    pub embedding: f64,
+}
+
+impl DistillRecipe {
+    /// Part of the target that is the teacher's.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        let others = self.answers + self.tokens + self.embedding;
+        self.weight.unwrap_or(if others > 0.0 { 0.0 } else { 1.0 })
+    }
 }
 
 /// A second pass of every batch through the same weights (token reduction consistency; MCTF, Lee et al., 2024,
@@ -629,6 +655,10 @@ pub struct TrainRecipe {
     /// What is minimised: `bce` of lists, `cross_entropy` otherwise, where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
+    /// What the loss of a head on the class token weighs, which training alone has; that of the model's own head has the rest, up to 1
+    /// (Evo-ViT: 0.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_head: Option<f64>,
     /// Ways of merging, `merge` among them, of which one is drawn for every step: a model for several budgets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub random_merge: Vec<String>,
@@ -777,6 +807,11 @@ impl Recipe {
             None if self.merge == "none" => vec![self.merge.clone()],
             None => vec![unmerged(), self.merge.clone()],
         }
+    }
+
+    /// Whether training has weights that the trained model has not, or not apart: additions of low rank, a head of its own.
+    pub(crate) fn has_more_weights(&self) -> bool {
+        self.lora.is_some() || self.train.class_head.is_some()
     }
 
     /// The largest learning rate, after scaling with the batch.

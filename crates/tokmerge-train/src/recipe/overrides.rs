@@ -75,6 +75,10 @@ fn flatten(recipe: &Recipe) -> BTreeMap<String, String> {
     // Routers learn as V-MoE's did whether that is written out or not.
     let mut recipe = recipe.clone();
     recipe.routing.get_or_insert_default();
+    // And a teacher has its part of the target.
+    if let Some(distill) = &mut recipe.distill {
+        distill.weight = Some(distill.weight());
+    }
     if let Ok(value) = Value::try_from(&recipe) {
         collect("", &value, &mut flat);
     }

@@ -162,3 +162,93 @@ fn a_second_pass_of_the_same_weights_teaches_the_first() {
     let (one, twice) = (with("one", 1e6, 0.0) - none - two, with("twice", 2e6, 0.0) - none - two);
     assert!(one > 1e-3 && (twice - 2.0 * one).abs() < 1e-2 * one, "{one} {twice}");
 }
+
+/// In the first epochs everything but the predictors is as it began, bit for bit.
+#[test]
+fn weights_of_the_method_learn_alone_at_first() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 24);
+    let set = [
+        "merge=dynamicvit:keep=50%,layer=2",
+        "train.validate=[\"none\"]",
+        "schedule.warmup_epochs=0",
+        "schedule.backbone_start_epoch=2.0",
+    ];
+    let of = |name: &str, lr: &str| run(dir.path(), name, &[&set[..], &[lr]].concat());
+    of("slow", "schedule.lr=1e-4");
+    of("fast", "schedule.lr=1e-3");
+    let differing = |step: usize| -> Vec<String> {
+        let weights = |name: &str| {
+            let folder = dir.path().join(name).join(format!("checkpoints/step-{step:08}"));
+            read(opened(&folder).network())
+        };
+        let (slow, fast) = (weights("slow"), weights("fast"));
+        slow.into_iter().filter(|(path, values)| fast[path] != *values).map(|(path, _)| path).collect()
+    };
+    let alone = differing(8);
+    assert!(!alone.is_empty() && alone.iter().all(|path| path.starts_with("mergers.")), "{alone:?}");
+    assert!(differing(12).contains(&"head.weight".to_owned()));
+}
+
+/// A head on the class token beside that of the mean: its loss counts by its weight, runs resume with it, and the trained model has
+/// none.
+#[test]
+fn a_second_head_is_of_training_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 24);
+    let set =
+        ["model.pool=avg", "merge=evo_vit:keep=50%,layer=2", "train.validate=[\"none\"]", "train.ema=0.9"];
+    let with = |weight: f64| format!("train.class_head={weight:?}");
+    let loss = |name: &str, weight: f64| {
+        let more = [with(weight), "train.epochs=1".to_owned(), "schedule.warmup_epochs=0".to_owned()];
+        let more = more.iter().map(String::as_str);
+        run(dir.path(), name, &set.into_iter().chain(more).collect::<Vec<_>>());
+        losses(&dir.path().join(name))[0]
+    };
+    let [quarter, half, most] =
+        [("quarter", 0.25), ("half", 0.5), ("most", 0.75)].map(|(name, w)| loss(name, w));
+    assert!(
+        (half - quarter).abs() > 1e-5 && (2.0 * half - quarter - most).abs() < 1e-5,
+        "{quarter} {half} {most}"
+    );
+
+    let half = with(0.5);
+    let recipe = recipe(dir.path(), &[&set[..], &[&half]].concat());
+    let [whole, parts] = ["whole", "parts"].map(|name| dir.path().join(name));
+    begin(&recipe, &whole).run(&mut ()).unwrap_or_else(|error| panic!("{error}"));
+    begin(&recipe, &parts).run_until(5, &mut ()).unwrap_or_else(|error| panic!("{error}"));
+    crate::common::resume(&recipe, &parts).run(&mut ()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(bytes(whole.join("model.safetensors")) == bytes(parts.join("model.safetensors")));
+    for folder in [whole.clone(), whole.join("best"), whole.join("checkpoints/step-00000012")] {
+        assert!(!read(opened(&folder).network()).keys().any(|path| path.contains("class_head")));
+    }
+
+    for (changes, expected) in [
+        (
+            &["model.pool=token"][..],
+            "the model's own head looks at the class token; give model.pool = \"avg\"",
+        ),
+        (&["model.class_token=false", "merge=tome:r=2"], "the model has no class token; leave it out"),
+    ] {
+        let given = crate::common::recipe(dir.path(), &[&set[..], &[&half], changes].concat());
+        let error = match tokmerge_train::Start::open(given, &Device::flex()) {
+            Ok(_) => panic!("{changes:?} was accepted"),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// Another way of merging in the first epochs, step by step, and then that of the recipe.
+#[test]
+fn the_first_epochs_may_merge_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 24);
+    let validate = "train.validate=[\"none\"]";
+    run(dir.path(), "before", &["merge=tome:r=5", validate]);
+    run(dir.path(), "both", &["schedule.merge_before=tome:r=5", "schedule.merge_start_epoch=1.0", validate]);
+    let [before, both] = ["before", "both"].map(|name| losses(&dir.path().join(name)));
+    let epoch = before.len() / 3;
+    assert_eq!(before[..epoch], both[..epoch]);
+    assert!(before[epoch] != both[epoch], "{before:?} {both:?}");
+}

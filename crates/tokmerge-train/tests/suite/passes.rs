@@ -26,6 +26,7 @@ fn recomputed_blocks_train_the_same_weights_bit_for_bit() {
         ("deep", &["train.epochs=1", "model.depth=4", "merge=atm:theta=0.8", "regularisation.drop_path=0.3"]),
         ("parts", &["train.epochs=1", "train.accumulate=2", "train.batch_size=4", "merge=stm:p=2,layer=2"]),
         ("random", &["train.epochs=1", "merge=tome:r=3,matcher=random_merge"]),
+        ("headed", &["train.epochs=1", "model.pool=avg", "train.class_head=0.5"]),
         ("transformed", &["train.epochs=1", "merge=token_transforming:keep=60%,tau=0.2,layer=1"]),
     ] {
         let again = [more, &["train.recompute=blocks"]].concat();
@@ -75,6 +76,41 @@ fn two_replicas_train_as_one_does_on_the_whole_batch() {
     let again = dir.path().join("again");
     begin(&given, &again).run(&mut ()).unwrap();
     assert!(bytes(two.join("model.safetensors")) == bytes(again.join("model.safetensors")));
+}
+
+/// What each distance from the teacher adds to the loss goes with its weight, whether blocks run once or twice.
+#[test]
+fn distances_from_a_teacher_count_by_their_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    stripes(&dir.path().join("images"), 24);
+    let first = dir.path().join("first");
+    begin(&recipe(dir.path(), &["train.epochs=6", "schedule.lr=3e-3"]), &first).run(&mut ()).unwrap();
+    let model = format!("model={{name=\"local-dir:{}\",weights=\"pretrained\"}}", first.display());
+    let set = [&model, "merge=dynamicvit:keep=50%,layer=2", "train.epochs=1", "train.validate=[\"none\"]"];
+    let loss = |name: &str, more: &[&str]| {
+        let run = dir.path().join(name);
+        begin(&recipe(dir.path(), &[&set, more].concat()), &run).run(&mut ()).unwrap();
+        losses(&run)[0]
+    };
+    let plain = loss("plain", &[]);
+    let (mut all, mut sum) = (Vec::new(), 0.0);
+    for (what, once, twice) in [
+        ("answers", "distill.answers=100.0", "distill.answers=200.0"),
+        ("tokens", "distill.tokens=100.0", "distill.tokens=200.0"),
+        ("embedding", "distill.embedding=1000.0", "distill.embedding=2000.0"),
+    ] {
+        let added = loss(what, &[once]) - plain;
+        let doubled = loss(&format!("{what}-twice"), &[twice]) - plain;
+        let near = |a: f64, b: f64| (a - b).abs() < 2e-6 + 0.01 * b.abs();
+        assert!(added > 1e-4 && near(doubled, 2.0 * added), "{what}: {added} {doubled}");
+        all.push(once);
+        sum += added;
+    }
+    let together = loss("together", &all) - plain;
+    assert!((together - sum).abs() < 0.01 * sum, "{together} {sum}");
+    all.push("train.recompute=blocks");
+    let again = loss("again", &all) - plain;
+    assert!((again - sum).abs() < 0.01 * sum, "{again} {sum}");
 }
 
 /// Where the model merges as its teacher does, there is nothing to learn; where it does not, there is.

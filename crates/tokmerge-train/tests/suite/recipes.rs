@@ -78,10 +78,59 @@ fn every_refusal_names_key_value_and_rule() {
             "backbone_scale is 0: it must be above 0",
         ),
         (&["schedule.backbone_scale=0.1"], "merge = \"none\" has no weights of its own"),
+        (
+            &["schedule.backbone_start_epoch=5.0"],
+            "backbone_start_epoch is 5: merge = \"none\" has no weights",
+        ),
+        (
+            &["merge=dynamicvit:keep=70%", "schedule.backbone_start_epoch=10.0"],
+            "schedule.backbone_start_epoch is 10: it must be below train.epochs, 10",
+        ),
+        (&["train.class_head=1.0"], "train.class_head is 1: it is the part of the loss"),
+        (
+            &["train.class_head=0.5", "model.weights=a", "lora.rank=8"],
+            "train.class_head is 0.5: with the section lora only what it names is trained",
+        ),
+        (
+            &["schedule.merge_before=tome:r=2"],
+            "schedule.merge_before is \"tome:r=2\": it is for the epochs before schedule.merge_start_epoch",
+        ),
+        (
+            &["schedule.merge_before=stm:p=2,layer=2", "schedule.merge_start_epoch=2.0"],
+            "schedule.merge_before is \"stm:p=2,layer=2\": it has weights",
+        ),
+        (
+            &[
+                "merge=tome:r=2",
+                "schedule.merge_before=tome:r=1",
+                "schedule.merge_start_epoch=2.0",
+                "schedule.merge_rise_epochs=2.0",
+            ],
+            "with schedule.merge_rise_epochs merging rises from nothing",
+        ),
+        (
+            &["merge=stm:p=2,layer=2", "schedule.merge_before=tome:r=1", "schedule.merge_start_epoch=2.0"],
+            "merge = \"stm:p=2,layer=2\" has weights of its own, which would learn nothing",
+        ),
         (&["train.replicas=0"], "train.replicas is 0: it must be from 1"),
         (&["train.recompute=layers"], "expected 'nothing' or 'blocks'"),
         (&["distill.weight=1.0"], "distill is given: the teacher is the model before training"),
         (&["distill.weight=0.0"], "distill.weight is 0: it is the teacher's part of the target"),
+        (&["distill.answers=-0.5"], "distill.answers is -0.5: it must be 0 or more"),
+        (
+            &["distill.weight=0.5", "distill.answers=0.5"],
+            "distill.answers is 0.5: distill.weight says it too",
+        ),
+        (&["distill.tokens=0.5"], "distill.tokens is 0.5: merge = \"none\" does not mask patches"),
+        (
+            &["merge=ltmp:target=60%", "distill.tokens=0.5"],
+            "distill.tokens is 0.5: merge = \"ltmp:target=60%\" does not mask patches",
+        ),
+        (
+            &["merge=dynamicvit:keep=70%", "distill.tokens=0.5", "distill.merge=tome:r=2"],
+            "distill.merge is \"tome:r=2\": the same tokens are wanted of the teacher",
+        ),
+        (&["distill.embedding=500.0"], "distill is given: the teacher is the model before training"),
         (&["distill.merge=tomb:r=1"], "distill.merge is \"tomb:r=1\""),
         (&["lora.rank=8"], "lora is given: additions to random weights"),
         (&["lora.rank=0"], "lora.rank is 0: it must be from 1"),

@@ -1,6 +1,6 @@
 //! What is compared.
 
-use tokmerge_merge::{METHODS, Matcher, Method, SpecError, Tome};
+use tokmerge_merge::{METHODS, Matcher, Method, SpecError, Tome, TrainedBy};
 
 /// A method that is to be brought to a cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,16 @@ impl Entrant {
         Ok(Self { label: text.to_owned(), method, role: Role::Method })
     }
 
+    /// The same, with the options that a model was trained with where a name alone stands for that method: its weights may stand
+    /// at other places than in the example.
+    #[must_use]
+    pub(super) fn like(self, trained_with: &Method) -> Self {
+        let name = trained_with.info().name;
+        let is_named = self.label == name && self.method.info().name == name;
+        let learns = trained_with.has_weights() || trained_with.trained_by() != TrainedBy::Merging;
+        if is_named && learns { Self { method: trained_with.clone(), ..self } } else { self }
+    }
+
     /// What chance does: pairs that merge at random, and tokens that are dropped at random.
     #[must_use]
     pub fn controls(seed: u64) -> [Self; 2] {
@@ -70,6 +80,21 @@ mod tests {
         assert_eq!(of(&drop), Ok((drop.clone(), drop)));
         assert!(of("tomee").unwrap_err().to_string().contains("did you mean tome?"));
         assert_eq!(Entrant::all().len() + 1, METHODS.len());
+    }
+
+    #[test]
+    fn a_name_stands_for_what_a_model_was_trained_with() {
+        let of = |text: &str, trained: &str| {
+            let trained = trained.parse().expect("a method");
+            Entrant::named(text).expect("a method").like(&trained).method.to_string()
+        };
+        let trained = "dynamicvit:keep=50%,layer=[2,3]";
+        assert_eq!(of("dynamicvit", trained), trained);
+        assert_eq!(of("dynamicvit:keep=70%", trained), "dynamicvit:keep=70%");
+        assert_eq!(of("a_vit", "a_vit:beta=75"), "a_vit:beta=75");
+        assert_eq!(of("a_vit", trained), "a_vit");
+        // What training leaves no trace of keeps its usual options.
+        assert_eq!(of("evit", "evit:keep=50%,rest=drop"), "evit:keep=70%");
     }
 
     #[test]

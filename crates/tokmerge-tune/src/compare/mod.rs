@@ -19,7 +19,8 @@ use outcome::rank;
 use settle::{Aim, Settled, settle};
 use target::Unit;
 use tokmerge_eval::Spread;
-use tokmerge_merge::{Method, Reduction};
+use tokmerge_merge::{Method, Reduction, TrainedBy};
+use tokmerge_models::Model;
 
 pub use entrant::{Entrant, Role};
 pub use outcome::{Comparison, Estimate, Judge, LeftOut, Row, Standing, Table};
@@ -80,7 +81,7 @@ pub fn compare(
     let targets = each_once(&options.targets);
     targets.iter().try_for_each(|target| target.check(search.unmerged()))?;
     let judge = Judge::of(held_out.model().classes(), held_out.is_labelled());
-    let entrants = entrants(options);
+    let entrants = entrants(options, held_out.model());
     let planned = targets.len() * entrants.len() + 1;
     let unmerged = held_out.unmerged().clone();
     let search_images = search.images().len();
@@ -142,9 +143,10 @@ fn each_once(targets: &[Target]) -> Vec<Target> {
 
 /// The methods asked for, each once, and what chance does. Without second looks: they cost the more the more is merged, so that
 /// a dial all the way up would not be the cheapest.
-fn entrants(options: &CompareOptions) -> Vec<Entrant> {
+fn entrants(options: &CompareOptions, model: &Model) -> Vec<Entrant> {
     let mut all: Vec<Entrant> = Vec::new();
     for entrant in options.entrants.iter().cloned().chain(Entrant::controls(options.seed)) {
+        let entrant = entrant.like(model.trained_with());
         let entrant = Entrant { method: entrant.method.with_recheck(None), ..entrant };
         if all.iter().all(|known| known.method != entrant.method) {
             all.push(entrant);
@@ -164,6 +166,23 @@ fn without_dial(method: &Method) -> &'static str {
     }
 }
 
+/// What a method asks of a model that this one was not trained for, if anything.
+fn untrained(model: &Model, method: &Method) -> Option<String> {
+    let name = model.name();
+    let learns = method.trained_by() != TrainedBy::Merging;
+    if model.has_fresh_weights(method) {
+        let way_out = match learns {
+            true => "train it with this method (tokmerge train), at the same layers",
+            false => "fit them with tokmerge calibrate",
+        };
+        return Some(format!("it has weights of its own, and {name} has none of them; {way_out}"));
+    }
+    let is_own = model.trained_with().info().name == method.info().name;
+    (learns && !method.has_weights() && !is_own).then(|| {
+        format!("the model itself has to learn what it says, and {name} has not; train it with this method (tokmerge train)")
+    })
+}
+
 fn bring(
     meter: &mut Meter<'_, '_>,
     entrant: &Entrant,
@@ -178,11 +197,8 @@ fn bring(
     let Some(most) = entrant.method.at_dial(1.0, &facts) else {
         return Ok(Brought::Not(without_dial(&entrant.method).to_owned()));
     };
-    if meter.model().has_fresh_weights(&entrant.method) {
-        return Ok(Brought::Not(format!(
-            "it has weights of its own, and {} has none of them; fit them with tokmerge calibrate",
-            meter.model().name()
-        )));
+    if let Some(reason) = untrained(meter.model(), &entrant.method) {
+        return Ok(Brought::Not(reason));
     }
     if let Err(error) = meter.model().bind(&most) {
         // In the words of the setting that was asked for, where that does not fit either.

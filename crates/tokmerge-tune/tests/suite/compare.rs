@@ -3,6 +3,7 @@
 use crate::common::{Pictures, fingerprint, headless, images, model, tuner};
 use std::path::Path;
 use tokmerge_eval::Spread;
+use tokmerge_merge::Method;
 use tokmerge_models::Model;
 use tokmerge_tune::compare::{
     CompareError, CompareOptions, CompareWatcher, Comparison, Entrant, Judge, Role, Standing, Table, Target,
@@ -151,6 +152,29 @@ fn a_second_run_measures_nothing_again_and_finds_the_same() {
     assert!(search > 2 && held_out == 1 + first.len(), "{search} {held_out}");
     assert_eq!(settings(), first);
     assert_eq!((lines("search"), lines("held-out")), (search, held_out));
+}
+
+/// What a model has learned takes part at any strength; what it has not is named.
+#[test]
+fn a_model_takes_part_with_what_it_was_trained_with() {
+    let options = options(&["gmacs=0.8"], &["dynamicvit", "a_vit"]);
+    let found = compared(&model(), &options, None);
+    assert!(reason(&found.tables[0], "dynamicvit").contains("has none of them; train it with this method"));
+    assert!(reason(&found.tables[0], "a_vit").starts_with("the model itself has to learn what it says"));
+    for (spec, label, ending) in [
+        ("dynamicvit:keep=60%,layer=[2,3]", "dynamicvit", ",layer=[2,3]"),
+        ("a_vit:centre=2", "a_vit", ",centre=2"),
+    ] {
+        let (model, method) = (model(), spec.parse::<Method>().expect("a method"));
+        let network = model.network().clone().with_fresh_mergers(&method, model.device());
+        let (architecture, names) = (model.architecture().clone(), model.class_names().to_vec());
+        let trained = Model::from_parts(network, architecture, names, method, model.device());
+        let found = compared(&trained, &options, None);
+        let row = found.tables[0].rows.iter().find(|row| row.label == label);
+        let row = row.unwrap_or_else(|| panic!("{label} in {:?}", found.tables));
+        assert!(row.merge.starts_with(label) && row.merge.ends_with(ending), "{}", row.merge);
+        assert!((0.7..0.9).contains(&row.gmacs_ratio), "{row:?}");
+    }
 }
 
 #[test]

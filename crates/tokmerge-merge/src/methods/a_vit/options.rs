@@ -1,7 +1,9 @@
 //! How A-ViT is written down.
 
 use super::Options;
+use crate::ModelFacts;
 use crate::methods::MethodInfo;
+use crate::methods::dial::rounded;
 use crate::methods::option::{FromOptions, Opt, infos, number, number_in};
 
 pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
@@ -11,6 +13,9 @@ pub(in crate::methods) const INFO: MethodInfo = MethodInfo {
     example: "a_vit",
     options: &infos::<_, { OPTIONS.len() }>(OPTIONS),
 };
+
+/// The largest β.
+const MOST: f64 = 1e4;
 
 const OPTIONS: &[Opt<Options>] = &[
     Opt::new(
@@ -28,7 +33,7 @@ const OPTIONS: &[Opt<Options>] = &[
         ("30, or a number", "a number from -10000 to 10000"),
         "what is subtracted from that: the larger, the later patches stop",
         |method, text| {
-            method.beta = number_in(text, |beta| (-1e4..=1e4).contains(beta))?;
+            method.beta = number_in(text, |beta| (-MOST..=MOST).contains(beta))?;
             Ok(())
         },
         |method| (method.beta != Options::default().beta).then(|| method.beta.to_string()),
@@ -47,5 +52,12 @@ impl FromOptions for Options {
 
     fn start() -> Self {
         Self::default()
+    }
+
+    /// β from the largest, with which nothing stops, down through its own, halfway, to the least, with which all stop at once: by the
+    /// logarithm of odds, so that steps are finest around its own, each in proportion to γ.
+    fn at_dial(&self, dial: f64, _: &ModelFacts) -> Option<Self> {
+        let beta = self.beta + self.gamma * ((1.0 - dial) / dial).ln();
+        Some(Self { beta: rounded(beta.clamp(-MOST, MOST)), ..self.clone() })
     }
 }

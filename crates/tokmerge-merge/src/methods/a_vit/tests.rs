@@ -258,6 +258,20 @@ fn what_is_carried_goes_with_its_tokens() {
 }
 
 #[test]
+fn a_dial_turns_beta_from_nothing_through_its_own_to_all() {
+    let facts = ModelFacts::new(12, 197, 1);
+    let options = Options { gamma: 10.0, beta: 75.0, centre: Some(6) };
+    let at = |dial: f64| match Method::AVit(options.clone()).at_dial(dial, &facts) {
+        Some(Method::AVit(turned)) => turned,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((at(0.0).beta, at(1.0).beta, at(0.5)), (1e4, -1e4, options.clone()));
+    // 10 ln 9 on either side.
+    assert!((at(0.1).beta - 96.9722).abs() < 1e-3 && (at(0.9).beta - 53.0278).abs() < 1e-3);
+    assert!((1..1000).all(|step| at(f64::from(step) / 1000.0).beta < at(f64::from(step - 1) / 1000.0).beta));
+}
+
+#[test]
 fn what_it_is_reads_back_and_what_cannot_be_is_refused() {
     for spec in ["a_vit", "a_vit:gamma=5,beta=75", "a_vit:beta=-2.5,centre=6"] {
         assert_eq!(spec.parse::<Method>().unwrap().to_string(), spec);

@@ -16,9 +16,10 @@ pub(super) mod predictor;
 #[cfg(test)]
 mod tests;
 
+use super::dial::kept;
 use super::layers::{self, Layers, layers};
 use super::matching::{Kept, best};
-use super::option::{FromOptions, Opt, PART, Refusal, infos, part, percent_text};
+use super::option::{FromOptions, Opt, Refusal, infos, keep};
 use super::{At, MethodInfo, Rule};
 use crate::mergers::{self, Start};
 use crate::{Amount, Combine, Evidence, MergePlan, ModelFacts, ScheduleError, Site, Tokens, TrainedBy};
@@ -29,7 +30,7 @@ pub use predictor::Predictor;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The part that is left in the first of the layers, and in each of the others of what is left in the one before; above 0
-    /// and below 1 (`k`).
+    /// (`k`).
     pub keep: f64,
     /// The layers before which patches are dropped.
     pub layers: Layers,
@@ -44,16 +45,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
 };
 
 const OPTIONS: &[Opt<Options>] = &[
-    Opt::required(
-        "keep",
-        PART,
-        "patches to keep in its first layer, and in each of the others of those left in the one before",
-        |method, text| {
-            method.keep = part(text)?;
-            Ok(())
-        },
-        |method| Some(percent_text(method.keep)),
-    ),
+    keep!("patches to keep in its first layer, and in each of the others of those left in the one before"),
     layers!(
         layers,
         "[4,7,10] of 12 layers, or a layer, or a list",
@@ -70,6 +62,11 @@ impl FromOptions for Options {
 
     fn check(&self) -> Result<(), Refusal> {
         layers::check(&self.layers)
+    }
+
+    /// Weights that were trained to keep one part serve all others.
+    fn at_dial(&self, dial: f64, _: &ModelFacts) -> Option<Self> {
+        Some(Self { keep: kept(dial), ..self.clone() })
     }
 }
 

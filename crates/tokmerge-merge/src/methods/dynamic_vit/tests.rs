@@ -232,7 +232,7 @@ fn what_it_is_reads_back_and_what_cannot_be_is_refused() {
     for wrong in [
         "dynamicvit",
         "dynamicvit:keep=0%",
-        "dynamicvit:keep=100%",
+        "dynamicvit:keep=101%",
         "dynamicvit:keep=0.7",
         "dynamicvit:keep=50%,layer=[2,2]",
     ] {

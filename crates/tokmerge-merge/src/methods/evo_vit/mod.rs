@@ -8,12 +8,12 @@
 //! and that there is no more to it are those of the published code for DeiT.
 //!
 //! `select=layer` chooses anew before every block from the first stage on, as the published code does in the first 200 of its
-//! 300 epochs of training.
+//! 300 epochs of training (`schedule.merge_before` of a recipe).
 //!
 //! - The paper updates what waits by a representative token (fast updating). The published code for DeiT does not, and
 //!   neither does this.
 //! - The authors' own models end in the mean over all patches, with a head on the class token beside it in training. Here any
-//!   model keeps its own head.
+//!   model keeps its own head; a recipe makes such a model by `model.pool = "avg"` and `train.class_head = 0.5`.
 //! - What stays goes on in its place, not by falling score, which attention does not see. Ties go to the patch that stands
 //!   first. Of pictures of their own sizes the part that is kept is rounded up.
 //! - Training does the same as inference: choosing has no gradient, what is chosen has.

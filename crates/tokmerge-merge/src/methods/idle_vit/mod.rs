@@ -13,18 +13,25 @@
 //!
 //! - Training does the same as inference. The published code masks idle tokens in attention by -1e5 instead, which leaves
 //!   them a weight of exactly 0 and moves no other: values and gradients are the same (a test says so).
-//! - The token cut loss, by which its authors also teach attention to part the chosen from the idle, is not here.
+//! - `cut=20` adds the token cut loss to that of the task in training, by which its authors teach attention to part the chosen
+//!   from the idle: `Σ (inter² + (intra - chosen)²)` over the blocks that choose, divided by their number. That is what was
+//!   read of their code. Ours is the reading: `intra` and `inter` are how much a chosen token attends to the chosen and to the idle
+//!   by the softmax over all tokens, none masked, the mean of all heads (idle tokens are not asked), and squares are averaged over
+//!   all tokens of an item. It takes the softmaxes of all tokens in training, and nothing afterwards.
 //! - What works stays in its place. Ties go to the patch that stands first. Of pictures of their own sizes the part that is kept is
 //!   rounded up.
+
+mod cut;
 
 use super::dial::kept;
 use super::layers::{self, Layers, layers};
 use super::matching::{Kept, best};
-use super::option::{FromOptions, Opt, Refusal, infos, keep, recheck};
+use super::option::{FromOptions, Opt, Refusal, infos, keep, number_in, recheck};
 use super::{At, Common, MethodInfo, ProportionalAttention, Rule};
 use crate::{
     Amount, Combine, Evidence, LastLayer, MatchShape, MergePlan, ModelFacts, ScheduleError, Site, Tokens,
 };
+use burn::tensor::Tensor;
 
 /// Operations for every element of a norm, as fvcore counts.
 const NORM: f64 = 5.0;
@@ -37,6 +44,8 @@ pub struct IdleVit {
     pub keep: f64,
     /// The layers with which stages begin, from 1.
     pub layers: Layers,
+    /// In training, what the loss of cut tokens weighs; 0 for none.
+    pub cut: f64,
     /// Options that methods share.
     pub common: Common,
 }
@@ -47,7 +56,7 @@ impl IdleVit {
     pub fn new(keep: f64) -> Self {
         let common =
             Common { proportional_attention: ProportionalAttention::Off, ..Common::new(LastLayer::All) };
-        Self { keep, layers: None, common }
+        Self { keep, layers: None, cut: 0.0, common }
     }
 }
 
@@ -67,6 +76,16 @@ const OPTIONS: &[Opt<IdleVit>] = &[
         layers,
         "[4,7,10] of 12 layers, or a layer, or a list",
         "the layers with which stages begin, counted from 1; by default after each quarter (in its training: [5,8,11])"
+    ),
+    Opt::new(
+        "cut",
+        ("0, or a number", "a number from 0 to 10000"),
+        "in training, what it weighs that patches that are worked on attend to the others too (published code: 20)",
+        |method, text| {
+            method.cut = number_in(text, |cut| (0.0..=1e4).contains(cut))?;
+            Ok(())
+        },
+        |method| (method.cut != 0.0).then(|| method.cut.to_string()),
     ),
     recheck(),
 ];
@@ -100,6 +119,14 @@ impl Rule for IdleVit {
 
     fn needs_logits(&self) -> bool {
         true
+    }
+
+    fn teaches_softmax(&self) -> bool {
+        self.cut > 0.0
+    }
+
+    fn softmax_loss(&self, maps: &[Tensor<3>], plan: &MergePlan) -> Tensor<1> {
+        cut::cut(maps, plan) * self.cut
     }
 
     fn amounts(&self, facts: &ModelFacts) -> Result<Vec<Amount>, ScheduleError> {

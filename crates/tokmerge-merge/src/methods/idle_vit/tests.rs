@@ -2,8 +2,8 @@
 
 use super::IdleVit;
 use crate::{
-    Amount, BindError, Evidence, Layout, Leading, Method, ModelFacts, Reduction, Softmax, Tokens, Trace,
-    Wants,
+    Amount, BindError, DROPPED, Evidence, Layout, Leading, MergePlan, Method, ModelFacts, Reduction, Softmax,
+    Tokens, Trace, Wants,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -79,9 +79,38 @@ fn keys_of_the_idle_and_a_query_are_what_choosing_costs() {
     assert_eq!(reduction.matching_macs(2, 197, 64, 384), 0.0);
 }
 
+/// Two heads whose mean is .5 .2 .1 .2, .25 .25 .25 .25, .4 .3 .2 .1 and 1/4 everywhere; the class token and the second patch work. Of the
+/// class token's row .6 are among these, of the patch's .6 too: `inter` is .4 of both. By hand, with the weights of a row's columns for
+/// gradients: of what is idle `2 inter / 4`, of what is chosen `2 (intra - 1) / 4`, halved for the heads.
+#[test]
+fn the_cut_counts_what_the_chosen_attend_to_among_the_idle() {
+    let device = Device::flex().autodiff();
+    let mean = [0.5f32, 0.2, 0.1, 0.2, 0.25, 0.25, 0.25, 0.25, 0.4, 0.3, 0.2, 0.1, 0.25, 0.25, 0.25, 0.25];
+    let heads: Vec<f32> = [0.05f32, -0.05].iter().flat_map(|more| mean.map(|value| value + more)).collect();
+    let map = Tensor::<3>::from_data(TensorData::new(heads, [2, 4, 4]), &device).require_grad();
+    let (all, left) = (Layout::uniform(1, 4), Layout::uniform(1, 2));
+    let plan = MergePlan::new([0, DROPPED, 1, DROPPED], [0, 2], all, left).expect("a plan");
+    let facts = ModelFacts { grid: Some((1, 3)), ..ModelFacts::new(4, 4, 1) };
+    // Three of four blocks choose.
+    let reduction = bound("idle_vit:keep=70%,layer=2,cut=3", &facts).expect("fits");
+    assert!(
+        reduction.teaches_softmax() && !bound("idle_vit:keep=70%", &deit()).expect("fits").teaches_softmax()
+    );
+    let loss = reduction.softmax_loss(std::slice::from_ref(&map), &plan);
+    let gradient = map.grad(&loss.clone().backward()).expect("a gradient");
+    let wanted = (2.0 * 0.4f32.powi(2) + 2.0 * 0.4f32.powi(2)) / 4.0;
+    assert!((loss.into_scalar::<f32>() - wanted).abs() < 1e-6, "{wanted}");
+    let gradient: Vec<f32> = gradient.into_data().iter::<f32>().collect();
+    let row = [-0.1f32, 0.1, -0.1, 0.1];
+    for (index, found) in gradient.iter().enumerate() {
+        let wanted = if [0, 2].contains(&(index / 4 % 4)) { row[index % 4] } else { 0.0 };
+        assert!((found - wanted).abs() < 1e-6, "{index}: {found} {wanted}");
+    }
+}
+
 #[test]
 fn options_read_back_and_what_makes_no_sense_is_refused() {
-    let spec = "idle_vit:keep=70%,layer=[5,8,11],recheck=1";
+    let spec = "idle_vit:keep=70%,layer=[5,8,11],cut=20,recheck=1";
     assert_eq!(spec.parse::<Method>().expect("a spec").to_string(), spec);
     assert_eq!("idle_vit:keep=70%".parse(), Ok(Method::IdleVit(IdleVit::new(0.7))));
     for (spec, fragment) in [

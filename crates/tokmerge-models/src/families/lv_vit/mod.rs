@@ -230,6 +230,10 @@ impl Family for LvVit {
         };
         Heads { pooled, logits }
     }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        self.norm.forward(rows)
+    }
 }
 
 impl LvVit {

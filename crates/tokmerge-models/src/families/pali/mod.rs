@@ -129,4 +129,8 @@ impl Family for Pali {
     fn head(&self, tokens: &Tokens) -> Heads {
         self.text.head(tokens)
     }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        self.text.normed(rows)
+    }
 }

@@ -335,6 +335,10 @@ impl Family for SamVit {
         };
         Heads::classified(average(&tokens.clone().with(x)), self.head.as_ref())
     }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        normalised(rows, self.norm.as_ref())
+    }
 }
 
 impl SamVit {

@@ -331,6 +331,10 @@ impl Family for StVit {
         };
         Heads::classified(pooled, self.head.as_ref())
     }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        normalised(rows, self.norm.as_ref())
+    }
 }
 
 impl StVit {

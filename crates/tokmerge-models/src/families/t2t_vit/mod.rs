@@ -205,6 +205,10 @@ impl Family for T2tVit {
     fn head(&self, tokens: &Tokens) -> Heads {
         Heads::classified(self.norm.forward(prefix_rows(tokens, 0)), self.head.as_ref())
     }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        self.norm.forward(rows)
+    }
 }
 
 impl T2tVit {

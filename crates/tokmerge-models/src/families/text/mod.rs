@@ -191,6 +191,10 @@ impl Family for Text {
         };
         Heads::classified(pooled, self.head.as_ref())
     }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        normalised(rows, self.norm.as_ref())
+    }
 }
 
 /// The last token of every item: `[B, C]`.

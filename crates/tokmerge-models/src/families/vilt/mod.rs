@@ -186,6 +186,10 @@ impl Family for Vilt {
         let Heads { logits, .. } = Heads::classified(hidden, self.head.as_ref());
         Heads { pooled, logits }
     }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        self.norm.forward(rows)
+    }
 }
 
 #[cfg(test)]

@@ -90,6 +90,10 @@ impl EncoderBlock for VitBlock {
         each!(self, block => block.attend_masked(tokens, with, wants))
     }
 
+    fn softmaxes(&self, tokens: &Tokens, with: &Context) -> Vec<Tensor<3>> {
+        each!(self, block => block.softmaxes(tokens, with))
+    }
+
     fn attend_prefix(&self, tokens: Tokens, with: &Context) -> Tokens {
         each!(self, block => block.attend_prefix(tokens, with))
     }

@@ -134,6 +134,15 @@ impl Family for Vit {
             logits: (token.logits + distilled.logits) / 2.0,
         }
     }
+
+    fn normed(&self, rows: Tensor<2>) -> Tensor<2> {
+        let rows = normalised(rows, self.norm.as_ref());
+        match self.config.pool {
+            Pool::Token | Pool::Average | Pool::AverageAll => normalised(rows, self.fc_norm.as_ref()),
+            // That norm is of what the pool makes of several.
+            Pool::TokenAndAverage | Pool::Attention(_) => rows,
+        }
+    }
 }
 
 impl Vit {
@@ -189,7 +198,7 @@ impl Vit {
     }
 
     fn pooled_token(&self, tokens: &Tokens, index: usize) -> Tensor<2> {
-        normalised(normalised(prefix_rows(tokens, index), self.norm.as_ref()), self.fc_norm.as_ref())
+        self.normed(prefix_rows(tokens, index))
     }
 
     /// Patches of images of one size, prefix tokens and positions.
