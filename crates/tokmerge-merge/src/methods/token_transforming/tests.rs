@@ -176,12 +176,16 @@ fn what_it_is_reads_back_and_what_cannot_be_right_is_refused() {
     assert!(matches!(refused(rotary), BindError::LosesPositions { .. }));
 }
 
-/// 138 of 196 patches are kept: their similarities by 64 channels, and a product of 384.
+/// 138 of 196 patches are kept: their similarities by 384 channels, of keys by 64, and a product of 384.
 #[test]
 fn costs_are_similarities_and_the_product() {
-    let method: Method = "token_transforming:keep=70%".parse().expect("a spec");
-    let reduction = Reduction::bind(method, &ModelFacts::new(12, 197, 1)).expect("fits");
-    assert_eq!(reduction.matching_macs(3, 197, 64, 384), 138.0 * 196.0 * (64.0 + 384.0));
+    let bound = |spec: &str| {
+        Reduction::bind(spec.parse().expect("a spec"), &ModelFacts::new(12, 197, 1)).expect("fits")
+    };
+    let (reduction, keys) =
+        (bound("token_transforming:keep=70%"), bound("token_transforming:keep=70%,feature=k"));
+    assert_eq!(reduction.matching_macs(3, 197, 64, 384), 138.0 * 196.0 * (384.0 + 384.0));
+    assert_eq!(keys.matching_macs(3, 197, 64, 384), 138.0 * 196.0 * (64.0 + 384.0));
     assert_eq!(reduction.matching_macs(4, 139, 64, 384), 0.0);
     let tokens = reduction.expected_tokens(197, 12).expect("a fixed number");
     assert_eq!([2, 3, 6, 9].map(|layer: usize| tokens[layer].fed), [197, 139, 98, 69]);
