@@ -23,8 +23,8 @@ const COSTS: [f64; 3] = [0.85, 0.75, 0.65];
 /// Where the dial stands of what has no cost before images are looked at.
 const DIALS: [f64; 3] = [0.1, 0.13, 0.16];
 
-/// The same for [`Foresight`]: limits of 0.1 to 0.9, which save 15 to 35 % of the real ViT-Ti.
-const LIMITS: [f64; 3] = [0.18, 0.235, 0.31];
+/// The same for [`Foresight`]: limits of 0.02 to 0.9, which save 10 to 65 % of the real ViT-Ti.
+const LIMITS: [f64; 5] = [0.12, 0.15, 0.18, 0.235, 0.31];
 
 /// Steps of a bisection, and how near to a cost is near enough to be told apart from another.
 const STEPS: usize = 20;
@@ -42,12 +42,15 @@ pub(crate) fn seeds(tuner: &Tuner<'_>) -> Vec<Candidate> {
     let unmerged = counted(tuner, &Method::None);
     let mut seeds: Vec<Candidate> = Vec::new();
     for (shape, family) in shapes(tuner) {
-        let dials = if family == Family::Foresight { LIMITS } else { DIALS };
-        for (cost, dial) in COSTS.into_iter().zip(dials) {
-            let found = match (unmerged, counted(tuner, &shape)) {
-                (Some(unmerged), Some(_)) => at_cost(tuner, &shape, cost * unmerged),
-                _ => shape.at_dial(dial, &facts),
-            };
+        let at = |dials: &[f64]| dials.iter().map(|dial| shape.at_dial(*dial, &facts)).collect::<Vec<_>>();
+        let found = match (unmerged, counted(tuner, &shape)) {
+            _ if family == Family::Foresight => at(&LIMITS),
+            (Some(unmerged), Some(_)) => {
+                COSTS.iter().map(|cost| at_cost(tuner, &shape, cost * unmerged)).collect()
+            }
+            _ => at(&DIALS),
+        };
+        for found in found {
             let known = |method: &Method| seeds.iter().any(|seed| seed.method == *method);
             if let Some(method) = found.filter(|method| !known(method)) {
                 seeds.push(Candidate { method, family });
@@ -150,12 +153,14 @@ pub(crate) fn near_diffrate(diffrate: &Diffrate, facts: &ModelFacts, random: &mu
     Candidate { method, family: Family::Diffrate }
 }
 
-/// A random neighbour of foresight: all limits together, and each by itself.
+/// A random neighbour of foresight: all limits together, and each by itself; some leave the first layers alone, where a merge costs
+/// most and matching saves least.
 pub(crate) fn near_foresight(foresight: &Foresight, facts: &ModelFacts, random: &mut Random) -> Candidate {
-    let (shared, own) = (0.2 * random.normal(), 0.1 + 0.3 * random.unit());
+    let (shared, own) = (0.35 * random.normal(), 0.1 + 0.3 * random.unit());
+    let first = if random.below(2) == 0 { random.below(facts.depth / 3 + 1) } else { 0 };
     // Nothing follows the last layer, and nothing merges there.
     let moved = (0..facts.depth.saturating_sub(1)).map(|layer| {
-        let limit = f64::from(foresight.limit.of(layer).unwrap_or(0.0));
+        let limit = foresight.limit.of(layer).filter(|_| layer >= first).map_or(0.0, f64::from);
         let moved = limit * (shared + own * random.normal()).exp();
         (moved.min(MOST) * 1e5).round() / 1e5
     });

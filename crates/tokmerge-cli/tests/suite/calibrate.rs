@@ -38,7 +38,7 @@ fn tune_tries_foresight_where_the_model_has_its_weights() {
     };
     let specs = tried("local-dir:fitted");
     let (lists, constants): (Vec<_>, Vec<_>) = specs.iter().partition(|spec| spec.contains("limit=["));
-    assert_eq!(constants.len(), 3, "{specs:?}");
+    assert_eq!(constants.len(), 5, "{specs:?}");
     assert!(!lists.is_empty(), "neighbours too: {specs:?}");
     std::fs::remove_file(desk.path("merge.journal.jsonl")).expect("the journal of the first");
     assert!(tried("demo").is_empty(), "nobody has fitted its weights");
